@@ -1,0 +1,70 @@
+"""The `aerocam` command: one module per subcommand, errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+
+from aerocam import __version__
+from aerocam.errors import AerocamError
+
+COMMANDS = ("layers", "export", "check", "explain", "stream", "bench", "demo")
+"""Modules of this package, in the order a user meets them. Each has a docstring (its help: the last paragraph is the
+epilog with complete commands), `add_arguments(parser)` and `run(args) -> int | None`."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="aerocam",
+        description="Class activation maps for ONNX models on the edge.",
+        epilog=(
+            "examples:\n"
+            "  aerocam layers model.onnx                         list what can be explained\n"
+            "  aerocam export model.onnx -o model.cam.onnx       make the model explainable\n"
+            "  aerocam stream model.cam.onnx 0 overlay.webm      explain a camera\n"
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"aerocam {__version__}")
+    verbs = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        module = importlib.import_module(f"aerocam.cli.{name}")
+        summary, _, rest = (module.__doc__ or "").partition("\n")
+        verb = verbs.add_parser(
+            name,
+            help=summary.rstrip("."),
+            description=summary,
+            epilog=rest.strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        verb.add_argument("-v", "--verbose", action="store_true", help="say more about what is chosen and why")
+        verb.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code: 0, 1 (it failed) or 2 (the call is wrong), 130 (interrupted)."""
+    args = build_parser().parse_args(argv)
+    level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("aerocam")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(level)
+    try:
+        return args.run(args) or 0
+    except AerocamError as error:
+        print(f"aerocam {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"aerocam {args.command}: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away; nothing is left to say and nobody to say it to
+        return 1

@@ -1,0 +1,69 @@
+"""Every error aerocam raises on purpose; the command line prints the message and exits, without a traceback.
+
+A message has a subject, what was found, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AerocamError(Exception):
+    """Base of all errors below. The command line prints it as one line and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(AerocamError):
+    """The caller asked for something that does not exist or does not fit: correct the call."""
+
+    exit_code = 2
+
+
+class ModelError(AerocamError):
+    """The model file cannot be read, or is not of a form aerocam takes."""
+
+
+class UnsupportedOperatorError(ModelError):
+    """An operator between the target layer and the score has no adjoint rule."""
+
+
+class ManifestError(ModelError):
+    """The model carries no manifest, or one this version cannot read: export it (again) with `aerocam export`."""
+
+
+class CheckError(ModelError):
+    """The exported model disagrees with the original, or its gradients with finite differences."""
+
+
+class MediaError(AerocamError):
+    """A picture or a video cannot be read or written."""
+
+
+class MissingDependencyError(AerocamError):
+    """An optional package is needed for what was asked; the message has the command that installs it."""
+
+
+def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
+    """The error for an optional dependency that is not installed.
+
+    Args:
+        package: Name as `pip install` takes it.
+        extra: aerocam's extra that brings it.
+        purpose: What it is needed for, as the end of "needed ...".
+    """
+    return MissingDependencyError(
+        f"{package} is not installed; it is needed {purpose}. Install it with: pip install 'aerocam[{extra}]'"
+        ' (on a Jetson take NVIDIA\'s build instead: README, "Install")'
+    )
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
+    """A sentence with close matches of `name` among `known`, or with the first few of them where none is close."""
+    choices = list(known)
+    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(repr(choice) for choice in close)}?"
+    shown = ", ".join(repr(choice) for choice in choices[:8])
+    return f"Known: {shown}{', ...' if len(choices) > 8 else ''}." if choices else "There are none."

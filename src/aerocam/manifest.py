@@ -1,0 +1,267 @@
+"""The manifest: the one contract between an exported model and the runtime.
+
+`aerocam export` writes it as JSON into the ONNX `metadata_props` under `KEY` (and beside an engine, `<engine>.json`);
+the runtime reads it back. Both sides go through `Manifest.to_json` and `Manifest.from_json`, which validate.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from aerocam.errors import ManifestError
+
+KEY = "aerocam"
+"""Name of the manifest among a model's `metadata_props`."""
+
+SCHEMA = 1
+"""Version of the manifest's form. A reader refuses any other."""
+
+TARGET = "aerocam_target"
+"""Name of the run-time input that chooses what is explained, int32; see `Score`."""
+
+CHOSEN = "aerocam_chosen"
+"""Name of the output that says what was explained, int32, the target with every -1 resolved."""
+
+SCORE = "aerocam_score"
+"""Name of the output with the explained score itself, before softmax or sigmoid; float32, shape (1,)."""
+
+MAP = "aerocam_map"
+"""Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
+
+Task = Literal["classify", "detect"]
+Kind = Literal["spatial"]
+ResizeRule = Literal["stretch", "crop", "letterbox"]
+ColorOrder = Literal["RGB", "BGR", "GRAY"]
+Interpolation = Literal["nearest", "linear", "cubic", "area"]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A target layer.
+
+    Attributes:
+        name: The tensor's name in the graph.
+        kind: `spatial`: (N, C, H, W).
+        shape: Static shape of the activations.
+        activations: Name of the graph output with the activations A, or None where only a fused head's map leaves
+            the graph.
+        gradients: Name of the graph output with the gradients G = d score / d A, same shape, or None.
+    """
+
+    name: str
+    kind: Kind
+    shape: tuple[int, ...]
+    activations: str | None
+    gradients: str | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """What is explained: one number, taken before any trailing softmax or sigmoid.
+
+    Task `classify`: the logit of a class; the target is int32 of shape (1,): [class].
+    Task `detect`: the logit of a class at an anchor; the target is int32 of shape (2,): [class, anchor].
+    Every -1 in the target means the model's own best choice.
+
+    Attributes:
+        output: Name of the model's own output that holds the class scores. Classify: (1, classes) or
+            (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors).
+        activation: What the model applies to the logits to give `output`; `none` where it gives out logits.
+        classes: Number of classes.
+        class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
+        anchors: Number of anchors; 0 for classify.
+    """
+
+    output: str
+    activation: Activation
+    classes: int
+    class_offset: int = 0
+    anchors: int = 0
+
+
+@dataclass(frozen=True)
+class Head:
+    """A CAM method fused into the graph.
+
+    Attributes:
+        method: The method's name, as in `aerocam.runtime`.
+        output: Name of the graph output with the raw map, (1, h, w), float32, before ReLU and normalisation.
+    """
+
+    method: str
+    output: str
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a frame becomes the input tensor: (resized pixel - mean) / std, one value per channel.
+
+    Attributes:
+        input: Name of the model's image input, float32 (1, C, H, W).
+        size: (H, W) of the input tensor, in px.
+        color: Channel order that the model expects.
+        resize: `stretch` to size; `crop`: the short side to `short_side`, then the centre; `letterbox`: the whole
+            frame fits, centred, the rest filled with `fill`.
+        short_side: Length of the short side before the centre crop, in px; only for `crop`.
+        interpolation: Of the resize.
+        mean: Per channel in the order of `color`, in pixel units (0 to 255).
+        std: Per channel in the order of `color`, in pixel units.
+        fill: Pixel value around a letterboxed frame (0 to 255).
+    """
+
+    input: str
+    size: tuple[int, int]
+    color: ColorOrder = "RGB"
+    resize: ResizeRule = "stretch"
+    short_side: int = 0
+    interpolation: Interpolation = "linear"
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (255.0, 255.0, 255.0)
+    fill: int = 114
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that was exported.
+
+    Attributes:
+        sha256: Of the file (hexadecimal), external data not included.
+        name: Its file name.
+        opset: Its default-domain opset, before conversion.
+        producer: Its producer, as far as it says.
+    """
+
+    sha256: str
+    name: str
+    opset: int
+    producer: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything the runtime has to know about an exported model.
+
+    Attributes:
+        task: What the network does.
+        layers: The target layers, at least one.
+        score: What is explained.
+        preprocess: How a frame becomes the input tensor.
+        source: The model that was exported.
+        head: The fused CAM method, if any.
+        labels: Class names, `score.classes` of them, or none at all.
+        seed_scale: Gradients in the file are this times the true ones (a power of two; 1 for float32).
+        aerocam: Version of aerocam that wrote it.
+        schema: Version of this form.
+    """
+
+    task: Task
+    layers: tuple[Layer, ...]
+    score: Score
+    preprocess: Preprocess
+    source: Source
+    head: Head | None = None
+    labels: tuple[str, ...] = ()
+    seed_scale: float = 1.0
+    aerocam: str = ""
+    schema: int = field(default=SCHEMA)
+
+    def __post_init__(self) -> None:
+        """Check what holds between fields.
+
+        Raises:
+            ManifestError: A count or an order that cannot be.
+        """
+        if not self.layers:
+            raise ManifestError("manifest: it names no target layer, at least one is expected; export the model again")
+        if self.labels and len(self.labels) != self.score.classes:
+            raise ManifestError(
+                f"manifest: {len(self.labels)} labels for {self.score.classes} classes; give one label per class"
+            )
+        channels = 1 if self.preprocess.color == "GRAY" else 3
+        for name in ("mean", "std"):
+            if len(getattr(self.preprocess, name)) != channels:
+                raise ManifestError(
+                    f"manifest: preprocess.{name} has {len(getattr(self.preprocess, name))} values,"
+                    f" {self.preprocess.color} has {channels} channels; give one value per channel"
+                )
+
+    def to_json(self) -> str:
+        """The manifest as one JSON object."""
+        return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str, origin: str) -> Manifest:
+        """Read a manifest.
+
+        Args:
+            text: The JSON.
+            origin: Where it comes from (a file name), for the error message.
+
+        Raises:
+            ManifestError: Not JSON, another schema, a missing, unknown or ill-typed field.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ManifestError(f"{origin}: its manifest is not JSON ({error}); export the model again") from error
+        found = data.get("schema") if isinstance(data, dict) else None
+        if found != SCHEMA:
+            raise ManifestError(
+                f"{origin}: manifest schema {found!r}, this aerocam reads {SCHEMA}; export the model again"
+            )
+        try:
+            return _build(cls, data, "manifest")
+        except ManifestError as error:
+            raise ManifestError(f"{origin}: {error}") from error
+
+
+T = TypeVar("T")
+
+
+def _build(kind: type[T], data: Any, path: str) -> T:
+    """Make the dataclass `kind` from decoded JSON, checking every field."""
+    if not isinstance(data, Mapping):
+        raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(fields))
+    required = {
+        name
+        for name, item in fields.items()
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    }
+    absent = sorted(required - set(data))
+    if unknown or absent:
+        found = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(absent)}"
+        raise ManifestError(f"{path} has {found}; expected {', '.join(fields)}; export the model again")
+    hints = get_type_hints(kind)
+    return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in data.items()})
+
+
+def _convert(hint: Any, value: Any, path: str) -> Any:
+    """`value` as the annotated type: dataclass, Literal, tuple, optional or scalar."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        inner = next(argument for argument in arguments if argument is not type(None))
+        return None if value is None else _convert(inner, value, path)
+    if dataclasses.is_dataclass(hint):
+        return _build(hint, value, path)  # type: ignore[arg-type]
+    if origin is tuple and isinstance(value, list):
+        if arguments[-1] is not Ellipsis and len(arguments) != len(value):
+            raise ManifestError(f"{path} has {len(value)} values, expected {len(arguments)}; export the model again")
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        pairs = enumerate(zip(kinds, value, strict=True))
+        return tuple(_convert(kind, item, f"{path}[{i}]") for i, (kind, item) in pairs)
+    if origin is Literal and value in arguments:
+        return value
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
+        return value
+    expected = " or ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
+    raise ManifestError(f"{path} is {value!r}, expected {expected}; export the model again")
