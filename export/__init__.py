@@ -1,1 +1,18 @@
-"""TODO."""
+"""The host side: ONNX in, explainable ONNX out. Needs onnx, onnx-ir and onnxscript: `pip install 'aerocam[export]'`."""
+
+from aerocam.errors import missing
+
+try:
+    import onnx  # noqa: F401
+    import onnx_ir  # noqa: F401
+    import onnxscript  # noqa: F401
+except ImportError as error:
+    raise missing(error.name or "onnx", "export", "to export models") from error
+
+from aerocam.export.check import CheckReport
+from aerocam.export.heads import CAM_HEADS
+from aerocam.export.pipeline import Export, check_export, export_model, list_layers
+from aerocam.export.preprocessing import PRESETS
+from aerocam.export.target_layers import Candidate
+
+__all__ = ["CAM_HEADS", "PRESETS", "Candidate", "CheckReport", "Export", "check_export", "export_model", "list_layers"]

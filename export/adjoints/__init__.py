@@ -1,1 +1,24 @@
-"""TODO."""
+"""Adjoint rules by family. Importing this package fills the table."""
+
+from aerocam.export.adjoints import (
+    elementwise,
+    linear,
+    movement,
+    normalization,
+    pooling,
+    reductions,
+    resize,
+)
+from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT
+
+__all__ = [
+    "ADJOINTS",
+    "NO_GRADIENT",
+    "elementwise",
+    "linear",
+    "movement",
+    "normalization",
+    "pooling",
+    "reductions",
+    "resize",
+]

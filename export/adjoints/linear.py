@@ -1,0 +1,101 @@
+"""Adjoint rules of products with a weight: Conv, Gemm, MatMul. Weights are constants, no gradient flows to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.builder import constant_array
+from aerocam.export.shapes import static_shape
+from aerocam.export.windows import Window, windows
+
+
+@adjoint("Conv")
+def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = W * X + B: dX is dY convolved with the flipped, channel-transposed W.
+
+    Stride 1 and a constant W: a Conv, which runtimes run at full speed. Otherwise a ConvTranspose with W itself.
+    """
+    w = tensor(node, 1)
+    axes = windows(node, kernel=static_shape(w)[2:])
+    group = node.attributes.get_int("group", 1)
+    weight = constant_array(w)
+    none = [None for _ in node.inputs[1:]]
+    if weight is not None and all(axis.stride == 1 and axis.pad < axis.reach for axis in axes):
+        return [_flipped_conv(op, dy, weight, axes, group), *none]
+    return [_conv_transpose(op, dy, w, axes, group), *none]
+
+
+def _flipped_conv(op: Builder, dy: ir.Value, weight: NDArray, axes: list[Window], group: int) -> ir.Value:
+    before = [axis.reach - 1 - axis.pad for axis in axes]
+    after = [axis.size_in - axis.size_out + axis.reach - 1 - pad for axis, pad in zip(axes, before, strict=True)]
+    out_channels, per_group, *kernel = weight.shape
+    grouped = weight.reshape(group, out_channels // group, per_group, *kernel).swapaxes(1, 2)
+    flipped = np.flip(grouped.reshape(group * per_group, out_channels // group, *kernel), tuple(range(2, weight.ndim)))
+    extra = [max(-pad, 0) for pad in after]  # input behind the last window: compute it and cut nothing
+    assert not any(extra), "a stride-1 window covers its whole padded input"
+    return op.Conv(
+        dy,
+        op.constant(flipped),
+        group=group,
+        kernel_shape=kernel,
+        dilations=[axis.dilation for axis in axes],
+        pads=[*before, *after],
+    )
+
+
+def _conv_transpose(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
+    return op.ConvTranspose(
+        dy,
+        w,
+        group=group,
+        kernel_shape=[axis.kernel for axis in axes],
+        strides=[axis.stride for axis in axes],
+        dilations=[axis.dilation for axis in axes],
+        pads=[*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
+        output_padding=[max(-axis.pad_after, 0) for axis in axes],
+    )
+
+
+@adjoint("Gemm")
+def gemm(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = alpha A' B' + beta C: dA' = alpha dY B'^T, dC = beta dY; A' is A or its transpose, B' likewise."""
+    a, b = tensor(node), tensor(node, 1)
+    alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
+    trans_a, trans_b = node.attributes.get_int("transA", 0), node.attributes.get_int("transB", 0)
+    if trans_a:
+        da = op.Gemm(b, dy, transA=trans_b, transB=1, alpha=alpha)
+    else:
+        da = op.Gemm(dy, b, transB=1 - trans_b, alpha=alpha)
+    if trans_b:
+        db = op.Gemm(dy, a, transA=1, transB=trans_a, alpha=alpha)
+    else:
+        db = op.Gemm(a, dy, transA=1 - trans_a, alpha=alpha)
+    dc = dy if beta == 1.0 else op.Mul(dy, float(beta))
+    return [da, db, dc][: len(node.inputs)]
+
+
+@adjoint("MatMul")
+def matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = A B, batched and broadcast: dA = dY B^T, dB = A^T dY; a vector is a matrix of one row (A) or column (B)."""
+    a, b = tensor(node), tensor(node, 1)
+    a_shape, b_shape = static_shape(a), static_shape(b)
+    rows = a_shape if len(a_shape) > 1 else (1, *a_shape)
+    columns = b_shape if len(b_shape) > 1 else (*b_shape, 1)
+    batch = np.broadcast_shapes(rows[:-2], columns[:-2])
+    dy = op.reshape(dy, *batch, rows[-2], columns[-1])
+    if len(columns) == 2:  # a weight: Gemm reads it as it lies, without a transposed copy
+        flat = op.reshape(dy, int(np.prod(batch, dtype=int)) * rows[-2], columns[-1])
+        da = op.reshape(op.Gemm(flat, op.reshape(b, *columns), transB=1), *batch, *rows[-2:])
+    else:
+        da = op.MatMul(dy, _transposed(op, op.reshape(b, *columns)))
+    db = op.MatMul(_transposed(op, op.reshape(a, *rows)), dy)
+    return [op.reshape(op.sum_to(da, rows), *a_shape), op.reshape(op.sum_to(db, columns), *b_shape)]
+
+
+def _transposed(op: Builder, value: ir.Value) -> ir.Value:
+    """The last two axes swapped."""
+    rank = len(static_shape(value))
+    return op.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])

@@ -1,0 +1,147 @@
+"""Adjoint rules of pools, rank-agnostic.
+
+Max over a box is the max over one axis, then the next; so is "the first maximum of a tie" in row-major order. The rule
+works axis by axis, which takes k1 + k2 masks where the box takes k1 * k2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam.errors import UnsupportedOperatorError
+from aerocam.export.adjoints.movement import interleave_zeros
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.shapes import static_shape
+from aerocam.export.windows import Window, windows
+
+
+@adjoint("MaxPool")
+def max_pool(op: Builder, node: ir.Node, dy: ir.Value, indices: ir.Value | None = None) -> Cotangents:
+    """Y = max of X over windows: each dY goes to the first maximum of its window, as in PyTorch."""
+    axes = windows(node)
+    stages = [tensor(node)]  # stages[i]: pooled along the last i spatial axes
+    for i, window in reversed(list(enumerate(axes))):
+        last = i == 0
+        stages.append(node.outputs[0] if last else _pool_axis(op, stages[-1], i, window, len(axes)))
+    for i, window in enumerate(axes):
+        dy = _max_axis(op, stages[-2 - i], stages[-1 - i], dy, i + 2, window)
+    return [dy]
+
+
+def _pool_axis(op: Builder, x: ir.Value, spatial: int, window: Window, rank: int) -> ir.Value:
+    """Max-pool along one spatial axis."""
+
+    def along(value: int, other: int) -> list[int]:
+        return [value if i == spatial else other for i in range(rank)]
+
+    if window.kernel == 1 and window.stride == 1:
+        return x
+    before, after = [0] * (rank + 2), [0] * (rank + 2)
+    before[spatial + 2], after[spatial + 2] = window.pad, window.pad_after
+    return op.MaxPool(
+        op.pad(x, before, after, fill=_lowest(x)),
+        kernel_shape=along(window.kernel, 1),
+        strides=along(window.stride, 1),
+        dilations=along(window.dilation, 1),
+    )
+
+
+def _lowest(x: ir.Value) -> float:
+    """Below any activation, but no infinity: engines may compute 0 * padding."""
+    assert x.dtype is not None
+    return float(np.finfo(x.dtype.numpy()).min)
+
+
+def _max_axis(op: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axis: int, window: Window) -> ir.Value:
+    """The adjoint of a max along one axis: dY to the first tap that equals Y."""
+    if window.kernel == 1 and window.stride == 1:
+        return dy
+    before, after = [0] * len(static_shape(x)), [0] * len(static_shape(x))
+    before[axis], after[axis] = window.pad, window.pad_after
+    padded = op.pad(x, before, after, fill=_lowest(x))
+    free, routed = None, []
+    for tap in range(window.kernel):
+        start = tap * window.dilation
+        values = op.slice_axis(padded, axis, start, start + (window.size_out - 1) * window.stride + 1, window.stride)
+        equal = op.Equal(values, y)
+        first = equal if free is None else op.And(equal, free)
+        routed.append(op.Where(first, dy, 0.0))
+        if tap < window.kernel - 1:
+            free = op.Not(equal) if free is None else op.And(free, op.Not(equal))
+    return _scatter(op, routed, axis, window)
+
+
+def _scatter(op: Builder, taps: list[ir.Value], axis: int, window: Window) -> ir.Value:
+    """Sum of the taps, each put where it was read: tap t of output o at `o * stride + t * dilation - pad`.
+
+    Taps whose positions agree modulo the stride are shifted by whole strides and added; then the residues interleave.
+    """
+    stride = window.stride
+    length = -(-max(window.size_in + window.pad, window.covered) // stride)  # in strides
+    shape = static_shape(taps[0])
+    residues: list[list[ir.Value]] = [[] for _ in range(stride)]
+    for tap, value in enumerate(taps):
+        shift, residue = divmod(tap * window.dilation, stride)
+        before, after = [0] * len(shape), [0] * len(shape)
+        before[axis], after[axis] = shift, length - shift - window.size_out
+        residues[residue].append(op.pad(value, before, after))
+    whole = (*shape[:axis], length, *shape[axis + 1 :])
+    zeros = op.floats_like(taps[0], 0.0)
+    lanes = [op.total(lane) if lane else op.expand(zeros, whole) for lane in residues]
+    if stride > 1:
+        columns = [op.reshape(lane, *whole[: axis + 1], 1, *whole[axis + 1 :]) for lane in lanes]
+        joined = op.Concat(*columns, axis=axis + 1)
+        result = op.reshape(joined, *shape[:axis], length * stride, *shape[axis + 1 :])
+    else:
+        result = lanes[0]
+    return op.slice_axis(result, axis, window.pad, window.pad + window.size_in)
+
+
+@adjoint("GlobalAveragePool")
+def global_average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = mean of X over the H * W positions: dX = dY / (H * W), broadcast."""
+    shape = static_shape(tensor(node))
+    return [op.expand(op.Mul(dy, 1.0 / float(np.prod(shape[2:]))), shape)]
+
+
+@adjoint("AveragePool")
+def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = sum of a window / its count: dX = the sum of dY / count over the windows that hold the position."""
+    axes = windows(node)
+    shape = static_shape(tensor(node))
+    if any(axis.dilation != 1 for axis in axes):
+        raise UnsupportedOperatorError(
+            f"AveragePool {node.name!r}: dilations {[axis.dilation for axis in axes]}, 1 is expected;"
+            " choose a target layer behind it"
+        )
+    shared = op.Mul(dy, op.floats_like(dy, 1.0 / _counts(node, axes)))
+    if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
+        return [op.expand(shared, shape)]
+    return [_sum_of_windows(op, shared, axes)]
+
+
+def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
+    """How many entries each output of an AveragePool averages, (1, 1, spatial ...) float64."""
+    include = node.attributes.get_int("count_include_pad", 0)
+    pads = node.attributes.get_ints("pads", (0,) * (2 * len(axes)))
+    per_axis = []
+    for i, axis in enumerate(axes):
+        starts = np.arange(axis.size_out) * axis.stride - axis.pad
+        low, high = (-axis.pad, axis.size_in + pads[len(axes) + i]) if include else (0, axis.size_in)
+        per_axis.append(np.minimum(starts + axis.kernel, high) - np.maximum(starts, low))
+    counts = np.ones((1, 1, *(1 for _ in axes)))
+    for i, count in enumerate(per_axis):
+        counts = counts * count.reshape([-1 if j == i + 2 else 1 for j in range(counts.ndim)])
+    return counts
+
+
+def _sum_of_windows(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
+    """Spread dY to stride 1, then add up `kernel` neighbours: an AveragePool times the kernel's size."""
+    for i, axis in enumerate(axes):
+        if axis.stride > 1:
+            dy = interleave_zeros(op, dy, i + 2, axis.stride)
+    before = [0, 0, *(axis.kernel - 1 - axis.pad for axis in axes)]
+    after = [0, 0, *(axis.size_in + axis.pad - (axis.size_out - 1) * axis.stride - 1 for axis in axes)]
+    size = float(np.prod([axis.kernel for axis in axes]))
+    return op.Mul(op.AveragePool(op.pad(dy, before, after), kernel_shape=[axis.kernel for axis in axes]), size)

@@ -1,0 +1,97 @@
+"""Adjoint rule of Resize and Upsample: any mode is linear in X and works axis by axis, so each axis is one matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam.errors import UnsupportedOperatorError, missing
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.builder import constant_array
+from aerocam.export.shapes import static_shape
+
+
+@adjoint("Resize")
+def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = R X along each resized axis: dX = R^T dY.
+
+    Whole-number nearest: sums of blocks, an AveragePool. Otherwise products with constant matrices.
+    """
+    if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        raise UnsupportedOperatorError(
+            f"Resize {node.name!r}: coordinate_transformation_mode 'tf_crop_and_resize' has no rule;"
+            " choose a target layer behind it"
+        )
+    before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
+    resized = [axis for axis, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
+    matrices = {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
+    none = [None for _ in node.inputs[1:]]
+    if resized and min(resized) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
+        blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
+        return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
+    for axis, matrix in matrices.items():
+        dy = _along_axis(op, dy, axis, matrix.T)
+    return [dy, *none]
+
+
+def _is_repeat(matrix: NDArray) -> bool:
+    """Whether each input entry is repeated the same whole number of times."""
+    repeats, rest = divmod(matrix.shape[0], matrix.shape[1])
+    return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
+
+
+def _along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
+    """`matrix` applied along `axis` of `value`."""
+    shape = static_shape(value)
+    rows = int(np.prod(shape[:axis], dtype=int))
+    columns = int(np.prod(shape[axis + 1 :], dtype=int))
+    product = op.MatMul(op.floats_like(value, matrix), op.reshape(value, rows, shape[axis], columns))
+    return op.reshape(product, *shape[:axis], matrix.shape[0], *shape[axis + 1 :])
+
+
+def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
+    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector."""
+    copy = ir.to_proto(node)
+    scales = _scales(node)
+    if scales is not None:
+        names, size = ["x", "", "size"], np.array([1, 1, 1, scales[axis]], np.float32)
+    else:
+        names, size = ["x", "", "", "size"], np.array([before, 1, 1, after], np.int64)
+    copy.ClearField("input")
+    copy.input.extend(names)
+    copy.output[:] = ["y"]
+    kept = [attribute for attribute in copy.attribute if attribute.name not in ("axes", "keep_aspect_ratio_policy")]
+    copy.ClearField("attribute")
+    copy.attribute.extend(kept)
+    return _run(copy, np.eye(before, dtype=np.float32)[:, None, None], size, node.version or 17)[:, 0, 0].T
+
+
+def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
+    """The output of a Resize node, by ONNX Runtime."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime", "export", "to differentiate through Resize") from error
+    graph = onnx.helper.make_graph(
+        [node],
+        "resize",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(size, "size")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0].astype(np.float64)
+
+
+def _scales(node: ir.Node) -> NDArray | None:
+    """One scale per axis, or None where sizes are given instead."""
+    given = constant_array(node.inputs[2]) if len(node.inputs) > 2 else None
+    if given is None or not given.size:
+        return None
+    axes = node.attributes.get_ints("axes", tuple(range(given.size)))
+    scales = np.ones(len(static_shape(tensor(node))))
+    scales[list(axes)] = given
+    return scales

@@ -1,0 +1,86 @@
+"""Reverse-mode differentiation on the graph: one walk from the score back to the target layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from aerocam.errors import ModelError, UnsupportedOperatorError
+from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, Rule
+from aerocam.export.builder import Builder
+from aerocam.export.shapes import is_float, static_shape
+
+
+def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence[ir.Value]) -> list[ir.Value]:
+    """Append the nodes that compute the gradient of `score` with respect to `layers`.
+
+    Only nodes on a path from a layer to the score are visited. Gradients of a value used several times are added;
+    a cotangent in a broadcast shape is summed down to its value's shape.
+
+    Args:
+        op: Builder of the graph that holds all values.
+        score: What is differentiated.
+        seed: Cotangent of `score`, of its shape.
+        layers: Float values that the score depends on.
+
+    Returns:
+        One value per layer, of the layer's shape.
+
+    Raises:
+        UnsupportedOperatorError: An operator on the path has no rule, or no gradient for an input on the path.
+        ModelError: The score does not depend on a layer.
+    """
+    path = nodes_between(op.graph, layers, score)
+    active = {*layers, *(output for node in path for output in node.outputs)}
+    arrived: dict[ir.Value, list[ir.Value]] = {score: [seed]}
+    for node in reversed(path):
+        dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
+        if not any(dy is not None for dy in dys):
+            continue
+        cotangents = _rule(node)(op, node, *dys)
+        for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
+            if x is None or x not in active or not is_float(x):
+                continue
+            if dx is None:
+                raise UnsupportedOperatorError(
+                    f"operator {node.op_type} (node {node.name!r}): its rule gives no gradient for input {i}"
+                    f" ({x.name!r}), which depends on the target layer; choose a target layer behind this node"
+                )
+            arrived.setdefault(x, []).append(op.sum_to(dx, static_shape(x)))
+    for layer in layers:
+        if layer not in arrived:
+            raise ModelError(
+                f"layer {layer.name!r}: the score does not depend on it; choose another layer (aerocam layers MODEL)"
+            )
+    return [op.total(arrived[layer]) for layer in layers]
+
+
+def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
+    """Nodes on a differentiable path from any of `layers` to `score`, in the graph's (topological) order."""
+    forward: set[ir.Value] = set(layers)
+    reached = []
+    for node in graph:
+        if node.op_type in NO_GRADIENT or not any(x in forward for x in node.inputs):
+            continue
+        if any(is_float(y) for y in node.outputs):
+            reached.append(node)
+            forward.update(node.outputs)
+    backward = {score}
+    path = []
+    for node in reversed(reached):
+        if any(y in backward for y in node.outputs):
+            path.append(node)
+            backward.update(x for x in node.inputs if x is not None and x in forward)
+    return path[::-1]
+
+
+def _rule(node: ir.Node) -> Rule:
+    rule = ADJOINTS.get(node.op_type) if node.domain == "" else None
+    if rule is None:
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        raise UnsupportedOperatorError(
+            f"operator {name} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target layer and"
+            " the score and has no adjoint rule; choose a target layer behind it (aerocam layers MODEL shows them)"
+        )
+    return rule

@@ -1,0 +1,139 @@
+"""`op.Mul(a, b)` appends a node: onnxscript's GraphBuilder, with names of our own and a few compound steps.
+
+Rules use `op` alone. What it adds to ONNX's operators is written in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import ArrayLike, NDArray
+from onnxscript import GraphBuilder
+
+from aerocam.export.shapes import is_float, static_shape
+
+PREFIX = "aerocam"
+"""Scope of every name this package gives inside a graph."""
+
+
+class Builder:
+    """Appends nodes to a graph. Attribute access in capitals is an ONNX operator, as in `op.Add(x, 1.0)`.
+
+    Python numbers and NumPy arrays among the inputs become initializers, numbers of the type of the first float tensor.
+    """
+
+    def __init__(self, graph: ir.Graph) -> None:
+        """Append to `graph`, which must import an opset of the default domain."""
+        self.graph = graph
+        self._builder = GraphBuilder(graph)
+        self._builder.push_module(PREFIX)
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+
+    def __getattr__(self, operator: str) -> Callable[..., Any]:
+        """The operator's constructor: inputs by position, attributes by keyword; `_outputs=n` for several outputs."""
+
+        def append(*inputs: Any, **attributes: Any) -> Any:
+            tensor = next((item for item in inputs if isinstance(item, ir.Value) and is_float(item)), None)
+            values = [self._as_value(item, tensor) for item in inputs]
+            result = getattr(self._builder.op, operator)(*values, **attributes)
+            first = result if isinstance(result, ir.Value) else result[0]
+            node = first.producer()
+            assert node is not None
+            node.metadata_props.clear()  # the builder's own notes on scopes
+            return result
+
+        return append
+
+    def _as_value(self, item: Any, like: ir.Value | None) -> ir.Value | None:
+        if item is None or isinstance(item, ir.Value):
+            return item
+        if isinstance(item, float) and like is not None and like.dtype is not None:
+            return self.constant(item, like.dtype.numpy())
+        return self.constant(item)
+
+    def constant(self, array: ArrayLike, dtype: Any = None) -> ir.Value:
+        """An initializer; equal arrays are stored once. Python ints become int64, floats float32."""
+        data = np.asarray(array, dtype)
+        if dtype is None and data.dtype == np.float64:
+            data = data.astype(np.float32)
+        key = (data.dtype.str, data.shape, data.tobytes())
+        if key not in self._constants:
+            name = f"{PREFIX}.constant_{len(self._constants)}"
+            while name in self.graph.initializers:
+                name += "_"
+            tensor = ir.tensor(np.ascontiguousarray(data).reshape(data.shape), name=name)
+            self._constants[key] = self._builder.initializer(tensor, name, qualify=False)
+        return self._constants[key]
+
+    def integers(self, *values: int) -> ir.Value:
+        """A one-dimensional int64 initializer."""
+        return self.constant(np.array(values, np.int64))
+
+    def floats_like(self, value: ir.Value, array: ArrayLike) -> ir.Value:
+        """An initializer of `value`'s type."""
+        assert value.dtype is not None
+        return self.constant(array, value.dtype.numpy())
+
+    def reshape(self, value: ir.Value, *shape: int) -> ir.Value:
+        """`value` in another shape; nothing is appended where it has that shape already."""
+        if value.shape is not None and tuple(value.shape) == shape:
+            return value
+        return self.Reshape(value, self.integers(*shape))
+
+    def reshape_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
+        """`value` in the (static) shape of `other`."""
+        return self.reshape(value, *static_shape(other))
+
+    def expand(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """`value` broadcast to `shape`."""
+        if value.shape is not None and tuple(value.shape) == tuple(shape):
+            return value
+        return self.Expand(value, self.integers(*shape))
+
+    def sum(self, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
+        """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
+        return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))
+
+    def sum_to(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """The adjoint of broadcasting: sum `value` down to `shape`."""
+        have = static_shape(value)
+        extra = len(have) - len(shape)
+        axes = [*range(extra), *(i + extra for i, dim in enumerate(shape) if dim == 1 and have[i + extra] != 1)]
+        if not axes:
+            return self.expand(value, shape)
+        return self.reshape(self.sum(value, axes), *shape)
+
+    def pad(self, value: ir.Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> ir.Value:
+        """`value` padded (negative: cropped) per axis; nothing is appended where all are 0."""
+        if not any(before) and not any(after):
+            return value
+        return self.Pad(value, self.integers(*before, *after), self.floats_like(value, fill))
+
+    def slice_axis(self, value: ir.Value, axis: int, start: int, stop: int, step: int = 1) -> ir.Value:
+        """`value[..., start:stop:step, ...]` along `axis`."""
+        if start == 0 and step == 1 and stop == static_shape(value)[axis]:
+            return value
+        return self.Slice(value, *(self.integers(item) for item in (start, stop, axis, step)))
+
+    def total(self, values: Sequence[ir.Value]) -> ir.Value:
+        """The sum of one or more tensors of one shape."""
+        if len(values) == 1:
+            return values[0]
+        return self.Add(*values) if len(values) == 2 else self.Sum(*values)
+
+    def output(self, value: ir.Value, name: str) -> ir.Value:
+        """Make `value` a graph output called `name`, through an Identity: it may be an input, a constant or in use."""
+        result = self.Identity(value)
+        result.name = name
+        self.graph.outputs.append(result)
+        return result
+
+
+def constant_array(value: ir.Value | None) -> NDArray[Any] | None:
+    """The numbers of an initializer, or None where `value` is computed."""
+    if value is None or value.const_value is None:
+        return None
+    return value.const_value.numpy()

@@ -1,0 +1,209 @@
+"""The self-check of an export, on ONNX Runtime: original outputs, and gradients against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from numpy.typing import NDArray
+
+from aerocam import manifest
+from aerocam.errors import CheckError, missing
+from aerocam.export.shapes import static_shape
+
+OUTPUT_TOLERANCE = 1e-6
+"""Largest difference of an original output, relative to its largest entry."""
+
+GRADIENT_TOLERANCE = 2e-2
+"""Largest difference between gradient and finite difference along a direction, relative to the gradient's size there.
+
+float32 and the kinks of ReLU and max-pooling set this floor; a wrong rule is wrong by about 1.
+"""
+
+STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
+"""Step sizes tried for a central difference, relative to the activations' root mean square."""
+
+RANDOM_DIRECTIONS = 2
+
+DELTA = "aerocam_check_delta_{}"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What the self-check measured.
+
+    Attributes:
+        outputs: Largest relative difference of an original output.
+        gradients: Per layer, the largest relative difference to a central finite difference.
+        provider: Execution provider it ran on.
+    """
+
+    outputs: float
+    gradients: dict[str, float]
+    provider: str
+
+    def require(self) -> CheckReport:
+        """This report, if it is good.
+
+        Raises:
+            CheckError: An output or a gradient is off by more than its tolerance, or not finite.
+        """
+        if not self.outputs <= OUTPUT_TOLERANCE:
+            raise CheckError(
+                f"the exported model's outputs differ from the original's by {self.outputs:.2g} on {self.provider},"
+                f" at most {OUTPUT_TOLERANCE:.0e} is expected; please report the model"
+            )
+        for name, difference in self.gradients.items():
+            if not difference <= GRADIENT_TOLERANCE:
+                raise CheckError(
+                    f"layer {name!r}: its gradients differ from finite differences by {difference:.2g} on"
+                    f" {self.provider}, at most {GRADIENT_TOLERANCE:.0e} is expected; try another layer or provider,"
+                    " please report the model"
+                )
+        return self
+
+
+def open_model(proto: onnx.ModelProto, providers: Sequence[str] | None = None, optimize: bool = True) -> Any:
+    """An ONNX Runtime session on a model."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime", "export", "to check an exported model") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=list(providers or ["CPUExecutionProvider"])
+    )
+
+
+def check_model(
+    plain: Any,
+    model: ir.Model,
+    pairs: Mapping[str, tuple[str, str]],
+    providers: Sequence[str] | None = None,
+    seed: int = 0,
+) -> CheckReport:
+    """Compare a rewritten model with the original and its gradients with finite differences, on a random picture.
+
+    Args:
+        plain: Session on the original model.
+        model: The rewritten one.
+        pairs: Per target layer, the names of the outputs with its activations and gradients.
+        providers: Execution providers to run on; None: the CPU.
+        seed: Of the picture and of the directions.
+    """
+    proto = ir.to_proto(model)
+    explained = open_model(proto, providers)
+    feeds = random_feeds(model, np.random.default_rng(seed))
+    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
+    own_choice = np.full(static_shape(target), -1, np.int32)
+    outputs = compare_outputs(plain, explained, feeds, own_choice)
+    feeds[manifest.TARGET] = explained.run([manifest.CHOSEN], {**feeds, manifest.TARGET: own_choice})[0]
+    moved = open_model(probe(ir.from_proto(proto), [activations for activations, _ in pairs.values()]), providers)
+    zeros = {item.name: np.zeros(item.shape, np.float32) for item in moved.get_inputs() if item.name not in feeds}
+    gradients = {}
+    for i, (layer, (activations, gradient)) in enumerate(pairs.items()):
+        a, g = explained.run([activations, gradient], feeds)
+
+        def run(offset: NDArray, delta: str = DELTA.format(i)) -> float:
+            return float(moved.run([manifest.SCORE], {**feeds, **zeros, delta: offset})[0][0])
+
+        gradients[layer] = gradient_error(run, g, a, seed)
+    return CheckReport(outputs, gradients, explained.get_providers()[0])
+
+
+def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], target: NDArray) -> float:
+    """Largest difference of any original output, relative to that output's largest entry (inf if not finite)."""
+    names = [item.name for item in plain.get_outputs()]
+    before = plain.run(names, dict(feeds))
+    after = explained.run(names, {**feeds, manifest.TARGET: target})
+    worst = 0.0
+    for a, b in zip(before, after, strict=True):
+        if not np.issubdtype(a.dtype, np.floating):
+            worst = max(worst, 0.0 if np.array_equal(a, b) else float("inf"))
+        elif not (np.isfinite(a).all() and np.isfinite(b).all()):
+            worst = max(worst, 0.0 if np.array_equal(a, b, equal_nan=True) else float("inf"))
+        elif a.size:
+            worst = max(worst, float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)))
+    return worst
+
+
+def probe(model: ir.Model, activations: Sequence[str]) -> onnx.ModelProto:
+    """The model's score alone, with an offset added to each layer as a new input: what finite differences need.
+
+    Args:
+        model: A rewritten model; it is changed.
+        activations: Names of the outputs that hold the layers' activations.
+    """
+    graph = model.graph
+    outputs = {value.name: value for value in graph.outputs}
+    for i, name in enumerate(activations):
+        layer = outputs[name].producer().inputs[0]  # type: ignore[union-attr]
+        assert layer is not None
+        delta = ir.Value(name=DELTA.format(i), type=layer.type, shape=layer.shape)
+        graph.inputs.append(delta)
+        consumers = list(layer.uses())
+        node = ir.Node("", "Add", [layer, delta], num_outputs=1, name=f"aerocam_check_{i}")
+        node.outputs[0].name = f"aerocam_check_moved_{i}"
+        graph.insert_after(layer.producer(), node)  # type: ignore[arg-type]
+        for user, place in consumers:
+            user.replace_input_with(place, node.outputs[0])
+    graph.outputs[:] = [outputs[manifest.SCORE]]
+    passes.RemoveUnusedNodesPass()(model)
+    return ir.to_proto(model)
+
+
+def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activations: NDArray, seed: int = 0) -> float:
+    """How far a gradient is from central differences: along itself, and along random directions.
+
+    Args:
+        run: Maps an offset on the layer to the score.
+        gradient: Of the score at the layer.
+        activations: The layer's values, which set the scale of the steps.
+        seed: Of the random directions.
+
+    Returns:
+        The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
+        larger of |<gradient, direction>| and what a gradient of this norm gives along a random direction. Infinite if
+        the gradient is not finite.
+    """
+    if not np.isfinite(gradient).all():
+        return float("inf")
+    g = gradient.astype(np.float64)
+    norm = float(np.linalg.norm(g))
+    rng = np.random.default_rng(seed)
+    directions = [g / np.abs(g).max()] if norm else []
+    directions += [rng.standard_normal(g.shape) for _ in range(RANDOM_DIRECTIONS)]
+    scale = float(np.sqrt(np.mean(activations.astype(np.float64) ** 2))) or 1.0
+    return max(_error_along(run, g, direction * scale, gradient.dtype) for direction in directions)
+
+
+def _error_along(run: Callable[[NDArray], float], gradient: NDArray, direction: NDArray, dtype: Any) -> float:
+    """The best relative error over `STEPS` along one direction; the first good one ends the search."""
+    norm = float(np.linalg.norm(gradient))
+    expected = max(abs(float(np.vdot(gradient, direction))), norm * float(np.sqrt(np.mean(direction**2))), 1e-30)
+    best = float("inf")
+    for step in STEPS:
+        offset = (direction * step).astype(dtype)
+        slope = float(np.vdot(gradient, offset.astype(np.float64)))
+        difference = (float(run(offset)) - float(run(-offset))) / 2
+        best = min(best, abs(difference - slope) / (expected * step))
+        if best < GRADIENT_TOLERANCE / 10:
+            break
+    return best
+
+
+def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
+    """Standard-normal values for every float input but the target."""
+    return {
+        str(value.name): rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
+        for value in model.graph.inputs
+        if value.name != manifest.TARGET
+    }

@@ -1,0 +1,274 @@
+"""`export_model`: the recipe, top to bottom."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from aerocam import __version__, manifest
+from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean
+from aerocam.export.autodiff import differentiate
+from aerocam.export.builder import Builder
+from aerocam.export.check import CheckReport, check_model, open_model
+from aerocam.export.graph import default_opset, freeze_inputs, load_model, read_proto, sha256, write_whole
+from aerocam.export.heads import CAM_HEADS
+from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
+from aerocam.export.score import ScoreSite, append_choice, find_score
+from aerocam.export.shapes import static_shape
+from aerocam.export.target_layers import AUTO, Candidate, candidates, choose_layers
+from aerocam.manifest import Manifest
+
+logger = logging.getLogger("aerocam.export")
+
+ACTIVATIONS = "aerocam_activations_{}"
+GRADIENTS = "aerocam_gradients_{}"
+
+
+@dataclass(frozen=True)
+class Export:
+    """What `export_model` made.
+
+    Attributes:
+        path: The file.
+        manifest: What it says of itself.
+        nodes_before: Nodes of the original graph, after reading.
+        nodes_after: Nodes of the exported one.
+        report: The self-check's figures, or None where it was switched off.
+    """
+
+    path: Path
+    manifest: Manifest
+    nodes_before: int
+    nodes_after: int
+    report: CheckReport | None
+
+
+def export_model(
+    path: str | Path,
+    output: str | Path | None = None,
+    *,
+    layers: str | Sequence[str] = AUTO,
+    head: str | None = None,
+    tensors: bool | None = None,
+    task: manifest.Task | None = None,
+    score_output: str | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess] = default_preprocess,
+    labels: Sequence[str] | None = None,
+    check: bool = True,
+    providers: Sequence[str] | None = None,
+) -> Export:
+    """Rewrite an ONNX model so that the same graph also emits what class activation maps need.
+
+    The original outputs keep their names, order and values. New: an input `aerocam_target` (int32) that chooses the
+    class (and anchor), outputs that name the choice and its score, and per target layer its activations and the
+    gradients of the score, or a fused head's map, or both.
+
+    Args:
+        path: The model.
+        output: Where to write; None: beside the model, `.cam.onnx`.
+        layers: `auto`, or names or patterns of target layers.
+        head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
+        tensors: Whether activations and gradients leave the graph; None: where there is no head.
+        task: `classify` or `detect`; None: from the model's metadata, else `classify`.
+        score_output: Name of the output that holds the class scores; None: the first that fits.
+        input_shapes: Static shapes for dynamic inputs, by name.
+        preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
+            metadata, else ImageNet's.
+        labels: Class names; None: from the model's metadata, else none.
+        check: Compare the result with the original and with finite differences before writing it.
+        providers: Execution providers for the self-check.
+
+    Raises:
+        AerocamError: One of its kinds, with what was found, what was expected and what to do. Nothing is written then.
+    """
+    path = Path(path)
+    output = Path(output) if output is not None else path.with_name(f"{path.stem}.cam.onnx")
+    if output.resolve() == path.resolve():
+        raise UsageError(f"-o {output}: that is the model itself; choose another name")
+    if not output.parent.is_dir():
+        raise UsageError(f"-o {output}: there is no folder {str(output.parent)!r}; make it first")
+    model = load_model(path, input_shapes)
+    before = model.graph.num_nodes()
+    site = find_score(model, task or default_task(model), score_output)
+    chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
+    _refuse_rewritten(model)
+    image_input(model)
+    written = Manifest(
+        task=site.task,
+        layers=_manifest_layers(chosen, tensors if tensors is not None else head is None),
+        score=site.score,
+        preprocess=preprocess if isinstance(preprocess, manifest.Preprocess) else preprocess(model),
+        source=_source(path),
+        head=_manifest_head(head, chosen),
+        labels=_labels(labels, model, site),
+        aerocam=__version__,
+    )
+    if written.head is None and written.layers[0].activations is None:
+        raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
+    _append(model, site, written, chosen)
+    report = self_check(path, model, input_shapes, providers).require() if check else None
+    _drop_tensors(model, written)
+    proto = ir.to_proto(model)
+    _check_valid(proto)
+    write_whole(proto, output)
+    return Export(output, written, before, model.graph.num_nodes(), report)
+
+
+def list_layers(
+    path: str | Path,
+    *,
+    task: manifest.Task | None = None,
+    score_output: str | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+) -> tuple[list[Candidate], list[Candidate]]:
+    """The candidates for a target layer, in graph order, and those that `auto` takes.
+
+    Args and errors are those of `export_model`.
+    """
+    model = load_model(path, input_shapes)
+    site = find_score(model, task or default_task(model), score_output)
+    known = candidates(model, site)
+    return known, choose_layers(model, site, [AUTO])
+
+
+def _refuse_rewritten(model: ir.Model) -> None:
+    taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
+    if manifest.TARGET in taken or manifest.KEY in model.metadata_props:
+        raise UsageError("the model has been through `aerocam export` already; export the original again instead")
+
+
+def _source(path: Path) -> manifest.Source:
+    proto = onnx.load(path, load_external_data=False)
+    producer = f"{proto.producer_name} {proto.producer_version}".strip()
+    return manifest.Source(sha256(path), path.name, default_opset(proto, str(path)), producer)
+
+
+def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manifest.Layer, ...]:
+    return tuple(
+        manifest.Layer(
+            item.name,
+            "spatial",
+            item.shape,
+            ACTIVATIONS.format(i) if tensors else None,
+            GRADIENTS.format(i) if tensors else None,
+        )
+        for i, item in enumerate(chosen)
+    )
+
+
+def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
+    if head is None:
+        return None
+    if head not in CAM_HEADS:
+        raise UsageError(f"--head {head}: no such fused method. {did_you_mean(head, CAM_HEADS)}")
+    if len(chosen) != 1:
+        names = ", ".join(item.name for item in chosen)
+        raise UsageError(
+            f"--head {head}: {len(chosen)} target layers ({names}), a head takes one; choose it with --layer"
+        )
+    return manifest.Head(head, manifest.MAP)
+
+
+def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tuple[str, ...]:
+    if given is not None:
+        return tuple(given)
+    labels, classes = model_labels(model.metadata_props), site.score.classes
+    if labels and len(labels) != classes:
+        logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(labels), classes)
+        return ()
+    return labels
+
+
+def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
+    """Everything this package adds to the graph, activations and gradients always among it."""
+    op = Builder(model.graph)
+    scalar = append_choice(op, site, {item.value for item in chosen})
+    seed = op.floats_like(scalar, np.ones(static_shape(scalar)))
+    gradients = differentiate(op, scalar, seed, [item.value for item in chosen])
+    for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
+        op.output(item.value, ACTIVATIONS.format(i))
+        op.output(gradient, GRADIENTS.format(i))
+    if written.head is not None:
+        op.output(CAM_HEADS[written.head.method](op, chosen[0].value, gradients[0]), written.head.output)
+    ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
+    model.metadata_props[manifest.KEY] = written.to_json()
+    model.producer_name, model.producer_version = "aerocam", __version__
+
+
+def _drop_tensors(model: ir.Model, written: Manifest) -> None:
+    """Take out the activations and gradients that the manifest does not name, and what only they needed."""
+    kept = {name for layer in written.layers for name in (layer.activations, layer.gradients)}
+    for i in range(len(written.layers)):
+        for name in (ACTIVATIONS.format(i), GRADIENTS.format(i)):
+            if name not in kept:
+                model.graph.outputs.remove(next(value for value in model.graph.outputs if value.name == name))
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def _check_valid(proto: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
+
+
+def self_check(
+    path: Path,
+    model: ir.Model,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    providers: Sequence[str] | None = None,
+) -> CheckReport:
+    """Compare a rewritten model with its original file and with finite differences.
+
+    Args:
+        path: The original model.
+        model: The rewritten one; layers whose activations and gradients leave the graph are checked.
+        input_shapes: As given at export.
+        providers: Execution providers to run on; None: the CPU.
+    """
+    proto = read_proto(path)
+    freeze_inputs(proto, input_shapes or {})
+    names = {value.name for value in model.graph.outputs}
+    layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
+    pairs = {
+        layer.name: (ACTIVATIONS.format(i), GRADIENTS.format(i))
+        for i, layer in enumerate(layers)
+        if GRADIENTS.format(i) in names
+    }
+    return check_model(open_model(proto, providers), model, pairs, providers)
+
+
+def check_export(
+    path: str | Path,
+    exported: str | Path,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    providers: Sequence[str] | None = None,
+) -> CheckReport:
+    """Compare an exported file with its original, for example on the provider that will be used.
+
+    Args:
+        path: The original model.
+        exported: What `export_model` made of it.
+        input_shapes: As given at export.
+        providers: Execution providers to run on; None: the CPU.
+
+    Raises:
+        ManifestError: `exported` carries no manifest, or was made of another model.
+    """
+    proto = read_proto(exported)
+    text = next((item.value for item in proto.metadata_props if item.key == manifest.KEY), None)
+    if text is None:
+        raise ManifestError(f"{exported}: it carries no manifest; make it with: aerocam export {path}")
+    source = Manifest.from_json(text, str(exported)).source
+    if source.sha256 != sha256(path):
+        raise ManifestError(f"{exported}: it was made of {source.name!r}, not of this {path}; give that file")
+    return self_check(Path(path), ir.from_proto(proto), input_shapes, providers)

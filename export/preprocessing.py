@@ -1,0 +1,118 @@
+"""What an exported file says of preprocessing, labels and task: from presets, flags and the model's own metadata."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.shapes import is_float, static_shape
+from aerocam.manifest import Preprocess, Task
+
+logger = logging.getLogger("aerocam.export")
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "imagenet": {
+        "color": "RGB",
+        "resize": "crop",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+    },
+    "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
+    "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
+    "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
+    "yolo": {"color": "RGB", "resize": "letterbox", "mean": (0.0,) * 3, "std": (255.0,) * 3},
+}
+"""Named preprocessing: torchvision's ImageNet, TensorFlow's (-1 to 1), Caffe's, 0 to 1, and Ultralytics'."""
+
+CROP_RATIO = 256 / 224
+"""Short side before the centre crop, in input sizes, where a preset crops."""
+
+
+def image_input(model: ir.Model) -> ir.Value:
+    """The model's image input (1, C, H, W) with 1 or 3 channels.
+
+    Raises:
+        ModelError: No such input, or several float inputs.
+    """
+    inputs = [value for value in model.graph.inputs if is_float(value)]
+    shapes = ", ".join(f"{value.name!r} {tuple(value.shape or ())}" for value in inputs) or "none"
+    if len(inputs) != 1:
+        raise ModelError(f"float inputs: {shapes}; exactly one image input (1, C, H, W) is expected")
+    shape = static_shape(inputs[0])
+    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
+        hint = "; channels-last input is not read yet" if len(shape) == 4 and shape[3] in (1, 3) else ""
+        raise ModelError(f"image input: {shapes}; (1, C, H, W) with 1 or 3 channels is expected{hint}")
+    return inputs[0]
+
+
+def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess:
+    """Preprocessing by preset; without one, Ultralytics' if the model says it is theirs, else ImageNet's (said so).
+
+    Raises:
+        UsageError: No such preset.
+    """
+    image = image_input(model)
+    _, channels, height, width = static_shape(image)
+    if preset is None:
+        preset = "yolo" if is_ultralytics(model) else "imagenet"
+        logger.info("preprocessing: %s assumed; --preprocess and --mean, --std, --color, --resize change it", preset)
+    if preset not in PRESETS:
+        raise UsageError(f"--preprocess {preset}: no such preset. {did_you_mean(preset, PRESETS)}")
+    chosen = Preprocess(input=str(image.name), size=(height, width), **PRESETS[preset])
+    if chosen.resize == "crop":
+        chosen = replace(chosen, short_side=round(min(height, width) * CROP_RATIO))
+    if channels == 1:
+        chosen = replace(chosen, color="GRAY", mean=chosen.mean[:1], std=chosen.std[:1])
+    return chosen
+
+
+def is_ultralytics(model: ir.Model) -> bool:
+    """Whether the model carries Ultralytics' metadata."""
+    return "stride" in model.metadata_props and "names" in model.metadata_props
+
+
+def default_task(model: ir.Model) -> Task:
+    """The task that Ultralytics' metadata names, else `classify`.
+
+    Raises:
+        ModelError: A task that is not explained yet.
+    """
+    named = model.metadata_props.get("task", "classify") if is_ultralytics(model) else "classify"
+    if named not in ("classify", "detect"):
+        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
+    return named  # type: ignore[return-value]
+
+
+def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Class names from Ultralytics' `names`, a dictionary or list as text; none where there are none."""
+    try:
+        names = ast.literal_eval(metadata.get("names", "[]"))
+    except (SyntaxError, ValueError):
+        logger.warning("the model's metadata has `names` that cannot be read; classes go by number")
+        return ()
+    if isinstance(names, dict):
+        names = [names[key] for key in sorted(names)]
+    return tuple(str(name) for name in names)
+
+
+def read_labels(path: str | Path) -> tuple[str, ...]:
+    """Class names from a file: a JSON list, or one name per line.
+
+    Raises:
+        UsageError: The file cannot be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels {path}: cannot be read ({error}); give a text file, one label per line") from error
+    if text.startswith("["):
+        return tuple(str(name) for name in json.loads(text))
+    return tuple(line.strip() for line in text.splitlines())

@@ -1,0 +1,33 @@
+"""Static shapes: every rule may rely on them, so what has none is refused here, by name."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from aerocam.errors import ModelError
+
+
+def static_shape(value: ir.Value) -> tuple[int, ...]:
+    """The shape of `value` as plain integers.
+
+    Raises:
+        ModelError: The shape is unknown or has a dynamic dimension.
+    """
+    shape = value.shape
+    if shape is None or not all(isinstance(dim, int) for dim in shape):
+        found = "unknown" if shape is None else str([dim if isinstance(dim, int) else str(dim) for dim in shape])
+        raise ModelError(
+            f"tensor {value.name!r}: its shape is {found}, a static one is needed to differentiate through it;"
+            " freeze the inputs with --input-shape NAME=1,3,H,W"
+        )
+    return tuple(int(dim) for dim in shape if isinstance(dim, int))
+
+
+def is_static(value: ir.Value) -> bool:
+    """Whether every dimension of `value` is a known integer."""
+    return value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
+
+
+def is_float(value: ir.Value) -> bool:
+    """Whether `value` holds floating-point numbers, so that a gradient can flow through it."""
+    return value.dtype is not None and value.dtype.is_floating_point()

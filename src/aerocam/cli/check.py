@@ -1,0 +1,35 @@
+"""Compare an exported model with its original again: outputs, and gradients with finite differences.
+
+Examples:
+  aerocam check model.onnx model.cam.onnx                                         on the CPU
+  aerocam check model.onnx model.cam.onnx --provider CUDAExecutionProvider        on the provider that will be used
+  aerocam check model.onnx model.cam.onnx --input-shape 1,3,320,320               as given at export
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from aerocam.cli.model_arguments import parse_input_shapes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="the original ONNX file")
+    parser.add_argument("exported", metavar="EXPORTED", help="what `aerocam export` made of it")
+    parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export")
+    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider; default: the CPU's")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the figures; fail if one is over its tolerance."""
+    from aerocam.export import check_export
+
+    shapes = parse_input_shapes(args.input_shape, args.model)
+    report = check_export(args.model, args.exported, input_shapes=shapes, providers=args.provider)
+    print(f"{report.provider}: original outputs differ by at most {report.outputs:.2g} (relative)")
+    for layer, difference in report.gradients.items():
+        print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
+    if not report.gradients:
+        print("gradients do not leave this file (--head without --tensors); they were checked when it was exported")
+    report.require()

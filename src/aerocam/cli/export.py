@@ -1,0 +1,114 @@
+"""Make a model explainable: the same graph, with activations and gradients, or a finished map, as new outputs.
+
+Examples:
+  aerocam export model.onnx                                              automatic layer, writes model.cam.onnx
+  aerocam export model.onnx --head gradcam -o fast.onnx                  Grad-CAM inside the graph: only the map leaves
+  aerocam export model.onnx --layer '*layer3*' --labels names.txt --preprocess imagenet
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, get_args
+
+from aerocam.cli.model_arguments import add_model_arguments, parse_input_shapes
+from aerocam.errors import UsageError
+from aerocam.manifest import ColorOrder, Interpolation, Preprocess, ResizeRule
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+logger = logging.getLogger("aerocam.cli")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    add_model_arguments(parser)
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx")
+    parser.add_argument(
+        "--layer",
+        action="append",
+        metavar="NAME",
+        help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
+    )
+    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam)")
+    parser.add_argument(
+        "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
+    )
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
+    parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
+    parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
+    parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
+    parser.add_argument("--color", choices=get_args(ColorOrder), help="channel order the model expects")
+    parser.add_argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size")
+    parser.add_argument("--short-side", type=int, metavar="PX", help="for --resize crop")
+    parser.add_argument("--interpolation", choices=get_args(Interpolation))
+    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider for the self-check")
+    parser.add_argument("--no-check", action="store_true", help="skip the self-check")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export, and say what was written."""
+    from aerocam.export import export_model
+    from aerocam.export.preprocessing import read_labels
+
+    shapes = parse_input_shapes(args.input_shape, args.model)
+    done = export_model(
+        args.model,
+        args.output,
+        layers=args.layer or "auto",
+        head=args.head,
+        tensors=True if args.tensors else None,
+        task=args.task,
+        score_output=args.output_name,
+        input_shapes=shapes,
+        preprocess=lambda model: chosen_preprocess(model, args),
+        labels=read_labels(args.labels) if args.labels else None,
+        check=not args.no_check,
+        providers=args.provider,
+    )
+    if done.report is not None:
+        worst = max(done.report.gradients.values())
+        logger.info(
+            "check on %s: outputs differ by %.1g, gradients from finite differences by %.1g",
+            done.report.provider,
+            done.report.outputs,
+            worst,
+        )
+    print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
+
+
+def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess:
+    """The preset, changed by what was given one by one."""
+    from aerocam.export.preprocessing import default_preprocess
+
+    preprocess = default_preprocess(model, args.preprocess)
+    channels = len(preprocess.mean)
+    given = {
+        "mean": _numbers(args.mean, "--mean", channels),
+        "std": _numbers(args.std, "--std", channels),
+        "color": args.color,
+        "resize": args.resize,
+        "short_side": args.short_side,
+        "interpolation": args.interpolation,
+    }
+    preprocess = replace(preprocess, **{name: value for name, value in given.items() if value is not None})
+    if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
+        raise UsageError(
+            f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
+        )
+    return preprocess
+
+
+def _numbers(text: str | None, flag: str, count: int) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        values = tuple(float(item) for item in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"{flag} {text}: numbers are expected, as in 123.7,116.3,103.5") from error
+    if len(values) != count or (flag == "--std" and 0 in values):
+        raise UsageError(f"{flag} {text}: {count} numbers, none of them 0 for --std, are expected")
+    return values

@@ -1,0 +1,38 @@
+"""List the layers of a model that can be explained.
+
+Examples:
+  aerocam layers model.onnx                                 every candidate, the automatic choice marked *
+  aerocam layers model.onnx --match '*stage3*'              only those whose name matches
+  aerocam layers model.onnx --input-shape 1,3,320,320       a model with dynamic axes
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+
+from aerocam.cli.model_arguments import add_model_arguments, parse_input_shapes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    add_model_arguments(parser)
+    parser.add_argument("--match", metavar="PATTERN", default="*", help="show only names that match, with * and ?")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print one line per candidate: mark, depth, shape, operator, tensor name, node name."""
+    from aerocam.export import list_layers
+
+    shapes = parse_input_shapes(args.input_shape, args.model)
+    known, automatic = list_layers(args.model, task=args.task, score_output=args.output_name, input_shapes=shapes)
+    print(f"{'':2}{'depth':>5}  {'shape':<18} {'operator':<20} tensor")
+    for item in known:
+        if not (fnmatch.fnmatchcase(item.name, args.match) or fnmatch.fnmatchcase(item.node, args.match)):
+            continue
+        mark = "*" if item in automatic else "-" if item.obstacle else " "
+        node = f"  (node {item.node})" if item.node and item.node != item.name else ""
+        note = f"  cannot be reached: {item.obstacle} has no adjoint rule" if item.obstacle else ""
+        shape = "x".join(map(str, item.shape))
+        print(f"{mark:2}{item.depth:>5}  {shape:<18} {item.op:<20} {item.name}{node}{note}")
+    print("* what --layer auto takes")

@@ -1,0 +1,53 @@
+"""Arguments that several commands share: how a model is read."""
+
+from __future__ import annotations
+
+import argparse
+
+from aerocam.errors import UsageError
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the model and what says how to read it."""
+    parser.add_argument("model", metavar="MODEL", help="the ONNX file")
+    parser.add_argument(
+        "--task", choices=("classify", "detect"), help="default: from the model's metadata, or classify"
+    )
+    parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
+    parser.add_argument(
+        "--input-shape",
+        action="append",
+        default=[],
+        metavar="NAME=N,C,H,W",
+        help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated",
+    )
+
+
+def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]]:
+    """`NAME=1,3,224,224` per item as a dictionary; a nameless shape goes to the model's only input.
+
+    Raises:
+        UsageError: Not of that form.
+    """
+    shapes = {}
+    for item in given:
+        name, _, dims = item.rpartition("=")
+        try:
+            shape = tuple(int(dim) for dim in dims.split(","))
+        except ValueError as error:
+            raise UsageError(f"--input-shape {item}: whole numbers are expected, as in images=1,3,224,224") from error
+        shapes[name or _only_input(path)] = shape
+    return shapes
+
+
+def _only_input(path: str) -> str:
+    from aerocam.export.graph import read_proto
+
+    graph = read_proto(path).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    names = [item.name for item in graph.input if item.name not in weights]
+    if len(names) != 1:
+        raise UsageError(
+            f"--input-shape: the model has inputs {', '.join(names)}; say which, as in {names[0]}=1,3,224,224"
+        )
+    return names[0]

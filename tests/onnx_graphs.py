@@ -1,0 +1,101 @@
+"""Small ONNX graphs for tests: build a node or a chain, run it, draw values where functions are smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+OPSET = 17
+
+
+def well_separated(shape: Sequence[int], rng: np.random.Generator, gap: float = 0.02) -> NDArray[np.float64]:
+    """A permutation of values `gap` apart, none within half a gap of 0: no tie, no kink near by."""
+    count = int(np.prod(shape, dtype=int))
+    values = (np.arange(count) - count // 2 + 0.5) * gap
+    return rng.permutation(values).reshape(shape)
+
+
+def node_model(
+    op: str,
+    inputs: Mapping[str, NDArray[Any]],
+    constants: Mapping[str, NDArray[Any]],
+    order: Sequence[str],
+    attributes: Mapping[str, Any],
+    outputs: int = 1,
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """A model of one node; `order` names its inputs (an empty name: absent)."""
+    names = [f"y{i}" for i in range(outputs)]
+    node = helper.make_node(op, list(order), names, name="node", **attributes)
+    return model([node], inputs, constants, names, opset)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, NDArray[Any]],
+    constants: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str],
+    opset: int = OPSET,
+) -> onnx.ModelProto:
+    """A checked model with static inputs shaped like the given arrays and shapes inferred."""
+    graph = helper.make_graph(
+        list(nodes),
+        "test",
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+            for name, array in inputs.items()
+        ],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+
+
+def in_float64(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with float64 in place of float32: inputs, weights, constants and casts."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    del copy.graph.value_info[:]
+    single, double = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+    for item in (*copy.graph.input, *copy.graph.output):
+        if item.type.tensor_type.elem_type == single:
+            item.type.tensor_type.elem_type = double
+    tensors = [*copy.graph.initializer]
+    for node in copy.graph.node:
+        tensors += [attribute.t for attribute in node.attribute if attribute.type == onnx.AttributeProto.TENSOR]
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == single:
+                attribute.i = double
+    keep = {name for node in copy.graph.node if node.op_type == "Resize" for name in node.input[1:]}
+    for tensor in tensors:
+        if tensor.data_type == single and tensor.name not in keep:
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+    return copy
+
+
+def run_reference(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """Outputs by onnx's reference implementation, NumPy code that shares nothing with ONNX Runtime."""
+    return ReferenceEvaluator(proto).run(None, dict(feeds))
+
+
+def run_ort(
+    proto: onnx.ModelProto,
+    feeds: Mapping[str, NDArray[Any]],
+    outputs: Sequence[str] | None = None,
+    optimize: bool = True,
+) -> list[NDArray[Any]]:
+    """Outputs by ONNX Runtime on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(outputs and list(outputs), dict(feeds))
