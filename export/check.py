@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,14 +17,20 @@ from aerocam import manifest
 from aerocam.errors import CheckError, missing
 from aerocam.export.shapes import static_shape
 
+logger = logging.getLogger("aerocam.export")
+
 OUTPUT_TOLERANCE = 1e-6
 """Largest difference of an original output, relative to its largest entry."""
 
-GRADIENT_TOLERANCE = 2e-2
+GRADIENT_TOLERANCE = 0.5
 """Largest difference between gradient and finite difference along a direction, relative to the gradient's size there.
 
-float32 and the kinks of ReLU and max-pooling set this floor; a wrong rule is wrong by about 1.
+Differences in float32 stumble over the kinks of ReLU and max-pooling: far from the score a right gradient may be off by
+0.1 to 0.4. A wrong sign is off by 2, a lost or misplaced gradient by 1. What each rule is worth in float64 is tested.
 """
+
+KINKS = 0.1
+"""A difference above this is worth a word to the user."""
 
 STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
 """Step sizes tried for a central difference, relative to the activations' root mean square."""
@@ -62,8 +69,15 @@ class CheckReport:
             if not difference <= GRADIENT_TOLERANCE:
                 raise CheckError(
                     f"layer {name!r}: its gradients differ from finite differences by {difference:.2g} on"
-                    f" {self.provider}, at most {GRADIENT_TOLERANCE:.0e} is expected; try another layer or provider,"
+                    f" {self.provider}, at most {GRADIENT_TOLERANCE} is expected; try another layer or provider,"
                     " please report the model"
+                )
+            if difference > KINKS:
+                logger.warning(
+                    "layer %r: gradients and finite differences differ by %.2g; kinks of ReLU and max-pooling do that"
+                    " far from the score",
+                    name,
+                    difference,
                 )
         return self
 
@@ -195,7 +209,7 @@ def _error_along(run: Callable[[NDArray], float], gradient: NDArray, direction: 
         slope = float(np.vdot(gradient, offset.astype(np.float64)))
         difference = (float(run(offset)) - float(run(-offset))) / 2
         best = min(best, abs(difference - slope) / (expected * step))
-        if best < GRADIENT_TOLERANCE / 10:
+        if best < KINKS / 50:
             break
     return best
 

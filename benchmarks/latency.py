@@ -1,0 +1,100 @@
+"""How long things take, measured so that a ratio near 1 means something.
+
+Candidates run in turn in one process, forwards and then backwards, so that a drift of the machine hits all alike. A
+ratio is taken pair by pair within a round, and its median and quartiles are quoted. Before each timed call its
+candidate runs once untimed, after a pause in which the threads of the one before it stop spinning.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+
+PERCENTILES = (50, 90, 99)
+QUARTILES = (25, 50, 75)
+
+Stages = Mapping[str, float]
+"""Milliseconds by stage of one call."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How to measure.
+
+    Attributes:
+        iterations: Timed rounds; each times every candidate once.
+        warmup: Untimed rounds before them.
+        pause: Seconds to wait before a candidate's turn.
+    """
+
+    iterations: int = 50
+    warmup: int = 3
+    pause: float = 0.005
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for numbers that cannot be."""
+        if self.iterations < 4 or self.warmup < 0 or self.pause < 0:
+            raise UsageError(
+                f"iterations {self.iterations}, warmup {self.warmup}, pause {self.pause}:"
+                " at least 4, 0 and 0 are expected (quartiles need 4 rounds)"
+            )
+
+
+@dataclass
+class Samples:
+    """What one candidate took, round by round, in milliseconds by stage."""
+
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def total(self, stages: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Per round, the sum over `stages` (None: all of them)."""
+        return np.array(
+            [sum(ms for name, ms in one.items() if stages is None or name in stages) for one in self.rounds]
+        )
+
+    def stages(self) -> dict[str, NDArray[np.float64]]:
+        """Per stage, the rounds."""
+        names = list(dict.fromkeys(name for one in self.rounds for name in one))
+        return {name: np.array([one.get(name, 0.0) for one in self.rounds]) for name in names}
+
+
+def alternate(
+    candidates: Mapping[str, Callable[[], Stages]],
+    protocol: Protocol,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Samples]:
+    """Time the candidates in turn.
+
+    Args:
+        candidates: Each a call that does its work once and says what each stage took.
+        protocol: How often, and with what pauses.
+        progress: Told the number of finished rounds.
+    """
+    samples = {name: Samples() for name in candidates}
+    for turn in range(-protocol.warmup, protocol.iterations):
+        order = list(candidates) if turn % 2 == 0 else list(candidates)[::-1]
+        for name in order:
+            time.sleep(protocol.pause)
+            candidates[name]()
+            stages = dict(candidates[name]())
+            if turn >= 0:
+                samples[name].rounds.append(stages)
+        progress(max(turn + 1, 0))
+    return samples
+
+
+def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
+    """p50, p90 and p99."""
+    return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
+
+
+def ratio(ours: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, float]:
+    """Quartiles of the ratios taken round by round."""
+    low, median, high = np.percentile(ours / base, QUARTILES)
+    return {"median": float(median), "q1": float(low), "q3": float(high)}

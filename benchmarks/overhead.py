@@ -1,0 +1,161 @@
+"""What explaining costs: the plain model against its exported forms, on the real runtime."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import aerocam
+from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio
+from aerocam.errors import UsageError
+
+PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
+EXPLAIN_STAGES = ("infer", "cam")
+"""What an explanation adds to: the ratio compares these with the plain model's inference."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the figures; printed and stored with them."""
+
+    model: str
+    layers: tuple[str, ...]
+    method: str
+    threads: int
+    providers: tuple[str, ...]
+    protocol: Protocol
+
+
+def measure_overhead(
+    path: str | Path,
+    *,
+    layers: str | Sequence[str] = "auto",
+    method: str = "gradcam",
+    threads: int = 1,
+    providers: Sequence[str] | None = None,
+    protocol: Protocol | None = None,
+    picture: NDArray[np.uint8] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Time the plain model, the model with a fused head, and the model with the map computed by the runtime.
+
+    The fused form is left out where there is no head for `method` or there are several layers.
+
+    Args:
+        path: A plain ONNX model.
+        layers: As for `export_model`.
+        method: CAM method.
+        threads: Threads inside an operator, the same for every form.
+        providers: Execution providers; None: the CPU.
+        protocol: How to measure.
+        picture: uint8 (H, W, 3) BGR frame to run on; None: noise of the input's size.
+        input_shapes: As for `export_model`.
+        progress: Told the number of finished rounds.
+
+    Returns:
+        A JSON-able record: settings, machine, per form the percentiles by stage, ratios to the plain model.
+    """
+    import onnxruntime
+
+    from aerocam.export import CAM_HEADS, export_model
+    from aerocam.runtime import Explainer
+    from aerocam.runtime.preprocess import Preprocessor
+
+    protocol = protocol or Protocol()
+    with tempfile.TemporaryDirectory() as folder:
+        common: dict[str, Any] = {"layers": layers, "input_shapes": input_shapes, "check": False}
+        done = export_model(path, Path(folder) / "runtime.onnx", **common)
+        forms = {RUNTIME: done.path}
+        if method in CAM_HEADS and len(done.manifest.layers) == 1:
+            forms[FUSED] = export_model(path, Path(folder) / "fused.onnx", head=method, **common).path
+        explainers = {
+            name: Explainer(form, method=method if name == RUNTIME else None, providers=providers, threads=threads)
+            for name, form in sorted(forms.items())
+        }
+    rule = done.manifest.preprocess
+    frame = picture if picture is not None else _noise(rule.size)
+    plain = _plain_session(path, providers, threads, onnxruntime)
+    tensor = Preprocessor(rule)(frame)[0].copy()
+    candidates: dict[str, Callable[[], Stages]] = {PLAIN: lambda: _run_plain(plain, {rule.input: tensor})}
+    for name, explainer in explainers.items():
+        candidates[name] = lambda explainer=explainer: _explain(explainer, frame)  # type: ignore[misc]
+    samples = alternate(candidates, protocol, progress)
+    settings = Settings(
+        model=Path(path).name,
+        layers=tuple(layer.name for layer in done.manifest.layers),
+        method=method,
+        threads=threads,
+        providers=tuple(plain.get_providers()),
+        protocol=protocol,
+    )
+    return _record(settings, samples, onnxruntime.__version__)
+
+
+def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: int, onnxruntime: Any) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    available = onnxruntime.get_available_providers()
+    for name in providers or ():
+        if name not in available:
+            raise UsageError(f"execution provider '{name}' is not available here; available: {', '.join(available)}")
+    return onnxruntime.InferenceSession(str(path), options, providers=list(providers or ["CPUExecutionProvider"]))
+
+
+def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
+
+def _run_plain(session: Any, feeds: Mapping[str, NDArray[Any]]) -> Stages:
+    started = perf_counter()
+    session.run(None, feeds)
+    return {"infer": 1e3 * (perf_counter() - started)}
+
+
+def _explain(explainer: Any, frame: NDArray[np.uint8]) -> Stages:
+    explanation = explainer(frame)
+    started = perf_counter()
+    explanation.overlay()
+    return {**explanation.timings, "overlay": 1e3 * (perf_counter() - started)}
+
+
+def _record(settings: Settings, samples: Mapping[str, Samples], ort_version: str) -> dict[str, Any]:
+    base = samples[PLAIN].total(["infer"])
+    return {
+        "settings": asdict(settings),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "onnxruntime": ort_version,
+            "aerocam": aerocam.__version__,
+        },
+        "milliseconds": {
+            name: {stage: percentiles(values) for stage, values in one.stages().items()}
+            for name, one in samples.items()
+        },
+        "ratio to plain": {
+            name: ratio(one.total(EXPLAIN_STAGES), base) for name, one in samples.items() if name != PLAIN
+        },
+        "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

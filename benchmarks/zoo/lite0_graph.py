@@ -1,0 +1,128 @@
+"""The graph of EfficientNet-Lite0. Imported only where the packages of the `export` extra are installed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam import __version__
+
+STRIDE_2 = {1, 3, 5, 11}
+"""Blocks that halve the map; every other block with as many output as input channels adds its input."""
+
+BLOCKS = 16
+EPSILON = 1e-3
+"""Of every BatchNormalization."""
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Network:
+    """The graph under construction and the weights that go into it."""
+
+    graph: ir.Graph
+    weights: Weights
+
+    def constant(self, name: str, value: NDArray[Any]) -> ir.Value:
+        """An initializer."""
+        result = ir.val(name, const_value=ir.tensor(value, name=name))
+        self.graph.initializers.add(result)
+        return result
+
+    def node(self, op: str, name: str, shape: Sequence[int], *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        """A node whose name is that of its output, of which the shape is given."""
+        output = ir.val(name, dtype=ir.DataType.FLOAT, shape=shape)
+        self.graph.append(ir.node(op, inputs, attributes=attributes, outputs=[output], name=name))
+        return output
+
+    def conv(self, x: ir.Value, name: str, weight: str, norm: str, stride: int = 1) -> ir.Value:
+        """Conv and BatchNormalization as one Conv; `weight` and `norm` are their names in the checkpoint."""
+        w, b = folded(self.weights, weight, norm)
+        size = shape(x)[2:]
+        attributes: dict[str, Any] = {"kernel_shape": w.shape[2:], "strides": [stride, stride]}
+        attributes["pads"] = same_pads(size, w.shape[2:], stride)
+        attributes["group"] = shape(x)[1] // w.shape[1]
+        inputs = self.constant(f"{name}/conv.weight", w), self.constant(f"{name}/conv.bias", b)
+        result = (1, len(w), *(-(-n // stride) for n in size))
+        return self.node("Conv", f"{name}/conv", result, x, *inputs, **attributes)
+
+    def relu6(self, x: ir.Value, name: str) -> ir.Value:
+        """The activation; all share their bounds."""
+        bounds = [self.graph.initializers[bound] for bound in ("relu6.min", "relu6.max")]
+        return self.node("Clip", f"{name}/act", shape(x), x, *bounds)
+
+    def block(self, x: ir.Value, index: int) -> ir.Value:
+        """An inverted residual block: expand, depthwise, project, and the way around."""
+        theirs, ours = f"_blocks.{index}._", f"blocks.{index}"
+        y = x
+        if f"{theirs}expand_conv.weight" in self.weights:
+            y = self.relu6(self.conv(y, f"{ours}/expand", f"{theirs}expand_conv", f"{theirs}bn0"), f"{ours}/expand")
+        stride = 2 if index in STRIDE_2 else 1
+        y = self.conv(y, f"{ours}/depthwise", f"{theirs}depthwise_conv", f"{theirs}bn1", stride)
+        y = self.relu6(y, f"{ours}/depthwise")
+        y = self.conv(y, f"{ours}/project", f"{theirs}project_conv", f"{theirs}bn2")
+        return self.node("Add", f"{ours}/add", shape(y), y, x) if shape(y) == shape(x) else y
+
+    def classifier(self, x: ir.Value) -> ir.Value:
+        """Pooling and the fully connected layer."""
+        channels = shape(x)[1]
+        pooled = self.node("GlobalAveragePool", "head/pool", (1, channels, 1, 1), x)
+        flat = self.node("Flatten", "head/flatten", (1, channels), pooled, axis=1)
+        w, b = (self.constant(f"logits.{part}", self.weights[f"_fc.{part}"]) for part in ("weight", "bias"))
+        return self.node("Gemm", "logits", (1, len(self.weights["_fc.bias"])), flat, w, b, transB=1)
+
+
+def folded(weights: Weights, conv: str, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weight and bias of a Conv that does what Conv and BatchNormalization did one after the other."""
+    gamma, beta, mean, var = (
+        weights[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    scale = gamma / np.sqrt(var + EPSILON)
+    w = weights[f"{conv}.weight"].astype(np.float64) * scale.reshape(-1, 1, 1, 1)
+    return w.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+def same_pads(size: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> list[int]:
+    """TensorFlow's SAME as explicit pads: the output has ceil(size / stride), an odd pad goes after the map.
+
+    Args:
+        size: (H, W) of the input map.
+        kernel: (H, W) of the kernel.
+        stride: In both directions.
+
+    Returns:
+        All pads before, then all pads after, as ONNX has them.
+    """
+    total = [max((-(-n // stride) - 1) * stride + k - n, 0) for n, k in zip(size, kernel, strict=True)]
+    return [n // 2 for n in total] + [n - n // 2 for n in total]
+
+
+def shape(x: ir.Value) -> tuple[int, ...]:
+    """The static shape of a value."""
+    assert x.shape is not None
+    return tuple(int(n) for n in x.shape.numpy())
+
+
+def serialize(weights: Weights, size: int) -> bytes:
+    """The ONNX file's content: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
+    images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, size, size])
+    graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="efficientnet-lite0")
+    network = Network(graph, weights)
+    for name, bound in (("relu6.min", 0), ("relu6.max", 6)):
+        network.constant(name, np.array(bound, np.float32))
+    x = network.relu6(network.conv(images, "stem", "_conv_stem", "_bn0", stride=2), "stem")
+    for index in range(BLOCKS):
+        x = network.block(x, index)
+    x = network.relu6(network.conv(x, "head", "_conv_head", "_bn1"), "head")
+    graph.outputs.append(network.classifier(x))
+    model = ir.Model(graph, ir_version=8, producer_name="aerocam.benchmarks.zoo", producer_version=__version__)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return proto.SerializeToString(deterministic=True)

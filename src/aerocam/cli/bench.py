@@ -1,0 +1,101 @@
+"""Measure what explaining costs: the plain and the explainable model, alternately in one process.
+
+Examples:
+  aerocam bench model.onnx                                        one thread, automatic layer, gradcam
+  aerocam bench model.onnx --threads 2 --iterations 100 --json bench.json
+  aerocam bench model.onnx --method eigencam --layer '*layer3*' --image frame.jpg
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from aerocam.cli.model_arguments import parse_input_shapes
+from aerocam.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("model", metavar="MODEL", help="the plain ONNX file; its explainable forms are made on the way")
+    parser.add_argument("--layer", action="append", metavar="NAME", help="as for export")
+    parser.add_argument("--method", default="gradcam", help="CAM method (default: gradcam)")
+    parser.add_argument("--image", metavar="FILE", help="picture to run on; default: noise")
+    parser.add_argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)")
+    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)")
+    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds first (default: 3)")
+    parser.add_argument(
+        "--pause", type=float, default=0.005, metavar="S", help="seconds before a turn (default: 0.005)"
+    )
+    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider; default: the CPU's")
+    parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as for export")
+    parser.add_argument("--json", metavar="FILE", help="write the whole record here ('-': to standard output)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure and print."""
+    from aerocam.benchmarks.latency import Protocol
+    from aerocam.benchmarks.overhead import measure_overhead
+    from aerocam.runtime import read_picture
+    from aerocam.runtime.progress import Progress
+
+    if args.threads < 1:
+        raise UsageError(f"--threads {args.threads}: 1 or more is expected")
+    protocol = Protocol(args.iterations, args.warmup, args.pause)
+    bar = Progress(args.iterations)
+    try:
+        record = measure_overhead(
+            args.model,
+            layers=args.layer or "auto",
+            method=args.method,
+            threads=args.threads,
+            providers=args.provider,
+            protocol=protocol,
+            picture=read_picture(args.image) if args.image else None,
+            input_shapes=parse_input_shapes(args.input_shape, args.model),
+            progress=bar,
+        )
+    finally:
+        bar.close()
+    if args.json == "-":
+        print(json.dumps(record, indent=2))
+        return
+    print(as_text(record))
+    if args.json:
+        write_json(Path(args.json), record)
+        logging.getLogger("aerocam.cli").info("written: %s", args.json)
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write a record, whole or not at all."""
+    from aerocam.runtime.files import write_together
+
+    write_together({path: (json.dumps(record, indent=2) + "\n").encode()})
+
+
+def as_text(record: dict[str, Any]) -> str:
+    """The record as a table for people; every setting is in it."""
+    settings, machine = record["settings"], record["machine"]
+    protocol = settings["protocol"]
+    lines = [
+        f"model {settings['model']}, layer {', '.join(settings['layers'])}, method {settings['method']}",
+        f"threads {settings['threads']}, {', '.join(settings['providers'])}, {protocol['iterations']} rounds after"
+        f" {protocol['warmup']}, pause {1e3 * protocol['pause']:g} ms, one untimed call before each timed one",
+        ", ".join(f"{name} {value}" for name, value in machine.items()),
+        "",
+        f"{'form':<9}{'stage':<12}{'p50 ms':>10}{'p90 ms':>10}{'p99 ms':>10}",
+    ]
+    for form, stages in record["milliseconds"].items():
+        for stage, figures in stages.items():
+            lines.append(f"{form:<9}{stage:<12}" + "".join(f"{figures[p]:>10.3f}" for p in ("p50", "p90", "p99")))
+    lines.append("")
+    for form, figures in record["ratio to plain"].items():
+        lines.append(
+            f"{form} / plain (infer + cam over infer): {figures['median']:.3f}"
+            f"  (quartiles {figures['q1']:.3f} to {figures['q3']:.3f})"
+        )
+    lines.append(f"peak memory of this process: {record['peak memory MB']:.0f} MB")
+    return "\n".join(lines)

@@ -1,0 +1,157 @@
+"""Explain a video as it comes: overlay video and one JSON record per frame.
+
+SOURCE is a video file, a camera's index, a URL or a GStreamer pipeline that ends in appsink. SINK is a video file:
+.webm (VP8) and .mp4 (H.264, needs PyAV) play in a browser, .avi is Motion JPEG. Without SINK only records are made;
+they go to standard output, or to the file that --records names. The video takes its name when it is whole.
+
+Ctrl-C (or SIGTERM) ends after the frame in hand: video and records are finished and kept. The exit code is then 0 for a
+source without an end, such as a camera, and 130 for a file that was cut short. A second Ctrl-C does not wait.
+
+Examples:
+  aerocam stream model.cam.onnx flight.mp4 overlay.webm
+  aerocam stream model.cam.onnx 0 overlay.mp4 --records flight.jsonl --target person
+  aerocam stream model.cam.onnx rtsp://192.168.1.10/live --method eigencam --max-frames 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
+
+from aerocam.cli.explain import add_explainer_arguments, open_explainer, target_of
+from aerocam.errors import MediaError, UsageError
+
+if TYPE_CHECKING:
+    from aerocam.runtime.explainer import Explainer
+    from aerocam.runtime.stream import Summary
+    from aerocam.runtime.video import VideoSource
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `aerocam stream` takes."""
+    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
+    parser.add_argument("source", metavar="SOURCE", help="a video file, a camera's index, a URL or a pipeline")
+    parser.add_argument("sink", metavar="SINK", nargs="?", help="overlay video to write: .webm, .mp4 or .avi")
+    parser.add_argument("--records", metavar="FILE", help="JSON lines, one record per frame; - is standard output")
+    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many frames")
+    parser.add_argument("--codec", metavar="FOURCC", help="OpenCV codec for SINK, instead of the suffix's own")
+    add_explainer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Explain the video; 130 if a source with an end was cut short."""
+    from aerocam.runtime.overlay import check_style
+    from aerocam.runtime.video import VideoSource
+
+    _check(args)
+    check_style(args.alpha, args.colormap)
+    with open_explainer(args) as explainer:
+        explainer.resolve(target_of(args))
+        with VideoSource(args.source) as source, stop_on_signal() as stop:
+            summary = _stream(args, explainer, source, stop)
+    where = f" -> {args.sink}" if args.sink else ""
+    rate = summary.frames / max(summary.seconds, 1e-6)
+    logger.info("%s%d frames%s, %.1f/s", "stopped after " if summary.stopped else "", summary.frames, where, rate)
+    if summary.warned:
+        logger.warning("%d of %d frames have a warning in their record", summary.warned, summary.frames)
+    return INTERRUPTED if summary.stopped and not source.live else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse, before anything is opened, what cannot be meant."""
+    if args.max_frames is not None and args.max_frames < 1:
+        raise UsageError(f"--max-frames: got {args.max_frames}, expected 1 or more")
+    if args.codec and not args.sink:
+        raise UsageError("--codec: there is no SINK to use it for; name a video file")
+    for name in (args.sink, args.records):
+        if name and os.path.exists(args.source) and os.path.exists(name) and os.path.samefile(args.source, name):
+            raise UsageError(f"{name}: this is the source itself; write to another file")
+
+
+def _stream(args: argparse.Namespace, explainer: Explainer, source: VideoSource, stop: threading.Event) -> Summary:
+    """Open the outputs and process the source."""
+    from aerocam.runtime.progress import Progress
+    from aerocam.runtime.stream import Look, process
+    from aerocam.runtime.video_sink import VideoSink
+
+    progress = Progress(0 if args.quiet else min(source.count, args.max_frames or source.count))
+    with contextlib.ExitStack() as stack:
+        sink = stack.enter_context(VideoSink(args.sink, source.size, source.fps, args.codec)) if args.sink else None
+        to = args.records or ("-" if sink is None else None)
+        record = stack.enter_context(json_lines(to)) if to else None
+        stack.callback(progress.close)
+        return process(
+            source,
+            explainer,
+            sink,
+            record,
+            target=target_of(args),
+            look=Look(args.alpha, args.colormap, not args.no_caption),
+            max_frames=args.max_frames,
+            stop=stop,
+            progress=None if args.quiet else progress,
+        )
+
+
+@contextlib.contextmanager
+def stop_on_signal() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second raises KeyboardInterrupt."""
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def json_lines(path: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A function that writes a record as one line at once, so that a reader can follow and nothing written is lost.
+
+    After an error the lines written so far stay; a file without any is removed.
+
+    Raises:
+        MediaError: The file cannot be written.
+    """
+    lines = 0
+
+    def write(record: dict[str, Any]) -> None:
+        nonlocal lines
+        stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.flush()
+        lines += 1
+
+    stream: TextIO
+    if path == "-":
+        stream = sys.stdout
+        yield write
+        return
+    try:
+        with open(path, "w", encoding="utf-8") as stream:
+            yield write
+    except OSError as error:
+        raise MediaError(f"{path}: cannot write the records: {error.strerror or error}") from error
+    finally:
+        if not lines:
+            with contextlib.suppress(OSError):
+                os.remove(path)
