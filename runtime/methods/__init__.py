@@ -1,1 +1,27 @@
-"""TODO."""
+"""CAM methods in NumPy: the reference that every fused head is tested against.
+
+A method takes the activations A and the gradients G = d score / d A of one layer, both (N, C, H, W), and gives the raw
+map, float32, (N, H, W): before ReLU, normalisation and resize, which the runtime applies afterwards, the normalisation
+as `CamMethod.normalisation` says. Inputs are never written to. Arithmetic is float32 or wider, never float16.
+
+    from aerocam.runtime.methods import get
+
+    raw = get("gradcam++")(activations, gradients)
+
+To add a method: one function under `@cam_method` in the file of its family, one row in `tests/test_methods.py`.
+"""
+
+from aerocam.runtime.methods import cfcam, eigen, gradient  # noqa: F401 - importing them fills CAM_METHODS
+from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
+from aerocam.runtime.methods.registry import CAM_METHODS, CamMethod, cam_method, get, without_gradients
+
+__all__ = [
+    "CAM_METHODS",
+    "CamMethod",
+    "CfCamConfig",
+    "ChannelClusters",
+    "cam_method",
+    "cluster_channels",
+    "get",
+    "without_gradients",
+]

@@ -1,0 +1,87 @@
+"""CAM methods that weigh the activations with the gradients by a closed formula.
+
+All take A and G, float32, shape (N, C, H, W), and return the raw map, float32, (N, H, W). Sums over h, w run over the
+positions of one channel. The small constants are pytorch-grad-cam's, so that the maps equal its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aerocam.errors import UsageError
+from aerocam.runtime.methods.registry import Array, cam_method
+
+CAM_TOLERANCE = 1e-3
+"""`cam`: largest spread of G over a map that counts as constant, relative to the largest |G| (float16 noise passes)."""
+
+
+@cam_method("gradcam")
+def grad_cam(activations: Array, gradients: Array) -> Array:
+    """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): L = Σ_c w_c A_c, w_c = mean_hw G_c."""
+    return _weighted_sum(gradients.mean(axis=(2, 3)), activations)
+
+
+@cam_method("gradcam++", "gradcampp", "gradcamplusplus")
+def grad_cam_plus_plus(activations: Array, gradients: Array) -> Array:
+    """Grad-CAM++ (arXiv:1710.11063, eq. 7 and 19): L = Σ_c w_c A_c, w_c = Σ_hw α max(G, 0).
+
+    α = G² / (2 G² + (Σ_hw A) G³ + 1e-6), and 0 where G = 0. The constant is absolute: with |G| near 1e-3 it weighs as
+    much as G², so that the map depends on the scale of G. G must be the true gradient, any seed scale taken out.
+    """
+    squared = gradients**2
+    total = activations.sum(axis=(2, 3), keepdims=True)
+    denominator = 2 * squared + total * (squared * gradients) + np.float32(1e-6)
+    defined = (gradients != 0) & (denominator != 0)
+    alpha = np.divide(squared, denominator, out=np.zeros_like(squared), where=defined)
+    return _weighted_sum((np.maximum(gradients, 0) * alpha).sum(axis=(2, 3)), activations)
+
+
+@cam_method("xgradcam")
+def x_grad_cam(activations: Array, gradients: Array) -> Array:
+    """XGrad-CAM (arXiv:2008.02312, eq. 7): L = Σ_c w_c A_c, w_c = Σ_hw G A / (Σ_hw A + 1e-7)."""
+    total = activations.sum(axis=(2, 3), keepdims=True) + np.float32(1e-7)
+    scaled = np.divide(gradients * activations, total, out=np.zeros_like(activations), where=total != 0)
+    return _weighted_sum(scaled.sum(axis=(2, 3)), activations)
+
+
+@cam_method("layercam")
+def layer_cam(activations: Array, gradients: Array) -> Array:
+    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5 and 6): L = Σ_c max(G, 0) A."""
+    return (np.maximum(gradients, 0) * activations).sum(axis=1)
+
+
+@cam_method("hirescam")
+def hi_res_cam(activations: Array, gradients: Array) -> Array:
+    """HiResCAM (arXiv:2011.08891, eq. 4): L = Σ_c G A."""
+    return (gradients * activations).sum(axis=1)
+
+
+@cam_method("gradcamelementwise")
+def grad_cam_element_wise(activations: Array, gradients: Array) -> Array:
+    """Element-wise Grad-CAM (as pytorch-grad-cam has it): L = Σ_c max(G A, 0)."""
+    return np.maximum(gradients * activations, 0).sum(axis=1)
+
+
+@cam_method("cam")
+def class_activation_map(activations: Array, gradients: Array) -> Array:
+    """CAM (arXiv:1512.04150, eq. 2): L = Σ_c w_c A_c, w the class's row of the classifier's weight.
+
+    With a head of global average pooling and one linear layer, G_c = w_c / HW at every position, so w_c = Σ_hw G_c.
+
+    Raises:
+        UsageError: G is not constant over the map, so the head is another one.
+    """
+    spread = np.ptp(gradients, axis=(2, 3)).max(axis=1)
+    largest = np.abs(gradients).max(axis=(1, 2, 3))
+    if (spread > CAM_TOLERANCE * largest).any():
+        raise UsageError(
+            "method cam: the gradient varies over the map, expected one value per channel, as a head of global average"
+            " pooling and one linear layer gives it; use method gradcam, or the layer just before the pooling"
+        )
+    return _weighted_sum(gradients.sum(axis=(2, 3)), activations)
+
+
+def _weighted_sum(weights: Array, activations: Array) -> Array:
+    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W)."""
+    n, c, h, w = activations.shape
+    return np.matmul(weights[:, None], activations.reshape(n, c, h * w)).reshape(n, h, w)

@@ -1,0 +1,134 @@
+"""The table of CAM methods, and how a name finds its method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from aerocam.errors import UsageError, did_you_mean
+
+Array = npt.NDArray[np.float32]
+Normalisation = Literal["minmax", "max"]
+
+
+@dataclass(frozen=True)
+class CamMethod:
+    """A CAM method: what to call, and what the runtime has to know to call it.
+
+    Attributes:
+        name: Its key in `CAM_METHODS`: pytorch-grad-cam's name, where that has the method.
+        function: The arithmetic, on float32 arrays of equal shape (N, C, H, W).
+        needs_gradients: False where the activations alone are enough; then the file needs no gradients.
+        normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
+            the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it.
+    """
+
+    name: str
+    function: Callable[..., Array]
+    needs_gradients: bool = True
+    normalisation: Normalisation = "minmax"
+
+    def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
+        """The raw map: before ReLU, normalisation and resize.
+
+        Args:
+            activations: A, shape (N, C, H, W), any real dtype and memory order; never written to.
+            gradients: G = d score / d A, same shape; may be None where `needs_gradients` is False.
+            options: Keyword arguments of the method's function.
+
+        Returns:
+            float32, shape (N, H, W).
+
+        Raises:
+            UsageError: Another shape, gradients missing, an unknown option, or one that the method refuses.
+        """
+        self._check_options(options)
+        a = np.ascontiguousarray(activations, dtype=np.float32)
+        if a.ndim != 4 or 0 in a.shape:
+            raise UsageError(
+                f"method {self.name}: got activations of shape {a.shape}, expected a non-empty (N, C, H, W);"
+                " reshape them, one channel per feature"
+            )
+        if not self.needs_gradients:
+            return self.function(a, **options)
+        if gradients is None:
+            raise UsageError(
+                f"method {self.name}: got no gradients, and it needs them;"
+                f" export with gradients, or take one of: {', '.join(without_gradients())}"
+            )
+        g = np.ascontiguousarray(gradients, dtype=np.float32)
+        if g.shape != a.shape:
+            raise UsageError(
+                f"method {self.name}: got gradients of shape {g.shape}, expected that of the activations, {a.shape};"
+                " take both from the same layer and run"
+            )
+        return self.function(a, g, **options)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the keyword arguments that the method takes beside the arrays."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+
+    def _check_options(self, options: dict[str, Any]) -> None:
+        for option in options:
+            if option not in self.options:
+                raise UsageError(
+                    f"method {self.name}: it has no option {option!r}. {did_you_mean(option, self.options)}"
+                )
+
+
+CAM_METHODS: dict[str, CamMethod] = {}
+"""Every method by its one name."""
+
+_ALIASES: dict[str, str] = {}
+"""Folded name or alias -> key of `CAM_METHODS`."""
+
+
+def cam_method(
+    name: str, *aliases: str, needs_gradients: bool = True, normalisation: Normalisation = "minmax"
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
+
+    Args:
+        name: The key.
+        aliases: Further names; case, spaces, `-` and `_` never matter.
+        needs_gradients: See `CamMethod`.
+        normalisation: See `CamMethod`.
+    """
+
+    def register(function: Callable[..., Array]) -> Callable[..., Array]:
+        spellings = {_fold(each) for each in (name, *aliases)}
+        if taken := spellings & _ALIASES.keys():
+            raise ValueError(f"{', '.join(sorted(taken))}: another CAM method has that name already")
+        _ALIASES.update(dict.fromkeys(spellings, name))
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
+        return function
+
+    return register
+
+
+def get(name: str) -> CamMethod:
+    """The method called `name`, in any of its spellings: `gradcam++`, `GradCAMPlusPlus`, `grad-cam-pp`, ...
+
+    Raises:
+        UsageError: No method has that name; the message has close ones.
+    """
+    key = _ALIASES.get(_fold(name))
+    if key is None:
+        raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), CAM_METHODS)}")
+    return CAM_METHODS[key]
+
+
+def without_gradients() -> tuple[str, ...]:
+    """Names of the methods that need the activations only."""
+    return tuple(method.name for method in CAM_METHODS.values() if not method.needs_gradients)
+
+
+def _fold(name: str) -> str:
+    return name.lower().translate(str.maketrans("", "", "-_ "))
