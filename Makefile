@@ -22,13 +22,14 @@ MODELS := .cache/test-models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format test-host test-jetson models clean
+.PHONY: help demo test lint format test-host test-jetson models picture clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
+	@echo "make picture the README's picture, anew"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -59,9 +60,10 @@ test-jetson: $(JETSON)/.ready models
 	fi
 
 # Every model file that the runtime tests open in the old environment is exported here, by the first one.
-models: $(VENV)/.dev
+models: $(VENV)/.dev $(ZOO)
 	@mkdir -p $(MODELS)
 	@$(RUN) tests/tiny_models.py $(MODELS) >/dev/null
+	@$(RUN) tests/exported_models.py $(MODELS)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -95,6 +97,11 @@ $(JETSON)/.ready: Makefile
 			&& $(JETSON)/bin/python $(PIP) --no-deps $(JETSON_NUMPY) && touch $@; \
 		exit; \
 	done
+
+# The README's picture: the photographs that are free to show, by every method of the demo's sheet.
+picture: $(VENV)/.dev $(ZOO) models
+	@$(RUN) -c 'from pathlib import Path; from aerocam.benchmarks.demo import PICTURES, make_sheet; \
+		make_sheet(Path("$(MODELS)/lite0.cam.onnx"), Path("docs/contact-sheet.jpg"), 2, PICTURES[:4])'
 
 clean:
 	@rm -rf $(VENV) $(JETSON) .cache demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

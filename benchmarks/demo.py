@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,9 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency import Protocol
 from aerocam.benchmarks.overhead import measure_overhead
 from aerocam.export import export_model
+from aerocam.files import make_folder, write_together
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
 from aerocam.runtime.contact_sheet import contact_sheet
-from aerocam.runtime.files import make_folder, write_together
 from aerocam.runtime.opencv import cv2
 
 logger = logging.getLogger("aerocam.demo")
@@ -69,20 +70,22 @@ def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, roun
     return {"peaks": peaks, "frames": frames, "bench": bench}
 
 
-def make_sheet(model: Path, sheet: Path, threads: int) -> dict[str, tuple[int, int]]:
+def make_sheet(
+    model: Path, sheet: Path, threads: int, pictures: Sequence[tuple[str, str | None]] = PICTURES
+) -> dict[str, tuple[int, int]]:
     """Explain the photographs by every method; where Grad-CAM's maps peak, (x, y) in px, by `picture: class`."""
-    rows: list[list[NDArray[np.uint8]]] = [[zoo.photograph(name)] for name, _ in PICTURES]
+    rows: list[list[NDArray[np.uint8]]] = [[zoo.photograph(name)] for name, _ in pictures]
     peaks = {}
     for method in METHODS:
         with Explainer(model, method=method, threads=threads) as explainer:
-            for row, (name, target) in zip(rows, PICTURES, strict=True):
+            for row, (name, target) in zip(rows, pictures, strict=True):
                 explanation = explainer(zoo.photograph(name), target)
                 row.append(explanation.overlay())
                 if method == "gradcam":
                     y, x = np.unravel_index(explanation.map[0].argmax(), explanation.map[0].shape)
                     peaks[f"{name}: {explanation.target.label}"] = (int(x), int(y))
-    picture = contact_sheet(rows, ("picture", *METHODS), tile=(200, 260))
-    write_together({sheet: cv2.imencode(".png", picture)[1].tobytes()})
+    picture = contact_sheet(rows, ("picture", *METHODS), tile=(180, 260))
+    write_together({sheet: cv2.imencode(sheet.suffix, picture)[1].tobytes()})
     return peaks
 
 

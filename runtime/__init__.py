@@ -1,1 +1,52 @@
-"""TODO."""
+"""The device side of aerocam: frames in, explanations out.
+
+Importing it loads none of its parts; each public name brings what it needs when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aerocam.runtime.explainer import Explainer as Explainer
+    from aerocam.runtime.explanation import Explanation as Explanation
+    from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
+    from aerocam.runtime.overlay import overlay_map as overlay_map
+    from aerocam.runtime.pictures import read_picture as read_picture
+    from aerocam.runtime.session import Session as Session
+    from aerocam.runtime.session import open_session as open_session
+    from aerocam.runtime.stream import process as process
+    from aerocam.runtime.targets import Target as Target
+    from aerocam.runtime.video import VideoSource as VideoSource
+    from aerocam.runtime.video_sink import VideoSink as VideoSink
+
+_HOMES = {
+    "CAM_METHODS": "methods",
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "Session": "session",
+    "Target": "targets",
+    "VideoSink": "video_sink",
+    "VideoSource": "video",
+    "open_session": "session",
+    "overlay_map": "overlay",
+    "process": "stream",
+    "read_picture": "pictures",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, fetched from its module when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'aerocam.runtime' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"aerocam.runtime.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names, fetched or not."""
+    return __all__

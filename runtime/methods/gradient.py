@@ -82,6 +82,8 @@ def class_activation_map(activations: Array, gradients: Array) -> Array:
 
 
 def _weighted_sum(weights: Array, activations: Array) -> Array:
-    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W)."""
-    n, c, h, w = activations.shape
-    return np.matmul(weights[:, None], activations.reshape(n, c, h * w)).reshape(n, h, w)
+    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W).
+
+    Not by a matrix product: BLAS's threads would wait for cores on which an inference runtime's still spin.
+    """
+    return np.einsum("nc,nchw->nhw", weights, activations)

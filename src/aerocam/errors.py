@@ -38,7 +38,11 @@ class CheckError(ModelError):
 
 
 class MediaError(AerocamError):
-    """A picture or a video cannot be read or written."""
+    """A picture or a video cannot be read, or a video cannot be encoded."""
+
+
+class WriteError(AerocamError):
+    """A file or a folder cannot be written."""
 
 
 class MissingDependencyError(AerocamError):

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write a record, whole or not at all."""
-    from aerocam.runtime.files import write_together
+    from aerocam.files import write_together
 
     write_together({path: (json.dumps(record, indent=2) + "\n").encode()})
 

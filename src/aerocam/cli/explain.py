@@ -2,8 +2,8 @@
 
 For each picture these files are written into the folder DIR: NAME.cam.png, the map laid over the picture; NAME.cam.npy,
 the raw map before normalisation (float32; one per layer, NAME.cam.1.npy and so on, where the model has several);
-NAME.cam.json, what was explained, the model's top classes, timings and warnings. A picture that cannot be read is
-reported and leaves no file, the others are still done; the exit code is then 1.
+NAME.cam.json, what was explained, the model's top classes, timings and warnings. A picture that cannot be read or
+does not fit the model is reported and leaves no file, the others are still done; the exit code is then 1.
 
 Examples:
   aerocam explain model.cam.onnx photo.jpg
@@ -14,6 +14,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,8 +59,9 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain the pictures; 1 if one of them could not be read."""
-    from aerocam.errors import MediaError
+    """Explain the pictures; 1 if one of them could not be read or explained."""
+    one_blas_thread()
+    from aerocam.errors import MediaError, UsageError
     from aerocam.runtime.overlay import check_style
     from aerocam.runtime.pictures import read_picture
 
@@ -69,18 +71,26 @@ def run(args: argparse.Namespace) -> int:
         explainer.resolve(target_of(args))
         for path, stem in zip(args.images, distinct_stems(args.images), strict=True):
             try:
-                frame = read_picture(path)
-            except MediaError as error:
-                print(f"aerocam explain: error: {error}", file=sys.stderr)
+                explanation = explainer(read_picture(path), target_of(args))
+            except (MediaError, UsageError) as error:  # of this picture; the target was checked before
+                subject = "" if isinstance(error, MediaError) else f"{path}: "
+                print(f"aerocam explain: error: {subject}{error}", file=sys.stderr)
                 failed += 1
                 continue
-            explanation = explainer(frame, target_of(args))
             explanation.save(args.out, stem, alpha=args.alpha, colormap=args.colormap, caption=not args.no_caption)
             if not args.quiet:
                 target, spent = explanation.target, sum(explanation.timings.values())
                 warned = "".join(f"  warning: {text}" for text in explanation.warnings)
                 print(f"{path}: {target.label} {target.score:.3f}, {spent:.1f} ms{warned}")
     return 1 if failed else 0
+
+
+def one_blas_thread() -> None:
+    """Keep NumPy's products to one thread: several would wait for cores on which ONNX Runtime's threads spin.
+
+    It has an effect only before NumPy is first imported; what the user has set stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aerocam.cli.explain import add_explainer_arguments, open_explainer, target_of
+from aerocam.cli.explain import add_explainer_arguments, one_blas_thread, open_explainer, target_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Explain the video; 130 if a source with an end was cut short."""
+    one_blas_thread()
     from aerocam.runtime.overlay import check_style
     from aerocam.runtime.video import VideoSource
 

@@ -1,0 +1,110 @@
+"""Work beside the main thread through bounded queues: reading ahead and writing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+POLL = 0.1
+"""How often a waiting thread looks whether it is to stop, s."""
+
+
+class _End:
+    """The last thing in a queue: no more items come, or this error came instead."""
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.error = error
+
+
+def read_ahead(items: Iterable[Item], stop: threading.Event, depth: int = 2) -> Iterator[Item]:
+    """The items, taken from their iterable by a thread of its own, at most `depth` of them in advance.
+
+    Ends when the items end or soon after `stop` is set, even if the next item never comes. An error of the iterable is
+    raised here.
+    """
+    waiting: queue.Queue[Item | _End] = queue.Queue(depth)
+    abandoned = threading.Event()
+    thread = threading.Thread(target=_fill, args=(items, waiting, abandoned), name="aerocam-read", daemon=True)
+    thread.start()
+    try:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                item = waiting.get(timeout=POLL)
+                if not isinstance(item, _End):
+                    yield item
+                elif item.error is not None:
+                    raise item.error
+                else:
+                    return
+    finally:
+        abandoned.set()
+        thread.join(timeout=1)
+
+
+def _fill(items: Iterable[Item], waiting: queue.Queue[Item | _End], abandoned: threading.Event) -> None:
+    """Put the items into the queue, then the end, until nobody wants them any more."""
+    try:
+        for item in items:
+            _put(item, waiting, abandoned)
+            if abandoned.is_set():
+                return
+        _put(_End(), waiting, abandoned)
+    except BaseException as error:  # it is raised again where the items are used
+        _put(_End(error), waiting, abandoned)
+
+
+def _put(item: Item | _End, waiting: queue.Queue[Item | _End], abandoned: threading.Event) -> None:
+    """Put one item into the queue, unless nobody wants it any more."""
+    while not abandoned.is_set():
+        with contextlib.suppress(queue.Full):
+            return waiting.put(item, timeout=POLL)
+
+
+class WriteBehind(Generic[Item]):
+    """Hands items to a function in a thread of its own, in order, at most `depth` of them waiting.
+
+    At the end of the `with` block everything handed over is done, unless the block ends with an error other than
+    Ctrl-C. An error of the function is raised by the next `put` or at the end of the block.
+    """
+
+    def __init__(self, function: Callable[[Item], None], depth: int = 2) -> None:
+        """Start the thread."""
+        self._function = function
+        self._waiting: queue.Queue[Item | _End] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._dropping = False
+        self._thread = threading.Thread(target=self._work, name="aerocam-write", daemon=True)
+        self._thread.start()
+
+    def put(self, item: Item) -> None:
+        """Hand over an item; waits while the queue is full."""
+        if self._error is not None:
+            raise self._error
+        self._waiting.put(item)
+
+    def __enter__(self) -> WriteBehind[Item]:
+        """The writer itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Wait until all is done, or drop what waits after an error."""
+        self._dropping = kind is not None and not issubclass(kind, KeyboardInterrupt)
+        self._waiting.put(_End())
+        self._thread.join()
+        if self._error is not None and kind is None:
+            raise self._error
+
+    def _work(self) -> None:
+        """Do the items until the end; after an error only take them, so that nobody waits for ever."""
+        while not isinstance(item := self._waiting.get(), _End):
+            if self._error is None and not self._dropping:
+                try:
+                    self._function(item)
+                except BaseException as error:  # it is raised again in the main thread
+                    self._error = error

@@ -1,0 +1,142 @@
+"""Sessions on ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest
+from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean, missing
+from aerocam.manifest import Manifest
+from aerocam.runtime.heap import blocks_given_back
+from aerocam.runtime.session import TensorSpec, check_feeds
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise missing("onnxruntime", "ort", "to run an .onnx model") from error
+
+CPU = "CPUExecutionProvider"
+ERRORS_ONLY = 3
+"""ONNX Runtime's log severity that leaves out warnings."""
+
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
+    "tensor(uint32)": np.uint32,
+    "tensor(int32)": np.int32,
+    "tensor(uint64)": np.uint64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OrtSession:
+    """An explainable model on ONNX Runtime; see `Session` and `open_session`."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
+    ) -> None:
+        """Load the model; see `open_session` for the arguments and errors."""
+        self.path = os.fspath(path)
+        chosen = [CPU] if providers is None else _available(providers)
+        self._session: Any = _load(self.path, chosen, _options(threads))
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        dropped = [name for name in chosen if name not in self.providers]
+        if dropped:
+            raise ModelError(
+                f"{self.path}: ONNX Runtime did not start {', '.join(dropped)}, it would run on"
+                f" {', '.join(self.providers)}; see its log lines above, or ask for these providers"
+            )
+        text = self._session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
+        if text is None:
+            raise ManifestError(
+                f"{self.path}: it carries no aerocam manifest, so nothing in it can be explained;"
+                f" run: aerocam export {self.path}"
+            )
+        self.manifest = Manifest.from_json(text, self.path)
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run the model once; see `Session.run`. The arrays are new at every call."""
+        if self._session is None:
+            raise UsageError(f"{self.path}: the session is closed; open it again")
+        check_feeds(feeds, self.inputs)
+        names = [spec.name for spec in self.outputs] if outputs is None else list(outputs)
+        try:
+            return dict(zip(names, self._session.run(names, feeds), strict=True))
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise ModelError(f"{self.path}: ONNX Runtime failed to run it: {_reason(error)}") from error
+
+    def close(self) -> None:
+        """Give back the memory; the session cannot run any more."""
+        self._session = None
+
+    def __enter__(self) -> OrtSession:
+        """The session itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the session."""
+        self.close()
+
+
+def _available(providers: Sequence[str]) -> list[str]:
+    """The providers asked for, in their order, once each is known to be in this build of ONNX Runtime."""
+    available = onnxruntime.get_available_providers()
+    if not providers:
+        raise UsageError(f"execution providers: none were named; available here: {', '.join(available)}")
+    for name in providers:
+        if name not in available:
+            raise UsageError(
+                f"execution provider '{name}' is not in this ONNX Runtime {onnxruntime.__version__};"
+                f" available here: {', '.join(available)}. {did_you_mean(name, available)}"
+            )
+    return list(providers)
+
+
+def _options(threads: int | None) -> Any:
+    """Session options: quiet, with so many threads inside an operator."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads: got {threads}, expected 1 or more")
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _load(path: str, providers: list[str], options: Any) -> Any:
+    """ONNX Runtime's own session for the file, or one line on why there is none."""
+    if not os.path.isfile(path):
+        raise ModelError(f"{path}: there is no such file, expected an .onnx model written by `aerocam export`")
+    try:
+        with blocks_given_back():
+            return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        raise ModelError(
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it, is it a whole ONNX file?"
+            f" It says: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's message without its prefix, on one line."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+
+
+def _spec(node: Any) -> TensorSpec:
+    """One input or output as ONNX Runtime describes it."""
+    return TensorSpec(node.name, tuple(node.shape), np.dtype(DTYPES.get(node.type, np.object_)))

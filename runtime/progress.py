@@ -1,0 +1,50 @@
+"""A progress line on a terminal, and nothing anywhere else."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from time import perf_counter
+from typing import TextIO
+
+INTERVAL = 0.1
+"""Least time between two redraws, s."""
+
+
+class Progress:
+    """Shows how many frames are done, the rate and the time left."""
+
+    def __init__(self, total: int = 0, stream: TextIO | None = None) -> None:
+        """Begin.
+
+        Args:
+            total: How many there will be; 0 where nobody knows.
+            stream: Where to draw; standard error by default. Nothing is drawn unless it is a terminal.
+        """
+        self._total = total
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = self._stream is not None and self._stream.isatty()
+        self._started = perf_counter()
+        self._drawn = 0.0
+
+    def __call__(self, done: int) -> None:
+        """Say that `done` frames are finished."""
+        now = perf_counter()
+        if not self._shown or now - self._drawn < INTERVAL:
+            return
+        self._drawn = now
+        rate = done / max(now - self._started, 1e-6)
+        line = f"{done} frames, {rate:.1f}/s"
+        if self._total:
+            left = max(self._total - done, 0) / rate
+            filled = min(20 * done // self._total, 20)
+            line = f"[{'#' * filled}{'.' * (20 - filled)}] {done}/{self._total}, {rate:.1f}/s, {left:.0f} s left"
+        width = shutil.get_terminal_size().columns - 1
+        self._stream.write(f"\r{line[:width]:{width}}")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._shown and self._drawn:
+            self._stream.write(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r")
+            self._stream.flush()

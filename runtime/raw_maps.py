@@ -1,0 +1,119 @@
+"""Raw maps from a model's outputs: by a CAM method from activations and gradients, or ready from a fused head."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+from aerocam.manifest import Manifest
+from aerocam.runtime.methods import get
+from aerocam.runtime.saliency import Normalisation
+
+Outputs = Mapping[str, NDArray[Any]]
+
+
+class RawMaps(Protocol):
+    """Makes one raw map per layer from a model's outputs.
+
+    Attributes:
+        method: Name of the CAM method.
+        normalisation: The method's.
+        layers: Names of the target layers.
+        outputs: Names of the model's outputs that it needs; no other has to leave the accelerator.
+    """
+
+    method: str
+    normalisation: Normalisation
+    layers: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
+        """One float32 (targets, h, w) per layer, before ReLU and normalisation; new arrays."""
+        ...
+
+
+def raw_maps(manifest: Manifest, method: str | None) -> RawMaps:
+    """The way to the raw maps.
+
+    Args:
+        manifest: The model's.
+        method: CAM method; None means that of the fused head, or gradcam where there is none.
+
+    Raises:
+        UsageError: No such method, or the file does not have the outputs it needs.
+    """
+    head = manifest.head
+    if head is not None and (method is None or get(method).name == get(head.method).name):
+        return FromHead(manifest)
+    return FromLayers(manifest, method or "gradcam")
+
+
+class FromHead:
+    """The map as the model's fused head gives it."""
+
+    def __init__(self, manifest: Manifest) -> None:
+        """Take the head from the manifest, which must have one."""
+        assert manifest.head is not None
+        method = get(manifest.head.method)
+        self.method, self.normalisation = method.name, method.normalisation
+        self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
+        self.outputs: tuple[str, ...] = (manifest.head.output,)
+
+    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
+        """See `RawMaps`."""
+        return [np.array(outputs[self.outputs[0]], np.float32)]
+
+
+class FromLayers:
+    """A CAM method in NumPy on each layer's activations and gradients."""
+
+    def __init__(self, manifest: Manifest, method: str) -> None:
+        """Find the outputs that the method needs.
+
+        Raises:
+            UsageError: No such method, or the file does not have the outputs it needs.
+        """
+        self._compute = get(method)
+        self.method, self.normalisation = self._compute.name, self._compute.normalisation
+        self.layers = tuple(layer.name for layer in manifest.layers)
+        self._scale = np.float32(1 / manifest.seed_scale)
+        self._pairs: list[tuple[str, str | None]] = []
+        for layer in manifest.layers:
+            absent = "activations" if layer.activations is None else None
+            if self._compute.needs_gradients and layer.gradients is None:
+                absent = absent or "gradients"
+            if layer.activations is None or absent is not None:
+                raise UsageError(_why_not(manifest, self.method, layer.name, absent))
+            self._pairs.append((layer.activations, layer.gradients if self._compute.needs_gradients else None))
+        self.outputs = tuple(name for pair in self._pairs for name in pair if name is not None)
+
+    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
+        """See `RawMaps`."""
+        return [self._raw(outputs[first], outputs[second] if second else None) for first, second in self._pairs]
+
+    def _raw(self, activations: NDArray[Any], gradients: NDArray[Any] | None) -> NDArray[np.float32]:
+        """One layer's raw map, NaN where its activations or gradients keep the method from having one."""
+        a = np.asarray(activations, np.float32)
+        g = np.asarray(gradients, np.float32) if gradients is not None else None
+        if g is not None and self._scale != 1:
+            g = g * self._scale
+        try:
+            with np.errstate(invalid="ignore", over="ignore"):
+                return np.asarray(self._compute(a, g), np.float32)
+        except (np.linalg.LinAlgError, ValueError):
+            if np.isfinite(a).all() and (g is None or np.isfinite(g).all()):
+                raise
+            return np.full((len(a), *a.shape[2:]), np.nan, np.float32)
+
+
+def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:
+    """Why a method cannot be had from this file, and how it can."""
+    head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
+    return (
+        f"method '{method}': the file has no {absent} of layer '{layer}'{head};"
+        " export the model again without a head, or with both: aerocam export MODEL [--head METHOD --tensors]"
+    )

@@ -1,0 +1,90 @@
+"""Reading a model's own output: class probabilities, the top classes, the box at an anchor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.manifest import Score
+from aerocam.runtime.placement import Box
+
+BOX_ROWS = 4
+"""Rows before the class scores that a detector of the YOLO family has: centre x, centre y, width, height."""
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """A class and how sure the model is of it.
+
+    Attributes:
+        index: Of the class.
+        label: Its name, or `class <index>` where the model has none.
+        score: Probability, 0 to 1.
+    """
+
+    index: int
+    label: str
+    score: float
+
+
+def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
+    """Each class's probability; for a detector that at the class's best anchor.
+
+    Args:
+        output: The model's output that `score` describes.
+        score: The manifest's.
+
+    Returns:
+        float32 (classes,).
+    """
+    if score.anchors:
+        rows = output[0, score.class_offset : score.class_offset + score.classes]
+        best = np.asarray(rows.max(axis=1), np.float32)
+        return best if score.activation != "none" else _sigmoid(best)
+    values = np.asarray(output, np.float32).reshape(-1)
+    return values if score.activation != "none" else _softmax(values)
+
+
+def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> float:
+    """The probability of one class at one anchor of a detector."""
+    value = np.asarray(output[0, score.class_offset + index, anchor], np.float32)
+    return float(value if score.activation != "none" else _sigmoid(value))
+
+
+def box_at(output: NDArray[Any], score: Score, anchor: int) -> Box | None:
+    """The box at an anchor in px of the input tensor, or None where the output's form has no box."""
+    if score.class_offset != BOX_ROWS:
+        return None
+    x, y, width, height = (float(value) for value in output[0, :BOX_ROWS, anchor])
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+
+
+def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int) -> list[ClassScore]:
+    """The `count` best classes, best first; equal ones in the order of their index."""
+    count = min(count, len(values))
+    if count < 1:
+        return []
+    best = np.argpartition(-values, count - 1)[:count]
+    best = best[np.lexsort((best, -values[best]))]
+    return [ClassScore(int(index), label_of(int(index), labels), float(values[index])) for index in best]
+
+
+def label_of(index: int, labels: tuple[str, ...]) -> str:
+    """The name of a class, or `class <index>` where the model has no names."""
+    return labels[index] if labels else f"class {index}"
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """exp(x) / sum(exp(x)), safe against overflow."""
+    powers = np.exp(logits - logits.max())
+    shares: NDArray[np.float32] = powers / powers.sum()
+    return shares
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-x)), safe against overflow."""
+    values: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * logits))
+    return values

@@ -1,0 +1,124 @@
+"""A session: a model, loaded and ready to run, whichever engine runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError, did_you_mean
+from aerocam.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a model.
+
+    Attributes:
+        name: Its name in the model.
+        shape: Its dimensions; one that is not fixed is a name or None.
+        dtype: Its element type.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: np.dtype[Any]
+
+    def takes(self, array: NDArray[Any]) -> bool:
+        """Whether `array` has this type and, where dimensions are fixed, this shape."""
+        return (
+            array.dtype == self.dtype
+            and len(array.shape) == len(self.shape)
+            and all(want == got or not isinstance(want, int) for want, got in zip(self.shape, array.shape, strict=True))
+        )
+
+    def __str__(self) -> str:
+        """Type and shape, as error messages show them."""
+        return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
+
+class Session(Protocol):
+    """A model ready to run. Not for use by several threads at once."""
+
+    path: str
+    manifest: Manifest
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run the model once.
+
+        Args:
+            feeds: One array per input, of its type and shape.
+            outputs: Names of the outputs wanted; None means all.
+
+        Returns:
+            One array per output asked for. They may be reused by the next `run`: copy what you keep.
+
+        Raises:
+            UsageError: A feed is missing, unknown, or of another type or shape.
+            ModelError: The engine failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back the memory; the session cannot run any more."""
+        ...
+
+    def __enter__(self) -> Session:
+        """The session itself."""
+        ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the session."""
+        ...
+
+
+def check_feeds(feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec]) -> None:
+    """Make sure that `feeds` has what a model takes, before an engine says so in its own words.
+
+    Raises:
+        UsageError: A feed is missing, unknown, or of another type or shape.
+    """
+    for spec in inputs:
+        if spec.name not in feeds:
+            raise UsageError(f"input '{spec.name}': nothing was given, expected {spec}")
+        array = feeds[spec.name]
+        if not spec.takes(array):
+            raise UsageError(f"input '{spec.name}': got {array.dtype} {array.shape}, expected {spec}")
+    if len(feeds) > len(inputs):
+        names = [spec.name for spec in inputs]
+        unknown = next(name for name in feeds if name not in names)
+        raise UsageError(f"input '{unknown}': the model has no such input. {did_you_mean(unknown, names)}")
+
+
+def open_session(
+    path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
+) -> Session:
+    """Load an explainable model; the suffix of the file picks the engine.
+
+    Args:
+        path: An `.onnx` file written by `aerocam export`.
+        providers: ONNX Runtime's execution providers by their own names, in order of preference; None means the CPU.
+        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core).
+
+    Raises:
+        UsageError: The suffix is not one of an engine that aerocam has, or a provider is not available.
+        ModelError: The file is absent or cannot be read.
+        ManifestError: The model was not exported by aerocam.
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        from aerocam.runtime.ort import OrtSession
+
+        return OrtSession(path, providers=providers, threads=threads)
+    if suffix in (".engine", ".plan", ".trt"):
+        raise UsageError(f"{path}: TensorRT engines come with a later release; give the .onnx file for now")
+    raise UsageError(f"{path}: found the suffix '{suffix}', expected .onnx; give a file written by `aerocam export`")

@@ -1,0 +1,195 @@
+"""Explaining a video as it comes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.runtime.background import WriteBehind, read_ahead
+from aerocam.runtime.explainer import Explainer
+from aerocam.runtime.explanation import Explanation, jsonable
+from aerocam.runtime.targets import TargetLike
+
+
+class FrameSource(Protocol):
+    """What gives frames, such as a `VideoSource`.
+
+    Attributes:
+        fps: Frames per second.
+        live: Whether its frames come as they happen.
+    """
+
+    fps: float
+    live: bool
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames, uint8 (H, W, 3), BGR."""
+        ...
+
+
+class FrameSink(Protocol):
+    """What takes frames, such as a `VideoSink`."""
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Take a frame, uint8 (H, W, 3), BGR."""
+        ...
+
+
+class Frame(NamedTuple):
+    """A frame on its way in: its number, its time in the video in s, the pixels, and the ms it took to read."""
+
+    number: int
+    time: float
+    pixels: NDArray[np.uint8]
+    read: float
+
+
+class Explained(NamedTuple):
+    """A frame on its way out: with its explanation, and the overlay if one is wanted."""
+
+    frame: Frame
+    explanation: Explanation
+    picture: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `process` did.
+
+    Attributes:
+        frames: Number of frames explained and written.
+        seconds: How long it took.
+        warned: Number of frames whose explanation has a warning.
+        stopped: Whether it was stopped before the source ended.
+    """
+
+    frames: int
+    seconds: float
+    warned: int
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an overlay looks; see `Explanation.overlay`."""
+
+    alpha: float = 0.5
+    colormap: str = "jet"
+    caption: bool = True
+
+
+def process(
+    source: FrameSource,
+    explainer: Explainer,
+    sink: FrameSink | None = None,
+    record: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    target: TargetLike = None,
+    look: Look | None = None,
+    max_frames: int | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Explain every frame of a source.
+
+    Frames are read and written in threads of their own, so that decoding and encoding go on while the model runs; order
+    is kept and at most two frames wait on either side.
+
+    Args:
+        source: Where the frames come from.
+        explainer: Explains them.
+        sink: Where the overlays go; None makes none.
+        record: Called with one JSON-able dict per frame, from the writing thread; see `frame_record`.
+        target: What to explain; see `Explainer`.
+        look: How the overlay looks.
+        max_frames: Stop after so many.
+        stop: Set it to stop after the frame in hand; all that was begun is written.
+        progress: Called with the number of frames done, from the writing thread.
+
+    Returns:
+        What was done.
+
+    Raises:
+        AerocamError: A frame cannot be explained or written; frames that wait are then dropped.
+    """
+    stop = stop or threading.Event()
+    output = _Output(sink, record, progress)
+    look = look or Look()
+    started = perf_counter()
+    with WriteBehind(output.write) as writer:
+        for frame in read_ahead(_read(source, max_frames), stop):  # 1. read
+            explanation = explainer(frame.pixels, target)  # 2. explain
+            explanation.timings = {"read": frame.read, **explanation.timings}
+            picture = _overlay(explanation, look) if sink is not None else None
+            writer.put(Explained(frame, explanation, picture))  # 3. write
+    return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
+
+
+def frame_record(done: Explained) -> dict[str, Any]:
+    """One frame's record, ready for JSON: frame number, time in s, target, score, classes, ms by stage, warnings."""
+    explanation = done.explanation
+    record: dict[str, Any] = jsonable(
+        {
+            "frame": done.frame.number,
+            "time": round(done.frame.time, 6),
+            "target": asdict(explanation.target),
+            "score": explanation.score,
+            "classes": [asdict(one) for one in explanation.classes],
+            "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},
+            "warnings": explanation.warnings,
+        }
+    )
+    return record
+
+
+class _Output:
+    """The writing end: overlays to the sink, records, and the count."""
+
+    def __init__(
+        self,
+        sink: FrameSink | None,
+        record: Callable[[dict[str, Any]], None] | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._sink, self._record, self._progress = sink, record, progress
+        self.frames = 0
+        self.warned = 0
+
+    def write(self, done: Explained) -> None:
+        """Write one frame."""
+        timings = done.explanation.timings
+        if self._sink is not None and done.picture is not None:
+            started = perf_counter()
+            self._sink.write(done.picture)
+            timings["write"] = 1e3 * (perf_counter() - started)
+        if self._record is not None:
+            self._record(frame_record(done))
+        self.frames += 1
+        self.warned += bool(done.explanation.warnings)
+        if self._progress is not None:
+            self._progress(self.frames)
+
+
+def _read(source: FrameSource, max_frames: int | None) -> Iterator[Frame]:
+    """The frames with their number, time and the ms each took to read."""
+    began = started = perf_counter()
+    for number, pixels in enumerate(source):
+        now = perf_counter()
+        yield Frame(number, now - began if source.live else number / source.fps, pixels, 1e3 * (now - started))
+        if number + 1 == max_frames:
+            return
+        started = perf_counter()
+
+
+def _overlay(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
+    """The overlay, its time noted."""
+    started = perf_counter()
+    picture = explanation.overlay(look.alpha, look.colormap, look.caption)
+    explanation.timings["overlay"] = 1e3 * (perf_counter() - started)
+    return picture

@@ -1,0 +1,243 @@
+"""Explaining a stream: order, counts, records, errors in any of its threads, and stopping."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aerocam.errors import AerocamError, MediaError
+from aerocam.runtime import Explainer, VideoSink, VideoSource, process
+from aerocam.runtime.background import WriteBehind, read_ahead
+from aerocam.runtime.stream import Look
+from runtime_fixtures import moving_square, read_video, write_video
+from tiny_models import model
+
+pytestmark = pytest.mark.runtime
+
+
+class Frames:
+    """Frames from memory, as a camera or a file."""
+
+    fps = 10.0
+
+    def __init__(self, frames: list[np.ndarray], live: bool = False) -> None:
+        self.frames, self.live = frames, live
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.frames)
+
+
+class Kept:
+    """A sink that keeps the frames."""
+
+    def __init__(self) -> None:
+        self.frames: list[np.ndarray] = []
+
+    def write(self, frame: np.ndarray) -> None:
+        self.frames.append(frame)
+
+
+@pytest.fixture
+def explainer() -> Iterator[Explainer]:
+    with Explainer(model("stretch"), threads=1) as one:
+        yield one
+
+
+def test_every_frame_in_order(explainer: Explainer) -> None:
+    frames = moving_square(30)
+    sink, records, done = Kept(), [], []  # type: ignore[var-annotated]
+    summary = process(
+        Frames(frames), explainer, sink, records.append, look=Look(0.7, "turbo", False), progress=done.append
+    )
+    assert (summary.frames, summary.warned, summary.stopped) == (30, 0, False)
+    assert done == list(range(1, 31))
+    assert [record["frame"] for record in records] == list(range(30))
+    assert [record["time"] for record in records] == pytest.approx(np.arange(30) / 10)
+    for frame, picture in zip(frames, sink.frames, strict=True):
+        np.testing.assert_array_equal(picture, explainer(frame).overlay(0.7, "turbo", False))
+
+
+def test_a_record(explainer: Explainer) -> None:
+    records: list[dict[str, Any]] = []
+    process(Frames(moving_square(2)), explainer, Kept(), records.append, target="red")
+    record = json.loads(json.dumps(records[1], allow_nan=False))
+    assert list(record) == ["frame", "time", "target", "score", "classes", "timings_ms", "warnings"]
+    assert record["target"]["label"] == "red"
+    assert record["score"] == pytest.approx(4 / 96)
+    assert [one["label"] for one in record["classes"]] == ["red", "green", "blue", "darkness"]
+    assert list(record["timings_ms"]) == ["read", "preprocess", "infer", "cam", "scores", "overlay", "write"]
+
+
+def test_without_a_sink_no_overlay_is_made(explainer: Explainer) -> None:
+    records: list[dict[str, Any]] = []
+    summary = process(Frames(moving_square(3)), explainer, record=records.append)
+    assert summary.frames == 3
+    assert list(records[0]["timings_ms"]) == ["read", "preprocess", "infer", "cam", "scores"]
+
+
+def test_warnings_are_counted_and_recorded() -> None:
+    records: list[dict[str, Any]] = []
+    with Explainer(model("nan")) as explainer:
+        summary = process(Frames(moving_square(4)), explainer, Kept(), records.append)
+    assert summary.warned == 4
+    assert all(record["score"] is None and record["warnings"] for record in records)
+
+
+def test_max_frames(explainer: Explainer) -> None:
+    sink = Kept()
+    assert process(Frames(moving_square(9)), explainer, sink, max_frames=4).frames == 4
+    assert len(sink.frames) == 4
+
+
+def test_times_of_a_live_source_are_real(explainer: Explainer) -> None:
+    records: list[dict[str, Any]] = []
+
+    class Slow(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            for frame in self.frames:
+                time.sleep(0.05)
+                yield frame
+
+    process(Slow(moving_square(3), live=True), explainer, record=records.append)
+    times = [record["time"] for record in records]
+    assert 0.05 <= times[0] < times[1] - 0.04 < times[2] - 0.08
+    assert records[1]["timings_ms"]["read"] >= 50
+
+
+def test_a_file_to_a_file(explainer: Explainer, tmp_path: Path) -> None:
+    source_path = write_video(tmp_path / "in.avi", moving_square(40))
+    with VideoSource(source_path) as source, VideoSink(tmp_path / "out.webm", source.size, source.fps) as sink:
+        assert process(source, explainer, sink).frames == 40
+    assert len(read_video(tmp_path / "out.webm")) == 40
+
+
+def test_stopping_writes_what_was_begun(explainer: Explainer) -> None:
+    stop, sink = threading.Event(), Kept()
+
+    def at_seven(done: int) -> None:
+        if done == 7:
+            stop.set()
+
+    summary = process(Frames(moving_square(500)), explainer, sink, stop=stop, progress=at_seven)
+    assert summary.stopped
+    assert 7 <= summary.frames < 30
+    assert len(sink.frames) == summary.frames
+
+
+def test_a_hung_camera_can_be_stopped(explainer: Explainer) -> None:
+    hung, stop = threading.Event(), threading.Event()
+
+    class Camera(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            yield self.frames[0]
+            hung.wait(30)
+
+    threading.Timer(0.3, stop.set).start()
+    started = time.perf_counter()
+    assert process(Camera(moving_square(1), live=True), explainer, stop=stop).frames == 1
+    assert time.perf_counter() - started < 5
+    hung.set()
+
+
+@pytest.mark.parametrize("where", ["source", "sink", "record", "explainer"])
+def test_an_error_anywhere_comes_out_and_no_thread_is_left(where: str, explainer: Explainer) -> None:
+    def fail(*_: object) -> None:
+        raise MediaError("it broke")
+
+    class Broken(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            yield from self.frames[:3]
+            fail()
+
+    frames = moving_square(20)
+    sink = Kept()
+    if where == "sink":
+        sink.write = fail  # type: ignore[method-assign]
+    if where == "explainer":
+        frames[5] = frames[5][:, :, 0]
+    source = Broken(frames) if where == "source" else Frames(frames)
+    with pytest.raises(AerocamError, match=r"it broke|expected uint8"):
+        process(source, explainer, sink, fail if where == "record" else None)  # type: ignore[arg-type]
+    time.sleep(0.05)
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("aerocam")]
+
+
+def test_an_error_with_the_last_frame_is_not_lost(explainer: Explainer) -> None:
+    class Full(Kept):
+        def write(self, frame: np.ndarray) -> None:
+            super().write(frame)
+            time.sleep(0.2)  # the reading end is through by now
+            raise MediaError("disk full")
+
+    with pytest.raises(MediaError, match="disk full"):
+        process(Frames(moving_square(1)), explainer, Full())
+
+
+def test_read_ahead_is_bounded() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    ahead = read_ahead(items(), threading.Event(), depth=2)
+    assert next(ahead) == 0
+    time.sleep(0.2)
+    assert len(taken) <= 4
+    ahead.close()  # type: ignore[attr-defined]
+
+
+def test_write_behind_finishes_on_ctrl_c_and_drops_on_an_error() -> None:
+    def run(error: BaseException | None) -> list[int]:
+        written: list[int] = []
+
+        def write(item: int) -> None:
+            time.sleep(0.02)
+            written.append(item)
+
+        try:
+            with WriteBehind(write, depth=8) as writer:
+                for number in range(8):
+                    writer.put(number)
+                if error is not None:
+                    raise error
+        except (KeyboardInterrupt, ValueError):
+            pass
+        return written
+
+    assert run(None) == list(range(8))
+    assert run(KeyboardInterrupt()) == list(range(8))
+    assert len(run(ValueError())) < 4
+
+
+def test_memory_does_not_grow(explainer: Explainer) -> None:
+    """Frames go through and are let go: at most a handful is alive at any time."""
+    import gc
+    import weakref
+
+    given: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    class Watched(Frames):
+        def __iter__(self) -> Iterator[np.ndarray]:
+            nonlocal most
+            for _ in range(60):
+                frame = self.frames[0].copy()
+                given.append(weakref.ref(frame))
+                most = max(most, sum(one() is not None for one in given))
+                yield frame
+
+    gc.disable()
+    try:
+        process(Watched(moving_square(1)), explainer, Kept())
+    finally:
+        gc.enable()
+    assert most <= 10

@@ -1,0 +1,281 @@
+"""Pictures and video, in and out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aerocam.errors import MediaError, MissingDependencyError, UsageError, WriteError
+from aerocam.runtime.opencv import captured_stderr
+from aerocam.runtime.pictures import read_picture
+from aerocam.runtime.video import VideoSource
+from aerocam.runtime.video_sink import VideoSink
+from aerocam.runtime.video_writers import AvWriter
+from runtime_fixtures import moving_square, noise, picture, read_video, write_video
+
+pytestmark = pytest.mark.runtime
+
+
+def test_a_file_gives_its_frames(tmp_path: Path) -> None:
+    frames = moving_square(12)
+    with VideoSource(write_video(tmp_path / "v.avi", frames, 20)) as source:
+        assert (source.fps, source.size, source.count, source.live) == (20, (64, 96), 12, False)
+        read = list(source)
+    assert len(read) == 12
+    for got, want in zip(read, frames, strict=True):
+        assert np.abs(got.astype(int) - want).mean() < 4
+    assert read[0] is not read[1]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("absent.mp4", "absent.mp4: there is no such video"),
+        ("text.mp4", "text.mp4: OpenCV finds no video in it"),
+        (".", "there is no such video"),
+        ("77", "camera 77: there is none"),
+        ("nosuchsrc ! appsink", "pipeline 'nosuchsrc ! appsink': it gives no frame"),
+        ("rtsp://me:secret@127.0.0.1:9/x", r"rtsp://me:\*\*\*@127.0.0.1:9/x: no video comes from this address"),
+    ],
+)
+def test_no_video(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("text.mp4").write_text("not a video" * 100)
+    with pytest.raises(MediaError, match=message) as caught:
+        VideoSource(source)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_truncated_video_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Half:
+        """A capture that stops early."""
+
+        def __init__(self, capture: cv2.VideoCapture) -> None:
+            self.capture, self.left = capture, 3
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            self.left -= 1
+            return self.capture.read() if self.left else (False, None)
+
+        def release(self) -> None:
+            self.capture.release()
+
+    with VideoSource(write_video(tmp_path / "v.avi", moving_square(9))) as source:
+        source._capture = Half(source._capture)
+        with caplog.at_level(logging.WARNING, "aerocam"):
+            assert len(list(source)) == 3
+    assert "announces 9 frames, 3 could be read" in caplog.text
+
+
+SINKS = [("v.webm", None), ("v.avi", None), ("v.mp4", "mp4v"), ("v.avi", "VP80"), ("v1.webm", "VP90")]
+
+
+@pytest.mark.parametrize(("name", "codec"), SINKS)
+def test_written_frames_can_be_read_again(
+    name: str, codec: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    frames = moving_square(15)
+    with VideoSink(tmp_path / name, (64, 96), 20, codec) as sink:
+        for frame in frames:
+            sink.write(frame)
+        assert not (tmp_path / name).exists()
+    assert capfd.readouterr() == ("", "")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    read = read_video(tmp_path / name)
+    assert len(read) == 15
+    for got, want in zip(read, frames, strict=True):
+        assert np.abs(got.astype(int) - want).mean() < 8
+    assert cv2.VideoCapture(str(tmp_path / name)).get(cv2.CAP_PROP_FPS) == pytest.approx(20, abs=0.1)
+
+
+@pytest.mark.parametrize(("size", "coded"), [((64, 96), (64, 96)), ((63, 95), (64, 96)), ((64, 95), (64, 96))])
+@pytest.mark.parametrize("fps", [20.0, 29.97])
+def test_h264(size: tuple[int, int], coded: tuple[int, int], fps: float, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    frames = [frame[: size[0], : size[1]] for frame in moving_square(15)]
+    with VideoSink(tmp_path / "v.mp4", size, fps) as sink:
+        for frame in frames:
+            sink.write(frame)
+    read = read_video(tmp_path / "v.mp4")
+    assert len(read) == 15
+    assert read[0].shape == (*coded, 3)
+    for got, want in zip(read, frames, strict=True):
+        assert np.abs(got[: size[0], : size[1]].astype(int) - want).mean() < 8
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert float(stream.average_rate) == pytest.approx(fps, abs=0.01)
+
+
+def test_mp4_without_pyav_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingDependencyError, match=r"\.webm needs nothing more.*pip install 'aerocam\[video\]'"):
+        VideoSink(tmp_path / "v.mp4", (64, 96), 20)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kind", "message"),
+    [
+        (
+            "v1.webm",
+            "XXXX",
+            MediaError,
+            r"codec 'XXXX' in a \.webm file of 96x64 px: OpenCV .* cannot write it; .*webm",
+        ),
+        ("v.mp4", "VP80", MediaError, r"codec 'VP80' in a \.mp4 file"),
+        ("v.mp4", "avc1", MediaError, r"codec 'avc1' in a \.mp4 file"),
+        ("v.xyz", None, UsageError, r"no codec is set for '\.xyz'; take \.webm, \.mp4 or \.avi"),
+        ("v", None, UsageError, "no codec is set for ''"),
+        ("v.avi", "MJPEG", UsageError, "codec 'MJPEG': expected four letters"),
+        ("text/v.avi", None, WriteError, "cannot make this folder"),
+        ("folder.avi", None, MediaError, "this is a folder"),
+    ],
+)
+def test_a_video_that_cannot_be_written_leaves_nothing(
+    name: str,
+    codec: str | None,
+    kind: type[Exception],
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "text").write_text("")
+    (tmp_path / "folder.avi").mkdir()
+    with pytest.raises(kind, match=message) as caught:
+        VideoSink(tmp_path / name, (64, 96), 20, codec)
+    assert "\n" not in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.avi", "text"]
+    assert capfd.readouterr() == ("", "")
+
+
+def write_and_fail(sink: VideoSink, error: BaseException) -> None:
+    with sink:
+        sink.write(picture((64, 96), (0, 0, 9, 9)))
+        raise error
+
+
+def test_after_an_error_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "v.webm").write_text("from before")
+    with pytest.raises(MediaError, match="unrelated"):
+        write_and_fail(VideoSink(tmp_path / "v.webm", (64, 96), 20), MediaError("unrelated"))
+    assert [path.name for path in tmp_path.iterdir()] == ["v.webm"]
+    assert (tmp_path / "v.webm").read_text() == "from before"
+
+
+def test_after_ctrl_c_the_file_is_finished(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        write_and_fail(VideoSink(tmp_path / "v.webm", (64, 96), 20), KeyboardInterrupt())
+    assert len(read_video(tmp_path / "v.webm")) == 1
+
+
+def test_a_video_without_frames_is_not_kept(tmp_path: Path) -> None:
+    VideoSink(tmp_path / "v.webm", (64, 96), 20).close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "v.webm", (64, 96), 20) as sink:
+        with pytest.raises(MediaError, match=r"got a frame \(96, 64, 3\), expected \(64, 96, 3\)"):
+            sink.write(np.zeros((96, 64, 3), np.uint8))
+        with pytest.raises(MediaError, match="got a frame"):
+            sink.write(np.zeros((64, 96), np.uint8))
+    with pytest.raises(MediaError, match="the video is closed"):
+        sink.write(np.zeros((64, 96, 3), np.uint8))
+
+
+def test_pyav_errors_become_ours(tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    with pytest.raises(MediaError, match=r"H\.264 in \.nope: PyAV .* cannot write it"):
+        AvWriter(tmp_path / "v.nope", (64, 96), 20)
+
+
+def test_pictures_are_read_in_colour(tmp_path: Path) -> None:
+    frame = noise((20, 30))
+    cv2.imwrite(str(tmp_path / "colour.png"), frame)
+    cv2.imwrite(str(tmp_path / "gray.png"), frame[:, :, 0])
+    cv2.imwrite(str(tmp_path / "alpha.png"), np.dstack([frame, frame[:, :, 0]]))
+    np.testing.assert_array_equal(read_picture(tmp_path / "colour.png"), frame)
+    np.testing.assert_array_equal(read_picture(str(tmp_path / "gray.png")), frame[:, :, [0, 0, 0]])
+    np.testing.assert_array_equal(read_picture(tmp_path / "alpha.png"), frame)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("absent.png", "absent.png: cannot read it: No such file"),
+        ("text.png", "text.png: found 12 bytes that OpenCV cannot decode, expected a picture"),
+        ("empty.png", "empty.png: found 0 bytes"),
+        ("folder.png", "folder.png: cannot read it: Is a directory"),
+    ],
+)
+def test_an_unreadable_picture(name: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.png").write_text("not a pixel!")
+    (tmp_path / "empty.png").write_text("")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(MediaError, match=message):
+        read_picture(tmp_path / name)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("suffix", "message"), [(".jpg", "a JPEG that is cut short"), (".png", "cannot decode")])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_picture_cut_short(
+    suffix: str, message: str, share: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    coded = cv2.imencode(suffix, noise((200, 200)))[1].tobytes()
+    path = tmp_path / f"half{suffix}"
+    path.write_bytes(coded[: int(share * len(coded))])
+    with pytest.raises(MediaError, match=message):
+        read_picture(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_jpeg_with_a_thumbnail_and_bytes_behind_its_end(tmp_path: Path) -> None:
+    coded = cv2.imencode(".jpg", noise((40, 40)))[1].tobytes()
+    small = cv2.imencode(".jpg", noise((8, 8)))[1].tobytes()
+    segment = b"\xff\xe5" + (len(small) + 2).to_bytes(2, "big") + small
+    first = 4 + int.from_bytes(coded[4:6], "big")  # the end of the JFIF segment
+    with_thumbnail = coded[:first] + segment + coded[first:]
+    (tmp_path / "a.jpg").write_bytes(with_thumbnail + b"appended \xff\xda")
+    assert read_picture(tmp_path / "a.jpg").shape == (40, 40, 3)
+    (tmp_path / "b.jpg").write_bytes(with_thumbnail[: len(segment) + len(coded) // 2])
+    with pytest.raises(MediaError, match="cut short"):
+        read_picture(tmp_path / "b.jpg")
+
+
+def test_what_the_decoder_says_about_a_good_picture_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), noise((4, 4)))
+    decode = cv2.imdecode
+
+    def grumbling(content: np.ndarray, flags: int) -> np.ndarray:
+        os.write(2, b"iCCP: known incorrect profile\n")
+        return decode(content, flags)
+
+    monkeypatch.setattr(cv2, "imdecode", grumbling)
+    with caplog.at_level(logging.WARNING, "aerocam"):
+        read_picture(tmp_path / "a.png")
+    assert "a.png: the decoder says: iCCP: known incorrect profile" in caplog.text
+
+
+def test_captured_stderr_takes_more_than_a_pipe_holds(capfd: pytest.CaptureFixture[str]) -> None:
+    with captured_stderr() as said:
+        for _ in range(1000):
+            with contextlib.suppress(BlockingIOError):
+                os.write(2, b"x" * 199 + b"\n")
+    os.write(2, b"after\n")
+    assert said[0] == "x" * 199
+    assert len(said) > 100
+    assert capfd.readouterr().err == "after\n"
