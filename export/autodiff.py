@@ -75,12 +75,16 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
     return path[::-1]
 
 
+def operator_name(node: ir.Node) -> str:
+    """The operator with its domain in front, unless that is the default one; the key of its rule."""
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
 def _rule(node: ir.Node) -> Rule:
-    rule = ADJOINTS.get(node.op_type) if node.domain == "" else None
+    rule = ADJOINTS.get(operator_name(node))
     if rule is None:
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise UnsupportedOperatorError(
-            f"operator {name} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target layer and"
-            " the score and has no adjoint rule; choose a target layer behind it (aerocam layers MODEL shows them)"
+            f"operator {operator_name(node)} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target"
+            " layer and the score and has no adjoint rule; choose a target layer behind it (aerocam layers MODEL shows them)"
         )
     return rule

@@ -93,6 +93,10 @@ class Builder:
             return value
         return self.Expand(value, self.integers(*shape))
 
+    def scale(self, value: ir.Value, factor: float) -> ir.Value:
+        """`value` times a number; nothing is appended for 1."""
+        return value if factor == 1.0 else self.Mul(value, factor)
+
     def sum(self, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
         """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import CheckError, missing
+from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
 from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")
@@ -83,7 +84,12 @@ class CheckReport:
 
 
 def open_model(proto: onnx.ModelProto, providers: Sequence[str] | None = None, optimize: bool = True) -> Any:
-    """An ONNX Runtime session on a model."""
+    """An ONNX Runtime session on a model.
+
+    Raises:
+        UsageError: A provider that this ONNX Runtime does not have.
+        ModelError: ONNX Runtime cannot load the model, or does not start a provider.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -92,11 +98,31 @@ def open_model(proto: onnx.ModelProto, providers: Sequence[str] | None = None, o
     options.log_severity_level = 3
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(
-        proto.SerializeToString(), options, providers=list(providers or ["CPUExecutionProvider"])
-    )
+    wanted, available = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
+    for name in wanted:
+        if name not in available:
+            raise UsageError(f"--provider {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
+    with _onnxruntime_errors():
+        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=wanted)
+    if dropped := [name for name in wanted if name not in session.get_providers()]:
+        raise ModelError(f"ONNX Runtime did not start {', '.join(dropped)}; see its log lines above")
+    return session
 
 
+@contextmanager
+def _onnxruntime_errors() -> Iterator[None]:
+    """ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(
+            f"ONNX Runtime cannot run the model ({error}); mend the model, or export it unchecked with --no-check"
+        ) from error
+
+
+@_onnxruntime_errors()
 def check_model(
     plain: Any,
     model: ir.Model,
@@ -121,10 +147,10 @@ def check_model(
     outputs = compare_outputs(plain, explained, feeds, own_choice)
     feeds[manifest.TARGET] = explained.run([manifest.CHOSEN], {**feeds, manifest.TARGET: own_choice})[0]
     moved = open_model(probe(ir.from_proto(proto), [activations for activations, _ in pairs.values()]), providers)
-    zeros = {item.name: np.zeros(item.shape, np.float32) for item in moved.get_inputs() if item.name not in feeds}
+    arrays = {layer: explained.run(list(names), feeds) for layer, names in pairs.items()}
+    zeros = {DELTA.format(i): np.zeros_like(a) for i, (a, _) in enumerate(arrays.values())}
     gradients = {}
-    for i, (layer, (activations, gradient)) in enumerate(pairs.items()):
-        a, g = explained.run([activations, gradient], feeds)
+    for i, (layer, (a, g)) in enumerate(arrays.items()):
 
         def run(offset: NDArray, delta: str = DELTA.format(i)) -> float:
             return float(moved.run([manifest.SCORE], {**feeds, **zeros, delta: offset})[0][0])
@@ -185,7 +211,7 @@ def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activatio
 
     Returns:
         The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
-        larger of |<gradient, direction>| and what a gradient of this norm gives along a random direction. Infinite if
+        smaller of the two, but no less than what a gradient of this norm gives along a random direction. Infinite if
         the gradient is not finite.
     """
     if not np.isfinite(gradient).all():
@@ -201,14 +227,14 @@ def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activatio
 
 def _error_along(run: Callable[[NDArray], float], gradient: NDArray, direction: NDArray, dtype: Any) -> float:
     """The best relative error over `STEPS` along one direction; the first good one ends the search."""
-    norm = float(np.linalg.norm(gradient))
-    expected = max(abs(float(np.vdot(gradient, direction))), norm * float(np.sqrt(np.mean(direction**2))), 1e-30)
+    usual = float(np.linalg.norm(gradient)) * float(np.sqrt(np.mean(direction**2)))
     best = float("inf")
     for step in STEPS:
         offset = (direction * step).astype(dtype)
         slope = float(np.vdot(gradient, offset.astype(np.float64)))
         difference = (float(run(offset)) - float(run(-offset))) / 2
-        best = min(best, abs(difference - slope) / (expected * step))
+        size = max(min(abs(slope), abs(difference)), usual * step, 1e-30)
+        best = min(best, abs(difference - slope) / size)
         if best < KINKS / 50:
             break
     return best

@@ -42,6 +42,6 @@ def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value
 def _spatial_mean(op: Builder, value: ir.Value) -> ir.Value:
     """The mean over positions, (N, C, 1, 1); what was broadcast from one position is its own mean."""
     node, shape = value.producer(), static_shape(value)
-    if node is not None and node.op_type == "Expand" and static_shape(node.inputs[0])[2:] == (1, 1):  # type: ignore[arg-type]
+    if node is not None and node.op_type == "Expand" and static_shape(node.inputs[0]) == (*shape[:2], 1, 1):  # type: ignore[arg-type]
         return node.inputs[0]  # type: ignore[return-value]
     return op.Mul(op.sum(value, [2, 3]), 1.0 / (shape[2] * shape[3]))

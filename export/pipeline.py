@@ -17,8 +17,10 @@ from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from aerocam.export.check import CheckReport, check_model, open_model
-from aerocam.export.graph import default_opset, freeze_inputs, load_model, read_proto, sha256, write_whole
+from aerocam.export.graph import freeze_inputs, load_model
 from aerocam.export.heads import CAM_HEADS
+from aerocam.export.onnx_file import read_proto, sha256, write_proto
+from aerocam.export.opset import default_opset
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
 from aerocam.export.score import ScoreSite, append_choice, find_score
 from aerocam.export.shapes import static_shape
@@ -96,11 +98,11 @@ def export_model(
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {str(output.parent)!r}; make it first")
     model = load_model(path, input_shapes)
+    _refuse_rewritten(model)
+    image_input(model)
     before = model.graph.num_nodes()
     site = find_score(model, task or default_task(model), score_output)
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
-    _refuse_rewritten(model)
-    image_input(model)
     written = Manifest(
         task=site.task,
         layers=_manifest_layers(chosen, tensors if tensors is not None else head is None),
@@ -118,7 +120,7 @@ def export_model(
     _drop_tensors(model, written)
     proto = ir.to_proto(model)
     _check_valid(proto)
-    write_whole(proto, output)
+    write_proto(proto, output)
     return Export(output, written, before, model.graph.num_nodes(), report)
 
 
@@ -178,9 +180,12 @@ def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.He
 
 
 def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tuple[str, ...]:
+    classes = site.score.classes
+    if given is not None and given and len(given) != classes:
+        raise UsageError(f"labels: {len(given)} names for {classes} classes; give one name per class")
     if given is not None:
         return tuple(given)
-    labels, classes = model_labels(model.metadata_props), site.score.classes
+    labels = model_labels(model.metadata_props)
     if labels and len(labels) != classes:
         logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(labels), classes)
         return ()
@@ -197,7 +202,8 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
         op.output(item.value, ACTIVATIONS.format(i))
         op.output(gradient, GRADIENTS.format(i))
     if written.head is not None:
-        op.output(CAM_HEADS[written.head.method](op, chosen[0].value, gradients[0]), written.head.output)
+        map_ = CAM_HEADS[written.head.method](op, chosen[0].value, gradients[0])
+        op.output(op.Cast(map_, to=ir.DataType.FLOAT) if map_.dtype != ir.DataType.FLOAT else map_, written.head.output)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__

@@ -33,7 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Named preprocessing: torchvision's ImageNet, TensorFlow's (-1 to 1), Caffe's, 0 to 1, and Ultralytics'."""
 
 CROP_RATIO = 256 / 224
-"""Short side before the centre crop, in input sizes, where a preset crops."""
+"""Short side before the centre crop, in longer sides of the input, where a preset crops: any frame covers the crop."""
 
 
 def image_input(model: ir.Model) -> ir.Value:
@@ -49,6 +49,7 @@ def image_input(model: ir.Model) -> ir.Value:
     shape = static_shape(inputs[0])
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         hint = "; channels-last input is not read yet" if len(shape) == 4 and shape[3] in (1, 3) else ""
+        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else hint
         raise ModelError(f"image input: {shapes}; (1, C, H, W) with 1 or 3 channels is expected{hint}")
     return inputs[0]
 
@@ -68,7 +69,7 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
         raise UsageError(f"--preprocess {preset}: no such preset. {did_you_mean(preset, PRESETS)}")
     chosen = Preprocess(input=str(image.name), size=(height, width), **PRESETS[preset])
     if chosen.resize == "crop":
-        chosen = replace(chosen, short_side=round(min(height, width) * CROP_RATIO))
+        chosen = replace(chosen, short_side=round(max(height, width) * CROP_RATIO))
     if channels == 1:
         chosen = replace(chosen, color="GRAY", mean=chosen.mean[:1], std=chosen.std[:1])
     return chosen
@@ -95,11 +96,13 @@ def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Class names from Ultralytics' `names`, a dictionary or list as text; none where there are none."""
     try:
         names = ast.literal_eval(metadata.get("names", "[]"))
-    except (SyntaxError, ValueError):
+        if isinstance(names, dict):
+            names = [names[key] for key in sorted(names)]
+        if not isinstance(names, (list, tuple)):
+            raise TypeError(f"a list or a dictionary is expected, not {names!r}")
+    except (SyntaxError, TypeError, ValueError):
         logger.warning("the model's metadata has `names` that cannot be read; classes go by number")
         return ()
-    if isinstance(names, dict):
-        names = [names[key] for key in sorted(names)]
     return tuple(str(name) for name in names)
 
 
@@ -111,8 +114,10 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
     """
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--labels {path}: cannot be read ({error}); give a text file, one label per line") from error
-    if text.startswith("["):
-        return tuple(str(name) for name in json.loads(text))
+        if text.startswith("["):
+            return tuple(str(name) for name in json.loads(text))
+    except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
+        raise UsageError(
+            f"--labels {path}: cannot be read ({error}); give a JSON list, or a text file with one label per line"
+        ) from error
     return tuple(line.strip() for line in text.splitlines())

@@ -21,7 +21,7 @@ from aerocam.export.shapes import is_static, static_shape
 logger = logging.getLogger("aerocam.export")
 
 VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 BOX_ROWS = 4
 """Rows before the class scores in an Ultralytics detection output (1, 4 + classes, anchors)."""
 
@@ -59,7 +59,7 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) 
     if output is not None:
         names = [str(value.name) for value in outputs]
         if output not in names:
-            raise UsageError(f"--output {output}: the model has no such output. {did_you_mean(output, names)}")
+            raise UsageError(f"--output-name {output}: the model has no such output. {did_you_mean(output, names)}")
         outputs = [value for value in outputs if value.name == output]
     find = _find_detection if task == "detect" else _find_class
     for value in outputs:
@@ -74,16 +74,18 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) 
         if task == "detect"
         else "(1, classes)"
     )
-    raise ModelError(f"task {task}: outputs {found}; one of shape {expected} was expected; see --task and --output")
+    raise ModelError(
+        f"task {task}: outputs {found}; one of shape {expected} was expected; see --task and --output-name"
+    )
 
 
 def _find_class(output: ir.Value) -> ScoreSite | None:
     value, activation = output, "none"
     logits = output
-    while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in ACTIVATIONS):
+    while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
         value = node.inputs[0]  # type: ignore[assignment]
-        if node.op_type in ACTIVATIONS:
-            logits, activation = value, ACTIVATIONS[node.op_type]
+        if node.op_type in OUTPUT_ACTIVATIONS:
+            logits, activation = value, OUTPUT_ACTIVATIONS[node.op_type]
             break
     shape = static_shape(logits)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)):
@@ -96,6 +98,8 @@ def _find_detection(output: ir.Value) -> ScoreSite | None:
     node = output.producer()
     shape = static_shape(output)
     if len(shape) != 3 or shape[0] != 1 or node is None or node.op_type != "Concat" or len(node.inputs) != 2:
+        return None
+    if node.attributes["axis"].as_int() % 3 != 1:
         return None
     boxes, scores = node.inputs
     assert boxes is not None

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.autodiff import nodes_between
+from aerocam.export.autodiff import nodes_between, operator_name
 from aerocam.export.score import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
 
@@ -81,7 +81,7 @@ def _obstacles(path: Sequence[ir.Node], score: ir.Value) -> dict[ir.Value, str]:
         ahead = [obstacles[y] for y in node.outputs if y in obstacles]
         if not ahead:
             continue
-        here = next(filter(None, ahead), "") or ("" if node.op_type in ADJOINTS else node.op_type)
+        here = next(filter(None, ahead), "") or ("" if operator_name(node) in ADJOINTS else operator_name(node))
         for x in node.inputs:
             if x is not None and (x not in obstacles or not obstacles[x]):
                 obstacles[x] = here
@@ -158,9 +158,9 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
     by_value = {item.value: item for item in known}
     best, open_until = None, max((last_use.get(x, -1) for x in images), default=-1)
     for i, node in enumerate(path):
-        (item,) = [by_value[y] for y in node.outputs if y in by_value and y is not score][:1] or (None,)
-        if item is not None and open_until <= i:
-            best = item
+        used = [y for y in node.outputs if y in last_use or y is score]
+        if len(used) == 1 and used[0] in by_value and used[0] is not score and open_until <= i:
+            best = by_value[used[0]]
         open_until = max([open_until, *(last_use.get(y, -1) for y in node.outputs)])
     return best
 

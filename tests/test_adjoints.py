@@ -134,6 +134,7 @@ CASES = [
     Case("Conv", [THREE_D, f32(3, 2, 2, 2, 2)], {"strides": [2, 1, 2]}),
     Case("Gemm", [(3, 4), f32(4, 5), f32(5)]),
     Case("Gemm", [(3, 4), f32(5, 4)], {"transB": 1, "alpha": 0.5}),
+    Case("Gemm", [(1, 4), (1, 4)], {"transB": 1, "alpha": 0.5}),
     Case("Gemm", [(4, 3), (4, 5), (3, 1)], {"transA": 1, "alpha": 2.0, "beta": 0.5}),
     Case("Gemm", [(4, 3), (5, 4), (5,)], {"transA": 1, "transB": 1}),
     Case("Gemm", [(3, 4), (5, 4), (3, 5)], {"transB": 1, "beta": 3.0}),

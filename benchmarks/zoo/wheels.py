@@ -6,7 +6,6 @@ read from the cache, without network.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import subprocess
@@ -17,7 +16,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aerocam.errors import AerocamError, did_you_mean
+from aerocam.errors import AerocamError, WriteError, did_you_mean
+from aerocam.files import make_folder, write_together
 
 
 @dataclass(frozen=True)
@@ -156,21 +156,16 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         AerocamError: The folder cannot be made or written to.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
-    except OSError as error:
+        make_folder(path.parent)
+        write_together({path: content})
+    except WriteError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()
 
 
-def _unwritable(path: Path, error: OSError) -> AerocamError:
+def _unwritable(path: Path, error: Exception) -> AerocamError:
     """The error for a file or folder that could not be written."""
-    return AerocamError(f"{path}: cannot be written ({error.strerror}); set AEROCAM_CACHE to a folder that can be")
+    return AerocamError(f"{path}: cannot be written ({error}); set AEROCAM_CACHE to a folder that can be")
 
 
 def _is_pinned(path: Path, wheel: Wheel) -> bool:

@@ -65,7 +65,10 @@ def gemm(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     a, b = tensor(node), tensor(node, 1)
     alpha, beta = node.attributes.get_float("alpha", 1.0), node.attributes.get_float("beta", 1.0)
     trans_a, trans_b = node.attributes.get_int("transA", 0), node.attributes.get_int("transB", 0)
-    if trans_a:
+    seed = constant_array(dy)
+    if seed is not None and seed.size == 1 and static_shape(a)[0] == 1 and not trans_a:
+        da = op.scale(op.reshape_like(b, a), alpha * float(seed.item()))  # one chosen logit: B' is one column
+    elif trans_a:
         da = op.Gemm(b, dy, transA=trans_b, transB=1, alpha=alpha)
     else:
         da = op.Gemm(dy, b, transB=1 - trans_b, alpha=alpha)

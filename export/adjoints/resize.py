@@ -65,7 +65,13 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
     kept = [attribute for attribute in copy.attribute if attribute.name not in ("axes", "keep_aspect_ratio_policy")]
     copy.ClearField("attribute")
     copy.attribute.extend(kept)
-    return _run(copy, np.eye(before, dtype=np.float32)[:, None, None], size, node.version or 17)[:, 0, 0].T
+    return _run(copy, np.eye(before, dtype=np.float32)[:, None, None], size, _opset(node))[:, 0, 0].T
+
+
+def _opset(node: ir.Node) -> int:
+    """The default-domain opset of the node's graph."""
+    assert node.graph is not None
+    return node.graph.opset_imports[""]
 
 
 def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:

@@ -41,11 +41,13 @@ def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]
 
 
 def _only_input(path: str) -> str:
-    from aerocam.export.graph import read_proto
+    from aerocam.export.onnx_file import read_proto
 
     graph = read_proto(path).graph
     weights = {tensor.name for tensor in graph.initializer}
     names = [item.name for item in graph.input if item.name not in weights]
+    if not names:
+        raise UsageError(f"--input-shape: {path} has no inputs; give an ONNX model")
     if len(names) != 1:
         raise UsageError(
             f"--input-shape: the model has inputs {', '.join(names)}; say which, as in {names[0]}=1,3,224,224"

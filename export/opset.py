@@ -1,0 +1,114 @@
+"""One opset for every model: older ones are raised to it, newer ones lowered where that changes nothing."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx
+import onnx.version_converter
+
+from aerocam.errors import ModelError
+
+logger = logging.getLogger("aerocam.export")
+
+OPSET = 17
+"""Opset that models are written in: ONNX Runtime 1.15 and TensorRT 8.6 already load it."""
+
+OLDEST_OPSET = 7
+"""Oldest opset that is read."""
+
+IR_VERSION = 8
+"""IR version that models are written in; the newest ONNX Runtime 1.15 loads is 9."""
+
+
+def default_opset(proto: onnx.ModelProto, origin: str) -> int:
+    """The model's default-domain opset.
+
+    Raises:
+        ModelError: It is older than `OLDEST_OPSET`, or there is none.
+    """
+    opset = _opset_of(proto)
+    if opset < OLDEST_OPSET:
+        raise ModelError(
+            f"{origin}: opset {opset}, {OLDEST_OPSET} or newer is read;"
+            " convert it first with onnx.version_converter or export it anew"
+        )
+    return opset
+
+
+def _opset_of(proto: onnx.ModelProto) -> int:
+    return max((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), default=0)
+
+
+def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
+    """The model in `OPSET`, or in its own where that is newer and its operators have changed since (said so).
+
+    Raises:
+        ModelError: onnx cannot convert it.
+    """
+    if opset == OPSET:
+        return proto
+    if opset > OPSET:
+        if _same_operators(proto, opset):
+            for item in proto.opset_import:
+                if item.domain in ("", "ai.onnx"):
+                    item.version = OPSET
+        else:
+            logger.info("opset %d kept: the model uses operators that changed after opset %d", opset, OPSET)
+            oldest = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
+            proto.ir_version = max(oldest, IR_VERSION)
+        return proto
+    try:
+        converted = onnx.version_converter.convert_version(proto, OPSET)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{origin}: opset {opset} cannot be converted to {OPSET}: {error}") from error
+    if opset < 11:
+        _resize_as_before_11(converted)
+    return converted
+
+
+def _resize_as_before_11(proto: onnx.ModelProto) -> None:
+    """Upsample and the first Resize had no modes and count from the corner, which the converter does not write down.
+
+    ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
+    """
+    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        if node.op_type == "Resize":
+            shrinks = node.input[2] in scales and (scales[node.input[2]] < 1).any()
+            for name, value in (
+                ("coordinate_transformation_mode", "asymmetric"),
+                ("nearest_mode", "ceil" if shrinks else "floor"),
+            ):
+                node.attribute.append(onnx.helper.make_attribute(name, value))
+
+
+def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
+    """Whether every operator of the model means the same at `OPSET` as at its own opset."""
+    nodes = [node for node in proto.graph.node if node.domain in ("", "ai.onnx")]
+    has_body = any(item.HasField("g") or item.graphs for node in proto.graph.node for item in node.attribute)
+    return not has_body and all(_same_operator(node, opset) for node in nodes)
+
+
+def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
+    """Whether what this node uses of its operator is in `OPSET` too: a later version may only have added to it."""
+    try:
+        new, old = (onnx.defs.get_schema(node.op_type, version) for version in (opset, OPSET))
+    except onnx.defs.SchemaError:
+        return False
+    if new.since_version == old.since_version:
+        return True
+    names = [item.name for item in old.inputs]
+    used = {item.name for item in node.attribute}
+    return (
+        [item.name for item in new.inputs][: len(names)] == names
+        and len(node.input) <= len(names)
+        and used <= old.attributes.keys()
+        and all(_default(new, name) == _default(old, name) for name in old.attributes)
+    )
+
+
+def _default(schema: onnx.defs.OpSchema, attribute: str) -> bytes | None:
+    """An attribute's default value, None where it has gone."""
+    found = schema.attributes.get(attribute)
+    return None if found is None else found.default_value.SerializeToString()

@@ -1,0 +1,275 @@
+"""`aerocam layers`, `export` and `check`: exit codes, one line per failure, and examples in the help that work."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import pytest
+from onnx import helper
+
+from aerocam import cli, manifest
+from aerocam.export import CheckReport
+from aerocam.export.preprocessing import PRESETS
+from test_graph import cnn, saved, with_input
+from test_pipeline import read_manifest, two_channels, ultralytics
+
+node = helper.make_node
+VERBS = ("layers", "export", "check")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder with one model, its export and class names; the logger as it was, afterwards."""
+    logger = logging.getLogger("aerocam")
+    before = logger.handlers, logger.propagate, logger.level
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, cnn())
+    Path("names.txt").write_text("red\ngreen\nblue\ncyan\nblack\n")
+    yield
+    logger.handlers, logger.propagate = before[:2]
+    logger.setLevel(before[2])
+
+
+def run(*arguments: object) -> int:
+    """The command line in this process; its exit code."""
+    try:
+        return cli.main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_examples_of_the_help_work(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Word for word; only the models are ours. A provider that this machine lacks is refused by name."""
+    assert run(verb, "--help") == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith(f"  aerocam {verb} ")]
+    assert len(lines) == 3
+    for line in lines:
+        command = shlex.split(re.split(r" {2,}", line)[0])[1:]
+        shape = command[command.index("--input-shape") + 1] if "--input-shape" in command else None
+        saved(tmp_path, with_input(cnn(), "n", 3, "h", "w") if shape else cnn())
+        if verb == "check":
+            made = ["export", "model.onnx", "-q", "--no-check"]
+            assert run(*made, *(["--input-shape", shape] if shape else [])) == 0
+        code = run(*command)
+        error = capsys.readouterr().err
+        absent = {item for item in command if item.endswith("Provider")} - {*onnxruntime.get_available_providers()}
+        if absent:
+            assert (code, "error: --provider " + absent.pop() in error) == (2, True)
+        else:
+            assert code == 0, error
+    if verb == "export":
+        assert Path("model.cam.onnx").is_file()
+        assert read_manifest(Path("fast.onnx")).head is not None
+
+
+FAILURES: dict[str, tuple[str, int, str]] = {
+    "absent": ("export absent.onnx", 1, "absent.onnx: no such file"),
+    "text": ("export names.txt", 1, "names.txt: not an ONNX file"),
+    "layer": ("export model.onnx --layer stam", 2, "layer 'stam': .*Did you mean 'stem'"),
+    "pooled": ("export model.onnx --layer pooled", 2, r"'pooled' \(GlobalAveragePool\) has shape \(1, 6, 1, 1\)"),
+    "head": ("export model.onnx --head gradcan", 2, "--head gradcan: .*Did you mean 'gradcam'"),
+    "output": ("export model.onnx --output-name z", 2, "--output-name z: the model has no such output. Known: 'y'"),
+    "itself": ("export model.onnx -o model.onnx", 2, "-o model.onnx: that is the model itself"),
+    "folder": ("export model.onnx -o no/where.onnx", 2, "-o no/where.onnx: there is no folder 'no'"),
+    "labels-absent": ("export model.onnx --labels absent.txt", 2, "--labels absent.txt: cannot be read"),
+    "labels-binary": ("export model.onnx --labels model.onnx", 2, "--labels model.onnx: cannot be read"),
+    "labels-json": ("export model.onnx --labels half.json", 2, "--labels half.json: cannot be read"),
+    "labels-few": ("export model.onnx --labels two.txt", 2, "2 names for 5 classes"),
+    "preset": ("export model.onnx --preprocess imagnet", 2, "--preprocess imagnet: .*Did you mean 'imagenet'"),
+    "mean": ("export model.onnx --mean 1,2", 2, "--mean 1,2: 3 numbers"),
+    "std": ("export model.onnx --std 1,0,1", 2, "--std 1,0,1: 3 numbers, none of them 0"),
+    "std-words": ("export model.onnx --std one", 2, "--std one: numbers are expected"),
+    "short-side": ("export model.onnx --short-side 7", 2, "--short-side 7: less than the input's 8 px"),
+    "color": ("export model.onnx --color GRAY", 1, "GRAY has 1 channels"),
+    "shape-words": ("export model.onnx --input-shape x=a,b", 2, "--input-shape x=a,b: whole numbers"),
+    "shape-name": ("export model.onnx --input-shape z=1,3,8,8", 2, "--input-shape z: the model has no such input"),
+    "shape-fixed": ("export model.onnx --input-shape 1,3,9,9", 2, "dimension 2 is 8 in the model"),
+    "shape-missing": ("export dynamic.onnx", 2, r"has shape \[1,3,\?,\?\].*--input-shape x=1,3,224,224"),
+    "shape-of-none": ("layers no_input.onnx --input-shape 1,3,8,8", 2, "no_input.onnx has no inputs"),
+    "shape-of-two": ("layers two.onnx --input-shape 1,3,8,8", 2, "inputs x, n; say which, as in x=1,3,224,224"),
+    "channels": ("export two_channels.onnx", 1, r"'x' \(1, 2, 8, 8\); .* with 1 or 3 channels"),
+    "provider": ("export model.onnx --provider CPU", 2, "--provider CPU: .*'CPUExecutionProvider'"),
+    "task": ("export model.onnx --task detect", 1, "task detect: outputs 'y'"),
+    "layers-absent": ("layers absent.onnx", 1, "absent.onnx: no such file"),
+    "layers-task": ("layers model.onnx --task detect", 1, "see --task and --output-name"),
+    "check-absent": ("check absent.onnx good.onnx", 1, "absent.onnx: no such file"),
+    "check-plain": ("check model.onnx model.onnx", 1, "model.onnx: it carries no manifest"),
+    "check-other": ("check dynamic.onnx good.onnx", 1, "made of 'model.onnx', not of this dynamic.onnx"),
+    "check-provider": ("check model.onnx good.onnx --provider X", 2, "--provider X: not in this ONNX Runtime"),
+    "again": ("export good.onnx", 2, "been through `aerocam export` already"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FAILURES)
+def test_a_failure_is_one_line_and_leaves_no_file(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, code, message = FAILURES[case]
+    Path("half.json").write_text('["red", "green"')
+    Path("two.txt").write_text("red\ngreen\n")
+    saved(tmp_path, with_input(cnn(), "n", 3, "h", "w"), "dynamic.onnx")
+    saved(tmp_path, two_channels(), "two_channels.onnx")
+    none, two = cnn(), cnn()
+    del none.graph.input[:]
+    two.graph.input.append(helper.make_tensor_value_info("n", onnx.TensorProto.INT64, [1]))
+    saved(tmp_path, none, "no_input.onnx")
+    saved(tmp_path, two, "two.onnx")
+    if "good.onnx" in command:
+        assert run("export", "model.onnx", "-o", "good.onnx", "-q", "--no-check") == 0
+    before = {path.name: path.read_bytes() for path in Path().iterdir()}
+    capsys.readouterr()
+    assert run(*command.split(), "-q") == code
+    out, err = capsys.readouterr()
+    (line,) = err.splitlines()
+    assert line.startswith(f"aerocam {command.split()[0]}: error: ")
+    assert re.search(message, line), line
+    assert out == ""
+    assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
+
+
+def test_an_operator_without_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`layers` marks what lies before it, `export` names it and the way out."""
+    proto = cnn()
+    proto.graph.node[1].op_type = "Tan"
+    saved(tmp_path, proto)
+    assert run("layers", "model.onnx", "-q") == 0
+    marks = {line.split()[4 if line[0] != " " else 3]: line for line in capsys.readouterr().out.splitlines()[1:-1]}
+    assert marks["c0"].startswith("- ")
+    assert marks["c0"].endswith("cannot be reached: Tan has no adjoint rule")
+    assert marks["r0"].startswith("  ")
+    assert marks["r1"].startswith("* ")
+    assert run("export", "model.onnx", "--layer", "c0", "-q") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.search(r"error: operator Tan \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line)
+    assert not Path("model.cam.onnx").exists()
+
+
+def test_without_quiet_the_error_is_still_the_one_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "model.onnx", "--head", "nothing") == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.startswith("aerocam export: error:") for line in lines] == [False] * (len(lines) - 1) + [True]
+
+
+@pytest.mark.parametrize(
+    "command", ["export", "export model.onnx --resize zoom", "check model.onnx", "layers a b", "nope"]
+)
+def test_a_call_that_cannot_be_parsed_is_a_usage_error(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*command.split()) == 2
+    assert ": error: " in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["layers", "model.onnx"], 0), (["export", "names.txt"], 1)])
+def test_the_command_itself(arguments: list[str], code: int) -> None:
+    """A process of its own: its exit code, and no traceback."""
+    command = [sys.executable, "-m", "aerocam", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("error:") == code
+
+
+def test_layers_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("layers", "model.onnx", "-q") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "  depth  shape              operator             tensor",
+        "      0  1x4x8x8            Conv                 c0  (node stem)",
+        "      1  1x4x8x8            Relu                 r0  (node stem_relu)",
+        "      2  1x6x8x8            Conv                 c1  (node layer3)",
+        "*     3  1x6x8x8            Relu                 r1  (node layer3_relu)",
+        "* what --layer auto takes",
+    ]
+    assert run("layers", "model.onnx", "-q", "--match", "stem*") == 0
+    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[1:-1]] == ["c0", "r0"]
+
+
+def test_layers_of_a_detector_and_of_a_dynamic_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved(tmp_path, ultralytics("{0: 'a', 1: 'b', 2: 'c'}"))
+    assert run("layers", "model.onnx", "-q") == 0
+    stars = [line.split()[4] for line in capsys.readouterr().out.splitlines()[1:-1] if line.startswith("*")]
+    assert stars == ["n0", "n1"]
+    saved(tmp_path, with_input(cnn(), "n", 3, "h", "w"))
+    assert run("layers", "model.onnx", "-q", "--input-shape", "x=1,3,12,10") == 0
+    assert "1x6x12x10" in capsys.readouterr().out
+
+
+def test_export_says_what_it_chose_and_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "model.onnx") == 0
+    out, err = capsys.readouterr()
+    written = len(onnx.load("model.cam.onnx").graph.node)
+    assert out == f"model.cam.onnx: {written - 7} nodes added to 7\n"
+    assert "target layer: r1 (Relu, shape 1x6x8x8)" in err
+    assert "preprocessing: imagenet assumed" in err
+    assert "check on CPUExecutionProvider: outputs differ by 0, gradients from finite differences by" in err
+
+
+def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "model.onnx", "-q", "-o", "out.onnx") == 0
+    assert capsys.readouterr().err == ""
+
+
+OPTIONS: dict[str, tuple[str, dict[str, object]]] = {
+    "preset": ("--preprocess caffe", {"color": "BGR", "mean": PRESETS["caffe"]["mean"], "std": (1.0,) * 3}),
+    "numbers": ("--mean 1,2.5,-3 --std 4,5,6", {"mean": (1.0, 2.5, -3.0), "std": (4.0, 5.0, 6.0), "resize": "crop"}),
+    "letterbox": ("--preprocess yolo", {"resize": "letterbox", "std": (255.0,) * 3, "fill": 114}),
+    "crop": ("--preprocess unit --resize crop --short-side 11", {"resize": "crop", "short_side": 11}),
+    "color": ("--color BGR --interpolation cubic", {"color": "BGR", "interpolation": "cubic"}),
+}
+
+
+@pytest.mark.parametrize("case", OPTIONS)
+def test_preprocessing_reaches_the_manifest(case: str) -> None:
+    options, expected = OPTIONS[case]
+    assert run("export", "model.onnx", "-q", "--no-check", *options.split()) == 0
+    rule = read_manifest(Path("model.cam.onnx")).preprocess
+    assert {name: getattr(rule, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("red\n green \nblue\ncyan\nblack", ("red", "green", "blue", "cyan", "black")),
+        ('["a b", "c", "d", "e", "é"]', ("a b", "c", "d", "e", "é")),
+    ],
+)
+def test_labels_from_a_file(text: str, expected: tuple[str, ...]) -> None:
+    Path("labels").write_text(text, encoding="utf-8")
+    assert run("export", "model.onnx", "-q", "--no-check", "--labels", "labels") == 0
+    assert read_manifest(Path("model.cam.onnx")).labels == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "layers", "outputs"),
+    [
+        ("--layer stem --layer r1", ["c0", "r1"], ["activations_0", "gradients_0", "activations_1", "gradients_1"]),
+        ("--head gradcam", ["r1"], ["map"]),
+        ("--head gradcam --tensors --layer r0", ["r0"], ["activations_0", "gradients_0", "map"]),
+    ],
+)
+def test_what_leaves_the_graph(options: str, layers: list[str], outputs: list[str]) -> None:
+    assert run("export", "model.onnx", "-q", *options.split()) == 0
+    names = [item.name for item in onnx.load("model.cam.onnx").graph.output]
+    assert names == ["y", manifest.CHOSEN, manifest.SCORE, *(f"aerocam_{name}" for name in outputs)]
+    assert [item.name for item in read_manifest(Path("model.cam.onnx")).layers] == layers
+
+
+def test_check_prints_the_figures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("export", "model.onnx", "-q", "--layer", "r0") == 0
+    assert run("check", "model.onnx", "model.cam.onnx", "-q") == 0
+    first, second = capsys.readouterr().out.splitlines()[1:]
+    assert first == "CPUExecutionProvider: original outputs differ by at most 0 (relative)"
+    assert re.fullmatch(r"r0: gradients differ from finite differences by at most \S+ \(relative\)", second)
+    assert run("export", "model.onnx", "-q", "--head", "gradcam") == 0
+    assert run("check", "model.onnx", "model.cam.onnx", "-q") == 0
+    assert "gradients do not leave this file" in capsys.readouterr().out
+    monkeypatch.setattr("aerocam.export.check_export", lambda *_, **__: CheckReport(1.0, {}, "P"))
+    assert run("check", "model.onnx", "model.cam.onnx", "-q") == 1
+    assert capsys.readouterr().err.startswith("aerocam check: error: the exported model's outputs differ")

@@ -1,0 +1,111 @@
+"""Fused heads: each computes what its NumPy namesake computes, and leaves nothing behind that the map does not need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import helper
+
+from aerocam import manifest
+from aerocam.export import CAM_HEADS, export_model
+from aerocam.export.builder import Builder
+from aerocam.runtime.methods import CAM_METHODS
+from onnx_graphs import model, run_ort
+from test_graph import SIZE, cnn, f32, saved
+
+node = helper.make_node
+
+
+def test_every_head_has_a_numpy_namesake() -> None:
+    assert CAM_HEADS
+    assert CAM_HEADS.keys() <= CAM_METHODS.keys()
+
+
+@pytest.mark.parametrize("method", CAM_HEADS)
+@pytest.mark.parametrize("shape", [(1, 6, 5, 4), (2, 3, 1, 7)])
+def test_a_head_equals_its_namesake(method: str, shape: tuple[int, ...]) -> None:
+    """On arrays of its own, any batch."""
+    arrays = {"a": f32(*shape), "g": f32(*shape, seed=1)}
+    graph = ir.from_proto(model([node("Add", ["a", "g"], ["sum"])], arrays, {}, ["sum"])).graph
+    op = Builder(graph)
+    op.output(CAM_HEADS[method](op, *graph.inputs), "map")
+    (found,) = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), arrays, ["map"])
+    expected = CAM_METHODS[method](arrays["a"], arrays["g"])
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+ONE_NUMBER = model(
+    [
+        node("Conv", ["x", "w"], ["c"], pads=[1] * 4),
+        node("ReduceMean", ["c"], ["m"]),
+        node("Reshape", ["m", "view"], ["y"]),
+    ],
+    {"x": np.zeros(SIZE, np.float32)},
+    {"w": f32(4, 3, 3, 3), "view": np.array([1, 1])},
+    ["y"],
+)
+"""Its gradient is one number, broadcast over channels as well as positions."""
+
+
+@pytest.mark.parametrize("method", CAM_HEADS)
+@pytest.mark.parametrize(
+    ("proto", "layer"),
+    [(cnn(), "r1"), (cnn(), "r0"), (ONE_NUMBER, "c")],
+    ids=["broadcast-gradient", "inner", "one-number"],
+)
+def test_a_fused_map_equals_the_method_on_the_file_s_own_tensors(
+    tmp_path: Path, method: str, proto: onnx.ModelProto, layer: str
+) -> None:
+    done = export_model(saved(tmp_path, proto), layers=layer, head=method, tensors=True)
+    written = onnx.load(done.path)
+    names = [item.name for item in written.graph.output]
+    assert names == [
+        "y", manifest.CHOSEN, manifest.SCORE, "aerocam_activations_0", "aerocam_gradients_0", manifest.MAP,
+    ]  # fmt: skip
+    assert done.manifest.head == manifest.Head(method, manifest.MAP)
+    feeds = {"x": f32(*SIZE, seed=4), manifest.TARGET: np.int32([-1])}
+    *_, activations, gradients, found = run_ort(written, feeds, names)
+    expected = CAM_METHODS[method](activations, gradients)
+    assert np.abs(expected).max() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("method", CAM_HEADS)
+def test_a_head_alone_leaves_only_the_map(tmp_path: Path, method: str) -> None:
+    """No activations, no gradients, and no node or weight that nothing reads; the map is the same."""
+    path = saved(tmp_path, cnn())
+    both = export_model(path, tmp_path / "both.onnx", head=method, tensors=True)
+    done = export_model(path, tmp_path / "alone.onnx", head=method)
+    alone = onnx.load(done.path)
+    outputs = [item.name for item in alone.graph.output]
+    assert outputs == ["y", manifest.CHOSEN, manifest.SCORE, manifest.MAP]
+    assert (done.manifest.layers[0].activations, done.manifest.layers[0].gradients) == (None, None)
+    read = {name for item in alone.graph.node for name in item.input}
+    assert all(read.union(outputs) & {*item.output} for item in alone.graph.node)
+    assert {item.name for item in alone.graph.initializer} <= read
+    feeds = {"x": f32(*SIZE, seed=4), manifest.TARGET: np.int32([3])}
+    expected = run_ort(onnx.load(both.path), feeds, [manifest.MAP])
+    np.testing.assert_array_equal(run_ort(alone, feeds, [manifest.MAP]), expected)
+
+
+def test_the_map_of_a_float16_model_is_float32(tmp_path: Path) -> None:
+    """As the manifest promises; the two layers of such a model pass the self-check too."""
+    proto = cnn()
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype("f2"), tensor.name))
+    for item in (*proto.graph.input, *proto.graph.output):
+        item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    del proto.graph.value_info[:]
+    path = saved(tmp_path, proto)
+    types = {
+        item.name: item.type.tensor_type.elem_type
+        for item in onnx.load(export_model(path, head="gradcam").path).graph.output
+    }
+    assert types[manifest.MAP] == types[manifest.SCORE] == onnx.TensorProto.FLOAT
+    assert types["y"] == onnx.TensorProto.FLOAT16
+    assert export_model(path, layers=["r0", "r1"]).report is not None

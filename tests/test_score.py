@@ -1,0 +1,291 @@
+"""The explained score: found before softmax and sigmoid, chosen at run time, and its gradient that of one logit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+from aerocam import manifest
+from aerocam.errors import ModelError, UsageError
+from aerocam.export import export_model
+from aerocam.export.graph import load_model
+from aerocam.export.score import find_score
+from onnx_graphs import in_float64, model, run_ort, run_reference
+from test_graph import f32, saved
+
+node = helper.make_node
+IMAGE = np.zeros((1, 3, 16, 16), np.float32)
+CLASSES = 5
+STEM = [node("Conv", ["x", "stem"], ["a"], name="stem", strides=[4, 4])]
+STEM_WEIGHTS = {"stem": f32(4, 3, 4, 4) / 4}
+TAIL = [node("Sigmoid", ["a"], ["s"]), node("GlobalAveragePool", ["s"], ["p"])]
+DENSE = [*TAIL, node("Flatten", ["p"], ["f"]), node("Gemm", ["f", "w", "b"], ["logits"], transB=1)]
+POINT = [*TAIL, node("Conv", ["p", "k", "b"], ["logits"])]
+WEIGHTS = {"w": 9 * f32(CLASSES, 4), "k": 9 * f32(CLASSES, 4, 1, 1), "b": f32(CLASSES)}
+VIEW = {"view": np.array([1, CLASSES])}
+
+CLASSIFIERS: dict[str, tuple[list[onnx.NodeProto], str]] = {
+    "plain": ([*DENSE, node("Identity", ["logits"], ["y"])], "none"),
+    "softmax": ([*DENSE, node("Softmax", ["logits"], ["y"], axis=1)], "softmax"),
+    "sigmoid": ([*DENSE, node("Sigmoid", ["logits"], ["y"])], "sigmoid"),
+    "points": ([*POINT, node("Identity", ["logits"], ["y"])], "none"),
+    "points-reshape": ([*POINT, node("Reshape", ["logits", "view"], ["y"])], "none"),
+    "points-softmax": ([*POINT, node("Softmax", ["logits"], ["y"], axis=1)], "softmax"),
+    "points-softmax-reshape": (
+        [*POINT, node("Softmax", ["logits"], ["q"], axis=1), node("Reshape", ["q", "view"], ["y"])],
+        "softmax",
+    ),
+    "points-reshape-softmax": (
+        [*POINT, node("Reshape", ["logits", "view"], ["q"]), node("Softmax", ["q"], ["y"], axis=-1)],
+        "softmax",
+    ),
+    "points-sigmoid-flatten": ([*POINT, node("Sigmoid", ["logits"], ["q"]), node("Flatten", ["q"], ["y"])], "sigmoid"),
+}
+
+
+def network(tail: Sequence[onnx.NodeProto], constants: dict[str, Any], outputs: Sequence[str]) -> onnx.ModelProto:
+    """The stem, then a tail from its output `a`; constants that the tail does not read are left out."""
+    nodes = [*STEM, *tail]
+    read = {name for item in nodes for name in item.input}
+    weights = {name: array for name, array in {**STEM_WEIGHTS, **constants}.items() if name in read}
+    return model(nodes, {"x": IMAGE}, weights, outputs)
+
+
+def jacobian(
+    tail: Sequence[onnx.NodeProto], constants: dict[str, Any], layer: str, value: NDArray[Any], output: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`output` and d output / d layer by central differences in float64, in onnx's reference implementation.
+
+    The derivative has the output's axes first, then the layer's. `tail` holds the nodes behind the layer only.
+    """
+    read = {name for item in tail for name in item.input}
+    used = {name: array for name, array in constants.items() if name in read}
+    double = in_float64(model(tail, {layer: value.astype(np.float32)}, used, [output]))
+    (at,) = run_reference(double, {layer: value.astype(np.float64)})
+    columns = []
+    for place in np.ndindex(value.shape):
+        step = np.zeros(value.shape)
+        step[place] = 1e-4
+        ahead, behind = (run_reference(double, {layer: value.astype(np.float64) + s * step})[0] for s in (1, -1))
+        columns.append((ahead - behind) / 2e-4)
+    return at, np.stack(columns, axis=-1).reshape(*at.shape, *value.shape)
+
+
+def explain(path: Path, *target: int) -> dict[str, NDArray[Any]]:
+    """All outputs of an exported file."""
+    proto = onnx.load(path)
+    names = [item.name for item in proto.graph.output]
+    feeds = {"x": f32(*IMAGE.shape, seed=5), manifest.TARGET: np.array(target, np.int32)}
+    return dict(zip(names, run_ort(proto, feeds, names), strict=True))
+
+
+@pytest.mark.parametrize("form", CLASSIFIERS)
+def test_a_class_is_chosen_and_differentiated_before_the_activation(tmp_path: Path, form: str) -> None:
+    tail, activation = CLASSIFIERS[form]
+    constants = {**WEIGHTS, **VIEW}
+    proto = network(tail, constants, ["y"])
+    done = export_model(saved(tmp_path, proto), layers="a", check=False)
+    assert done.manifest.score == manifest.Score("y", activation, CLASSES)  # type: ignore[arg-type]
+    own = explain(done.path, -1)
+    logits, slopes = jacobian(tail, constants, "a", own["aerocam_activations_0"], "logits")
+    best = int(logits.argmax())
+    np.testing.assert_array_equal(own["y"], run_ort(proto, {"x": f32(*IMAGE.shape, seed=5)})[0])
+    for target in (-1, *range(CLASSES)):
+        found, label = explain(done.path, target), best if target < 0 else target
+        assert found[manifest.CHOSEN].tolist() == [label]
+        assert found[manifest.CHOSEN].dtype == np.int32
+        assert found[manifest.SCORE].shape == (1,)
+        np.testing.assert_allclose(found[manifest.SCORE], logits.ravel()[label], rtol=1e-5)
+        expected = slopes.reshape(CLASSES, *slopes.shape[-4:])[label]
+        np.testing.assert_allclose(found["aerocam_gradients_0"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_logit_of_a_binary_network(tmp_path: Path) -> None:
+    """Its only class is 0, whatever the sign of the logit."""
+    constants = {"w": WEIGHTS["w"][:1], "b": WEIGHTS["b"][:1]}
+    tail = [*DENSE, node("Sigmoid", ["logits"], ["y"])]
+    done = export_model(saved(tmp_path, network(tail, constants, ["y"])), layers="a", check=False)
+    assert (done.manifest.score.classes, done.manifest.score.activation) == (1, "sigmoid")
+    for target in (-1, 0):
+        found = explain(done.path, target)
+        logits, slopes = jacobian(tail, constants, "a", found["aerocam_activations_0"], "logits")
+        assert found[manifest.CHOSEN].tolist() == [0]
+        np.testing.assert_allclose(found[manifest.SCORE], logits[0], rtol=1e-5)
+        np.testing.assert_allclose(found["aerocam_gradients_0"], slopes[0, 0], rtol=1e-4, atol=1e-6)
+
+
+def two_outputs() -> onnx.ModelProto:
+    """A map (1, 4, 4, 4), class logits `first` (1, 5) and class probabilities `second` (1, 4)."""
+    tail = [*DENSE, node("Identity", ["logits"], ["first"]), node("Softmax", ["f"], ["second"], axis=1)]
+    return network(tail, WEIGHTS, ["s", "first", "second"])
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        (None, manifest.Score("first", "none", CLASSES)),
+        ("first", manifest.Score("first", "none", CLASSES)),
+        ("second", manifest.Score("second", "softmax", 4)),
+    ],
+)
+def test_one_of_several_outputs(tmp_path: Path, output: str | None, expected: manifest.Score) -> None:
+    path = saved(tmp_path, two_outputs())
+    done = export_model(path, layers="a", score_output=output)
+    assert done.manifest.score == expected
+    names = [item.name for item in onnx.load(done.path).graph.output]
+    assert names[:3] == ["s", "first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("task", "output", "error", "message"),
+    [
+        ("classify", "s", ModelError, r"outputs 's' \['1', '4', '4', '4'\]; one of shape \(1, classes\) was expected"),
+        ("classify", "frist", UsageError, r"--output-name frist: the model has no such output\. Did you mean 'first'"),
+        (
+            "detect",
+            None,
+            ModelError,
+            r"'s' .*'first' \['1', '5'\], 'second' \['1', '4'\]; one of shape \(1, 4 \+ class",
+        ),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused(
+    tmp_path: Path, task: manifest.Task, output: str | None, error: type[Exception], message: str
+) -> None:
+    loaded = load_model(saved(tmp_path, two_outputs()))
+    with pytest.raises(error, match=message):
+        find_score(loaded, task, output)
+
+
+def test_what_is_stepped_over_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
+    caplog.set_level(logging.INFO, "aerocam.export")
+    find_score(load_model(saved(tmp_path, network(CLASSIFIERS["softmax"][0], WEIGHTS, ["y"]))), "classify")
+    assert "score: the logits before the trailing softmax" in caplog.text
+
+
+WIRINGS = ("coupled", "joined", "separate")
+LABELS, GRIDS = 3, ((4, 4), (2, 2))
+ANCHORS = sum(rows * columns for rows, columns in GRIDS)
+
+
+def detector_head(wiring: str) -> tuple[list[onnx.NodeProto], dict[str, NDArray[Any]]]:
+    """From the scales `p0` and `p1` to the output (1, 4 + 3, 20) of an Ultralytics export.
+
+    coupled: one convolution per scale for boxes and classes, scales joined, then Split.
+    joined: as Ultralytics has it: a convolution each, Concat per scale, scales joined, then Split.
+    separate: boxes of all scales joined, classes of all scales joined.
+    """
+    nodes, constants = [], {"parts": np.array([4, LABELS])}
+    views: dict[str, list[str]] = {"both": [], "box": [], "cls": []}
+
+    def convolve(scale: int, kind: str, channels: int) -> str:
+        constants[f"{kind}{scale}_w"] = f32(channels, 4, 1, 1, seed=scale)
+        constants[f"{kind}{scale}_b"] = f32(channels, seed=scale)
+        names = [f"n{scale}", f"{kind}{scale}_w", f"{kind}{scale}_b"]
+        nodes.append(node("Conv", names, [f"{kind}{scale}"], name=f"{kind}{scale}"))
+        return f"{kind}{scale}"
+
+    def flatten(scale: int, value: str, kind: str, channels: int) -> None:
+        constants[f"{kind}_view{scale}"] = np.array([1, channels, -1])
+        nodes.append(node("Reshape", [value, f"{kind}_view{scale}"], [f"{value}_flat"]))
+        views[kind].append(f"{value}_flat")
+
+    for scale in range(len(GRIDS)):
+        nodes.append(node("Sigmoid", [f"p{scale}"], [f"n{scale}"], name=f"neck{scale}"))
+        if wiring == "coupled":
+            flatten(scale, convolve(scale, "both", 4 + LABELS), "both", 4 + LABELS)
+        else:
+            box, cls = convolve(scale, "box", 4), convolve(scale, "cls", LABELS)
+            if wiring == "separate":
+                flatten(scale, box, "box", 4)
+                flatten(scale, cls, "cls", LABELS)
+            else:
+                nodes.append(node("Concat", [box, cls], [f"both{scale}"], axis=1))
+                flatten(scale, f"both{scale}", "both", 4 + LABELS)
+    if wiring == "separate":
+        nodes.append(node("Concat", views["box"], ["boxes"], axis=2))
+        nodes.append(node("Concat", views["cls"], ["logits"], axis=-1))
+    else:
+        nodes.append(node("Concat", views["both"], ["all"], axis=2))
+        nodes.append(node("Split", ["all", "parts"], ["boxes", "logits"], axis=1))
+    nodes.append(node("Sigmoid", ["logits"], ["shares"]))
+    nodes.append(node("Concat", ["boxes", "shares"], ["output0"], axis=1))
+    return nodes, constants
+
+
+def detector(wiring: str) -> onnx.ModelProto:
+    """A network of two scales, 4x4 and 2x2, the second computed from the first."""
+    head, constants = detector_head(wiring)
+    constants = {**STEM_WEIGHTS, "k0": f32(4, 4, 1, 1), "k1": f32(4, 4, 2, 2) / 2, **constants}
+    nodes = [
+        *STEM,
+        node("Conv", ["a", "k0"], ["p0"], name="scale0"),
+        node("Conv", ["p0", "k1"], ["p1"], name="scale1", strides=[2, 2]),
+        *head,
+    ]
+    read = {name for item in nodes for name in item.input}
+    used = {name: array for name, array in constants.items() if name in read}
+    return model(nodes, {"x": IMAGE}, used, ["output0"])
+
+
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_a_class_at_an_anchor_is_chosen_and_differentiated(tmp_path: Path, wiring: str) -> None:
+    proto = detector(wiring)
+    done = export_model(saved(tmp_path, proto), layers=["p0", "p1"], task="detect", check=False)
+    assert done.manifest.score == manifest.Score("output0", "sigmoid", LABELS, class_offset=4, anchors=ANCHORS)
+    own = explain(done.path, -1, -1)
+    np.testing.assert_array_equal(own["output0"], run_ort(proto, {"x": f32(*IMAGE.shape, seed=5)})[0])
+    head, constants = detector_head(wiring)
+    constants["k1"] = f32(4, 4, 2, 2) / 2
+    behind = [node("Conv", ["p0", "k1"], ["p1"], strides=[2, 2]), *head]
+    logits, first = jacobian(behind, constants, "p0", own["aerocam_activations_0"], "logits")
+    second = slopes_of_the_second_scale(wiring, own)
+    for label, anchor in [
+        (-1, -1),
+        *((c, -1) for c in range(LABELS)),
+        (-1, 3),
+        (-1, 18),
+        (0, 0),
+        (2, 15),
+        (1, 16),
+        (2, 19),
+    ]:
+        found = explain(done.path, label, anchor)
+        mask = np.full(logits.shape, -np.inf)
+        mask[:, slice(None) if label < 0 else label, slice(None) if anchor < 0 else anchor] = 0
+        _, c, a = np.unravel_index((logits + mask).argmax(), logits.shape)
+        assert found[manifest.CHOSEN].tolist() == [c, a]
+        np.testing.assert_allclose(found[manifest.SCORE], logits[0, c, a], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["aerocam_gradients_0"], first[0, c, a], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["aerocam_gradients_1"], second[0, c, a], rtol=1e-4, atol=1e-6)
+
+
+def slopes_of_the_second_scale(wiring: str, own: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
+    """D logits / d p1, with the first scale held where it is."""
+    head, constants = detector_head(wiring)
+    constants["p0"] = own["aerocam_activations_0"]
+    return jacobian(head, constants, "p1", own["aerocam_activations_1"], "logits")[1]
+
+
+def test_boxes_joined_along_another_axis_are_no_detection(tmp_path: Path) -> None:
+    """Two tables of four rows, joined along the anchors."""
+    nodes = [
+        *STEM,
+        node("Reshape", ["a", "view"], ["boxes"]),
+        node("Sigmoid", ["boxes"], ["shares"]),
+        node("Concat", ["boxes", "shares"], ["y"], axis=2),
+    ]
+    proto = model(nodes, {"x": IMAGE}, {**STEM_WEIGHTS, "view": np.array([1, 4, -1])}, ["y"])
+    with pytest.raises(ModelError, match=r"task detect: outputs 'y' \['1', '4', '32'\]"):
+        find_score(load_model(saved(tmp_path, proto)), "detect")
