@@ -84,7 +84,8 @@ def _rule(node: ir.Node) -> Rule:
     rule = ADJOINTS.get(operator_name(node))
     if rule is None:
         raise UnsupportedOperatorError(
-            f"operator {operator_name(node)} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target"
-            " layer and the score and has no adjoint rule; choose a target layer behind it (aerocam layers MODEL shows them)"
+            f"operator {operator_name(node)} (node {node.name!r}, output {node.outputs[0].name!r}) lies between"
+            " the target layer and the score and has no adjoint rule; choose a target layer behind it"
+            " (aerocam layers MODEL shows them)"
         )
     return rule
