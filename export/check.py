@@ -101,7 +101,7 @@ def open_model(proto: onnx.ModelProto, providers: Sequence[str] | None = None, o
     wanted, available = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
     for name in wanted:
         if name not in available:
-            raise UsageError(f"--provider {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
+            raise UsageError(f"--providers {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
     with _onnxruntime_errors():
         session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=wanted)
     if dropped := [name for name in wanted if name not in session.get_providers()]:

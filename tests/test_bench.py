@@ -81,7 +81,7 @@ def test_command_measures_all_forms_and_records_every_setting(
         (["--threads", "0"], "--threads 0: 1 or more"),
         (["--iterations", "2"], "iterations 2"),
         (["--method", "gradcm"], "Did you mean 'gradcam'"),
-        (["--provider", "CudaExecutionProvider"], "CPUExecutionProvider"),
+        (["--providers", "CudaExecutionProvider"], "CPUExecutionProvider"),
     ],
 )
 def test_bad_calls_end_with_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

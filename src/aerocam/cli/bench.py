@@ -14,7 +14,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from aerocam.cli.model_arguments import parse_input_shapes
+from aerocam.cli.arguments import add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pause", type=float, default=0.005, metavar="S", help="seconds before a turn (default: 0.005)"
     )
-    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider; default: the CPU's")
+    add_providers(parser)
     parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as for export")
     parser.add_argument("--json", metavar="FILE", help="write the whole record here ('-': to standard output)")
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
             layers=args.layer or "auto",
             method=args.method,
             threads=args.threads,
-            providers=args.provider,
+            providers=parse_providers(args.providers),
             protocol=protocol,
             picture=read_picture(args.image) if args.image else None,
             input_shapes=parse_input_shapes(args.input_shape, args.model),

@@ -2,7 +2,7 @@
 
 Examples:
   aerocam check model.onnx model.cam.onnx                                         on the CPU
-  aerocam check model.onnx model.cam.onnx --provider CUDAExecutionProvider        on the provider that will be used
+  aerocam check model.onnx model.cam.onnx --providers CUDAExecutionProvider       on the provider that will be used
   aerocam check model.onnx model.cam.onnx --input-shape 1,3,320,320               as given at export
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 
-from aerocam.cli.model_arguments import parse_input_shapes
+from aerocam.cli.arguments import add_providers, parse_input_shapes, parse_providers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="the original ONNX file")
     parser.add_argument("exported", metavar="EXPORTED", help="what `aerocam export` made of it")
     parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export")
-    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider; default: the CPU's")
+    add_providers(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.export import check_export
 
     shapes = parse_input_shapes(args.input_shape, args.model)
-    report = check_export(args.model, args.exported, input_shapes=shapes, providers=args.provider)
+    report = check_export(args.model, args.exported, input_shapes=shapes, providers=parse_providers(args.providers))
     print(f"{report.provider}: original outputs differ by at most {report.outputs:.2g} (relative)")
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")

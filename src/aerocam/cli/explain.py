@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aerocam.cli.arguments import add_providers, parse_providers
+
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.targets import TargetLike
@@ -47,9 +49,7 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
     )
-    parser.add_argument(
-        "--providers", metavar="NAMES", help="ONNX Runtime execution providers, comma-separated, best first"
-    )
+    add_providers(parser)
     parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
     parser.add_argument(
         "--alpha", metavar="W", type=float, default=0.5, help="weight of the map, 0 to 1 (default: 0.5)"
@@ -97,8 +97,13 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
     """The explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
 
-    providers = [name.strip() for name in args.providers.split(",") if name.strip()] if args.providers else None
-    return Explainer(args.model, method=args.method, providers=providers, threads=args.threads, fusion=args.fusion)
+    return Explainer(
+        args.model,
+        method=args.method,
+        providers=parse_providers(args.providers),
+        threads=args.threads,
+        fusion=args.fusion,
+    )
 
 
 def target_of(args: argparse.Namespace) -> TargetLike:

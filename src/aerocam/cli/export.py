@@ -13,7 +13,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
-from aerocam.cli.model_arguments import add_model_arguments, parse_input_shapes
+from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 from aerocam.manifest import ColorOrder, Interpolation, Preprocess, ResizeRule
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size")
     parser.add_argument("--short-side", type=int, metavar="PX", help="for --resize crop")
     parser.add_argument("--interpolation", choices=get_args(Interpolation))
-    parser.add_argument("--provider", action="append", metavar="NAME", help="execution provider for the self-check")
+    add_providers(parser)
     parser.add_argument("--no-check", action="store_true", help="skip the self-check")
 
 
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         preprocess=lambda model: chosen_preprocess(model, args),
         labels=read_labels(args.labels) if args.labels else None,
         check=not args.no_check,
-        providers=args.provider,
+        providers=parse_providers(args.providers),
     )
     if done.report is not None:
         worst = max(done.report.gradients.values())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 
-from aerocam.cli.model_arguments import add_model_arguments, parse_input_shapes
+from aerocam.cli.arguments import add_model_arguments, parse_input_shapes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Arguments that several commands share: how a model is read."""
+"""Arguments that several commands share: how a model is read, and what it runs on."""
 
 from __future__ import annotations
 
@@ -53,3 +53,17 @@ def _only_input(path: str) -> str:
             f"--input-shape: the model has inputs {', '.join(names)}; say which, as in {names[0]}=1,3,224,224"
         )
     return names[0]
+
+
+def add_providers(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of ONNX Runtime's execution providers."""
+    parser.add_argument(
+        "--providers",
+        metavar="NAMES",
+        help="ONNX Runtime's execution providers, comma-separated, best first (default: the CPU's)",
+    )
+
+
+def parse_providers(text: str | None) -> list[str] | None:
+    """The providers named in `text`, None where there is none."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else None
