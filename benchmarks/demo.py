@@ -19,6 +19,7 @@ from aerocam.files import make_folder, write_together
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
 from aerocam.runtime.contact_sheet import contact_sheet
 from aerocam.runtime.opencv import cv2
+from aerocam.runtime.progress import Progress
 
 logger = logging.getLogger("aerocam.demo")
 
@@ -97,7 +98,9 @@ def explain_video(model: Path, folder: Path, threads: int, max_frames: int | Non
         VideoSource(str(zoo.video(VIDEO))) as source,
         VideoSink(folder / OVERLAY, source.size, source.fps) as sink,
     ):
-        summary = process(source, explainer, sink, records.append, max_frames=max_frames)
+        progress = Progress(min(source.count, max_frames or source.count))
+        summary = process(source, explainer, sink, records.append, max_frames=max_frames, progress=progress)
+        progress.close()
     lines = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
     write_together({folder / RECORDS: lines.encode()})
     return summary.frames

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import resource
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
@@ -72,7 +74,7 @@ def measure_overhead(
     from aerocam.runtime.preprocess import Preprocessor
 
     protocol = protocol or Protocol()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _silent(logging.getLogger("aerocam.export")):
         common: dict[str, Any] = {"layers": layers, "input_shapes": input_shapes, "check": False}
         done = export_model(path, Path(folder) / "runtime.onnx", **common)
         forms = {RUNTIME: done.path}
@@ -99,6 +101,17 @@ def measure_overhead(
         protocol=protocol,
     )
     return _record(settings, samples, onnxruntime.__version__)
+
+
+@contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Without the logger's choices, which the record names anyway."""
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: int, onnxruntime: Any) -> Any:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from float64_operators import LRN, OPERATORS
+
 OPSET = 17
 
 
@@ -81,9 +83,68 @@ def in_float64(proto: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def tail(proto: onnx.ModelProto, layer: str, outputs: Sequence[str]) -> onnx.ModelProto:
+    """The part of a model that computes `outputs` from the tensor `layer`, which becomes an input.
+
+    Values beside the layer that hold something of the image become inputs too, as do integer inputs that are used.
+    """
+    producers = {name: node for node in proto.graph.node for name in node.output}
+    single = onnx.TensorProto.FLOAT
+    images = [item.name for item in proto.graph.input if item.type.tensor_type.elem_type == single]
+    behind, seen_image = _reached(proto, {layer}), _reached(proto, set(images))
+    inputs, wanted, waiting = [], set(), list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if name in inputs or name in wanted:
+            continue
+        if name == layer or (name in seen_image and name not in behind):
+            inputs.append(name)
+        elif name in producers:
+            wanted.add(name)
+            waiting += producers[name].input
+        elif any(name == item.name for item in proto.graph.input):
+            inputs.append(name)
+    nodes = [node for node in proto.graph.node if not wanted.isdisjoint(node.output)]
+    used = {name for node in nodes for name in node.input}
+    graph = helper.make_graph(
+        nodes,
+        "tail",
+        [helper.make_empty_tensor_value_info(name) for name in inputs],
+        [helper.make_empty_tensor_value_info(name) for name in outputs],
+        [tensor for tensor in proto.graph.initializer if tensor.name in used],
+    )
+    return helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version)
+
+
+def _reached(proto: onnx.ModelProto, names: set[str]) -> set[str]:
+    """`names` and every value computed from one of them."""
+    reached = set(names)
+    for node in proto.graph.node:
+        if not reached.isdisjoint(node.input):
+            reached.update(node.output)
+    return reached
+
+
 def run_reference(proto: onnx.ModelProto, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Outputs by onnx's reference implementation, NumPy code that shares nothing with ONNX Runtime."""
-    return ReferenceEvaluator(proto).run(None, dict(feeds))
+    """Outputs by onnx's reference implementation, NumPy code that shares nothing with ONNX Runtime; LRN is ours.
+
+    (Theirs takes the batch's length for the number of channels.)
+    """
+    return ReferenceEvaluator(proto, new_ops=[LRN]).run(None, dict(feeds))
+
+
+class Float64:
+    """A model in float64, in NumPy, fast enough for whole networks; feeds may be of any precision."""
+
+    def __init__(self, proto: onnx.ModelProto) -> None:
+        """Take over a float32 model."""
+        self.evaluator = ReferenceEvaluator(in_float64(proto), new_ops=OPERATORS)
+
+    def __call__(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> list[NDArray[Any]]:
+        """The outputs named, or all; `feeds` may hold more than the model's inputs."""
+        given = {name: np.asarray(feeds[name]) for name in self.evaluator.input_names}
+        double = {name: x.astype(np.float64) if x.dtype == np.float32 else x for name, x in given.items()}
+        return self.evaluator.run(outputs and list(outputs), double)
 
 
 def run_ort(

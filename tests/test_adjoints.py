@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from onnx_graphs import in_float64, node_model, run_ort, run_reference, well_separated
+from onnx_graphs import in_float64, model, node_model, run_ort, run_reference, well_separated
 
 STEP = 1e-4
 DIRECTIONS = 3
@@ -161,18 +162,20 @@ CASES = [
     Case("AveragePool", [X], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
     Case("AveragePool", [X], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 1]}),
     Case("AveragePool", [X], {"kernel_shape": [2, 2], "strides": [3, 2]}),
+    Case("AveragePool", [X], {"kernel_shape": [4, 4], "strides": [3, 3]}),
     Case("AveragePool", [X], {"kernel_shape": [4, 4], "pads": [0, 0, 1, 1]}),
     Case("AveragePool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
     Case("AveragePool", [ONE_D], {"kernel_shape": [4], "strides": [3], "pads": [2, 1]}),
     Case("AveragePool", [THREE_D], {"kernel_shape": [2, 2, 3], "strides": [2, 1, 1], "pads": [1, 0, 1, 0, 1, 1]}),
     Case("BatchNormalization", [X, f32(4), f32(4), f32(4), f32(4, low=0.5, high=2)], {"epsilon": 1e-2}),
     Case("BatchNormalization", [(3, 4), f32(4), f32(4), f32(4), f32(4, low=0.5, high=2)]),
-    Case("LRN", [X], {"size": 3, "alpha": 0.5, "beta": 0.75, "bias": 1.5}, forward=run_ort),  # the reference
-    Case("LRN", [(1, 7, 2, 2)], {"size": 5, "alpha": 2.0, "beta": 0.5}, forward=run_ort),  # loops over N, not over C
+    Case("LRN", [X], {"size": 3, "alpha": 0.5, "beta": 0.75, "bias": 1.5}),
+    Case("LRN", [(1, 7, 2, 2)], {"size": 5, "alpha": 2.0, "beta": 0.5}),
     Case("Resize", [X, None, np.float32([1, 1, 2, 3])], {"mode": "nearest", "nearest_mode": "floor",
          "coordinate_transformation_mode": "asymmetric"}),
     Case("Resize", [X, None, np.float32([1, 1, 1.5, 0.6])], {"mode": "nearest"}),
     Case("Resize", [X, None, np.float32([1, 1, 2, 2])], {"mode": "linear"}),
+    Case("Resize", [X, None, np.float32([1, 1, 1.3, 1.7])], {"mode": "linear"}),
     Case("Resize", [X, None, None, i64(1, 4, 9, 3)], {"mode": "linear",
          "coordinate_transformation_mode": "align_corners"}),
     Case("Resize", [X, None, np.float32([1, 1, 2, 0.8])], {"mode": "cubic", "cubic_coeff_a": -0.5}),
@@ -255,24 +258,62 @@ def test_no_operator_has_both_a_rule_and_no_gradient() -> None:
     assert not ADJOINTS.keys() & NO_GRADIENT
 
 
+def run_adjoint(proto: onnx.ModelProto, feeds: dict[str, NDArray[Any]], seed: NDArray[Any]) -> NDArray[Any]:
+    """The gradient at a model's first input, for a constant cotangent of its output."""
+    graph = ir.from_proto(proto).graph
+    op = Builder(graph)
+    (dx,) = differentiate(op, graph.outputs[0], op.constant(seed), [graph.inputs[0]])
+    op.output(dx, "dx")
+    return run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), feeds, ["dx"])[0]
+
+
+def test_a_value_used_three_times_gets_the_sum() -> None:
+    """(x * x) * x + x: by its two places in one node and by two more nodes."""
+    x = f32(2, 3)
+    nodes = [
+        onnx.helper.make_node("Mul", ["x", "x"], ["square"]),
+        onnx.helper.make_node("Mul", ["square", "x"], ["cube"]),
+        onnx.helper.make_node("Add", ["cube", "x"], ["y"]),
+    ]
+    found = run_adjoint(model(nodes, {"x": x}, {}, ["y"]), {"x": x}, np.ones_like(x))
+    np.testing.assert_allclose(found, 3 * x**2 + 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("trans_b", [0, 1])
+@pytest.mark.parametrize("seed", [1.0, -3.0])
+def test_gemm_of_one_logit_is_its_row_times_the_seed(trans_b: int, seed: float) -> None:
+    """The form without a product, which a constant seed of one entry takes."""
+    x, row = f32(1, 4), f32(1, 5)[:, :4]
+    attributes = {"transB": trans_b, "alpha": 0.5}
+    weight = row if trans_b else row.T
+    proto = node_model("Gemm", {"x": x}, {"w": weight}, ["x", "w"], attributes)
+    np.testing.assert_allclose(run_adjoint(proto, {"x": x}, np.float32([[seed]])), 0.5 * seed * row, rtol=1e-6)
+
+
+def test_batch_normalization_with_computed_statistics() -> None:
+    """Scale and variance as they come out of other nodes; as constants they are in the table."""
+    x, scale, variance, dy = f32(2, 4, 3), f32(4), f32(4, low=0.5, high=2), f32(2, 4, 3, low=-2)
+    feeds = {"x": x, "s": scale, "v": variance}
+    constants = {"b": f32(4), "m": f32(4)}
+    proto = node_model("BatchNormalization", feeds, constants, ["x", "s", "b", "m", "v"], {"epsilon": 0.125})
+    expected = dy * (scale / np.sqrt(variance + 0.125))[:, None]
+    np.testing.assert_allclose(run_adjoint(proto, feeds, dy), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_max_pool_gives_a_tie_to_its_first_maximum(kernel: int) -> None:
     """As PyTorch does: row-major order inside each window, overlapping windows add up."""
     x = np.random.default_rng(0).integers(0, 2, (1, 2, 6, 5)).astype(np.float32)
     proto = node_model("MaxPool", {"x": x}, {}, ["x"], {"kernel_shape": [kernel] * 2, "strides": [2, 2]})
-    graph = ir.from_proto(proto).graph
-    op = Builder(graph)
-    size = tuple(int(dim) for dim in graph.outputs[0].shape)
+    size = run_ort(proto, {"x": x})[0].shape
     dy = np.random.default_rng(1).standard_normal(size).astype(np.float32)
-    (dx,) = differentiate(op, graph.outputs[0], op.constant(dy), [graph.inputs[0]])
-    op.output(dx, "dx")
     expected = np.zeros_like(x)
     for index in np.ndindex(size):
         n, c, row, column = index
         window = x[n, c, 2 * row : 2 * row + kernel, 2 * column : 2 * column + kernel]
         i, j = np.unravel_index(window.argmax(), window.shape)
         expected[n, c, 2 * row + i, 2 * column + j] += dy[index]
-    np.testing.assert_allclose(run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), {"x": x}, ["dx"])[0], expected)
+    np.testing.assert_allclose(run_adjoint(proto, {"x": x}, dy), expected)
 
 
 def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:
@@ -281,13 +322,8 @@ def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:
         ("Relu", ["x"], {}, [[0, 0, 1, 1, 1]]),
         ("Clip", ["x", "lo", "hi"], {"lo": np.float32(0), "hi": np.float32(6)}, [[0, 1, 1, 1, 0]]),
     ]:
-        graph = ir.from_proto(node_model(op_type, {"x": x}, constants, order, {})).graph
-        op = Builder(graph)
-        (dx,) = differentiate(op, graph.outputs[0], op.constant(np.ones_like(x)), [graph.inputs[0]])
-        op.output(dx, "dx")
-        np.testing.assert_array_equal(
-            run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), {"x": x}, ["dx"])[0], expected
-        )
+        proto = node_model(op_type, {"x": x}, constants, order, {})
+        np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, np.ones_like(x)), expected)
 
 
 @pytest.mark.parametrize(
