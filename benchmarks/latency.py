@@ -2,7 +2,8 @@
 
 Candidates run in turn in one process, forwards and then backwards, so that a drift of the machine hits all alike. A
 ratio is taken pair by pair within a round, and its median and quartiles are quoted. Before each timed call its
-candidate runs once untimed, after a pause in which the threads of the one before it stop spinning.
+candidate runs once untimed, after a pause; sessions are told to stop spinning when a run is done, or the threads of one
+would take the other's cores.
 """
 
 from __future__ import annotations

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
-from aerocam.export.builder import Builder
+from aerocam.export.adjoints.registry import tensor
+from aerocam.export.builder import Builder, constant_array
 from aerocam.export.shapes import static_shape
+from aerocam.export.windows import Window, windows
 
 Head: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
 
@@ -40,8 +44,41 @@ def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value
 
 
 def _spatial_mean(op: Builder, value: ir.Value) -> ir.Value:
-    """The mean over positions, (N, C, 1, 1); what was broadcast from one position is its own mean."""
+    """The mean over positions, (N, C, 1, 1), worked out without `value` itself where there is a shorter way."""
     node, shape = value.producer(), static_shape(value)
-    if node is not None and node.op_type == "Expand" and static_shape(node.inputs[0]) == (*shape[:2], 1, 1):  # type: ignore[arg-type]
-        return node.inputs[0]  # type: ignore[return-value]
-    return op.Mul(op.sum(value, [2, 3]), 1.0 / (shape[2] * shape[3]))
+    if node is not None and node.op_type == "Expand" and static_shape(tensor(node)) == (*shape[:2], 1, 1):
+        return tensor(node)  # what was broadcast from one position is its own mean
+    positions = shape[2] * shape[3]
+    if node is not None and node.op_type == "Conv" and _is_plain(node):
+        return op.Mul(_sum_of_conv(op, node), 1.0 / positions)
+    return op.Mul(op.sum(value, [2, 3]), 1.0 / positions)
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether a Conv is as the adjoint of a Conv leaves it: constant weight, no bias, one group, stride 1."""
+    weight = constant_array(tensor(node, 1))
+    if weight is None or len(node.inputs) > 2 or node.attributes.get_int("group", 1) != 1:
+        return False
+    return all(axis.stride == 1 for axis in windows(node, kernel=weight.shape[2:]))
+
+
+def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
+    """The sum over positions of Y = W * X, (N, C, 1, 1), from sums of X and one product with W.
+
+    Tap (s, t) of the kernel meets the rows of X that some output has under s, and the columns under t. The sums of X
+    over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones.
+    """
+    x, weight = tensor(node), constant_array(tensor(node, 1))
+    assert weight is not None
+    rows, columns = (_met(axis) for axis in windows(node, kernel=weight.shape[2:]))
+    sums = op.MatMul(op.MatMul(op.floats_like(x, rows), x), op.floats_like(x, columns.T))
+    n, channels = static_shape(x)[0], weight.shape[0]
+    flat = op.reshape(sums, n, int(np.prod(weight.shape[1:])))
+    return op.reshape(op.MatMul(flat, op.constant(weight.reshape(channels, -1).T)), n, channels, 1, 1)
+
+
+def _met(axis: Window) -> NDArray:
+    """(kernel, size_in): 1 where some output has the input position under the tap."""
+    taps, positions = np.arange(axis.kernel)[:, None], np.arange(axis.size_in)[None]
+    outputs = positions - taps * axis.dilation + axis.pad
+    return ((outputs >= 0) & (outputs < axis.size_out)).astype(np.float64)

@@ -23,6 +23,9 @@ except ImportError as error:
     raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 
 CPU = "CPUExecutionProvider"
+STOP_SPINNING = ("session.force_spinning_stop", "1")
+"""Its threads wait for work by spinning; after a run they stop, so that map, overlay and video have the cores."""
+
 ERRORS_ONLY = 3
 """ONNX Runtime's log severity that leaves out warnings."""
 
@@ -111,6 +114,7 @@ def _options(threads: int | None) -> Any:
     """Session options: quiet, with so many threads inside an operator."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry(*STOP_SPINNING)
     if threads is not None:
         if threads < 1:
             raise UsageError(f"threads: got {threads}, expected 1 or more")

@@ -67,7 +67,7 @@ def test_command_measures_all_forms_and_records_every_setting(
         "protocol": {"iterations": 4, "warmup": 1, "pause": 0.005},
     }
     assert list(record["milliseconds"]) == ["plain", "fused", "runtime"]
-    assert list(record["milliseconds"]["plain"]) == ["infer"]
+    assert list(record["milliseconds"]["plain"]) == ["preprocess", "infer"]
     assert {"preprocess", "infer", "cam", "overlay"} <= record["milliseconds"]["runtime"].keys()
     assert record["milliseconds"]["plain"]["infer"]["p50"] > 0.5
     assert 0.3 < record["ratio to plain"]["fused"]["median"] < 3  # no claim on speed: only that it is such a ratio

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnx_ir as ir
+import onnx_ir.passes.common
 import pytest
 from onnx import helper
 
@@ -109,3 +110,31 @@ def test_the_map_of_a_float16_model_is_float32(tmp_path: Path) -> None:
     assert types[manifest.MAP] == types[manifest.SCORE] == onnx.TensorProto.FLOAT
     assert types["y"] == onnx.TensorProto.FLOAT16
     assert export_model(path, layers=["r0", "r1"]).report is not None
+
+
+@pytest.mark.parametrize(
+    ("kernel", "attributes"),
+    [
+        ((3, 3), {"pads": [1, 1, 1, 1]}),
+        ((1, 1), {}),
+        ((3, 2), {"pads": [2, 0, 0, 1]}),
+        ((2, 4), {"pads": [1, 3, 1, 0], "dilations": [2, 1]}),
+        ((3, 3), {"dilations": [1, 2], "pads": [4, 5, 3, 1]}),
+    ],
+)
+def test_the_mean_of_a_convolution_needs_no_convolution(
+    kernel: tuple[int, int], attributes: dict[str, list[int]]
+) -> None:
+    """Where the gradient comes out of a Conv, Grad-CAM takes its mean from sums of the Conv's input."""
+    arrays = {"x": f32(1, 3, 7, 6, seed=2)}
+    proto = model([node("Conv", ["x", "w"], ["g"], **attributes)], arrays, {"w": f32(5, 3, *kernel)}, ["g"])
+    graph = ir.from_proto(proto).graph
+    op = Builder(graph)
+    gradients = graph.outputs[0]
+    shape = tuple(int(dim) for dim in gradients.shape)
+    op.output(CAM_HEADS["gradcam"](op, op.constant(f32(*shape, seed=3)), gradients), "map")
+    gradient, found = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), arrays, ["g", "map"])
+    np.testing.assert_allclose(found, CAM_METHODS["gradcam"](f32(*shape, seed=3), gradient), rtol=1e-4, atol=1e-5)
+    graph.outputs.pop(0)
+    ir.passes.common.RemoveUnusedNodesPass()(ir.Model(graph, ir_version=8))
+    assert "Conv" not in [item.op_type for item in graph]
