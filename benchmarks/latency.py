@@ -66,14 +66,15 @@ class Samples:
 
 
 def alternate(
-    candidates: Mapping[str, Callable[[], Stages]],
+    candidates: Mapping[str, Callable[[bool], Stages]],
     protocol: Protocol,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Samples]:
     """Time the candidates in turn.
 
     Args:
-        candidates: Each a call that does its work once and says what each stage took.
+        candidates: Each a call that does its work once and says what each stage took. Its argument says whether the
+            call is timed: what only follows the work that is compared need not be done in the other.
         protocol: How often, and with what pauses.
         progress: Told the number of finished rounds.
     """
@@ -82,8 +83,8 @@ def alternate(
         order = list(candidates) if turn % 2 == 0 else list(candidates)[::-1]
         for name in order:
             time.sleep(protocol.pause)
-            candidates[name]()
-            stages = dict(candidates[name]())
+            candidates[name](False)
+            stages = dict(candidates[name](True))
             if turn >= 0:
                 samples[name].rounds.append(stages)
         progress(max(turn + 1, 0))

@@ -18,8 +18,8 @@ def test_candidates_run_in_turn_forwards_and_backwards_each_twice() -> None:
     calls: list[str] = []
 
     def candidate(name: str):
-        def call() -> dict[str, float]:
-            calls.append(name)
+        def call(timed: bool) -> dict[str, float]:
+            calls.append(name.upper() if timed else name)
             return {"infer": float(len(calls))}
 
         return call
@@ -28,7 +28,7 @@ def test_candidates_run_in_turn_forwards_and_backwards_each_twice() -> None:
     samples = alternate(
         {name: candidate(name) for name in "abc"}, Protocol(iterations=4, warmup=1, pause=0), done.append
     )
-    assert "".join(calls) == "ccbbaa" + "aabbcc" + "ccbbaa" + "aabbcc" + "ccbbaa"
+    assert "".join(calls) == "cCbBaA" + "aAbBcC" + "cCbBaA" + "aAbBcC" + "cCbBaA"
     assert done == [0, 1, 2, 3, 4]
     # the second call of each pair is the timed one, warm-up rounds are not kept
     assert [one["infer"] for one in samples["a"].rounds] == [8, 18, 20, 30]
