@@ -47,13 +47,13 @@ format: $(VENV)/.dev
 	@$(RUN) -m ruff format .
 
 test-host: $(VENV)/.dev $(ZOO)
-	@$(RUN) -m pytest -q -n $(WORKERS)
+	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -q -n $(WORKERS)
 
 # The old environment sees only the runtime and the models that the first environment exported for it.
 test-jetson: $(JETSON)/.ready models
 	@if [ -e $< ]; then \
 		echo "runtime tests with: $(JETSON_NUMPY) $(JETSON_PINS)"; \
-		PYTHONPATH=src AEROCAM_TEST_MODELS="$(CURDIR)/$(MODELS)" \
+		PYTHONPATH="$(CURDIR)/src" AEROCAM_TEST_MODELS="$(CURDIR)/$(MODELS)" \
 			$(JETSON)/bin/python -m pytest -q -m runtime $$(grep -l 'mark\.runtime' tests/test_*.py); \
 	else \
 		echo "skipped: the runtime tests on a Jetson's versions need Python 3.10 or 3.11 (tried: $(JETSON_PYTHONS))"; \

@@ -37,10 +37,17 @@ def cam_head(method: str) -> Callable[[Head], Head]:
 @cam_head("gradcam")
 def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM (arXiv:1610.02391, eq. 1-2): each channel weighted by its mean gradient."""
+    return _weighted_sum(op, _spatial_mean(op, gradients), activations)
+
+
+def _weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
+    """The channels of each image, weighted and added up: (N, C, 1, 1) and (N, C, H, W) -> (N, H, W).
+
+    A 1x1 Conv, one group per image: it takes both as they lie.
+    """
     n, channels, height, width = static_shape(activations)
-    weights = op.reshape(_spatial_mean(op, gradients), n, 1, channels)
-    flat = op.reshape(activations, n, channels, height * width)
-    return op.reshape(op.MatMul(weights, flat), n, height, width)
+    row = op.reshape(activations, 1, n * channels, height, width)
+    return op.reshape(op.Conv(row, weights, group=n, kernel_shape=[1, 1]), n, height, width)
 
 
 def _spatial_mean(op: Builder, value: ir.Value) -> ir.Value:

@@ -136,9 +136,9 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> ir.Value
 def _choose_class(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> ir.Value:
     classes = site.score.classes
     flat = op.reshape(site.logits, 1, classes)
-    best = op.ArgMax(flat, axis=1, keepdims=0)
-    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, op.Cast(target, to=ir.DataType.INT64))
-    op.output(op.Cast(index, to=ir.DataType.INT32), manifest.CHOSEN)
+    best = op.Cast(op.ArgMax(flat, axis=1, keepdims=0), to=ir.DataType.INT32)
+    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    op.output(index, manifest.CHOSEN)
     op.output(_float32(op, op.reshape(op.Gather(flat, index, axis=1), 1)), manifest.SCORE)
     return select(op, site.logits, Choice(1, index, 0, classes, keep))
 

@@ -25,7 +25,7 @@ class Choice:
 
     Attributes:
         axis: The axis, counted from the front.
-        index: int64 (1,), computed at run time.
+        index: int32 or int64 (1,), computed at run time.
         low: Smallest value the index can take.
         high: One more than the largest.
         keep: Values at which the choice must stop: the target layers.
@@ -196,5 +196,5 @@ def _slice(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Va
 def _shifted(op: Builder, choice: Choice, offset: int) -> Choice:
     if offset == 0:
         return choice
-    index = op.Add(choice.index, op.integers(offset))
+    index = op.Add(op.Cast(choice.index, to=ir.DataType.INT64), op.integers(offset))
     return replace(choice, index=index, low=choice.low + offset, high=choice.high + offset)
