@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
 
@@ -58,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(level)
     try:
-        return args.run(args) or 0
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
     except AerocamError as error:
         print(f"aerocam {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
@@ -66,5 +69,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"aerocam {args.command}: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away; nothing is left to say and nobody to say it to
+        # The reader of our output went away: what is still to be written at exit goes nowhere, silently.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
