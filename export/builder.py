@@ -18,6 +18,9 @@ from aerocam.export.shapes import is_float, static_shape
 PREFIX = "aerocam"
 """Scope of every name this package gives inside a graph."""
 
+LARGEST_SPREAD = 1 << 16
+"""Entries of the largest constant that stands for an Expand."""
+
 
 class Builder:
     """Appends nodes to a graph. Attribute access in capitals is an ONNX operator, as in `op.Add(x, 1.0)`.
@@ -30,6 +33,7 @@ class Builder:
         self.graph = graph
         self._builder = GraphBuilder(graph)
         self._builder.push_module(PREFIX)
+        self._nodes: set[ir.Node] = set()
         self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., Any]:
@@ -43,6 +47,7 @@ class Builder:
             node = first.producer()
             assert node is not None
             node.metadata_props.clear()  # the builder's own notes on scopes
+            self._nodes.add(node)
             return result
 
         return append
@@ -87,11 +92,18 @@ class Builder:
         """`value` in the (static) shape of `other`."""
         return self.reshape(value, *static_shape(other))
 
-    def expand(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """`value` broadcast to `shape`."""
-        if value.shape is not None and tuple(value.shape) == tuple(shape):
-            return value
-        return self.Expand(value, self.integers(*shape))
+    def expand(self, value: ir.Value, shape: Sequence[int], factor: float = 1.0) -> ir.Value:
+        """`value` times a number, broadcast to `shape`.
+
+        By a Mul with a constant of the axes that grow: ONNX Runtime takes half of Expand's time for it.
+        """
+        have = (1,) * (len(shape) - len(static_shape(value))) + static_shape(value)
+        grown = [want if want != got else 1 for want, got in zip(shape, have, strict=True)]
+        if np.prod(grown) == 1:
+            return self.scale(self.reshape(value, *shape), factor)
+        if constant_array(value) is not None or np.prod(grown) > LARGEST_SPREAD:
+            return self.Expand(self.scale(value, factor), self.integers(*shape))
+        return self.Mul(value, self.floats_like(value, np.full(grown, factor)))
 
     def scale(self, value: ir.Value, factor: float) -> ir.Value:
         """`value` times a number; nothing is appended for 1."""
@@ -129,8 +141,8 @@ class Builder:
         return self.Add(*values) if len(values) == 2 else self.Sum(*values)
 
     def output(self, value: ir.Value, name: str) -> ir.Value:
-        """Make `value` a graph output called `name`, through an Identity: it may be an input, a constant or in use."""
-        result = self.Identity(value)
+        """Make `value` a graph output called `name`; one of the model's own keeps its name, through an Identity."""
+        result = value if value.producer() in self._nodes and not value.is_graph_output() else self.Identity(value)
         result.name = name
         self.graph.outputs.append(result)
         return result

@@ -185,8 +185,7 @@ def probe(model: ir.Model, activations: Sequence[str]) -> onnx.ModelProto:
     graph = model.graph
     outputs = {value.name: value for value in graph.outputs}
     for i, name in enumerate(activations):
-        layer = outputs[name].producer().inputs[0]  # type: ignore[union-attr]
-        assert layer is not None
+        layer = outputs[name]
         delta = ir.Value(name=DELTA.format(i), type=layer.type, shape=layer.shape)
         graph.inputs.append(delta)
         consumers = list(layer.uses())

@@ -37,7 +37,10 @@ def cam_head(method: str) -> Callable[[Head], Head]:
 @cam_head("gradcam")
 def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM (arXiv:1610.02391, eq. 1-2): each channel weighted by its mean gradient."""
-    return _weighted_sum(op, _spatial_mean(op, gradients), activations)
+    weights, factor = _spatial_mean(op, gradients)
+    if weights.dtype != ir.DataType.FLOAT:  # in float16 the sum without the factor could overflow
+        weights, factor = op.scale(weights, factor), 1.0
+    return op.scale(_weighted_sum(op, weights, activations), factor)
 
 
 def _weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
@@ -50,15 +53,20 @@ def _weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.V
     return op.reshape(op.Conv(row, weights, group=n, kernel_shape=[1, 1]), n, height, width)
 
 
-def _spatial_mean(op: Builder, value: ir.Value) -> ir.Value:
-    """The mean over positions, (N, C, 1, 1), worked out without `value` itself where there is a shorter way."""
+def _spatial_mean(op: Builder, value: ir.Value) -> tuple[ir.Value, float]:
+    """The mean over positions: a (N, C, 1, 1) tensor and a number to multiply it with.
+
+    Worked out without `value` itself where there is a shorter way.
+    """
     node, shape = value.producer(), static_shape(value)
-    if node is not None and node.op_type == "Expand" and static_shape(tensor(node)) == (*shape[:2], 1, 1):
-        return tensor(node)  # what was broadcast from one position is its own mean
+    if node is not None and node.op_type in ("Expand", "Mul") and static_shape(tensor(node)) == (*shape[:2], 1, 1):
+        spread = constant_array(tensor(node, 1))
+        if spread is not None:  # what was broadcast from one position
+            return tensor(node), 1.0 if node.op_type == "Expand" else float(spread.mean(dtype=np.float64))
     positions = shape[2] * shape[3]
     if node is not None and node.op_type == "Conv" and _is_plain(node):
-        return op.Mul(_sum_of_conv(op, node), 1.0 / positions)
-    return op.Mul(op.sum(value, [2, 3]), 1.0 / positions)
+        return _sum_of_conv(op, node), 1.0 / positions
+    return op.sum(value, [2, 3]), 1.0 / positions
 
 
 def _is_plain(node: ir.Node) -> bool:

@@ -29,8 +29,8 @@ from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
 
-ACTIVATIONS = "aerocam_activations_{}"
 GRADIENTS = "aerocam_gradients_{}"
+"""Output with the gradients of a layer; its activations leave under their own name, which spares a copy of them."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,10 @@ def export_model(
     )
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
+    originals = [str(value.name) for value in model.graph.outputs]
     _append(model, site, written, chosen)
     report = self_check(path, model, input_shapes, providers).require() if check else None
-    _drop_tensors(model, written)
+    _drop_tensors(model, written, originals)
     proto = ir.to_proto(model)
     _check_valid(proto)
     write_proto(proto, output)
@@ -159,7 +160,7 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manife
             item.name,
             "spatial",
             item.shape,
-            ACTIVATIONS.format(i) if tensors else None,
+            item.name if tensors else None,
             GRADIENTS.format(i) if tensors else None,
         )
         for i, item in enumerate(chosen)
@@ -199,7 +200,8 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
     seed = op.floats_like(scalar, np.ones(static_shape(scalar)))
     gradients = differentiate(op, scalar, seed, [item.value for item in chosen])
     for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
-        op.output(item.value, ACTIVATIONS.format(i))
+        if not item.value.is_graph_output():
+            model.graph.outputs.append(item.value)
         op.output(gradient, GRADIENTS.format(i))
     if written.head is not None:
         map_ = CAM_HEADS[written.head.method](op, chosen[0].value, gradients[0])
@@ -209,13 +211,12 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
     model.producer_name, model.producer_version = "aerocam", __version__
 
 
-def _drop_tensors(model: ir.Model, written: Manifest) -> None:
+def _drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:
     """Take out the activations and gradients that the manifest does not name, and what only they needed."""
-    kept = {name for layer in written.layers for name in (layer.activations, layer.gradients)}
-    for i in range(len(written.layers)):
-        for name in (ACTIVATIONS.format(i), GRADIENTS.format(i)):
-            if name not in kept:
-                model.graph.outputs.remove(next(value for value in model.graph.outputs if value.name == name))
+    kept = {*originals, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
+    tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, GRADIENTS.format(i))}
+    for value in [value for value in model.graph.outputs if value.name in tensors - kept]:
+        model.graph.outputs.remove(value)
     passes.RemoveUnusedNodesPass()(model)
 
 
@@ -245,9 +246,7 @@ def self_check(
     names = {value.name for value in model.graph.outputs}
     layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
     pairs = {
-        layer.name: (ACTIVATIONS.format(i), GRADIENTS.format(i))
-        for i, layer in enumerate(layers)
-        if GRADIENTS.format(i) in names
+        layer.name: (layer.name, GRADIENTS.format(i)) for i, layer in enumerate(layers) if GRADIENTS.format(i) in names
     }
     return check_model(open_model(proto, providers), model, pairs, providers)
 

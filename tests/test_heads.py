@@ -66,7 +66,7 @@ def test_a_fused_map_equals_the_method_on_the_file_s_own_tensors(
     written = onnx.load(done.path)
     names = [item.name for item in written.graph.output]
     assert names == [
-        "y", manifest.CHOSEN, manifest.SCORE, "aerocam_activations_0", "aerocam_gradients_0", manifest.MAP,
+        "y", manifest.CHOSEN, manifest.SCORE, layer, "aerocam_gradients_0", manifest.MAP,
     ]  # fmt: skip
     assert done.manifest.head == manifest.Head(method, manifest.MAP)
     feeds = {"x": f32(*SIZE, seed=4), manifest.TARGET: np.int32([-1])}

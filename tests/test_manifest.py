@@ -13,7 +13,7 @@ from aerocam.manifest import SCHEMA, Head, Layer, Manifest, Preprocess, Score, S
 
 SMALL = Manifest(
     task="classify",
-    layers=(Layer("relu", "spatial", (1, 6, 8, 8), "aerocam_activations_0", "aerocam_gradients_0"),),
+    layers=(Layer("relu", "spatial", (1, 6, 8, 8), "relu", "aerocam_gradients_0"),),
     score=Score("y", "none", 3),
     preprocess=Preprocess("x", (8, 8)),
     source=Source("0f" * 32, "model.onnx", 17, ""),

@@ -53,7 +53,7 @@ def test_the_file_and_its_manifest(tmp_path: Path) -> None:
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model.cam.onnx", "model.onnx"]
     assert read_manifest(done.path) == done.manifest == manifest.Manifest(
         task="classify",
-        layers=(manifest.Layer("r1", "spatial", (1, 6, 8, 8), "aerocam_activations_0", "aerocam_gradients_0"),),
+        layers=(manifest.Layer("r1", "spatial", (1, 6, 8, 8), "r1", "aerocam_gradients_0"),),
         score=manifest.Score("y", "none", 5),
         preprocess=manifest.Preprocess("x", (8, 8), resize="crop", short_side=9, **{  # type: ignore[arg-type]
             name: PRESETS["imagenet"][name] for name in ("mean", "std")
@@ -75,7 +75,7 @@ def test_the_file_and_its_manifest(tmp_path: Path) -> None:
     assert {"stem", "layer3", "classifier"} <= set(names)
     assert len(written.graph.node) == done.nodes_after > done.nodes_before == 7
     assert [item.name for item in written.graph.input] == ["x", manifest.TARGET]
-    outputs = ["y", manifest.CHOSEN, manifest.SCORE, "aerocam_activations_0", "aerocam_gradients_0"]
+    outputs = ["y", manifest.CHOSEN, manifest.SCORE, "r1", "aerocam_gradients_0"]
     assert [item.name for item in written.graph.output] == outputs
     assert done.report is not None
     assert done.report.outputs <= OUTPUT_TOLERANCE
@@ -117,9 +117,9 @@ def test_two_layers(tmp_path: Path) -> None:
     assert list(done.report.gradients) == ["r1", "c0"]
     for i, layer in enumerate(("r1", "c0")):
         alone = onnx.load(export_model(path, tmp_path / f"{layer}.onnx", layers=layer).path)
-        for kind in ("activations", "gradients"):
-            (one,) = run_ort(alone, feeds, [f"aerocam_{kind}_0"])
-            (two,) = run_ort(onnx.load(done.path), feeds, [f"aerocam_{kind}_{i}"])
+        ones = run_ort(alone, feeds, [layer, "aerocam_gradients_0"])
+        twos = run_ort(onnx.load(done.path), feeds, [layer, f"aerocam_gradients_{i}"])
+        for one, two in zip(ones, twos, strict=True):
             np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-7)
 
 
@@ -352,3 +352,16 @@ def test_the_error_of_a_gradient_is_relative_to_it(factor: float, expected: floa
         return float(np.vdot(weights.astype("f8"), offset))
 
     assert gradient_error(run, np.float32(factor) * weights, activations) == pytest.approx(expected, rel=0.2, abs=1e-4)
+
+
+def test_a_layer_that_is_an_output_of_the_model_already(tmp_path: Path) -> None:
+    """It keeps its place and is there once, whether or not activations leave the graph."""
+    proto = cnn()
+    proto.graph.output.append(helper.make_tensor_value_info("r1", onnx.TensorProto.FLOAT, (1, 6, 8, 8)))
+    path = saved(tmp_path, proto)
+    done = export_model(path, layers="r1")
+    assert done.manifest.layers[0].activations == "r1"
+    outputs = ["y", "r1", manifest.CHOSEN, manifest.SCORE]
+    assert [item.name for item in onnx.load(done.path).graph.output] == [*outputs, "aerocam_gradients_0"]
+    fused = export_model(path, layers="r1", head="gradcam")
+    assert [item.name for item in onnx.load(fused.path).graph.output] == [*outputs, manifest.MAP]

@@ -95,7 +95,7 @@ def test_a_class_is_chosen_and_differentiated_before_the_activation(tmp_path: Pa
     done = export_model(saved(tmp_path, proto), layers="a", check=False)
     assert done.manifest.score == manifest.Score("y", activation, CLASSES)  # type: ignore[arg-type]
     own = explain(done.path, -1)
-    logits, slopes = jacobian(tail, constants, "a", own["aerocam_activations_0"], "logits")
+    logits, slopes = jacobian(tail, constants, "a", own["a"], "logits")
     best = int(logits.argmax())
     np.testing.assert_array_equal(own["y"], run_ort(proto, {"x": f32(*IMAGE.shape, seed=5)})[0])
     for target in (-1, *range(CLASSES)):
@@ -116,7 +116,7 @@ def test_one_logit_of_a_binary_network(tmp_path: Path) -> None:
     assert (done.manifest.score.classes, done.manifest.score.activation) == (1, "sigmoid")
     for target in (-1, 0):
         found = explain(done.path, target)
-        logits, slopes = jacobian(tail, constants, "a", found["aerocam_activations_0"], "logits")
+        logits, slopes = jacobian(tail, constants, "a", found["a"], "logits")
         assert found[manifest.CHOSEN].tolist() == [0]
         np.testing.assert_allclose(found[manifest.SCORE], logits[0], rtol=1e-5)
         np.testing.assert_allclose(found["aerocam_gradients_0"], slopes[0, 0], rtol=1e-4, atol=1e-6)
@@ -249,7 +249,7 @@ def test_a_class_at_an_anchor_is_chosen_and_differentiated(tmp_path: Path, wirin
     head, constants = detector_head(wiring)
     constants["k1"] = f32(4, 4, 2, 2) / 2
     behind = [node("Conv", ["p0", "k1"], ["p1"], strides=[2, 2]), *head]
-    logits, first = jacobian(behind, constants, "p0", own["aerocam_activations_0"], "logits")
+    logits, first = jacobian(behind, constants, "p0", own["p0"], "logits")
     second = slopes_of_the_second_scale(wiring, own)
     for label, anchor in [
         (-1, -1),
@@ -274,8 +274,8 @@ def test_a_class_at_an_anchor_is_chosen_and_differentiated(tmp_path: Path, wirin
 def slopes_of_the_second_scale(wiring: str, own: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     """D logits / d p1, with the first scale held where it is."""
     head, constants = detector_head(wiring)
-    constants["p0"] = own["aerocam_activations_0"]
-    return jacobian(head, constants, "p1", own["aerocam_activations_1"], "logits")[1]
+    constants["p0"] = own["p0"]
+    return jacobian(head, constants, "p1", own["p1"], "logits")[1]
 
 
 def test_boxes_joined_along_another_axis_are_no_detection(tmp_path: Path) -> None:

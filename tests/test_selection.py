@@ -211,6 +211,6 @@ def test_the_gradient_never_reads_the_whole_weight(tmp_path: Path, tail: str) ->
     done = export_model(saved(tmp_path, proto))
     written = onnx.load(done.path).graph
     added = [item for item in written.node if item.name.startswith("aerocam")]
-    large = {item.name for item in written.initializer if np.prod(item.dims) >= WEIGHTS["w2"].size}
+    large = {item.name for item in written.initializer if WEIGHTS["w2"].shape[0] in item.dims and len(item.dims) > 1}
     readers = [(item.op_type, name) for item in added for name in item.input if name in large]
     assert [op for op, _ in readers] == ["Gather"]

@@ -102,7 +102,7 @@ def _scatter(op: Builder, taps: list[ir.Value], axis: int, window: Window) -> ir
 def global_average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = mean of X over the H * W positions: dX = dY / (H * W), broadcast."""
     shape = static_shape(tensor(node))
-    return [op.expand(op.Mul(dy, 1.0 / float(np.prod(shape[2:]))), shape)]
+    return [op.expand(dy, shape, 1.0 / float(np.prod(shape[2:])))]
 
 
 @adjoint("AveragePool")
@@ -115,10 +115,9 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
             f"AveragePool {node.name!r}: dilations {[axis.dilation for axis in axes]}, 1 is expected;"
             " choose a target layer behind it"
         )
-    shared = op.Mul(dy, op.floats_like(dy, 1.0 / _counts(node, axes)))
     if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
-        return [op.expand(shared, shape)]
-    return [_sum_of_windows(op, shared, axes)]
+        return [op.expand(dy, shape, 1.0 / float(np.prod(shape[2:])))]
+    return [_sum_of_windows(op, op.Mul(dy, op.floats_like(dy, 1.0 / _counts(node, axes))), axes)]
 
 
 def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:

@@ -21,11 +21,11 @@ def reduced_axes(node: ir.Node) -> tuple[int, ...]:
     return tuple(sorted(axis % rank for axis in axes)) or tuple(range(rank))
 
 
-def _spread(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
-    """`dy` broadcast over the reduced axes."""
+def _spread(op: Builder, node: ir.Node, dy: ir.Value, factor: float = 1.0) -> ir.Value:
+    """`dy` times a number, broadcast over the reduced axes."""
     shape, axes = static_shape(tensor(node)), reduced_axes(node)
     kept = [1 if axis in axes else dim for axis, dim in enumerate(shape)]
-    return op.expand(op.reshape(dy, *kept), shape)
+    return op.expand(op.reshape(dy, *kept), shape, factor)
 
 
 @adjoint("ReduceSum")
@@ -39,7 +39,7 @@ def reduce_mean(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = mean of X over axes, n entries: dX = dY / n broadcast."""
     shape = static_shape(tensor(node))
     count = int(np.prod([shape[axis] for axis in reduced_axes(node)]))
-    return [_spread(op, node, op.Mul(dy, 1.0 / count)), *(None for _ in node.inputs[1:])]
+    return [_spread(op, node, dy, 1.0 / count), *(None for _ in node.inputs[1:])]
 
 
 @adjoint("Softmax")
