@@ -19,6 +19,8 @@ from aerocam.runtime.session import TensorSpec, check_feeds
 
 try:
     import onnxruntime
+
+    from aerocam.runtime.ort_buffers import Buffers
 except ImportError as error:
     raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 
@@ -55,6 +57,7 @@ class OrtSession:
         self.path = os.fspath(path)
         chosen = [CPU] if providers is None else _available(providers)
         self._session: Any = _load(self.path, chosen, _options(threads))
+        self._buffers: Buffers | None = None
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
         dropped = [name for name in chosen if name not in self.providers]
         if dropped:
@@ -73,19 +76,26 @@ class OrtSession:
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Run the model once; see `Session.run`. The arrays are new at every call."""
+        """Run the model once; see `Session.run`. The next run with the same `outputs` overwrites the arrays."""
         if self._session is None:
             raise UsageError(f"{self.path}: the session is closed; open it again")
-        check_feeds(feeds, self.inputs)
-        names = [spec.name for spec in self.outputs] if outputs is None else list(outputs)
+        names = tuple(spec.name for spec in self.outputs) if outputs is None else tuple(outputs)
+        buffers = self._buffers if self._buffers is not None and tuple(self._buffers.outputs) == names else None
+        if buffers is None or not buffers.holds(feeds):
+            check_feeds(feeds, self.inputs)
         try:
-            return dict(zip(names, self._session.run(names, feeds), strict=True))
+            if buffers is not None:
+                return buffers.run(feeds)
+            found = dict(zip(names, self._session.run(names, feeds), strict=True))
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise ModelError(f"{self.path}: ONNX Runtime failed to run it: {_reason(error)}") from error
+        if all(spec.fixed and spec.takes(found[spec.name]) for spec in self.outputs if spec.name in found):
+            self._buffers = Buffers(self._session, found)
+        return found
 
     def close(self) -> None:
         """Give back the memory; the session cannot run any more."""
-        self._session = None
+        self._session = self._buffers = None
 
     def __enter__(self) -> OrtSession:
         """The session itself."""

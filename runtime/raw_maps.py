@@ -65,7 +65,7 @@ class FromHead:
 
     def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
-        return [np.array(outputs[self.outputs[0]], np.float32)]
+        return [outputs[self.outputs[0]].astype(np.float32)]
 
 
 class FromLayers:

@@ -30,6 +30,11 @@ class TensorSpec:
     shape: tuple[int | str | None, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def fixed(self) -> bool:
+        """Whether every array has this one shape, and is of numbers."""
+        return self.dtype != np.object_ and all(isinstance(size, int) for size in self.shape)
+
     def takes(self, array: NDArray[Any]) -> bool:
         """Whether `array` has this type and, where dimensions are fixed, this shape."""
         return (

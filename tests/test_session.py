@@ -45,6 +45,53 @@ def test_run_gives_all_outputs_or_those_asked_for() -> None:
         assert two[manifest.CHOSEN] == 2
 
 
+def test_every_run_reads_its_inputs_anew_and_may_reuse_its_outputs() -> None:
+    """Whatever is given: the same array with other values, another array, one that is not contiguous, other outputs."""
+    rng = np.random.default_rng(0)
+    same, names = IMAGES.copy(), ["logits", "A", manifest.CHOSEN]
+    turned = rng.random((1, 32, 48, 3), np.float32)
+    one, two = np.array([1], np.int32), np.array([2], np.int32)
+    with open_session(model("stretch"), threads=1) as session:
+
+        def found(images: np.ndarray, target: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+            return {
+                name: array.copy()
+                for name, array in session.run({"images": images, manifest.TARGET: target}, outputs).items()
+            }
+
+        def expected(images: np.ndarray, target: np.ndarray, outputs: list[str]) -> dict[str, np.ndarray]:
+            with open_session(model("stretch"), threads=1) as fresh:
+                return fresh.run({"images": images.copy(), manifest.TARGET: target.copy()}, outputs)
+
+        for images, target, outputs in [
+            *((same, one, names) for _ in range(3)),
+            (same, two, names),
+            (rng.random(IMAGES.shape, np.float32), one, names),
+            *((turned.transpose(0, 3, 1, 2), one, names) for _ in range(3)),
+            (same, one, ["G"]),
+            (same, one, names),
+            (same, one, names),
+        ]:
+            same[:] = rng.random(IMAGES.shape, np.float32)
+            turned[:] = rng.random(turned.shape, np.float32)
+            result, wanted = found(images, target, outputs), expected(images, target, outputs)
+            assert list(result) == outputs
+            for name in outputs:
+                np.testing.assert_array_equal(result[name], wanted[name], name)
+        first, second = (session.run({"images": same, manifest.TARGET: one}, names)["A"] for _ in range(2))
+        assert first is second
+
+
+def test_a_wrong_feed_is_named_after_a_right_one_too() -> None:
+    with open_session(model("stretch")) as session:
+        for _ in range(2):
+            session.run(FEEDS)
+        with pytest.raises(UsageError, match=r"got float64 \(1, 3, 32, 48\)"):
+            session.run({**FEEDS, "images": IMAGES.astype(float)})
+        with pytest.raises(UsageError, match="no such input"):
+            session.run({**FEEDS, "more": IMAGES})
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
@@ -78,6 +125,9 @@ def test_free_dimensions_take_any_size() -> None:
     assert str(spec) == "float32 (1, ?, width)"
     with pytest.raises(UsageError, match="expected float32"):
         check_feeds({"x": np.zeros((2, 7, 9), np.float32)}, [spec])
+    assert not spec.fixed
+    assert not TensorSpec("x", (1,), np.dtype(object)).fixed
+    assert TensorSpec("x", (1, 7), np.dtype(np.float32)).fixed
 
 
 def test_a_closed_session_says_so() -> None:

@@ -18,8 +18,9 @@ CAM_TOLERANCE = 1e-3
 @cam_method("gradcam")
 def grad_cam(activations: Array, gradients: Array) -> Array:
     """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): L = Σ_c w_c A_c, w_c = mean_hw G_c."""
-    positions = np.float32(gradients.shape[2] * gradients.shape[3])
-    return _weighted_sum(np.einsum("nchw->nc", gradients) / positions, activations)  # einsum: half of mean's time
+    n, channels, height, width = gradients.shape
+    average = np.full(height * width, 1 / (height * width), np.float32)
+    return _weighted_sum(gradients.reshape(n, channels, height * width) @ average, activations)
 
 
 @cam_method("gradcam++", "gradcampp", "gradcamplusplus")
@@ -83,8 +84,6 @@ def class_activation_map(activations: Array, gradients: Array) -> Array:
 
 
 def _weighted_sum(weights: Array, activations: Array) -> Array:
-    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W).
-
-    Not by a matrix product: BLAS's threads would wait for cores on which an inference runtime's still spin.
-    """
-    return np.einsum("nc,nchw->nhw", weights, activations)
+    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W)."""
+    n, channels, height, width = activations.shape
+    return (weights[:, None] @ activations.reshape(n, channels, height * width)).reshape(n, height, width)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from aerocam.errors import UsageError
 
@@ -67,3 +68,11 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
 def parse_providers(text: str | None) -> list[str] | None:
     """The providers named in `text`, None where there is none."""
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def one_blas_thread() -> None:
+    """Keep NumPy's products to one thread: several would wait for cores on which ONNX Runtime's threads spin.
+
+    It has an effect only before NumPy is first imported; what the user has set stays.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -14,7 +14,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from aerocam.cli.arguments import add_providers, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 
 
@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
+    one_blas_thread()  # as `aerocam explain` and `aerocam stream` do
     from aerocam.benchmarks.latency import Protocol
     from aerocam.benchmarks.overhead import measure_overhead
     from aerocam.runtime import read_picture

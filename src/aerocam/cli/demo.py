@@ -13,6 +13,8 @@ import logging
 from pathlib import Path
 from time import perf_counter
 
+from aerocam.cli.arguments import one_blas_thread
+
 logger = logging.getLogger("aerocam.cli")
 
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the demo and list what it wrote."""
+    one_blas_thread()
     from aerocam.benchmarks.demo import run_demo
 
     started = perf_counter()

@@ -14,13 +14,12 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, parse_providers
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
@@ -83,14 +82,6 @@ def run(args: argparse.Namespace) -> int:
                 warned = "".join(f"  warning: {text}" for text in explanation.warnings)
                 print(f"{path}: {target.label} {target.score:.3f}, {spent:.1f} ms{warned}")
     return 1 if failed else 0
-
-
-def one_blas_thread() -> None:
-    """Keep NumPy's products to one thread: several would wait for cores on which ONNX Runtime's threads spin.
-
-    It has an effect only before NumPy is first imported; what the user has set stays.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:

@@ -27,7 +27,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aerocam.cli.explain import add_explainer_arguments, one_blas_thread, open_explainer, target_of
+from aerocam.cli.arguments import one_blas_thread
+from aerocam.cli.explain import add_explainer_arguments, open_explainer, target_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
