@@ -97,17 +97,16 @@ class FromLayers:
 
     def _raw(self, activations: NDArray[Any], gradients: NDArray[Any] | None) -> NDArray[np.float32]:
         """One layer's raw map, NaN where its activations or gradients keep the method from having one."""
-        a = np.asarray(activations, np.float32)
-        g = np.asarray(gradients, np.float32) if gradients is not None else None
+        g = gradients
         if g is not None and self._scale != 1:
-            g = g * self._scale
+            g = g.astype(np.float32) * self._scale
         try:
             with np.errstate(invalid="ignore", over="ignore"):
-                return np.asarray(self._compute(a, g), np.float32)
+                return self._compute(activations, g)
         except (np.linalg.LinAlgError, ValueError):
-            if np.isfinite(a).all() and (g is None or np.isfinite(g).all()):
+            if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise
-            return np.full((len(a), *a.shape[2:]), np.nan, np.float32)
+            return np.full((len(activations), *activations.shape[2:]), np.nan, np.float32)
 
 
 def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:

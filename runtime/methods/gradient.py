@@ -6,6 +6,8 @@ positions of one channel. The small constants are pytorch-grad-cam's, so that th
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from aerocam.errors import UsageError
@@ -19,8 +21,13 @@ CAM_TOLERANCE = 1e-3
 def grad_cam(activations: Array, gradients: Array) -> Array:
     """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): L = Σ_c w_c A_c, w_c = mean_hw G_c."""
     n, channels, height, width = gradients.shape
-    average = np.full(height * width, 1 / (height * width), np.float32)
-    return _weighted_sum(gradients.reshape(n, channels, height * width) @ average, activations)
+    return _weighted_sum(gradients.reshape(n, channels, height * width) @ _averager(height * width), activations)
+
+
+@lru_cache(maxsize=16)
+def _averager(positions: int) -> Array:
+    """The vector whose product with `positions` values is their mean."""
+    return np.full(positions, 1 / positions, np.float32)
 
 
 @cam_method("gradcam++", "gradcampp", "gradcamplusplus")
