@@ -22,11 +22,12 @@ MODELS := .cache/test-models
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format test-host test-jetson models picture clean
+.PHONY: help demo bench test lint format test-host test-jetson models picture clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
+	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make picture the README's picture, anew"
@@ -97,6 +98,9 @@ $(JETSON)/.ready: Makefile
 			&& $(JETSON)/bin/python $(PIP) --no-deps $(JETSON_NUMPY) && touch $@; \
 		exit; \
 	done
+
+bench: $(VENV)/.dev $(ZOO)
+	@$(RUN) -m aerocam.benchmarks.published
 
 # The README's picture: the photographs that are free to show, by every method of the demo's sheet.
 picture: $(VENV)/.dev $(ZOO) models
