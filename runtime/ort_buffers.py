@@ -26,6 +26,7 @@ class Buffers:
         self.outputs = dict(outputs)
         self._session = session
         self._inputs: dict[str, NDArray[Any]] = {}
+        self._memory: dict[str, NDArray[Any]] = {}  # ONNX Runtime 1.16 does not keep what it is bound to
         self._binding = session.io_binding()
         for name, array in outputs.items():
             self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
@@ -38,10 +39,10 @@ class Buffers:
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Run the session on all its inputs; the arrays given are held until others come."""
         if not self.holds(feeds):
-            for name, array in feeds.items():
-                whole = np.ascontiguousarray(array)
-                self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(whole))
+            self._memory = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            for name, array in self._memory.items():
+                self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
             # What had to be copied to be contiguous is bound anew every time.
-            self._inputs = {name: array for name, array in feeds.items() if array.flags.c_contiguous}
+            self._inputs = {name: array for name, array in feeds.items() if array is self._memory[name]}
         self._session.run_with_iobinding(self._binding)
         return dict(self.outputs)
