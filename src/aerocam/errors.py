@@ -65,7 +65,7 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
     """A sentence with close matches of `name` among `known`, or with the first few of them where none is close."""
-    choices = list(known)
+    choices = list(dict.fromkeys(known))
     close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(repr(choice) for choice in close)}?"
