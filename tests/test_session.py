@@ -49,7 +49,8 @@ def test_every_run_reads_its_inputs_anew_and_may_reuse_its_outputs() -> None:
     """Whatever is given: the same array with other values, another array, one that is not contiguous, other outputs."""
     rng = np.random.default_rng(0)
     same, names = IMAGES.copy(), ["logits", "A", manifest.CHOSEN]
-    turned = rng.random((1, 32, 48, 3), np.float32)
+    base = rng.random((1, 32, 48, 3), np.float32)
+    turned = base.transpose(0, 3, 1, 2)
     one, two = np.array([1], np.int32), np.array([2], np.int32)
     with open_session(model("stretch"), threads=1) as session:
 
@@ -67,13 +68,13 @@ def test_every_run_reads_its_inputs_anew_and_may_reuse_its_outputs() -> None:
             *((same, one, names) for _ in range(3)),
             (same, two, names),
             (rng.random(IMAGES.shape, np.float32), one, names),
-            *((turned.transpose(0, 3, 1, 2), one, names) for _ in range(3)),
+            *((turned, one, names) for _ in range(3)),
             (same, one, ["G"]),
             (same, one, names),
             (same, one, names),
         ]:
             same[:] = rng.random(IMAGES.shape, np.float32)
-            turned[:] = rng.random(turned.shape, np.float32)
+            base[:] = rng.random(base.shape, np.float32)
             result, wanted = found(images, target, outputs), expected(images, target, outputs)
             assert list(result) == outputs
             for name in outputs:
@@ -90,6 +91,8 @@ def test_a_wrong_feed_is_named_after_a_right_one_too() -> None:
             session.run({**FEEDS, "images": IMAGES.astype(float)})
         with pytest.raises(UsageError, match="no such input"):
             session.run({**FEEDS, "more": IMAGES})
+        with pytest.raises(UsageError, match="input 'aerocam_target': nothing"):
+            session.run({"images": IMAGES})
 
 
 @pytest.mark.parametrize(
