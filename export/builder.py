@@ -113,6 +113,12 @@ class Builder:
         """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))
 
+    def reduce(self, operator: str, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
+        """`ReduceMax(value)` and the like over `axes`, which are an attribute before opset 18 and an input from there."""
+        if self.graph.opset_imports[""] >= 18:
+            return getattr(self, operator)(value, self.integers(*axes), keepdims=int(keepdims))
+        return getattr(self, operator)(value, axes=list(axes), keepdims=int(keepdims))
+
     def sum_to(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """The adjoint of broadcasting: sum `value` down to `shape`."""
         have = static_shape(value)

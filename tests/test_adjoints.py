@@ -7,8 +7,7 @@ in float32 in ONNX Runtime. So each row also shows that the rule's nodes are leg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -21,165 +20,12 @@ from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from onnx_graphs import in_float64, model, node_model, run_ort, run_reference, well_separated
+from onnx_graphs import in_float64, model, node_model, run_ort, run_ort_double, run_reference, well_separated
+from rule_table import CASES
+from rule_table.case import Case, f32, i64
 
 STEP = 1e-4
 DIRECTIONS = 3
-
-
-@dataclass(frozen=True)
-class Case:
-    """One row: an operator in one form.
-
-    `inputs` are shapes (drawn, differentiated) or arrays (constants); None is an absent input. `forward` runs the node:
-    ONNX Runtime in float32 where the reference implementation is wrong or lacks the form.
-    """
-
-    op: str
-    inputs: Sequence[Any]
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    outputs: int = 1
-    used: Sequence[int] = (0,)
-    positive: bool = False
-    forward: Callable[..., Any] = run_reference
-
-    def __str__(self) -> str:
-        shapes = ["x".join(map(str, x if isinstance(x, tuple) else np.shape(x))) for x in self.inputs if x is not None]
-        return f"{self.op}-{','.join(shapes)}-" + ",".join(f"{k}={v}" for k, v in self.attributes.items())
-
-
-def i64(*values: int) -> NDArray[np.int64]:
-    return np.array(values, np.int64)
-
-
-def f32(*shape: int, low: float = -1.0, high: float = 1.0) -> NDArray[np.float32]:
-    rng = np.random.default_rng(int(np.prod(shape)) + len(shape))
-    return rng.uniform(low, high, shape).astype(np.float32)
-
-
-X = (1, 4, 6, 5)
-ONE_D, THREE_D = (1, 4, 9), (1, 2, 5, 4, 3)
-
-CASES = [
-    Case("Identity", [X]),
-    Case("Dropout", [X]),
-    Case("Dropout", [X], outputs=2),
-    Case("Cast", [X], {"to": 1}),
-    Case("Add", [X, X]),
-    Case("Add", [X, (4, 1, 1)]),
-    Case("Add", [(1, 4, 1, 1), X]),
-    Case("Add", [X, f32(5)]),
-    Case("Sum", [X, X, X]),
-    Case("Sum", [X, (1, 1, 6, 5)]),
-    Case("Sub", [X, X]),
-    Case("Sub", [(1,), X]),
-    Case("Mul", [X, X]),
-    Case("Mul", [X, (1, 4, 1, 1)]),
-    Case("Mul", [(1, 1, 6, 5), X]),
-    Case("Div", [X, X], positive=True),
-    Case("Div", [X, (4, 1, 1)], positive=True),
-    Case("Div", [X, f32(4, 1, 1, low=1, high=2)]),
-    Case("Neg", [X]),
-    Case("Relu", [X]),
-    Case("Clip", [X, np.float32(-0.505), np.float32(0.605)]),
-    Case("Clip", [X, None, np.float32(0.605)]),
-    Case("Clip", [X, np.float32(-0.505)]),
-    Case("Clip", [X]),
-    Case("Sigmoid", [X]),
-    Case("Reshape", [X, i64(1, 8, -1)]),
-    Case("Flatten", [X], {"axis": 2}),
-    Case("Squeeze", [(1, 4, 1, 5), i64(2)]),
-    Case("Unsqueeze", [(4, 5), i64(0, -1)]),
-    Case("Transpose", [X], {"perm": [2, 0, 3, 1]}),
-    Case("Transpose", [X]),
-    Case("Concat", [X, (1, 3, 6, 5), X], {"axis": 1}),
-    Case("Concat", [X, f32(1, 4, 6, 2)], {"axis": -1}),
-    Case("Split", [X, i64(1, 3)], {"axis": 1}, outputs=2, used=(0, 1)),
-    Case("Split", [X, i64(2, 1, 3)], {"axis": -2}, outputs=3, used=(1,)),
-    Case("Split", [X], {"axis": 2}, outputs=2, used=(0,)),
-    Case("Slice", [X, i64(1, 2), i64(3, -1), i64(1, 3)]),
-    Case("Slice", [X, i64(0, 1), i64(2**62, 6), i64(-1, 2), i64(2, 3)]),
-    Case("Slice", [X, i64(0, 1), i64(1, 4)]),
-    Case("Pad", [X, i64(0, 1, 2, 0, 0, 0, 1, 3)]),
-    Case("Pad", [X, i64(0, -1, 0, 2, 0, 1, -2, 0), np.float32(0.5)], forward=run_ort),  # the reference cannot crop
-    Case("Expand", [(4, 1, 5), i64(2, 1, 6, 1)]),
-    Case("Gather", [X, i64(2)], {"axis": 1}),
-    Case("Gather", [X, np.int64(-1)], {"axis": 2}),
-    Case("Gather", [X, np.array([[0, 3], [3, -2]])], {"axis": 1}),
-    Case("Gather", [X, np.array([1, 1, 4], np.int32)], {"axis": -1}),
-    Case("ReduceSum", [X, i64(1, -1)], {"keepdims": 0}),
-    Case("ReduceSum", [X]),
-    Case("ReduceMean", [X], {"axes": [2, 3]}),
-    Case("ReduceMean", [X], {"axes": [-1, 1], "keepdims": 0}),
-    Case("ReduceMean", [X], {"keepdims": 0}),
-    Case("Softmax", [X], {"axis": 1}),
-    Case("Softmax", [X]),
-    Case("Conv", [X, f32(6, 4, 3, 3), f32(6)], {"pads": [1, 1, 1, 1]}),
-    Case("Conv", [X, f32(6, 4, 3, 2)], {"pads": [2, 0, 1, 1]}),
-    Case("Conv", [X, f32(6, 4, 1, 1)]),
-    Case("Conv", [X, f32(6, 4, 3, 3)], {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
-    Case("Conv", [X, f32(6, 4, 2, 3)], {"strides": [3, 2], "pads": [0, 1, 1, 0]}),
-    Case("Conv", [X, f32(6, 4, 1, 1)], {"strides": [2, 3]}),
-    Case("Conv", [X, f32(6, 4, 3, 3)], {"dilations": [2, 1], "pads": [2, 1, 2, 1]}),
-    Case("Conv", [X, f32(6, 4, 2, 2)], {"dilations": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
-    Case("Conv", [X, f32(4, 1, 3, 3)], {"group": 4, "pads": [1, 1, 1, 1]}),
-    Case("Conv", [X, f32(8, 2, 3, 3)], {"group": 2, "pads": [1, 0, 1, 2]}),
-    Case("Conv", [X, f32(8, 1, 3, 3)], {"group": 4, "strides": [2, 2], "pads": [0, 0, 1, 1]}),
-    Case("Conv", [X, f32(6, 4, 3, 3)], {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
-    Case("Conv", [X, f32(6, 4, 4, 2)], {"auto_pad": "SAME_LOWER"}),
-    Case("Conv", [X, f32(6, 4, 2, 2)], {"auto_pad": "VALID", "strides": [2, 2]}),
-    Case("Conv", [X, f32(6, 4, 2, 2)], {"pads": [3, 3, 3, 3]}),
-    Case("Conv", [ONE_D, f32(6, 2, 3)], {"group": 2, "strides": [2], "pads": [1, 0]}),
-    Case("Conv", [ONE_D, f32(6, 4, 3)], {"pads": [1, 1]}),
-    Case("Conv", [THREE_D, f32(3, 2, 2, 3, 1)], {"pads": [0, 1, 0, 1, 1, 0]}),
-    Case("Conv", [THREE_D, f32(3, 2, 2, 2, 2)], {"strides": [2, 1, 2]}),
-    Case("Gemm", [(3, 4), f32(4, 5), f32(5)]),
-    Case("Gemm", [(3, 4), f32(5, 4)], {"transB": 1, "alpha": 0.5}),
-    Case("Gemm", [(1, 4), (1, 4)], {"transB": 1, "alpha": 0.5}),
-    Case("Gemm", [(4, 3), (4, 5), (3, 1)], {"transA": 1, "alpha": 2.0, "beta": 0.5}),
-    Case("Gemm", [(4, 3), (5, 4), (5,)], {"transA": 1, "transB": 1}),
-    Case("Gemm", [(3, 4), (5, 4), (3, 5)], {"transB": 1, "beta": 3.0}),
-    Case("MatMul", [(3, 4), (4, 5)]),
-    Case("MatMul", [(2, 3, 4), f32(4, 5)]),
-    Case("MatMul", [(2, 1, 3, 4), (5, 4, 2)]),
-    Case("MatMul", [(4,), (2, 4, 3)]),
-    Case("MatMul", [(2, 3, 4), (4,)]),
-    Case("MatMul", [(4,), (4,)]),
-    Case("MaxPool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
-    Case("MaxPool", [X], {"kernel_shape": [2, 2], "strides": [2, 2]}),
-    Case("MaxPool", [X], {"kernel_shape": [2, 3], "strides": [3, 1], "pads": [0, 1, 1, 0]}),
-    Case("MaxPool", [X], {"kernel_shape": [5, 5], "strides": [1, 1], "pads": [2, 2, 2, 2]}),
-    Case("MaxPool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
-    Case("MaxPool", [X], {"kernel_shape": [2, 2], "dilations": [2, 3], "strides": [1, 2]}),
-    Case("MaxPool", [X], {"kernel_shape": [3, 2], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-    Case("MaxPool", [X], {"kernel_shape": [1, 1], "strides": [2, 2]}),
-    Case("MaxPool", [ONE_D], {"kernel_shape": [3], "strides": [2], "pads": [1, 1]}),
-    Case("MaxPool", [THREE_D], {"kernel_shape": [2, 2, 2], "strides": [2, 1, 1], "pads": [0, 0, 0, 1, 1, 0]}),
-    Case("GlobalAveragePool", [X]),
-    Case("GlobalAveragePool", [THREE_D]),
-    Case("AveragePool", [X], {"kernel_shape": [6, 5]}),
-    Case("AveragePool", [X], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
-    Case("AveragePool", [X], {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1], "count_include_pad": 1}),
-    Case("AveragePool", [X], {"kernel_shape": [3, 2], "strides": [2, 2], "pads": [1, 0, 0, 1]}),
-    Case("AveragePool", [X], {"kernel_shape": [2, 2], "strides": [3, 2]}),
-    Case("AveragePool", [X], {"kernel_shape": [4, 4], "strides": [3, 3]}),
-    Case("AveragePool", [X], {"kernel_shape": [4, 4], "pads": [0, 0, 1, 1]}),
-    Case("AveragePool", [X], {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-    Case("AveragePool", [ONE_D], {"kernel_shape": [4], "strides": [3], "pads": [2, 1]}),
-    Case("AveragePool", [THREE_D], {"kernel_shape": [2, 2, 3], "strides": [2, 1, 1], "pads": [1, 0, 1, 0, 1, 1]}),
-    Case("BatchNormalization", [X, f32(4), f32(4), f32(4), f32(4, low=0.5, high=2)], {"epsilon": 1e-2}),
-    Case("BatchNormalization", [(3, 4), f32(4), f32(4), f32(4), f32(4, low=0.5, high=2)]),
-    Case("LRN", [X], {"size": 3, "alpha": 0.5, "beta": 0.75, "bias": 1.5}),
-    Case("LRN", [(1, 7, 2, 2)], {"size": 5, "alpha": 2.0, "beta": 0.5}),
-    Case("Resize", [X, None, np.float32([1, 1, 2, 3])], {"mode": "nearest", "nearest_mode": "floor",
-         "coordinate_transformation_mode": "asymmetric"}),
-    Case("Resize", [X, None, np.float32([1, 1, 1.5, 0.6])], {"mode": "nearest"}),
-    Case("Resize", [X, None, np.float32([1, 1, 2, 2])], {"mode": "linear"}),
-    Case("Resize", [X, None, np.float32([1, 1, 1.3, 1.7])], {"mode": "linear"}),
-    Case("Resize", [X, None, None, i64(1, 4, 9, 3)], {"mode": "linear",
-         "coordinate_transformation_mode": "align_corners"}),
-    Case("Resize", [X, None, np.float32([1, 1, 2, 0.8])], {"mode": "cubic", "cubic_coeff_a": -0.5}),
-]  # fmt: skip
 
 
 def draw(case: Case) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[Any]], list[str]]:
@@ -191,8 +37,8 @@ def draw(case: Case) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[
         order.append(name)
         if isinstance(item, tuple):
             inputs[name] = well_separated(item, rng)
-            if case.positive:
-                inputs[name] = inputs[name] - inputs[name].min() + 1.0
+            if case.low is not None:
+                inputs[name] = inputs[name] - inputs[name].min() + case.low
         elif item is not None:
             constants[name] = np.asarray(item)
     return inputs, constants, order
@@ -202,7 +48,7 @@ def gradients(case: Case, weights: list[NDArray[np.float64]]) -> list[NDArray[An
     """D (sum of weights * outputs) / d inputs, by the rule, in float32 in ONNX Runtime."""
     inputs, constants, order = draw(case)
     feeds = {name: array.astype(np.float32) for name, array in inputs.items()}
-    proto = node_model(case.op, feeds, constants, order, case.attributes, case.outputs)
+    proto = node_model(case.op, feeds, constants, order, case.attributes, case.outputs, case.opset)
     graph = ir.from_proto(proto).graph
     op = Builder(graph)
     terms = [
@@ -221,8 +67,8 @@ def gradients(case: Case, weights: list[NDArray[np.float64]]) -> list[NDArray[An
 def test_rule_matches_central_differences(case: Case) -> None:
     inputs, constants, order = draw(case)
     single = {name: array.astype(np.float32) for name, array in inputs.items()}
-    proto = node_model(case.op, single, constants, order, case.attributes, case.outputs)
-    in_double = case.forward is run_reference
+    proto = node_model(case.op, single, constants, order, case.attributes, case.outputs, case.opset)
+    in_double = case.forward in (run_reference, run_ort_double)
     forward, dtype, step = (in_float64(proto), np.float64, STEP) if in_double else (proto, np.float32, 100 * STEP)
     tolerance = 2e-4 if in_double else 2e-3
     exact = {name: array.astype(dtype) for name, array in single.items()}

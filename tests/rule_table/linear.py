@@ -1,0 +1,37 @@
+"""Rows for products with a weight."""
+
+from rule_table.case import ONE_D, THREE_D, Case, X, f32
+
+ROWS = [
+    Case("Conv", [X, f32(6, 4, 3, 3), f32(6)], {"pads": [1, 1, 1, 1]}),
+    Case("Conv", [X, f32(6, 4, 3, 2)], {"pads": [2, 0, 1, 1]}),
+    Case("Conv", [X, f32(6, 4, 1, 1)]),
+    Case("Conv", [X, f32(6, 4, 3, 3)], {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    Case("Conv", [X, f32(6, 4, 2, 3)], {"strides": [3, 2], "pads": [0, 1, 1, 0]}),
+    Case("Conv", [X, f32(6, 4, 1, 1)], {"strides": [2, 3]}),
+    Case("Conv", [X, f32(6, 4, 3, 3)], {"dilations": [2, 1], "pads": [2, 1, 2, 1]}),
+    Case("Conv", [X, f32(6, 4, 2, 2)], {"dilations": [2, 2], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    Case("Conv", [X, f32(4, 1, 3, 3)], {"group": 4, "pads": [1, 1, 1, 1]}),
+    Case("Conv", [X, f32(8, 2, 3, 3)], {"group": 2, "pads": [1, 0, 1, 2]}),
+    Case("Conv", [X, f32(8, 1, 3, 3)], {"group": 4, "strides": [2, 2], "pads": [0, 0, 1, 1]}),
+    Case("Conv", [X, f32(6, 4, 3, 3)], {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    Case("Conv", [X, f32(6, 4, 4, 2)], {"auto_pad": "SAME_LOWER"}),
+    Case("Conv", [X, f32(6, 4, 2, 2)], {"auto_pad": "VALID", "strides": [2, 2]}),
+    Case("Conv", [X, f32(6, 4, 2, 2)], {"pads": [3, 3, 3, 3]}),
+    Case("Conv", [ONE_D, f32(6, 2, 3)], {"group": 2, "strides": [2], "pads": [1, 0]}),
+    Case("Conv", [ONE_D, f32(6, 4, 3)], {"pads": [1, 1]}),
+    Case("Conv", [THREE_D, f32(3, 2, 2, 3, 1)], {"pads": [0, 1, 0, 1, 1, 0]}),
+    Case("Conv", [THREE_D, f32(3, 2, 2, 2, 2)], {"strides": [2, 1, 2]}),
+    Case("Gemm", [(3, 4), f32(4, 5), f32(5)]),
+    Case("Gemm", [(3, 4), f32(5, 4)], {"transB": 1, "alpha": 0.5}),
+    Case("Gemm", [(1, 4), (1, 4)], {"transB": 1, "alpha": 0.5}),
+    Case("Gemm", [(4, 3), (4, 5), (3, 1)], {"transA": 1, "alpha": 2.0, "beta": 0.5}),
+    Case("Gemm", [(4, 3), (5, 4), (5,)], {"transA": 1, "transB": 1}),
+    Case("Gemm", [(3, 4), (5, 4), (3, 5)], {"transB": 1, "beta": 3.0}),
+    Case("MatMul", [(3, 4), (4, 5)]),
+    Case("MatMul", [(2, 3, 4), f32(4, 5)]),
+    Case("MatMul", [(2, 1, 3, 4), (5, 4, 2)]),
+    Case("MatMul", [(4,), (2, 4, 3)]),
+    Case("MatMul", [(2, 3, 4), (4,)]),
+    Case("MatMul", [(4,), (4,)]),
+]  # fmt: skip
