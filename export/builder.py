@@ -114,7 +114,7 @@ class Builder:
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))
 
     def reduce(self, operator: str, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
-        """`ReduceMax(value)` and the like over `axes`, which are an attribute before opset 18 and an input from there."""
+        """`ReduceMax(value)` and the like over `axes`, an attribute before opset 18, an input from there."""
         if self.graph.opset_imports[""] >= 18:
             return getattr(self, operator)(value, self.integers(*axes), keepdims=int(keepdims))
         return getattr(self, operator)(value, axes=list(axes), keepdims=int(keepdims))

@@ -23,8 +23,8 @@ class Case:
         outputs: How many the node has.
         used: Which of them the score reads.
         low: Smallest value drawn; None: values around 0, 0.02 apart, none nearer to 0 than 0.01.
-        forward: Runs the node for the differences: `run_reference` and `run_ort_double` in float64; `run_ort` in float32,
-            where the others are wrong or lack the form.
+        forward: Runs the node for the differences: `run_reference` and `run_ort_double` in float64; `run_ort`
+            in float32, where the others are wrong or lack the form.
         opset: Of the default domain.
     """
 
