@@ -85,6 +85,7 @@ def measure_overhead(
             for name, form in sorted(forms.items())
         }
     rule = done.manifest.preprocess
+    assert rule is not None  # or there would be no explainer
     frame = picture if picture is not None else _noise(rule.size)
     plain = _plain_session(path, providers, threads, onnxruntime)
     preprocess = Preprocessor(rule)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -135,19 +135,22 @@ def check_model(
     Args:
         plain: Session on the original model.
         model: The rewritten one.
-        pairs: Per target layer, the names of the outputs with its activations and gradients.
+        pairs: Per target layer, its own name and that of the tensor with its gradients.
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture and of the directions.
     """
-    proto = ir.to_proto(model)
+    proto = ir.to_proto(_with_outputs(model, {name for pair in pairs.values() for name in pair}))
     explained = open_model(proto, providers)
     feeds = random_feeds(model, np.random.default_rng(seed))
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
     own_choice = np.full(static_shape(target), -1, np.int32)
     outputs = compare_outputs(plain, explained, feeds, own_choice)
     feeds[manifest.TARGET] = explained.run([manifest.CHOSEN], {**feeds, manifest.TARGET: own_choice})[0]
-    moved = open_model(probe(ir.from_proto(proto), [activations for activations, _ in pairs.values()]), providers)
-    arrays = {layer: explained.run(list(names), feeds) for layer, names in pairs.items()}
+    moved = open_model(probe(ir.from_proto(proto), list(pairs)), providers)
+    arrays = {
+        layer: [feeds[name] if name in feeds else explained.run([name], feeds)[0] for name in names]
+        for layer, names in pairs.items()
+    }
     zeros = {DELTA.format(i): np.zeros_like(a) for i, (a, _) in enumerate(arrays.values())}
     gradients = {}
     for i, (layer, (a, g)) in enumerate(arrays.items()):
@@ -157,6 +160,14 @@ def check_model(
 
         gradients[layer] = gradient_error(run, g, a, seed)
     return CheckReport(outputs, gradients, explained.get_providers()[0])
+
+
+def _with_outputs(model: ir.Model, names: Set[str]) -> ir.Model:
+    """A copy in which these tensors, as far as nodes compute them, are outputs."""
+    copy = ir.from_proto(ir.to_proto(model))
+    for node in copy.graph:
+        copy.graph.outputs.extend(y for y in node.outputs if y.name in names and not y.is_graph_output())
+    return copy
 
 
 def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], target: NDArray) -> float:
@@ -175,23 +186,28 @@ def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], ta
     return worst
 
 
-def probe(model: ir.Model, activations: Sequence[str]) -> onnx.ModelProto:
+def probe(model: ir.Model, layers: Sequence[str]) -> onnx.ModelProto:
     """The model's score alone, with an offset added to each layer as a new input: what finite differences need.
 
     Args:
         model: A rewritten model; it is changed.
-        activations: Names of the outputs that hold the layers' activations.
+        layers: Names of the layers.
     """
     graph = model.graph
     outputs = {value.name: value for value in graph.outputs}
-    for i, name in enumerate(activations):
-        layer = outputs[name]
+    tensors = {value.name: value for value in (*graph.inputs, *(y for node in graph for y in node.outputs))}
+    for i, name in enumerate(layers):
+        layer = tensors[name]
         delta = ir.Value(name=DELTA.format(i), type=layer.type, shape=layer.shape)
         graph.inputs.append(delta)
         consumers = list(layer.uses())
         node = ir.Node("", "Add", [layer, delta], num_outputs=1, name=f"aerocam_check_{i}")
         node.outputs[0].name = f"aerocam_check_moved_{i}"
-        graph.insert_after(layer.producer(), node)  # type: ignore[arg-type]
+        producer = layer.producer()
+        if producer is not None:
+            graph.insert_after(producer, node)
+        else:
+            graph.insert_before(graph[0], node)
         for user, place in consumers:
             user.replace_input_with(place, node.outputs[0])
     graph.outputs[:] = [outputs[manifest.SCORE]]

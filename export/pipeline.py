@@ -29,8 +29,14 @@ from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
 
+ACTIVATIONS = "aerocam_activations_{}"
+"""Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
+
 GRADIENTS = "aerocam_gradients_{}"
-"""Output with the gradients of a layer; its activations leave under their own name, which spares a copy of them."""
+"""Output with the gradients of a layer, in the shape of its activations."""
+
+OWN_GRADIENTS = "aerocam_own_gradients_{}"
+"""Tensor with the gradients of a folded layer in its own shape."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def export_model(
     task: manifest.Task | None = None,
     score_output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess] = default_preprocess,
+    preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
     labels: Sequence[str] | None = None,
     check: bool = True,
     providers: Sequence[str] | None = None,
@@ -158,13 +164,17 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manife
     return tuple(
         manifest.Layer(
             item.name,
-            "spatial",
+            item.fold.kind,
             item.shape,
-            item.name if tensors else None,
+            _activations_name(i, item) if tensors else None,
             GRADIENTS.format(i) if tensors else None,
         )
         for i, item in enumerate(chosen)
     )
+
+
+def _activations_name(i: int, item: Candidate) -> str:
+    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
 
 
 def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
@@ -199,12 +209,19 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
     scalar = append_choice(op, site, {item.value for item in chosen})
     seed = op.floats_like(scalar, np.ones(static_shape(scalar)))
     gradients = differentiate(op, scalar, seed, [item.value for item in chosen])
+    pairs = []
     for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
-        if not item.value.is_graph_output():
-            model.graph.outputs.append(item.value)
-        op.output(gradient, GRADIENTS.format(i))
+        activations = item.value
+        if item.depth >= 0 and not activations.is_graph_output():
+            model.graph.outputs.append(activations)
+        if _activations_name(i, item) != item.name:
+            activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
+        if item.is_folded:
+            gradient = op.output(gradient, OWN_GRADIENTS.format(i))
+            gradient = item.fold(op, gradient)
+        pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
     if written.head is not None:
-        map_ = CAM_HEADS[written.head.method](op, chosen[0].value, gradients[0])
+        map_ = CAM_HEADS[written.head.method](op, *pairs[0])
         op.output(op.Cast(map_, to=ir.DataType.FLOAT) if map_.dtype != ir.DataType.FLOAT else map_, written.head.output)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
@@ -214,10 +231,14 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
 def _drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:
     """Take out the activations and gradients that the manifest does not name, and what only they needed."""
     kept = {*originals, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
-    tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, GRADIENTS.format(i))}
+    tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, *_added_names(i))}
     for value in [value for value in model.graph.outputs if value.name in tensors - kept]:
         model.graph.outputs.remove(value)
     passes.RemoveUnusedNodesPass()(model)
+
+
+def _added_names(i: int) -> tuple[str, ...]:
+    return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
 
 
 def _check_valid(proto: onnx.ModelProto) -> None:
@@ -237,7 +258,7 @@ def self_check(
 
     Args:
         path: The original model.
-        model: The rewritten one; layers whose activations and gradients leave the graph are checked.
+        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
@@ -245,9 +266,12 @@ def self_check(
     freeze_inputs(proto, input_shapes or {})
     names = {value.name for value in model.graph.outputs}
     layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
-    pairs = {
-        layer.name: (layer.name, GRADIENTS.format(i)) for i, layer in enumerate(layers) if GRADIENTS.format(i) in names
-    }
+    own = {y.name for node in model.graph for y in node.outputs}
+    pairs = {}
+    for i, layer in enumerate(layers):
+        if GRADIENTS.format(i) in names:
+            folded = OWN_GRADIENTS.format(i) in own
+            pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
     return check_model(open_model(proto, providers), model, pairs, providers)
 
 

@@ -37,7 +37,7 @@ CROP_RATIO = 256 / 224
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """The model's image input (1, C, H, W) with 1 or 3 channels.
+    """The model's input: a picture (1, C, H, W) with 1 or 3 channels, a sequence (1, C, L) or a volume (1, C, D, H, W).
 
     Raises:
         ModelError: No such input, or several float inputs.
@@ -47,6 +47,8 @@ def image_input(model: ir.Model) -> ir.Value:
     if len(inputs) != 1:
         raise ModelError(f"float inputs: {shapes}; exactly one image input (1, C, H, W) is expected")
     shape = static_shape(inputs[0])
+    if len(shape) in (3, 5) and shape[0] == 1:
+        return inputs[0]
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
         hint = "; channels-last input is not read yet" if len(shape) == 4 and shape[3] in (1, 3) else ""
         hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else hint
@@ -54,13 +56,20 @@ def image_input(model: ir.Model) -> ir.Value:
     return inputs[0]
 
 
-def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess:
+def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
     """Preprocessing by preset; without one, Ultralytics' if the model says it is theirs, else ImageNet's (said so).
 
+    None where the input is a sequence or a volume: these come as tensors.
+
     Raises:
-        UsageError: No such preset.
+        UsageError: No such preset, or one for what is no picture.
     """
     image = image_input(model)
+    if len(static_shape(image)) != 4:
+        if preset is not None:
+            raise UsageError(f"--preprocess {preset}: input {image.name!r} {static_shape(image)} is no picture")
+        logger.info("input %r %s is no picture; the exported model takes tensors", image.name, static_shape(image))
+        return None
     _, channels, height, width = static_shape(image)
     if preset is None:
         preset = "yolo" if is_ultralytics(model) else "imagenet"

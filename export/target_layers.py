@@ -7,11 +7,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.autodiff import nodes_between, operator_name
+from aerocam.export.builder import constant_array
+from aerocam.export.cost import gradient_cost
+from aerocam.export.folding import Fold, fold_of
+from aerocam.export.layout import layouts
 from aerocam.export.score import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
 
@@ -27,47 +32,52 @@ class Candidate:
     Attributes:
         value: The tensor.
         name: Its name.
-        node: Name of the node that computes it.
-        op: That node's operator.
-        shape: (N, C, H, W).
-        depth: Its place among the nodes from input to score, from 0.
+        node: Name of the node that computes it; "" for an input of the model.
+        op: That node's operator; "" for an input.
+        fold: How it becomes (N, C, H, W).
+        depth: Its place among the nodes from input to score, from 0; -1 for an input.
         obstacle: The first operator without an adjoint rule between it and the score, or "".
+        cost: About the multiply-adds that its gradient takes.
     """
 
     value: ir.Value
     name: str
     node: str
     op: str
-    shape: tuple[int, ...]
+    fold: Fold
     depth: int
     obstacle: str
+    cost: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(N, C, H, W) in which it leaves the graph."""
+        return self.fold.shape
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether its own shape or order of axes is another."""
+        return self.shape != static_shape(self.value) or self.fold.order != tuple(range(4))
 
 
 def candidates(model: ir.Model, site: ScoreSite) -> list[Candidate]:
-    """Every spatial tensor (N, C, H, W) between the image and the score, in graph order."""
-    path = nodes_between(model.graph, _images(model), site.logits)
+    """The image and every tensor of channels and positions between it and the score, in graph order."""
+    images = _images(model)
+    path = nodes_between(model.graph, images, site.logits)
     obstacles = _obstacles(path, site.logits)
+    known = layouts(model.graph, images)
+    places: list[tuple[int, ir.Node | None, ir.Value]] = [(-1, None, value) for value in images]
+    places += [(depth, node, value) for depth, node in enumerate(path) for value in node.outputs]
     found = []
-    for depth, node in enumerate(path):
-        for value in node.outputs:
-            if value in obstacles and is_float(value) and is_static(value) and is_spatial(static_shape(value)):
-                found.append(
-                    Candidate(
-                        value,
-                        str(value.name),
-                        node.name or "",
-                        node.op_type,
-                        static_shape(value),
-                        depth,
-                        obstacles[value],
-                    )
-                )
+    for depth, node, value in places:
+        if value not in obstacles or not is_float(value) or not is_static(value):
+            continue
+        fold = fold_of(static_shape(value), known.get(value))
+        if fold is not None and int(np.prod(fold.grid)) > 1:
+            name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
+            cost = gradient_cost(path, value)
+            found.append(Candidate(value, str(value.name), name, op, fold, depth, obstacles[value], cost))
     return found
-
-
-def is_spatial(shape: tuple[int, ...]) -> bool:
-    """(N, C, H, W) with more than one position."""
-    return len(shape) == 4 and shape[2] * shape[3] > 1
 
 
 def _images(model: ir.Model) -> list[ir.Value]:
@@ -101,20 +111,23 @@ def choose_layers(model: ir.Model, site: ScoreSite, wanted: Sequence[str]) -> li
         ModelError: The model has no spatial tensor before its score.
     """
     known = candidates(model, site)
-    if not known:
+    if all(item.depth < 0 for item in known):
         raise ModelError(
-            "no tensor of shape (N, C, H, W) lies between the image and the score; aerocam explains spatial layers"
+            "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"
+            " aerocam explains such layers"
         )
     chosen: list[Candidate] = []
     for name in wanted:
-        picked = _automatic(model, site, known) if name == AUTO else [_named(model, known, name)]
+        picked = _automatic(model, site, known) if name == AUTO else [_named(model, site, known, name)]
         chosen += [item for item in picked if item not in chosen]
     for item in chosen:
-        logger.info("target layer: %s (%s, shape %s)", item.name, item.op, "x".join(map(str, item.shape)))
+        kind = "" if item.fold.kind == "spatial" else f"{item.fold.kind}, "
+        shape = "x".join(map(str, static_shape(item.value)))
+        logger.info("target layer: %s (%s, %sshape %s)", item.name, item.op or "input", kind, shape)
     return chosen
 
 
-def _named(model: ir.Model, known: Sequence[Candidate], name: str) -> Candidate:
+def _named(model: ir.Model, site: ScoreSite, known: Sequence[Candidate], name: str) -> Candidate:
     for item in known:
         if name in (item.name, item.node):
             return item
@@ -125,26 +138,59 @@ def _named(model: ir.Model, known: Sequence[Candidate], name: str) -> Candidate:
     for node in model.graph:
         for value in node.outputs:
             if name in (value.name, node.name):
-                raise UsageError(_why_not(known, name, node, value, list(model.graph).index(node), model))
+                raise UsageError(_why_not(known, name, node, value, model, site.logits))
     names = [*(item.name for item in known), *(item.node for item in known if item.node)]
     raise UsageError(f"layer {name!r}: the model has no such tensor or node. {did_you_mean(name, names)}")
 
 
-def _why_not(known: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, place: int, model: ir.Model) -> str:
+def _why_not(
+    known: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, model: ir.Model, logits: ir.Value
+) -> str:
     order = {other: i for i, other in enumerate(model.graph)}
-    before = [item for item in known if order[item.value.producer()] < place]  # type: ignore[index]
+    place = order[node]
+    before = [item for item in known if item.depth >= 0 and order[item.value.producer()] < place]  # type: ignore[index]
     nearest = f"nearest spatial layer before it: {before[-1].name!r}" if before else "see: aerocam layers MODEL"
     shape = tuple(value.shape) if value.shape is not None else "unknown"
-    if is_static(value) and is_spatial(static_shape(value)):
+    if value not in {y for item in nodes_between(model.graph, _images(model), logits) for y in item.outputs}:
         return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
-    return f"layer {name!r} ({node.op_type}) has shape {shape}, (N, C, H, W) with H * W > 1 is expected; {nearest}"
+    return (
+        f"layer {name!r} ({node.op_type}) has shape {shape}; channels and more than one position, as (N, C, H, W) with"
+        f" H * W > 1, are expected; {nearest}"
+    )
 
 
 def _automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
     if site.task == "detect":
         return _head_inputs(model, site, known)
-    last = last_cut(model, site.logits, known)
-    return [last or known[-1]]
+    inner = [item for item in known if item.depth >= 0]
+    last = last_cut(model, site.logits, inner) or inner[-1]
+    if last.fold.cut is not None:  # a class token is read: behind the last attention nothing else has a gradient
+        last = _before_attention(model, inner) or last
+    return [last]
+
+
+def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate | None:
+    """What the last attention reads, normalised: the last tokens before it that a linear layer takes."""
+    nodes = list(model.graph)
+    attentions = [i for i, node in enumerate(nodes) if node.op_type == "Attention" or _is_attention(node)]
+    if not attentions:
+        return None
+    before = _ancestors(nodes[attentions[-1]].outputs[0])
+    found = [item for item in known if item.value in before and item.fold.kind == "tokens" and _is_projected(item)]
+    return found[-1] if found else None
+
+
+def _is_attention(node: ir.Node) -> bool:
+    """A softmax over as many entries as there are rows, for every head."""
+    if node.op_type != "Softmax" or not is_static(node.outputs[0]):
+        return False
+    shape = static_shape(node.outputs[0])
+    return len(shape) > 2 and shape[-1] == shape[-2] > 1
+
+
+def _is_projected(item: Candidate) -> bool:
+    products = [node for node in item.value.consumers() if node.op_type in ("MatMul", "Gemm")]
+    return any(constant_array(node.inputs[1]) is not None for node in products)
 
 
 def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Candidate | None:

@@ -65,13 +65,21 @@ class Explainer:
             else model
         )
         self.manifest = self.session.manifest
+        if self.manifest.preprocess is None:
+            path = self.session.path
+            self.close()
+            raise UsageError(
+                f"{path}: its input is a sequence or a volume, frames are expected; run it with"
+                " aerocam.runtime.open_session and give what it returns to a method of aerocam.runtime.CAM_METHODS"
+            )
+        self._rule = self.manifest.preprocess
         self.fusion: saliency.Fusion = fusion
         self.top = top
         self.raw_maps = raw_maps(self.manifest, method)
         self.method = self.raw_maps.method
         self._outputs = (contract.CHOSEN, contract.SCORE, self.manifest.score.output, *self.raw_maps.outputs)
         self._check_model()
-        self._preprocess = Preprocessor(self.manifest.preprocess)
+        self._preprocess = Preprocessor(self._rule)
         self._resolved: tuple[TargetLike, NDArray[np.int32]] = (None, resolve(None, self.manifest))
         self._said: set[str] = set()
 
@@ -94,7 +102,7 @@ class Explainer:
         started = perf_counter()
         tensor, placement = self._preprocess(frame)
         prepared = perf_counter()
-        feeds = {self.manifest.preprocess.input: tensor, contract.TARGET: self.resolve(target)}
+        feeds = {self._rule.input: tensor, contract.TARGET: self.resolve(target)}
         outputs = self.session.run(feeds, self._outputs)
         inferred = perf_counter()
         raws = self.raw_maps(outputs)
@@ -146,7 +154,7 @@ class Explainer:
 
     def _check_model(self) -> None:
         """Make sure, once, that the model has the inputs and outputs that its manifest names."""
-        rule = self.manifest.preprocess
+        rule = self._rule
         inputs = {spec.name: spec for spec in self.session.inputs}
         outputs = [spec.name for spec in self.session.outputs]
         absent = [name for name in (rule.input, contract.TARGET) if name not in inputs]

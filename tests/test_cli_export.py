@@ -139,17 +139,20 @@ def test_a_failure_is_one_line_and_leaves_no_file(
 def test_an_operator_without_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`layers` marks what lies before it, `export` names it and the way out."""
     proto = cnn()
-    proto.graph.node[1].op_type = "Tan"
+    proto.graph.node[1].op_type = "Hardmax"
     saved(tmp_path, proto)
     assert run("layers", "model.onnx", "-q") == 0
-    marks = {line.split()[4 if line[0] != " " else 3]: line for line in capsys.readouterr().out.splitlines()[1:-1]}
+    lines = capsys.readouterr().out.splitlines()[1:-1]
+    marks = {name: next(line for line in lines if f"  {name}  (node" in line) for name in ("c0", "r0", "r1")}
     assert marks["c0"].startswith("- ")
-    assert marks["c0"].endswith("cannot be reached: Tan has no adjoint rule")
+    assert marks["c0"].endswith("cannot be reached: Hardmax has no adjoint rule")
     assert marks["r0"].startswith("  ")
     assert marks["r1"].startswith("* ")
     assert run("export", "model.onnx", "--layer", "c0", "-q") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"error: operator Tan \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line)
+    assert re.search(
+        r"error: operator Hardmax \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line
+    )
     assert not Path("model.cam.onnx").exists()
 
 
@@ -180,21 +183,24 @@ def test_the_command_itself(arguments: list[str], code: int) -> None:
 def test_layers_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("layers", "model.onnx", "-q") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "  depth  shape              operator             tensor",
-        "      0  1x4x8x8            Conv                 c0  (node stem)",
-        "      1  1x4x8x8            Relu                 r0  (node stem_relu)",
-        "      2  1x6x8x8            Conv                 c1  (node layer3)",
-        "*     3  1x6x8x8            Relu                 r1  (node layer3_relu)",
-        "* what --layer auto takes",
+        "  depth  shape              kind      operator             gradient  tensor",
+        "  input  1x3x8x8            spatial                          20.8 k  x",
+        "      0  1x4x8x8            spatial   Conv                   13.9 k  c0  (node stem)",
+        "      1  1x4x8x8            spatial   Relu                   13.9 k  r0  (node stem_relu)",
+        "      2  1x6x8x8            spatial   Conv                       30  c1  (node layer3)",
+        "*     3  1x6x8x8            spatial   Relu                       30  r1  (node layer3_relu)",
+        "* what --layer auto takes; gradient: about its multiply-adds",
     ]
     assert run("layers", "model.onnx", "-q", "--match", "stem*") == 0
-    assert [line.split()[3] for line in capsys.readouterr().out.splitlines()[1:-1]] == ["c0", "r0"]
+    assert [line.split()[6] for line in capsys.readouterr().out.splitlines()[1:-1]] == ["c0", "r0"]
 
 
 def test_layers_of_a_detector_and_of_a_dynamic_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, ultralytics("{0: 'a', 1: 'b', 2: 'c'}"))
     assert run("layers", "model.onnx", "-q") == 0
-    stars = [line.split()[4] for line in capsys.readouterr().out.splitlines()[1:-1] if line.startswith("*")]
+    stars = [
+        line.split("  (")[0].split()[-1] for line in capsys.readouterr().out.splitlines()[1:-1] if line.startswith("*")
+    ]
     assert stars == ["n0", "n1"]
     saved(tmp_path, with_input(cnn(), "n", 3, "h", "w"))
     assert run("layers", "model.onnx", "-q", "--input-shape", "x=1,3,12,10") == 0

@@ -65,7 +65,7 @@ def test_defaults_may_be_absent() -> None:
         (("layers",), [], "names no target layer, at least one"),
         (("layers", 0), "relu", r"manifest\.layers\[0\] is 'relu', an object was expected"),
         (("layers", 0, "shape", 1), 6.5, r"manifest\.layers\[0\]\.shape\[1\] is 6\.5, expected int"),
-        (("layers", 0, "kind"), "tokens", r"layers\[0\]\.kind is 'tokens', expected 'spatial'"),
+        (("layers", 0, "kind"), "pixels", r"layers\[0\]\.kind is 'pixels', expected 'spatial'"),
         (("layers", 0, "activations"), 3, r"layers\[0\]\.activations is 3, expected str"),
         (("score", "classes"), True, r"score\.classes is True, expected int"),
         (("score", "classes"), "3", r"score\.classes is '3', expected int"),

@@ -34,7 +34,7 @@ MAP = "aerocam_map"
 """Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
 
 Task = Literal["classify", "detect"]
-Kind = Literal["spatial"]
+Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
@@ -47,8 +47,9 @@ class Layer:
 
     Attributes:
         name: The tensor's name in the graph.
-        kind: `spatial`: (N, C, H, W).
-        shape: Static shape of the activations.
+        kind: What its positions are: pixels (`spatial`), patches (`tokens`), samples (`sequence`) or voxels (`volume`).
+        shape: Static shape of the activations as they leave the graph: always (1, C, H, W). A sequence is one row, the
+            planes of a volume lie below each other; tokens that are no patches have been cut off.
         activations: Name of the graph output with the activations A, or None where only a fused head's map leaves
             the graph.
         gradients: Name of the graph output with the gradients G = d score / d A, same shape, or None.
@@ -151,7 +152,7 @@ class Manifest:
         task: What the network does.
         layers: The target layers, at least one.
         score: What is explained.
-        preprocess: How a frame becomes the input tensor.
+        preprocess: How a frame becomes the input tensor; None where the input is no picture.
         source: The model that was exported.
         head: The fused CAM method, if any.
         labels: Class names, `score.classes` of them, or none at all.
@@ -163,7 +164,7 @@ class Manifest:
     task: Task
     layers: tuple[Layer, ...]
     score: Score
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     source: Source
     head: Head | None = None
     labels: tuple[str, ...] = ()
@@ -183,6 +184,8 @@ class Manifest:
             raise ManifestError(
                 f"manifest: {len(self.labels)} labels for {self.score.classes} classes; give one label per class"
             )
+        if self.preprocess is None:
+            return
         channels = 1 if self.preprocess.color == "GRAY" else 3
         for name in ("mean", "std"):
             if len(getattr(self.preprocess, name)) != channels:

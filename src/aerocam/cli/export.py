@@ -80,11 +80,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
 
 
-def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess:
-    """The preset, changed by what was given one by one."""
+def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess | None:
+    """The preset, changed by what was given one by one; None for an input that is no picture."""
     from aerocam.export.preprocessing import default_preprocess
 
     preprocess = default_preprocess(model, args.preprocess)
+    if preprocess is None:
+        return None
     channels = len(preprocess.mean)
     given = {
         "mean": _numbers(args.mean, "--mean", channels),

@@ -26,13 +26,22 @@ def run(args: argparse.Namespace) -> None:
 
     shapes = parse_input_shapes(args.input_shape, args.model)
     known, automatic = list_layers(args.model, task=args.task, score_output=args.output_name, input_shapes=shapes)
-    print(f"{'':2}{'depth':>5}  {'shape':<18} {'operator':<20} tensor")
+    print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
     for item in known:
         if not (fnmatch.fnmatchcase(item.name, args.match) or fnmatch.fnmatchcase(item.node, args.match)):
             continue
         mark = "*" if item in automatic else "-" if item.obstacle else " "
         node = f"  (node {item.node})" if item.node and item.node != item.name else ""
         note = f"  cannot be reached: {item.obstacle} has no adjoint rule" if item.obstacle else ""
-        shape = "x".join(map(str, item.shape))
-        print(f"{mark:2}{item.depth:>5}  {shape:<18} {item.op:<20} {item.name}{node}{note}")
-    print("* what --layer auto takes")
+        shape, depth = "x".join(map(str, item.value.shape or ())), "input" if item.depth < 0 else str(item.depth)
+        line = f"{mark:2}{depth:>5}  {shape:<18} {item.fold.kind:<9} {item.op:<20} {_short(item.cost):>8}"
+        print(f"{line}  {item.name}{node}{note}")
+    print("* what --layer auto takes; gradient: about its multiply-adds")
+
+
+def _short(count: int) -> str:
+    """A count in three digits and a letter."""
+    for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= unit:
+            return f"{count / unit:.3g} {letter}"
+    return str(count)
