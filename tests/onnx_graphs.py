@@ -55,7 +55,7 @@ def model(
             for name, array in inputs.items()
         ],
         [helper.make_empty_tensor_value_info(name) for name in outputs],
-        [numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in constants.items()],
+        [numpy_helper.from_array(np.asarray(array, order="C"), name) for name, array in constants.items()],
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)

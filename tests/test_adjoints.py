@@ -186,3 +186,65 @@ def test_what_has_no_rule_is_refused_by_name(op_type: str, order: list, constant
     op = Builder(graph)
     with pytest.raises(UnsupportedOperatorError, match=rf"{op_type}.*'?node'?.*choose a target layer behind"):
         differentiate(op, graph.outputs[0], op.constant(np.ones((2, 3), np.float32)), [graph.inputs[0]])
+
+
+@pytest.mark.parametrize(
+    ("op_type", "inputs", "constants", "attributes", "opset", "expected"),
+    [
+        ("Abs", [[-2, 0, 2]], [], {}, 17, [-1, 0, 1]),
+        ("Max", [[1, 2, 3], [2, 2, 2]], [], {}, 17, [0, 0.5, 1]),
+        ("Max", [[1, 2, 3]], [[2, 2, 2]], {}, 17, [0, 0.5, 1]),
+        ("Min", [[1, 2, 3], [2, 2, 2]], [], {}, 17, [1, 0.5, 0]),
+        ("Max", [[1, 2, 3], [2, 2, 2], [0, 2, 3]], [], {}, 17, [0, 1 / 3, 0.5]),
+        ("Min", [[1, 2, 3], [2, 2, 2], [1, 3, 4]], [], {}, 17, [0.5, 0.5, 0]),
+        ("Mod", [[-5, 5, 4]], [[3, 3, 2]], {"fmod": 1}, 17, [1, 1, 1]),
+        ("Pow", [[-2, 0, 3]], [[3]], {}, 17, [12, 0, 27]),
+        ("Pow", [[-2, 0, 3]], [[2]], {}, 17, [-4, 0, 6]),
+        ("Pow", [[-2, 0, 3]], [[1]], {}, 17, [1, 1, 1]),
+        ("Pow", [[-2, 0, 3]], [[0, 0, 0]], {}, 17, [0, 0, 0]),
+        ("Pow", [[-2, -2, 0, 0, 0]], [[-1, 3, 0, 1, 2]], {}, 17, [-0.25, 12, 0, 1, 0]),
+        ("Pow", [[-2, -2, 0, 0, 0], [-1, 3, 0, 1, 2]], [], {}, 17, [-0.25, 12, 0, 1, 0]),
+        ("LeakyRelu", [[-1, 0, 1]], [], {"alpha": 0.25}, 17, [0.25, 0.25, 1]),
+        ("PRelu", [[-1, 0, 1]], [[0.25]], {}, 17, [0.25, 0.25, 1]),
+        ("ThresholdedRelu", [[0, 1, 2]], [], {"alpha": 1.0}, 17, [0, 0, 1]),
+        ("Elu", [[0, 1]], [], {"alpha": 0.5}, 17, [0.5, 1]),
+        ("Elu", [[0, 1]], [], {}, 17, [1, 1]),
+        ("Selu", [[0, 1]], [], {"alpha": 0.5, "gamma": 3.0}, 17, [1.5, 3]),
+        ("Celu", [[0, 1]], [], {"alpha": 0.5}, 17, [1, 1]),
+        ("HardSigmoid", [[-3, 0, 3]], [], {"alpha": 1 / 6}, 17, [0, 1 / 6, 0]),
+        ("HardSwish", [[-4, -3, 0, 3, 4]], [], {}, 17, [0, 0, 0.5, 1, 1]),
+        ("Softsign", [[0, 1]], [], {}, 17, [1, 0.25]),
+        ("Softplus", [[-200, 0, 200]], [], {}, 17, [0, 0.5, 1]),
+        ("Mish", [[-200, 0, 200]], [], {}, 18, [0, 0.6, 1]),
+        ("Gelu", [[-200, 0, 200]], [], {}, 20, [0, 0.5, 1]),
+        ("Gelu", [[-200, 0, 200]], [], {"approximate": "tanh"}, 20, [0, 0.5, 1]),
+        ("Swish", [[-200, 0, 200]], [], {"alpha": 2.0}, 24, [0, 0.5, 1]),
+        ("ReduceMax", [[1, 3, 3, 3]], [], {}, 17, [0, 1 / 3, 1 / 3, 1 / 3]),
+        ("ReduceMin", [[1, 3, 1, 3]], [], {}, 17, [0.5, 0, 0.5, 0]),
+        ("ReduceMax", [[1, 3]], [], {"noop_with_empty_axes": 1}, 18, [1, 1]),
+        ("ReduceL1", [[-2, 0, 2]], [], {}, 17, [-1, 0, 1]),
+        ("ReduceL2", [[0, 0, 0]], [], {}, 17, [0, 0, 0]),
+        ("ReduceL2", [[-3, 0, 4]], [], {}, 17, [-0.6, 0, 0.8]),
+        ("ReduceLogSumExp", [[200, 0, 200]], [], {}, 17, [0.5, 0, 0.5]),
+        ("ReduceProd", [[2, -3, 4]], [], {}, 17, [-12, 8, -6]),
+        ("ReduceProd", [[2, 0, 4]], [], {}, 17, [0, 8, 0]),
+        ("ReduceProd", [[2, 0, 0]], [], {}, 17, [0, 0, 0]),
+    ],
+)
+def test_ties_kinks_and_zeros(
+    op_type: str, inputs: list, constants: list, attributes: dict, opset: int, expected: list
+) -> None:
+    """The side PyTorch takes (`maximum`, `amax`, `leaky_relu`, ...), finite where the gradient is; the seed is 1."""
+    feeds = {f"x{i}": np.float32(array) for i, array in enumerate(inputs)}
+    fixed = {f"c{i}": np.float32(array) for i, array in enumerate(constants)}
+    proto = node_model(op_type, feeds, fixed, [*feeds, *fixed], attributes, opset=opset)
+    seed = np.ones_like(run_ort(proto, feeds)[0])
+    np.testing.assert_allclose(run_adjoint(proto, feeds, seed), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_gradient_of_an_exponent_is_finite_at_bases_up_to_zero() -> None:
+    """PyTorch has NaN where X < 0 and infinity at 0 to a negative power; here both are 0."""
+    exponents, base = np.float32([-1, 2, 2, 0.5]), np.float32([0, 0, -2, 4])
+    proto = node_model("Pow", {"p": exponents}, {"x": base}, ["x", "p"], {})
+    found = run_adjoint(proto, {"p": exponents}, np.ones_like(base))
+    np.testing.assert_allclose(found, [0, 0, 0, 2 * np.log(4)], rtol=1e-6)

@@ -1,6 +1,7 @@
 """Adjoint rules by family. Importing this package fills the table."""
 
 from aerocam.export.adjoints import (
+    activations,
     elementwise,
     linear,
     movement,
@@ -14,6 +15,7 @@ from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT
 __all__ = [
     "ADJOINTS",
     "NO_GRADIENT",
+    "activations",
     "elementwise",
     "linear",
     "movement",

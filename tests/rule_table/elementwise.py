@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from rule_table.case import Case, X, f32
+from onnx_graphs import run_ort
+from rule_table.case import Case, X, f32, i64
+
+SMALL = (2, 3, 4)
+MASK = np.arange(120).reshape(X) % 3 == 0
 
 ROWS = [
     Case("Identity", [X]),
@@ -28,4 +32,48 @@ ROWS = [
     Case("Clip", [X, None, np.float32(0.605)]),
     Case("Clip", [X, np.float32(-0.505)]),
     Case("Clip", [X]),
+    Case("Pow", [X, np.float32(2)]),
+    Case("Pow", [X, np.float32(3)]),
+    Case("Pow", [X, np.float32(1)]),
+    Case("Pow", [X, i64(3)]),
+    Case("Pow", [SMALL, np.float32(-1.5)], low=0.5),
+    Case("Pow", [X, np.float32([0, 1, 2, 3, 4])]),
+    Case("Pow", [(3, 1), np.float32([[[0, 1, 2, 3, 4]]])]),
+    Case("Pow", [SMALL, SMALL], low=0.5),
+    Case("Pow", [(3, 1), SMALL], low=0.5),
+    Case("Pow", [f32(3, 1, low=0.5, high=2), SMALL]),
+    Case("Sqrt", [X], low=0.5),
+    Case("Reciprocal", [X], low=0.5),
+    Case("Exp", [X]),
+    Case("Log", [X], low=0.5),
+    Case("Erf", [X], forward=run_ort),  # the reference rounds to float32, ONNX Runtime has no float64
+    Case("Abs", [X]),
+    Case("Mod", [SMALL, f32(4, low=0.1, high=0.12)], {"fmod": 1}),
+    Case("Mod", [f32(2, 3, 4), (3, 1)], {"fmod": 1}, low=0.3),
+    Case("Where", [MASK, X, X]),
+    Case("Where", [MASK, (4, 1, 1), X]),
+    Case("Where", [MASK[:, :, :1], X, (5,)]),
+    Case("Where", [MASK, X, np.float32(-1)]),
+    Case("Max", [X]),
+    Case("Max", [X, X]),
+    Case("Max", [X, (4, 1, 1)]),
+    Case("Max", [np.float32(0), X]),
+    Case("Max", [X, (4, 6, 5), f32(5)]),
+    Case("Min", [X, X]),
+    Case("Min", [(4, 1, 1), X]),
+    Case("Min", [X, (4, 6, 5), f32(5)]),
+    Case("Mean", [X]),
+    Case("Mean", [X, X]),
+    Case("Mean", [X, (4, 1, 1), f32(5)]),
+    Case("Sin", [X]),
+    Case("Cos", [X]),
+    Case("Tan", [SMALL]),
+    Case("Sinh", [X]),
+    Case("Cosh", [X]),
+    Case("Asin", [SMALL]),
+    Case("Acos", [SMALL]),
+    Case("Atan", [X]),
+    Case("Asinh", [X]),
+    Case("Acosh", [SMALL], low=1.5),
+    Case("Atanh", [SMALL]),
 ]  # fmt: skip
