@@ -175,7 +175,7 @@ def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:
 @pytest.mark.parametrize(
     ("op_type", "order", "constants", "attributes"),
     [
-        ("Hardmax", ["x"], {}, {}),
+        ("Shrink", ["x"], {}, {}),
         ("Slice", ["x", "a", "b", "c", "s"], {"a": i64(-1), "b": i64(0), "c": i64(1), "s": i64(-1)}, {}),
         ("Pad", ["x", "p"], {"p": i64(0, 1, 0, 1)}, {"mode": "reflect"}),
     ],

@@ -139,19 +139,19 @@ def test_a_failure_is_one_line_and_leaves_no_file(
 def test_an_operator_without_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`layers` marks what lies before it, `export` names it and the way out."""
     proto = cnn()
-    proto.graph.node[1].op_type = "Hardmax"
+    proto.graph.node[1].op_type = "Shrink"
     saved(tmp_path, proto)
     assert run("layers", "model.onnx", "-q") == 0
     lines = capsys.readouterr().out.splitlines()[1:-1]
     marks = {name: next(line for line in lines if f"  {name}  (node" in line) for name in ("c0", "r0", "r1")}
     assert marks["c0"].startswith("- ")
-    assert marks["c0"].endswith("cannot be reached: Hardmax has no adjoint rule")
+    assert marks["c0"].endswith("cannot be reached: Shrink has no adjoint rule")
     assert marks["r0"].startswith("  ")
     assert marks["r1"].startswith("* ")
     assert run("export", "model.onnx", "--layer", "c0", "-q") == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(
-        r"error: operator Hardmax \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line
+        r"error: operator Shrink \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line
     )
     assert not Path("model.cam.onnx").exists()
 

@@ -167,7 +167,7 @@ def test_a_model_without_spatial_tensors_is_refused(tmp_path: Path) -> None:
         list_layers(saved(tmp_path, model(nodes, {"x": IMAGE}, {"d": f32(3, 5)}, ["y"])))
 
 
-@pytest.mark.parametrize(("op", "domain"), [("Hardmax", ""), ("Relu", "my.ops")])
+@pytest.mark.parametrize(("op", "domain"), [("Shrink", ""), ("Relu", "my.ops")])
 def test_an_operator_without_a_rule(tmp_path: Path, op: str, domain: str) -> None:
     """`list_layers` marks what lies before it; the export names it and the way out; behind it all is well."""
     proto = network([conv("a", "k", "b"), node("Relu", ["b"], ["c"], name="blocker"), conv("c", "l", "z")])
@@ -190,10 +190,10 @@ def test_an_operator_without_a_rule(tmp_path: Path, op: str, domain: str) -> Non
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_one_of_two_branches_without_a_rule(tmp_path: Path, order: tuple[int, int]) -> None:
     """A layer is marked as soon as one of its ways to the score is blocked, whichever comes first in the file."""
-    branches = [conv("a", "k", "b"), node("Hardmax", ["a"], ["t"])]
+    branches = [conv("a", "k", "b"), node("Shrink", ["a"], ["t"])]
     proto = network([*(branches[i] for i in order), node("Add", ["b", "t"], ["z"])])
     known, _ = list_layers(saved(tmp_path, proto))
-    assert {item.name: item.obstacle for item in known} == {"x": "Hardmax", "a": "Hardmax", "b": "", "t": "", "z": ""}
+    assert {item.name: item.obstacle for item in known} == {"x": "Shrink", "a": "Shrink", "b": "", "t": "", "z": ""}
 
 
 def test_no_gradient_flows_through_a_comparison(tmp_path: Path) -> None:
