@@ -40,7 +40,7 @@ class Window:
 
 
 def windows(node: ir.Node, kernel: tuple[int, ...] | None = None) -> list[Window]:
-    """The windows of a Conv, ConvTranspose-free, or pool node, one per spatial axis.
+    """The windows of a Conv or pool node, one per spatial axis.
 
     Args:
         node: The node; input 0 and output 0 have static shapes (N, C, spatial ...).
@@ -53,6 +53,27 @@ def windows(node: ir.Node, kernel: tuple[int, ...] | None = None) -> list[Window
     dilations = tuple(node.attributes.get_ints("dilations", (1,) * rank))
     pads = _pads(node, x, y, sizes, strides, dilations)
     return [Window(*axis) for axis in zip(x, y, sizes, strides, dilations, pads, strict=True)]
+
+
+def transposed_windows(node: ir.Node) -> list[Window]:
+    """The windows of the Conv that a ConvTranspose is the adjoint of: its input is Y, its output is X.
+
+    With `output_shape` or an automatic `auto_pad` the pads follow from the sizes; an odd one goes in front, but behind
+    for SAME_UPPER.
+    """
+    x, y, kernel = (static_shape(value)[2:] for value in (*node.inputs[:1], *node.outputs[:1], node.inputs[1]))  # type: ignore[arg-type]
+    rank = len(x)
+    strides = tuple(node.attributes.get_ints("strides", (1,) * rank))
+    dilations = tuple(node.attributes.get_ints("dilations", (1,) * rank))
+    extra = tuple(node.attributes.get_ints("output_padding", (0,) * rank))
+    auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
+    if "output_shape" in node.attributes or auto_pad.startswith("SAME"):
+        axes = zip(x, y, kernel, strides, dilations, extra, strict=True)
+        totals = [max((n - 1) * s + e + (k - 1) * d + 1 - m, 0) for n, m, k, s, d, e in axes]
+        pads = [(total + (auto_pad != "SAME_UPPER")) // 2 for total in totals]
+    else:
+        pads = list(node.attributes.get_ints("pads", (0,) * rank))[:rank] if auto_pad == "NOTSET" else [0] * rank
+    return [Window(*axis) for axis in zip(y, x, kernel, strides, dilations, pads, strict=True)]
 
 
 def _pads(node: ir.Node, *axes: tuple[int, ...]) -> list[int]:

@@ -50,6 +50,9 @@ def gradients(case: Case, weights: list[NDArray[np.float64]]) -> list[NDArray[An
     feeds = {name: array.astype(np.float32) for name, array in inputs.items()}
     proto = node_model(case.op, feeds, constants, order, case.attributes, case.outputs, case.opset)
     graph = ir.from_proto(proto).graph
+    for y in graph.outputs:
+        if y.dtype is None:  # onnx's shape inference leaves GroupNormalization without a type
+            y.dtype, y.shape = graph.inputs[0].dtype, graph.inputs[0].shape
     op = Builder(graph)
     terms = [
         op.sum(op.reshape(op.Mul(graph.outputs[i], weight.astype(np.float32)), -1), [0], keepdims=False)
@@ -160,6 +163,45 @@ def test_max_pool_gives_a_tie_to_its_first_maximum(kernel: int) -> None:
         i, j = np.unravel_index(window.argmax(), window.shape)
         expected[n, c, 2 * row + i, 2 * column + j] += dy[index]
     np.testing.assert_allclose(run_adjoint(proto, {"x": x}, dy), expected)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 3), (1, 2, 3, 2, 2)])
+def test_global_max_pool_gives_a_tie_to_its_first_maximum(shape: tuple[int, ...]) -> None:
+    x = np.random.default_rng(0).integers(0, 2, shape).astype(np.float32)
+    proto = node_model("GlobalMaxPool", {"x": x}, {}, ["x"], {})
+    dy = f32(*shape[:2], *(1 for _ in shape[2:]))
+    flat = x.reshape(*shape[:2], -1)
+    expected = np.where(np.arange(flat.shape[2]) == flat.argmax(2)[..., None], dy.reshape(*shape[:2], 1), 0)
+    np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, dy), expected.reshape(shape))
+
+
+def test_lp_pool_of_zeros_has_gradient_zero() -> None:
+    x = np.zeros((1, 2, 4), np.float32)
+    proto = node_model("LpPool", {"x": x}, {}, ["x"], {"kernel_shape": [2]})
+    np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, f32(1, 2, 3)), x)
+
+
+def test_max_unpool_with_a_given_output_shape() -> None:
+    """Its indices count over that shape, in ONNX Runtime."""
+    x, places, dy = f32(1, 1, 2, 2), np.array([[[[5, 7], [13, 19]]]]), f32(1, 1, 5, 5)
+    constants = {"i": places, "shape": i64(1, 1, 5, 5)}
+    proto = node_model("MaxUnpool", {"x": x}, constants, ["x", "i", "shape"], {"kernel_shape": [2, 2]})
+    np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, dy), dy.ravel()[places])
+
+
+def test_a_gradient_passes_max_pool_whose_indices_go_to_max_unpool() -> None:
+    """Values and indices of one MaxPool: the maxima get the gradient, in their places."""
+    x = np.random.default_rng(0).permutation(48).reshape(1, 2, 6, 4).astype(np.float32)
+    window = {"kernel_shape": [2, 2], "strides": [2, 2]}
+    nodes = [
+        onnx.helper.make_node("MaxPool", ["x"], ["pooled", "indices"], **window),
+        onnx.helper.make_node("Mul", ["pooled", "pooled"], ["squares"]),
+        onnx.helper.make_node("MaxUnpool", ["squares", "indices"], ["y"], **window),
+    ]
+    found = run_adjoint(model(nodes, {"x": x}, {}, ["y"]), {"x": x}, np.full_like(x, 3))
+    blocks = x.reshape(1, 2, 3, 2, 2, 2)
+    largest = blocks == blocks.max((3, 5), keepdims=True)
+    np.testing.assert_allclose(found, np.where(largest, 6 * blocks, 0).reshape(x.shape), rtol=1e-6)
 
 
 def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:

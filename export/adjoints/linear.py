@@ -1,15 +1,18 @@
-"""Adjoint rules of products with a weight: Conv, Gemm, MatMul. Weights are constants, no gradient flows to them."""
+"""Adjoint rules of products: Conv, ConvTranspose, Gemm, MatMul, Einsum. No gradient flows to a convolution's weight."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
-from aerocam.export.windows import Window, windows
+from aerocam.export.windows import Window, transposed_windows, windows
 
 
 @adjoint("Conv")
@@ -18,14 +21,17 @@ def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     Stride 1 and a constant W: a Conv, which runtimes run at full speed. Otherwise a ConvTranspose with W itself.
     """
-    w = tensor(node, 1)
+    return [conv_input_gradient(op, node, tensor(node, 1), dy), *(None for _ in node.inputs[1:])]
+
+
+def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -> ir.Value:
+    """Gradient dX of a Conv-like node, whose weight in floats is `w`."""
     axes = windows(node, kernel=static_shape(w)[2:])
     group = node.attributes.get_int("group", 1)
     weight = constant_array(w)
-    none = [None for _ in node.inputs[1:]]
     if weight is not None and all(axis.stride == 1 and axis.pad < axis.reach for axis in axes):
-        return [_flipped_conv(op, dy, weight, axes, group), *none]
-    return [_conv_transpose(op, dy, w, axes, group), *none]
+        return _flipped_conv(op, dy, weight, axes, group)
+    return _conv_transpose(op, dy, w, axes, group)
 
 
 def _flipped_conv(op: Builder, dy: ir.Value, weight: NDArray, axes: list[Window], group: int) -> ir.Value:
@@ -59,6 +65,30 @@ def _conv_transpose(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], 
     )
 
 
+@adjoint("ConvTranspose")
+def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X spread by W, the adjoint of a Conv with W: dX = that Conv of dY."""
+    axes = transposed_windows(node)
+    dx = op.Conv(
+        _cut(op, dy, axes),
+        tensor(node, 1),
+        group=node.attributes.get_int("group", 1),
+        kernel_shape=[axis.kernel for axis in axes],
+        strides=[axis.stride for axis in axes],
+        dilations=[axis.dilation for axis in axes],
+        pads=[*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
+    )
+    return [dx, *(None for _ in node.inputs[1:])]
+
+
+def _cut(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
+    """`dy` without a whole stride or more at the end that no window reaches: it would make a window of its own."""
+    for i, axis in enumerate(axes):
+        if -axis.pad_after >= axis.stride:
+            dy = op.slice_axis(dy, i + 2, 0, axis.size_in + axis.pad_after)
+    return dy
+
+
 @adjoint("Gemm")
 def gemm(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = alpha A' B' + beta C: dA' = alpha dY B'^T, dC = beta dY; A' is A or its transpose, B' likewise."""
@@ -83,7 +113,11 @@ def gemm(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 @adjoint("MatMul")
 def matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = A B, batched and broadcast: dA = dY B^T, dB = A^T dY; a vector is a matrix of one row (A) or column (B)."""
-    a, b = tensor(node), tensor(node, 1)
+    return matmul_gradients(op, tensor(node), tensor(node, 1), dy)
+
+
+def matmul_gradients(op: Builder, a: ir.Value, b: ir.Value, dy: ir.Value) -> list[ir.Value]:
+    """Gradients dA and dB of Y = A B."""
     a_shape, b_shape = static_shape(a), static_shape(b)
     rows = a_shape if len(a_shape) > 1 else (1, *a_shape)
     columns = b_shape if len(b_shape) > 1 else (*b_shape, 1)
@@ -102,3 +136,49 @@ def _transposed(op: Builder, value: ir.Value) -> ir.Value:
     """The last two axes swapped."""
     rank = len(static_shape(value))
     return op.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
+
+
+@adjoint("Einsum")
+def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = the sum of products of entries, by an equation: dX_i = the Einsum of dY and the other X, with X_i as result.
+
+    An index that X_i alone has was summed out: X_i's gradient is constant along it.
+    """
+    terms, result = _equation(node)
+    operands = [(term, tensor(node, i)) for i, term in enumerate(terms)]
+    gradients = []
+    for i, (term, x) in enumerate(operands):
+        others = [(result, dy), *operands[:i], *operands[i + 1 :]]
+        known = _sizes(others)
+        kept = "".join(index for index in term if index in known)
+        equation = ",".join(other for other, _ in others) + "->" + kept
+        dx = op.reshape(
+            op.Einsum(*(value for _, value in others), equation=equation), *(known.get(index, 1) for index in term)
+        )
+        full = zip(term, static_shape(x), strict=True)
+        gradients.append(op.expand(dx, [max(known.get(index, 1), dim) for index, dim in full]))
+    return gradients
+
+
+def _sizes(operands: Sequence[tuple[str, ir.Value]]) -> dict[str, int]:
+    """Size of each index; where one operand has 1 and another more, the first is broadcast."""
+    sizes: dict[str, int] = {}
+    for term, value in operands:
+        for index, dim in zip(term, static_shape(value), strict=True):
+            sizes[index] = max(dim, sizes.get(index, 1))
+    return sizes
+
+
+def _equation(node: ir.Node) -> tuple[list[str], str]:
+    """The indices of each operand of an Einsum, and of its result."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    if "." in equation or any(len(set(term)) < len(term) for term in terms):
+        raise UnsupportedOperatorError(
+            f"Einsum {node.name!r}: equation {equation!r}, one without '...' and with no index twice in an operand is"
+            " expected; choose a target layer behind it"
+        )
+    if not arrow:
+        result = "".join(sorted(index for index in set(left) - {","} if left.count(index) == 1))
+    return terms, result

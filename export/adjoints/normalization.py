@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
@@ -51,3 +54,99 @@ def _channel_sum(op: Builder, value: ir.Value, below: int, above: int) -> ir.Val
     padded = op.pad(plane, [0, 0, below, 0], [0, 0, above, 0])
     pooled = op.AveragePool(padded, kernel_shape=[below + above + 1, 1])
     return op.reshape(op.Mul(pooled, float(below + above + 1)), *shape)
+
+
+@adjoint("LayerNormalization")
+def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statistics: ir.Value | None) -> Cotangents:
+    """Y = scale * H + B, H = (X - mean) / sqrt(var + epsilon) over the axes from `axis` on.
+
+    dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon) with G = dY * scale; dscale = dY * H, dB = dY.
+    """
+    if dy is None or any(given is not None for given in statistics):
+        raise UnsupportedOperatorError(
+            f"LayerNormalization {node.name!r}: a gradient arrives at its output Mean or InvStdDev, at Y alone is"
+            " expected; choose a target layer behind it"
+        )
+    x, scale = tensor(node), tensor(node, 1)
+    rank = len(static_shape(x))
+    axes = range(node.attributes.get_int("axis", -1) % rank, rank)
+    h, deviation = _standardised(op, node, x, axes)
+    return [_through(op, op.Mul(dy, scale), h, deviation, axes), op.Mul(dy, h), dy][: len(node.inputs)]
+
+
+@adjoint("RMSNormalization")
+def rms_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = scale * H, H = X / sqrt(mean(X^2) + epsilon) over the axes from `axis` on.
+
+    dX = (G - H * mean(G * H)) / sqrt(mean(X^2) + epsilon) with G = dY * scale; dscale = dY * H.
+    """
+    x, scale = tensor(node), tensor(node, 1)
+    rank = len(static_shape(x))
+    axes = range(node.attributes.get_int("axis", -1) % rank, rank)
+    h, deviation = _standardised(op, node, x, axes, centred=False)
+    return [_through(op, op.Mul(dy, scale), h, deviation, axes, centred=False), op.Mul(dy, h)]
+
+
+@adjoint("InstanceNormalization")
+def instance_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = scale * H + B per channel, H = X standardised over the positions of each channel: a group per channel."""
+    return _group_normalization(op, node, dy, groups=static_shape(tensor(node))[1])
+
+
+@adjoint("GroupNormalization")
+def group_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = scale * H + B, H = X standardised over each group of channels; scale per group (opset 18) or channel (21)."""
+    return _group_normalization(op, node, dy, groups=node.attributes["num_groups"].as_int())
+
+
+def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) -> Cotangents:
+    """Over X as (N, groups, rest): dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon), G = dY * scale.
+
+    dscale = sum of dY * H, dB = sum of dY, over all that shares an entry of theirs.
+    """
+    x, scale = tensor(node), tensor(node, 1)
+    shape = static_shape(x)
+    (parts,) = static_shape(scale)
+    by_group = (shape[0], groups, int(np.prod(shape[1:], dtype=int)) // groups)
+    by_part = (shape[0], parts, int(np.prod(shape[1:], dtype=int)) // parts)
+    h, deviation = _standardised(op, node, op.reshape(x, *by_group), [2])
+    dy = op.reshape(dy, *by_part)
+    g = op.reshape(op.Mul(dy, op.reshape(scale, 1, parts, 1)), *by_group)
+    dx = op.reshape(_through(op, g, h, deviation, [2]), *shape)
+    dscale = op.sum(op.Mul(dy, op.reshape(h, *by_part)), [0, 2], keepdims=False)
+    return [dx, dscale, op.sum(dy, [0, 2], keepdims=False)]
+
+
+def _standardised(
+    op: Builder, node: ir.Node, x: ir.Value, axes: Sequence[int], centred: bool = True
+) -> tuple[ir.Value, ir.Value]:
+    """H = (X - mean) / sqrt(var + epsilon) over `axes`, and that root; not centred: with 0 for the mean."""
+    if centred:
+        x = op.Sub(x, op.reduce("ReduceMean", x, axes))
+    variance = op.reduce("ReduceMean", op.Mul(x, x), axes)
+    deviation = op.Sqrt(op.Add(variance, float(node.attributes.get_float("epsilon", 1e-5))))
+    return op.Div(x, deviation), deviation
+
+
+def _through(
+    op: Builder, g: ir.Value, h: ir.Value, deviation: ir.Value, axes: Sequence[int], centred: bool = True
+) -> ir.Value:
+    """The cotangent (G - mean(G) - H * mean(G * H)) / deviation; not centred: without mean(G)."""
+    along = op.Mul(h, op.reduce("ReduceMean", op.Mul(g, h), axes))
+    if centred:
+        g = op.Sub(g, op.reduce("ReduceMean", g, axes))
+    return op.Div(op.Sub(g, along), deviation)
+
+
+@adjoint("LpNormalization")
+def lp_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X / n, n = (sum |X|^p)^(1/p) along an axis, p 1 or 2: dX = (dY - D * sum(dY * Y)) / n.
+
+    D = dn / dX is sign(X) for p = 1 and Y for p = 2. Where n is 0, it counts as 1.
+    """
+    x, y = tensor(node), node.outputs[0]
+    axis, p = node.attributes.get_int("axis", -1), node.attributes.get_int("p", 2)
+    norm = op.reduce(f"ReduceL{p}", x, [axis])
+    norm = op.Where(op.Greater(norm, 0.0), norm, 1.0)
+    direction = op.Sign(x) if p == 1 else y
+    return [op.Div(op.Sub(dy, op.Mul(direction, op.sum(op.Mul(dy, y), [axis]))), norm)]

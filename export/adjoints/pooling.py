@@ -144,3 +144,67 @@ def _sum_of_windows(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
     after = [0, 0, *(axis.size_in + axis.pad - (axis.size_out - 1) * axis.stride - 1 for axis in axes)]
     size = float(np.prod([axis.kernel for axis in axes]))
     return op.Mul(op.AveragePool(op.pad(dy, before, after), kernel_shape=[axis.kernel for axis in axes]), size)
+
+
+@adjoint("GlobalMaxPool")
+def global_max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = max of X over its positions: dY goes to the first maximum, as in PyTorch."""
+    x = tensor(node)
+    shape = static_shape(x)
+    flat = (*shape[:2], int(np.prod(shape[2:], dtype=int)))
+    first = op.ArgMax(op.reshape(x, *flat), axis=2)
+    chosen = op.Equal(first, op.constant(np.arange(flat[2])[None, None]))
+    return [op.reshape(op.Where(chosen, op.reshape(dy, *shape[:2], 1), 0.0), *shape)]
+
+
+@adjoint("LpPool")
+def lp_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = (sum of |X|^p over a window)^(1/p): dX = sign(X) |X|^(p-1) * sum of dY Y^(1-p) over the windows that hold X.
+
+    Where Y is 0, so is dX for p > 1.
+    """
+    x, axes = tensor(node), windows(node)
+    p = node.attributes.get_int("p", 2)
+    dy = _lp_outer(op, node.outputs[0], dy, p)
+    if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
+        return [_lp_inner(op, x, dy, p)]
+    if any(axis.dilation != 1 for axis in axes):
+        for i, axis in enumerate(axes):
+            dy = _scatter(op, [dy] * axis.kernel, i + 2, axis)
+        return [_lp_inner(op, x, dy, p)]
+    return [_lp_inner(op, x, _sum_of_windows(op, dy, axes), p)]
+
+
+@adjoint("GlobalLpPool")
+def global_lp_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = (sum of |X|^p over its positions)^(1/p): dX = sign(X) |X|^(p-1) * dY Y^(1-p)."""
+    p = node.attributes.get_int("p", 2)
+    return [_lp_inner(op, tensor(node), _lp_outer(op, node.outputs[0], dy, p), p)]
+
+
+def _lp_outer(op: Builder, y: ir.Value, dy: ir.Value, p: int) -> ir.Value:
+    """The factor of a p-norm's gradient that its result gives: dY Y^(1-p), dY where Y is 0."""
+    if p == 1:
+        return dy
+    norm = op.Where(op.Greater(y, 0.0), y, 1.0)
+    return op.Div(dy, norm if p == 2 else op.Pow(norm, float(p - 1)))
+
+
+def _lp_inner(op: Builder, x: ir.Value, dy: ir.Value, p: int) -> ir.Value:
+    """`dy` times the factor of a p-norm's gradient that its entries give: sign(X) |X|^(p-1)."""
+    if p <= 2:
+        return op.Mul(dy, op.Sign(x) if p == 1 else x)
+    power = op.Abs(x) if p == 3 else op.Pow(op.Abs(x), float(p - 2))
+    return op.Mul(dy, op.Mul(x, power))
+
+
+@adjoint("MaxUnpool")
+def max_unpool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y[I] = X, 0 elsewhere, with I counted over the whole of Y: dX = dY[I].
+
+    Of two entries with one index, both get the gradient, as in PyTorch.
+    """
+    return [
+        op.Gather(op.reshape(dy, int(np.prod(static_shape(dy), dtype=int))), tensor(node, 1)),
+        *(None for _ in node.inputs[1:]),
+    ]

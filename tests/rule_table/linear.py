@@ -1,5 +1,6 @@
 """Rows for products with a weight."""
 
+from onnx_graphs import run_ort
 from rule_table.case import ONE_D, THREE_D, Case, X, f32
 
 ROWS = [
@@ -34,4 +35,26 @@ ROWS = [
     Case("MatMul", [(4,), (2, 4, 3)]),
     Case("MatMul", [(2, 3, 4), (4,)]),
     Case("MatMul", [(4,), (4,)]),
+    Case("ConvTranspose", [X, f32(4, 3, 3, 3), f32(3)]),
+    Case("ConvTranspose", [X, f32(4, 3, 3, 2)], {"strides": [2, 3], "pads": [1, 0, 0, 1]}),
+    Case("ConvTranspose", [X, f32(4, 3, 2, 3)], {"strides": [3, 2], "output_padding": [2, 1], "dilations": [2, 1]}),
+    Case("ConvTranspose", [X, f32(4, 3, 1, 1)], {"strides": [2, 2], "output_padding": [1, 0]}),
+    Case("ConvTranspose", [X, f32(4, 3, 2, 2)], {"pads": [1, 2, 2, 0]}),
+    Case("ConvTranspose", [ONE_D, f32(4, 3, 3)], {"strides": [2], "pads": [1, 1], "output_padding": [1]}),
+    Case("ConvTranspose", [THREE_D, f32(2, 3, 2, 2, 3)], {"strides": [2, 1, 1], "pads": [0, 1, 0, 1, 0, 1]}),
+    # onnx's reference implementation cuts groups wrongly and takes no output_shape beside auto_pad NOTSET
+    Case("ConvTranspose", [X, f32(4, 3, 3, 3)], {"group": 2, "strides": [2, 1]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 1, 2, 2)], {"group": 4, "pads": [1, 0, 0, 1]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 4, 3)], {"output_shape": [11, 10], "strides": [2, 2]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 1, 2)], {"output_shape": [12, 9], "strides": [2, 2]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 3, 4)], {"auto_pad": "SAME_UPPER", "strides": [2, 1]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 3, 4)], {"auto_pad": "SAME_LOWER", "strides": [2, 1]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 3, 4)], {"auto_pad": "VALID", "strides": [2, 1]}, forward=run_ort),
+    Case("Einsum", [(2, 3, 4), (2, 4, 5)], {"equation": "bij,bjk->bik"}),
+    Case("Einsum", [(3, 4), (4, 5)], {"equation": "ij, jk"}),
+    Case("Einsum", [(3, 4), (4, 5), (5, 3)], {"equation": "za,ab,bc"}),
+    Case("Einsum", [(2, 3, 4), (3,)], {"equation": "ijk,j->ki"}),
+    Case("Einsum", [(2, 3, 4), (3, 5)], {"equation": "ijk,jl->i"}),
+    Case("Einsum", [(2, 3, 4)], {"equation": "ijk->"}),
+    Case("Einsum", [(2, 1), (3, 4)], {"equation": "ij,jk->ik"}),
 ]  # fmt: skip
