@@ -1,4 +1,10 @@
-"""Reverse-mode differentiation on the graph: one walk from the score back to the target layers."""
+"""Reverse-mode differentiation on the graph: one walk from the score back to the target layers.
+
+Quantised models hold integers between float operators, as from QuantizeLinear to DequantizeLinear. There the walk takes
+an integer for the real number it was rounded from (straight-through): such a value carries a gradient too. Its
+cotangent is a float tensor, per step of the integer, not of what the step stands for: the rules of the quantising
+operators put the scale in, so that a value that is written with one scale and read with another is right as well.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +16,17 @@ from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, Rule
 from aerocam.export.builder import Builder
 from aerocam.export.shapes import is_float, static_shape
+
+QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
+"""Operators whose output 0 is integers that were rounded from real numbers."""
+
+MOVING = frozenset(
+    {"Concat", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
+)
+"""Operators that may stand among such integers and give them on as they are."""
+
+READING = QUANTISING | MOVING | {"DequantizeLinear"}
+"""Operators whose rule takes an integer input for a real number."""
 
 
 def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence[ir.Value]) -> list[ir.Value]:
@@ -40,8 +57,13 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
             continue
         cotangents = _rule(node)(op, node, *dys)
         for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
-            if x is None or x not in active or not is_float(x):
+            if x is None or x not in active or not carries_gradient(x):
                 continue
+            if not is_float(x) and operator_name(node) not in READING:
+                raise UnsupportedOperatorError(
+                    f"operator {operator_name(node)} (node {node.name!r}): input {i} ({x.name!r}) holds quantised"
+                    " numbers, floats from a DequantizeLinear are expected; choose a target layer behind it"
+                )
             if dx is None:
                 raise UnsupportedOperatorError(
                     f"operator {node.op_type} (node {node.name!r}): its rule gives no gradient for input {i}"
@@ -63,7 +85,7 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
     for node in graph:
         if node.op_type in NO_GRADIENT or not any(x in forward for x in node.inputs):
             continue
-        if any(is_float(y) for y in node.outputs):
+        if any(carries_gradient(y) for y in node.outputs):
             reached.append(node)
             forward.update(node.outputs)
     backward = {score}
@@ -73,6 +95,18 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
             path.append(node)
             backward.update(x for x in node.inputs if x is not None and x in forward)
     return path[::-1]
+
+
+def carries_gradient(value: ir.Value) -> bool:
+    """Whether `value` holds floats, or integers that were rounded from real numbers."""
+    node = value.producer()
+    if is_float(value) or node is None or value is not node.outputs[0]:
+        return is_float(value)
+    if operator_name(node) in QUANTISING:
+        return True
+    return operator_name(node) in MOVING and any(
+        x is not None and not is_float(x) and carries_gradient(x) for x in node.inputs
+    )
 
 
 def operator_name(node: ir.Node) -> str:

@@ -7,7 +7,8 @@ in float32 in ONNX Runtime. So each row also shows that the rule's nodes are leg
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from aerocam.export.builder import Builder
 from onnx_graphs import in_float64, model, node_model, run_ort, run_ort_double, run_reference, well_separated
 from rule_table import CASES
 from rule_table.case import Case, f32, i64
+from rule_table.quantization import STRAIGHT_THROUGH
 
 STEP = 1e-4
 DIRECTIONS = 3
@@ -100,7 +102,8 @@ def test_rule_matches_central_differences(case: Case) -> None:
 
 
 def test_every_rule_has_a_row() -> None:
-    assert {case.op for case in CASES} == ADJOINTS.keys()
+    assert {case.op for case in CASES} == ADJOINTS.keys() - STRAIGHT_THROUGH
+    assert {name for graph in QUANTISED.values() for name in graph.operators} >= STRAIGHT_THROUGH
 
 
 def test_no_operator_has_both_a_rule_and_no_gradient() -> None:
@@ -212,6 +215,188 @@ def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:
     ]:
         proto = node_model(op_type, {"x": x}, constants, order, {})
         np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, np.ones_like(x)), expected)
+
+
+@dataclass(frozen=True)
+class Quantised:
+    """A graph x -> y through quantised values, and a function of NumPy for its gradient at x.
+
+    `expected(x, dy)`: the gradient where every rounding counts as Identity and saturation as Clip.
+    """
+
+    nodes: list[tuple[str, list[str], list[str], dict[str, Any]]]
+    constants: dict[str, NDArray[Any]]
+    shape: tuple[int, ...]
+    expected: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+
+    @property
+    def operators(self) -> set[str]:
+        return {node[0] for node in self.nodes}
+
+
+def passes(x: NDArray[Any], scale: Any, zero: Any, low: int, high: int) -> NDArray[np.bool_]:
+    """Where x, in steps, is rounded to a number from `low` to `high`."""
+    level = np.rint(x / np.float32(scale)) + np.asarray(zero, np.int64)
+    return (low <= level) & (level <= high)
+
+
+def dequantised(q: NDArray[Any], scale: Any, zero: Any) -> NDArray[np.float64]:
+    return (q.astype(np.float64) - np.asarray(zero, np.float64)) * scale
+
+
+def quantised(x: NDArray[Any], scale: Any, zero: Any, low: int, high: int) -> NDArray[np.float64]:
+    return np.clip(np.rint(x / np.float32(scale)) + np.asarray(zero, np.int64), low, high)
+
+
+def q_then_dq(axis: int | None = None, **given: Any) -> Quantised:
+    """Written with one scale, moved, read with another. int8 and uint8, per tensor and per slice."""
+    zero, scale = given["zero"], np.float32(given["scale"])
+    low, high = np.iinfo(zero.dtype).min, np.iinfo(zero.dtype).max
+    shape = (1, 3, 4, 5)
+    per_slice = [1, 1, 1, 1]
+    if axis is not None:
+        per_slice[axis] = -1
+    wide_scale, wide_zero = (part.reshape(per_slice) if axis is not None else part for part in (scale, zero))
+    read = np.float32(0.5)
+
+    def expected(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+        back = dy.reshape(4, 3, 5).transpose(1, 0, 2)[None] * read / wide_scale
+        return np.where(passes(x, wide_scale, wide_zero, low, high), back, 0)
+
+    attributes = {} if axis is None else {"axis": axis}
+    nodes = [
+        ("QuantizeLinear", ["x", "scale", "zero"], ["q"], attributes),
+        ("Transpose", ["q"], ["t"], {"perm": [0, 2, 1, 3]}),
+        ("Reshape", ["t", "flat"], ["r"], {}),
+        ("DequantizeLinear", ["r", "read", "read_zero"], ["y"], {}),
+    ]
+    constants = {"scale": scale, "zero": zero, "read": read, "read_zero": zero.ravel()[0], "flat": i64(4, 15)}
+    return Quantised(nodes, {k: np.asarray(v) for k, v in constants.items()}, shape, expected)
+
+
+def read_per_slice() -> Quantised:
+    read = np.float32([0.5, 2, 3])
+
+    def expected(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+        return np.where(passes(x, 0.01, 0, 0, 255), dy * read[:, None, None] / np.float32(0.01), 0)
+
+    nodes = [
+        ("QuantizeLinear", ["x", "scale"], ["q"], {}),
+        ("DequantizeLinear", ["q", "read"], ["y"], {"axis": -3}),
+    ]
+    return Quantised(nodes, {"scale": np.float32(0.01), "read": read}, (1, 3, 4, 5), expected)
+
+
+def max_pool_of_integers() -> Quantised:
+    def expected(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+        q = quantised(x, 0.01, 3, -128, 127).reshape(1, 2, 3, 2)
+        first = np.arange(2) == q.argmax(3)[..., None]
+        routed = np.where(first, dy[..., None], 0).reshape(x.shape)
+        return np.where(passes(x, 0.01, 3, -128, 127), routed, 0)
+
+    nodes = [
+        ("QuantizeLinear", ["x", "scale", "zero"], ["q"], {}),
+        ("MaxPool", ["q"], ["p"], {"kernel_shape": [2], "strides": [2]}),
+        ("DequantizeLinear", ["p", "scale", "zero"], ["y"], {}),
+    ]
+    return Quantised(nodes, {"scale": np.float32(0.01), "zero": np.int8(3)}, (1, 2, 6), expected)
+
+
+def qlinear_conv(bias: bool, per_channel: bool) -> Quantised:
+    """Of a 1 x 1 kernel and stride 2, so that NumPy has it in one Einsum; some of its results are saturated."""
+    rng = np.random.default_rng(2)
+    w = rng.integers(-100, 100, (4, 3, 1, 1)).astype(np.int8)
+    w_scale = np.float32([0.01, 0.02, 0.03, 0.005]) if per_channel else np.float32(0.02)
+    w_zero = np.zeros(4, np.int8) if per_channel else np.int8(0)
+    b = rng.integers(-900, 900, 4).astype(np.int32)
+    weight = dequantised(w, w_scale.reshape(-1, 1, 1, 1), 0)[:, :, 0, 0]
+    offset = b * 0.01 * w_scale if bias else np.zeros(4)
+
+    def expected(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+        real = dequantised(quantised(x, 0.01, 130, 0, 255), 0.01, 130)[:, :, ::2, ::2]
+        result = np.einsum("oc,nchw->nohw", weight, real) + offset[:, None, None]
+        kept = np.where(passes(result, 0.02, 120, 0, 255), dy, 0)
+        assert 0.1 < np.mean(kept != 0) < 0.9
+        dx = np.zeros(x.shape)
+        dx[:, :, ::2, ::2] = np.einsum("oc,nohw->nchw", weight, kept)
+        return np.where(passes(x, 0.01, 130, 0, 255), dx, 0)
+
+    nodes = [
+        ("QuantizeLinear", ["x", "xs", "xz"], ["q"], {}),
+        ("QLinearConv", ["q", "xs", "xz", "w", "ws", "wz", "ys", "yz", *(["b"] if bias else [])], ["p"],
+         {"strides": [2, 2], "auto_pad": "VALID"}),
+        ("DequantizeLinear", ["p", "ys", "yz"], ["y"], {}),
+    ]  # fmt: skip
+    constants = {"xs": np.float32(0.01), "xz": np.uint8(130), "w": w, "ws": w_scale, "wz": w_zero,
+                 "ys": np.float32(0.02), "yz": np.uint8(120), "b": b}  # fmt: skip
+    if not bias:
+        del constants["b"]
+    return Quantised(nodes, constants, (1, 3, 6, 5), expected)
+
+
+def qlinear_matmul(right: bool) -> Quantised:
+    """The image as the right factor, or as the left one with a weight that has a scale per column."""
+    rng = np.random.default_rng(3)
+    w = rng.integers(0, 255, (5, 4)).astype(np.uint8)
+    w_scale, w_zero = (np.float32(0.02), np.uint8(128)) if right else (np.float32([0.01, 0.02, 0.03, 0.02]), None)
+    w_zero = np.full(4, 128, np.uint8) if w_zero is None else w_zero
+    weight = dequantised(w, w_scale, 128)
+
+    def expected(x: NDArray[Any], dy: NDArray[Any]) -> NDArray[Any]:
+        real = dequantised(quantised(x, 0.01, 120, 0, 255), 0.01, 120)
+        result = weight @ real if right else real @ weight
+        kept = np.where(passes(result, 0.04, 100, 0, 255), dy, 0)
+        dx = weight.T @ kept if right else kept @ weight.T
+        return np.where(passes(x, 0.01, 120, 0, 255), dx, 0)
+
+    left, other = (["w", "ws", "wz"], ["q", "xs", "xz"]) if right else (["q", "xs", "xz"], ["w", "ws", "wz"])
+    nodes = [
+        ("QuantizeLinear", ["x", "xs", "xz"], ["q"], {}),
+        ("QLinearMatMul", [*left, *other, "ys", "yz"], ["p"], {}),
+        ("DequantizeLinear", ["p", "ys", "yz"], ["y"], {}),
+    ]
+    constants = {"xs": np.float32(0.01), "xz": np.uint8(120), "w": w, "ws": w_scale, "wz": w_zero,
+                 "ys": np.float32(0.04), "yz": np.uint8(100)}  # fmt: skip
+    return Quantised(nodes, constants, (2, 4, 3) if right else (2, 3, 5), expected)
+
+
+QUANTISED = {
+    "int8": q_then_dq(scale=0.01, zero=np.int8(0)),
+    "uint8": q_then_dq(scale=0.01, zero=np.uint8(100)),
+    "per-slice": q_then_dq(axis=1, scale=[0.005, 0.01, 0.03], zero=np.int8([0, 0, 0])),
+    "per-slice-from-the-end": q_then_dq(axis=-1, scale=[0.005, 0.01, 0.03, 0.02, 0.01], zero=np.int8([0, 90, 5, 0, 0])),
+    "read-per-slice": read_per_slice(),
+    "max-pool": max_pool_of_integers(),
+    "conv": qlinear_conv(bias=False, per_channel=False),
+    "conv-per-channel": qlinear_conv(bias=True, per_channel=True),
+    "matmul-left": qlinear_matmul(right=False),
+    "matmul-right": qlinear_matmul(right=True),
+}
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_a_gradient_goes_straight_through(name: str) -> None:
+    """Rounding passes the gradient on, saturation stops it; both happen in each of the graphs."""
+    graph = QUANTISED[name]
+    x = np.random.default_rng(0).uniform(-2, 2, graph.shape).astype(np.float32)
+    nodes = [onnx.helper.make_node(op, ins, outs, **attributes) for op, ins, outs, attributes in graph.nodes]
+    proto = model(nodes, {"x": x}, graph.constants, ["y"])
+    dy = np.random.default_rng(1).uniform(0.5, 1, run_ort(proto, {"x": x})[0].shape).astype(np.float32)
+    expected = graph.expected(x, dy)
+    assert (expected == 0).any()
+    np.testing.assert_allclose(run_adjoint(proto, {"x": x}, dy), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_integers_that_no_dequantize_linear_reads_are_refused() -> None:
+    """A Cast of them to floats has no scale; its gradient would be one in name only."""
+    x = f32(2, 3)
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]),
+        onnx.helper.make_node("Cast", ["q"], ["y"], name="node", to=onnx.TensorProto.FLOAT),
+    ]
+    graph = ir.from_proto(model(nodes, {"x": x}, {"scale": np.float32(0.01)}, ["y"])).graph
+    with pytest.raises(UnsupportedOperatorError, match=r"Cast .*'node'.*quantised.*choose a target layer behind"):
+        differentiate(op := Builder(graph), graph.outputs[0], op.constant(x), [graph.inputs[0]])
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from aerocam.export.adjoints import (
     activations,
+    attention,
     elementwise,
     linear,
     movement,
     normalization,
     pooling,
+    quantization,
     reductions,
     resize,
 )
@@ -16,11 +18,13 @@ __all__ = [
     "ADJOINTS",
     "NO_GRADIENT",
     "activations",
+    "attention",
     "elementwise",
     "linear",
     "movement",
     "normalization",
     "pooling",
+    "quantization",
     "reductions",
     "resize",
 ]

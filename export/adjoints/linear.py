@@ -127,12 +127,12 @@ def matmul_gradients(op: Builder, a: ir.Value, b: ir.Value, dy: ir.Value) -> lis
         flat = op.reshape(dy, int(np.prod(batch, dtype=int)) * rows[-2], columns[-1])
         da = op.reshape(op.Gemm(flat, op.reshape(b, *columns), transB=1), *batch, *rows[-2:])
     else:
-        da = op.MatMul(dy, _transposed(op, op.reshape(b, *columns)))
-    db = op.MatMul(_transposed(op, op.reshape(a, *rows)), dy)
+        da = op.MatMul(dy, transposed(op, op.reshape(b, *columns)))
+    db = op.MatMul(transposed(op, op.reshape(a, *rows)), dy)
     return [op.reshape(op.sum_to(da, rows), *a_shape), op.reshape(op.sum_to(db, columns), *b_shape)]
 
 
-def _transposed(op: Builder, value: ir.Value) -> ir.Value:
+def transposed(op: Builder, value: ir.Value) -> ir.Value:
     """The last two axes swapped."""
     rank = len(static_shape(value))
     return op.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.movement import interleave_zeros
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
-from aerocam.export.shapes import static_shape
+from aerocam.export.shapes import is_float, static_shape
 from aerocam.export.windows import Window, windows
 
 
@@ -20,10 +20,13 @@ from aerocam.export.windows import Window, windows
 def max_pool(op: Builder, node: ir.Node, dy: ir.Value, indices: ir.Value | None = None) -> Cotangents:
     """Y = max of X over windows: each dY goes to the first maximum of its window, as in PyTorch."""
     axes = windows(node)
-    stages = [tensor(node)]  # stages[i]: pooled along the last i spatial axes
+    x, y = tensor(node), node.outputs[0]
+    if not is_float(x):  # quantised
+        x, y = (op.Cast(value, to=dy.dtype) for value in (x, y))
+    stages = [x]  # stages[i]: pooled along the last i spatial axes
     for i, window in reversed(list(enumerate(axes))):
         last = i == 0
-        stages.append(node.outputs[0] if last else _pool_axis(op, stages[-1], i, window, len(axes)))
+        stages.append(y if last else _pool_axis(op, stages[-1], i, window, len(axes)))
     for i, window in enumerate(axes):
         dy = _max_axis(op, stages[-2 - i], stages[-1 - i], dy, i + 2, window)
     return [dy]
@@ -204,7 +207,5 @@ def max_unpool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     Of two entries with one index, both get the gradient, as in PyTorch.
     """
-    return [
-        op.Gather(op.reshape(dy, int(np.prod(static_shape(dy), dtype=int))), tensor(node, 1)),
-        *(None for _ in node.inputs[1:]),
-    ]
+    flat = op.reshape(dy, int(np.prod(static_shape(dy), dtype=int)))
+    return [op.Gather(flat, tensor(node, 1)), *(None for _ in node.inputs[1:])]

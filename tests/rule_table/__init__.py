@@ -3,7 +3,18 @@
 One file per family; a new rule gets its rows in the file of its family.
 """
 
-from rule_table import activations, elementwise, indexing, linear, movement, normalization, pooling, reductions, resize
+from rule_table import (
+    activations,
+    attention,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    normalization,
+    pooling,
+    reductions,
+    resize,
+)
 from rule_table.case import Case
 
 CASES: list[Case] = [
@@ -15,5 +26,6 @@ CASES: list[Case] = [
     *linear.ROWS,
     *pooling.ROWS,
     *normalization.ROWS,
+    *attention.ROWS,
     *resize.ROWS,
 ]
