@@ -59,7 +59,7 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
             if x is None or x not in active or not carries_gradient(x):
                 continue
-            if not is_float(x) and operator_name(node) not in READING:
+            if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
                 raise UnsupportedOperatorError(
                     f"operator {operator_name(node)} (node {node.name!r}): input {i} ({x.name!r}) holds quantised"
                     " numbers, floats from a DequantizeLinear are expected; choose a target layer behind it"
@@ -98,8 +98,13 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
 
 
 def carries_gradient(value: ir.Value) -> bool:
-    """Whether `value` holds floats, or integers that were rounded from real numbers."""
+    """Whether `value` holds floats, or integers that were rounded from real numbers.
+
+    A value whose type is unknown counts as floats: what cannot be differentiated then is refused, not passed over.
+    """
     node = value.producer()
+    if value.dtype is None:
+        return True
     if is_float(value) or node is None or value is not node.outputs[0]:
         return is_float(value)
     if operator_name(node) in QUANTISING:

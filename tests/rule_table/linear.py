@@ -46,6 +46,8 @@ ROWS = [
     Case("ConvTranspose", [X, f32(4, 3, 3, 3)], {"group": 2, "strides": [2, 1]}, forward=run_ort),
     Case("ConvTranspose", [X, f32(4, 1, 2, 2)], {"group": 4, "pads": [1, 0, 0, 1]}, forward=run_ort),
     Case("ConvTranspose", [X, f32(4, 3, 4, 3)], {"output_shape": [11, 10], "strides": [2, 2]}, forward=run_ort),
+    Case("ConvTranspose", [X, f32(4, 3, 4, 3)],
+         {"output_shape": [10, 9], "output_padding": [1, 1], "strides": [2, 2]}, forward=run_ort),
     Case("ConvTranspose", [X, f32(4, 3, 1, 2)], {"output_shape": [12, 9], "strides": [2, 2]}, forward=run_ort),
     Case("ConvTranspose", [X, f32(4, 3, 3, 4)], {"auto_pad": "SAME_UPPER", "strides": [2, 1]}, forward=run_ort),
     Case("ConvTranspose", [X, f32(4, 3, 3, 4)], {"auto_pad": "SAME_LOWER", "strides": [2, 1]}, forward=run_ort),
