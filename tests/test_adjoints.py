@@ -19,12 +19,19 @@ from numpy.typing import NDArray
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
+
+
+from aerocam.errors import UnsupportedOperatorError
+from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT, indexing
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from onnx_graphs import in_float64, model, node_model, run_ort, run_ort_double, run_reference, well_separated
 from rule_table import CASES
 from rule_table.case import Case, f32, i64
 from rule_table.quantization import STRAIGHT_THROUGH
+
+
+from rule_table.case import Case, f32
 
 STEP = 1e-4
 DIRECTIONS = 3
@@ -430,6 +437,14 @@ def test_integers_that_no_dequantize_linear_reads_are_refused() -> None:
         ("Slice", ["x", "a", "b", "c", "s"], {"a": i64(-1), "b": i64(0), "c": i64(1), "s": i64(-1)}, {}),
         ("Pad", ["x", "p"], {"p": i64(0, 1, 0, 1)}, {"mode": "reflect"}),
         ("Einsum", ["x"], {}, {"equation": "...i->...i"}),
+
+
+        ("Tan", ["x"], {}, {}),
+        ("Slice", ["x", "computed", "computed"], {}, {}),
+        ("Pad", ["x", "computed"], {}, {"mode": "reflect"}),
+        ("Compress", ["x", "c"], {"c": np.array([True, False])}, {"axis": 0}),
+        ("ScatterElements", ["x", "i", "u"], {"i": np.array([[1]]), "u": f32(1, 1)}, {"reduction": "mul"}),
+        ("ScatterND", ["x", "i", "u"], {"i": np.array([[0, 1]]), "u": f32(1)}, {"reduction": "max"}),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(op_type: str, order: list, constants: dict, attributes: dict) -> None:
@@ -526,3 +541,27 @@ def test_what_a_rule_does_not_cover_is_refused_by_name(
     score = graph.outputs[used]
     with pytest.raises(UnsupportedOperatorError, match=rf"{op_type} 'node'.*expected; choose a target layer behind it"):
         differentiate(op := Builder(graph), score, op.constant(np.ones((1,), np.float32)), [graph.inputs[0]])
+
+
+@pytest.mark.parametrize("largest", [indexing.LARGEST_ONE_HOT, 0], ids=["one-hot", "scatter"])
+@pytest.mark.parametrize(
+    ("op_type", "shape", "indices", "attributes"),
+    [
+        ("Gather", (2, 4, 3), np.int64(-1), {"axis": 1}),
+        ("Gather", (2, 4, 3), np.array([[0, 3], [3, -2]]), {"axis": 1}),
+        ("GatherElements", (2, 4, 3), np.array([[[1, -1, 0], [1, 2, 3]]]), {"axis": 1}),
+        ("GatherND", (3, 4, 5), np.array([[0, 1], [2, -1], [0, 1]]), {}),
+        ("GatherND", (2, 4, 5), np.array([[[1], [1], [3]], [[0], [-2], [0]]]), {"batch_dims": 1}),
+    ],
+)
+def test_computed_indices_give_what_constant_ones_give(
+    op_type: str, shape: tuple, indices: NDArray, attributes: dict, largest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a one-hot mask, or by a scatter where that would be large; as constants they are in the table."""
+    monkeypatch.setattr(indexing, "LARGEST_ONE_HOT", largest)
+    x, indices = f32(*shape), np.asarray(indices)
+    constant = node_model(op_type, {"x": x}, {"i": indices}, ["x", "i"], attributes)
+    computed = node_model(op_type, {"x": x, "i": indices}, {}, ["x", "i"], attributes)
+    dy = np.random.default_rng(0).standard_normal(run_ort(constant, {"x": x})[0].shape).astype(np.float32)
+    expected = run_adjoint(constant, {"x": x}, dy)
+    np.testing.assert_allclose(run_adjoint(computed, {"x": x, "i": indices}, dy), expected, rtol=1e-6)

@@ -150,9 +150,7 @@ def test_an_operator_without_a_rule(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert marks["r1"].startswith("* ")
     assert run("export", "model.onnx", "--layer", "c0", "-q") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(
-        r"error: operator Shrink \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line
-    )
+    assert re.search(r"error: operator Shrink \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line)
     assert not Path("model.cam.onnx").exists()
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import UnsupportedOperatorError
+from aerocam.export.adjoints.indexing import collect
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
+
+PAD_MODES = ("constant", "edge", "reflect", "wrap")
 
 
 @adjoint("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -47,15 +52,18 @@ def split(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
 
 @adjoint("Slice")
 def slice_(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X[start:end:step]: dX is dY put back in its place, zeros elsewhere. Positive steps, constant bounds."""
+    """Y = X[start:end:step]: dX is dY put back in its place, zeros elsewhere. Constant bounds."""
     x = static_shape(tensor(node))
     before, after = [0] * len(x), [0] * len(x)
     for axis, start, end, step in _slice_bounds(node, x):
         picked = range(x[axis])[start:end:step]
-        if step > 1:
-            dy = interleave_zeros(op, dy, axis, step)
-        before[axis] = picked.start
-        after[axis] = x[axis] - picked.start - static_shape(dy)[axis]
+        if step < 0 and len(picked) > 1:
+            dy = op.Slice(dy, op.integers(-1), op.integers(-x[axis] - 1), op.integers(axis), op.integers(-1))
+        first = min(picked, default=0)
+        if abs(step) > 1 and len(picked) > 1:
+            dy = interleave_zeros(op, dy, axis, abs(step))
+        before[axis] = first
+        after[axis] = x[axis] - first - static_shape(dy)[axis]
     return [op.pad(dy, before, after), *(None for _ in node.inputs[1:])]
 
 
@@ -74,11 +82,6 @@ def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int,
         axes = np.arange(len(starts))
     if steps is None:
         steps = np.ones_like(starts)
-    if (steps < 1).any():
-        raise UnsupportedOperatorError(
-            f"Slice {node.name!r}: step {int(steps.min())}, steps from 1 up are expected;"
-            " choose a target layer behind it"
-        )
     return [
         (int(axis) % len(shape), int(start), int(end), int(step))
         for axis, start, end, step in zip(axes, starts, ends, steps, strict=True)
@@ -98,16 +101,27 @@ def interleave_zeros(op: Builder, value: ir.Value, axis: int, step: int) -> ir.V
 
 @adjoint("Pad")
 def pad(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X with a constant border: dX = dY without it. Mode `constant`, constant pads."""
-    mode, pads = node.attributes.get_string("mode", "constant"), constant_array(tensor(node, 1))
-    if mode != "constant" or pads is None or len(node.inputs) > 3:
+    """Y = X with a border: dX = dY without it, plus what the border took from X's own entries. Constant pads."""
+    mode: Any = node.attributes.get_string("mode", "constant")
+    pads = constant_array(tensor(node, 1))
+    shape, none = static_shape(tensor(node)), [None for _ in node.inputs[1:]]
+    given = node.inputs[3] if len(node.inputs) > 3 else None
+    axes = np.arange(len(shape)) if given is None else constant_array(given)
+    if mode not in PAD_MODES or pads is None or axes is None:
+        found = "computed pads or axes" if pads is None or axes is None else f"mode {mode!r}"
         raise UnsupportedOperatorError(
-            f"Pad {node.name!r}: mode {mode!r} with {'constant' if pads is not None else 'computed'} pads;"
-            " only mode 'constant' with constant pads on all axes has a rule; choose a target layer behind it"
+            f"Pad {node.name!r}: {found}, constants and a mode of {', '.join(PAD_MODES)} are expected;"
+            " choose a target layer behind it"
         )
-    rank = len(pads) // 2
-    before, after = [-int(n) for n in pads[:rank]], [-int(n) for n in pads[rank:]]
-    return [op.pad(dy, before, after), *(None for _ in node.inputs[1:])]
+    edges = np.zeros((len(shape), 2), int)
+    edges[axes] = pads.reshape(2, -1).T
+    if mode == "constant":
+        return [op.pad(dy, *(-edges).T.tolist()), *none]
+    for axis, (before, after) in enumerate(edges):
+        kept = np.arange(max(-before, 0), shape[axis] - max(-after, 0))
+        taken = np.pad(kept, (max(before, 0), max(after, 0)), mode=mode)
+        dy = collect(op, dy, axis, taken, shape[axis])
+    return [dy, *none]
 
 
 @adjoint("Expand")
@@ -116,23 +130,49 @@ def expand(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     return [dy, None]
 
 
-@adjoint("Gather")
-def gather(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X[..., indices, ...]: dX collects dY by index.
+@adjoint("Tile")
+def tile(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X repeated along its axes: dX = dY summed over the copies."""
+    split: list[int] = []
+    copies: list[int] = []
+    for n, m in zip(static_shape(tensor(node)), static_shape(node.outputs[0]), strict=True):
+        if m > n:
+            copies.append(len(split))
+            split.append(m // n)
+        split.append(n)
+    if not copies:
+        return [dy, None]
+    return [op.sum(op.reshape(dy, *split), copies, keepdims=False), None]
 
-    One index: a mask; several: a product with a one-hot matrix.
+
+@adjoint("DepthToSpace")
+def depth_to_space(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X with blocks of channels laid out in the plane: dX = dY with its blocks put back.
+
+    Mode DCR (block before channel) is what SpaceToDepth undoes; CRD has the channel first.
     """
-    x, indices = tensor(node), tensor(node, 1)
-    shape, picked = static_shape(x), static_shape(indices)
-    axis = node.attributes.get_int("axis", 0) % len(shape)
-    count = int(np.prod(picked, dtype=int))
-    before, after = shape[:axis], shape[axis + 1 :]
-    rows = op.Cast(op.reshape(indices, count, 1), to=ir.DataType.INT64)
-    rows = op.Where(op.Less(rows, op.integers(0)), op.Add(rows, op.integers(shape[axis])), rows)
-    chosen = op.Equal(rows, op.constant(np.arange(shape[axis])[None]))  # (count, shape[axis])
-    if count == 1:
-        mask = op.reshape(chosen, *([1] * len(before)), shape[axis], *([1] * len(after)))
-        return [op.Where(mask, op.reshape(dy, *before, 1, *after), 0.0), None]
-    one_hot = op.Cast(op.Transpose(chosen, perm=[1, 0]), to=x.dtype)
-    flat = op.reshape(dy, int(np.prod(before, dtype=int)), count, int(np.prod(after, dtype=int)))
-    return [op.reshape(op.MatMul(one_hot, flat), *shape), None]
+    block = node.attributes["blocksize"].as_int()
+    if node.attributes.get_string("mode", "DCR") == "DCR":
+        return [op.SpaceToDepth(dy, blocksize=block)]
+    batch, channels, height, width = static_shape(dy)
+    blocks = op.reshape(dy, batch, channels, height // block, block, width // block, block)
+    return [op.reshape_like(op.Transpose(blocks, perm=[0, 1, 3, 5, 2, 4]), tensor(node))]
+
+
+@adjoint("SpaceToDepth")
+def space_to_depth(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X with blocks of the plane laid out as channels: dX = dY with its channels put back."""
+    return [op.DepthToSpace(dy, blocksize=node.attributes["blocksize"].as_int(), mode="DCR")]
+
+
+@adjoint("Trilu")
+def trilu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X in one triangle, 0 in the other: dX = dY likewise."""
+    upper = node.attributes.get_int("upper", 1)
+    return [op.Trilu(dy, *node.inputs[1:], upper=upper), *(None for _ in node.inputs[1:])]
+
+
+@adjoint("CastLike")
+def cast_like(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = X in another tensor's floating-point type: dX = dY in X's type."""
+    return [op.Cast(dy, to=tensor(node).dtype), None]

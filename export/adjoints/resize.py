@@ -32,7 +32,7 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
         return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
     for axis, matrix in matrices.items():
-        dy = _along_axis(op, dy, axis, matrix.T)
+        dy = along_axis(op, dy, axis, matrix.T)
     return [dy, *none]
 
 
@@ -42,7 +42,7 @@ def _is_repeat(matrix: NDArray) -> bool:
     return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
 
 
-def _along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
+def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
     """`matrix` applied along `axis` of `value`."""
     shape = static_shape(value)
     rows = int(np.prod(shape[:axis], dtype=int))
