@@ -25,10 +25,17 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
             " choose a target layer behind it"
         )
     before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
-    resized = [axis for axis, (n, m) in enumerate(zip(before, after, strict=True)) if n != m]
-    matrices = {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
     none = [None for _ in node.inputs[1:]]
-    if resized and min(resized) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
+    if before == after:  # ONNX Runtime copies X then, whatever the scales
+        return [dy, *none]
+    scales = _scales(node)
+    resized = [
+        axis
+        for axis, (n, m) in enumerate(zip(before, after, strict=True))
+        if n != m or (scales is not None and scales[axis] != 1.0)  # 1.1 leaves 5 entries at 5, but not in their places
+    ]
+    matrices = {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
+    if min(resized) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
         blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
         return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
     for axis, matrix in matrices.items():
@@ -52,20 +59,34 @@ def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.V
 
 
 def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
-    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector."""
+    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector.
+
+    Each lies along the last of four axes. The one before it, along which nothing changes, is resized too: it is the
+    one that decides the scale where the aspect ratio is kept, and has another length in any case.
+    """
     copy = ir.to_proto(node)
-    scales = _scales(node)
-    if scales is not None:
-        names, size = ["x", "", "size"], np.array([1, 1, 1, scales[axis]], np.float32)
+    scales, sizes = _given(node, 2), _given(node, 3)
+    kept = [item for item in copy.attribute if item.name not in ("axes", "keep_aspect_ratio_policy")]
+    length = 1
+    if _keeps_aspect(node) and sizes is not None:
+        axes, shape = _axes(node), static_shape(tensor(node))
+        ratios = [size / shape[i] for i, size in zip(axes, sizes, strict=True)]
+        decides = ratios.index(_scale(node, ratios))
+        length = shape[axes[decides]]
+        kept = [item for item in copy.attribute if item.name != "axes"]
+        kept.append(onnx.helper.make_attribute("axes", [2, 3]))
+        names, size = ["x", "", "", "size"], np.array([sizes[decides], sizes[axes.index(axis)]], np.int64)
+    elif scales is not None:
+        names, size = ["x", "", "size"], np.array([1, 1, 2, scales[_axes(node).index(axis)]], np.float32)
     else:
-        names, size = ["x", "", "", "size"], np.array([before, 1, 1, after], np.int64)
+        names, size = ["x", "", "", "size"], np.array([before, 1, 2, after], np.int64)
     copy.ClearField("input")
     copy.input.extend(names)
     copy.output[:] = ["y"]
-    kept = [attribute for attribute in copy.attribute if attribute.name not in ("axes", "keep_aspect_ratio_policy")]
     copy.ClearField("attribute")
     copy.attribute.extend(kept)
-    return _run(copy, np.eye(before, dtype=np.float32)[:, None, None], size, _opset(node))[:, 0, 0].T
+    vectors = np.repeat(np.eye(before, dtype=np.float32)[:, None, None], length, axis=2)
+    return _run(copy, vectors, size, _opset(node))[:, 0, 0].T
 
 
 def _opset(node: ir.Node) -> int:
@@ -93,11 +114,41 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
 
 
 def _scales(node: ir.Node) -> NDArray | None:
-    """One scale per axis, or None where sizes are given instead."""
-    given = constant_array(node.inputs[2]) if len(node.inputs) > 2 else None
-    if given is None or not given.size:
+    """One scale per axis, or None where sizes are given that stretch."""
+    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
+    scales = _given(node, 2)
+    if scales is None and sizes is not None and _keeps_aspect(node):
+        scales = np.full(len(axes), _scale(node, [size / shape[i] for i, size in zip(axes, sizes, strict=True)]))
+    if scales is None:
         return None
-    axes = node.attributes.get_ints("axes", tuple(range(given.size)))
-    scales = np.ones(len(static_shape(tensor(node))))
-    scales[list(axes)] = given
-    return scales
+    result = np.ones(len(shape))
+    result[axes] = scales
+    return result
+
+
+def _scale(node: ir.Node, ratios: list[float]) -> float:
+    """The one scale that keeps the aspect ratio."""
+    larger = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "not_smaller"
+    return max(ratios) if larger else min(ratios)
+
+
+def _keeps_aspect(node: ir.Node) -> bool:
+    return node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch"
+
+
+def _axes(node: ir.Node) -> list[int]:
+    """The axes that scales and sizes are for."""
+    rank = len(static_shape(tensor(node)))
+    return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
+
+
+def _given(node: ir.Node, index: int) -> NDArray | None:
+    """Input `index`, scales (2) or sizes (3); None where it is absent or empty."""
+    value = node.inputs[index] if len(node.inputs) > index else None
+    array = constant_array(value)
+    if value is not None and array is None and (index == 2 or _keeps_aspect(node)):
+        raise UnsupportedOperatorError(
+            f"Resize {node.name!r}: its scales or sizes ({value.name!r}) are computed at run time, constants are"
+            " expected; choose a target layer behind it"
+        )
+    return array if array is not None and array.size else None
