@@ -22,7 +22,7 @@ from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 
 
 from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT, indexing
+from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT, indexing, sampling
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from onnx_graphs import in_float64, model, node_model, run_ort, run_ort_double, run_reference, well_separated
@@ -565,3 +565,50 @@ def test_computed_indices_give_what_constant_ones_give(
     dy = np.random.default_rng(0).standard_normal(run_ort(constant, {"x": x})[0].shape).astype(np.float32)
     expected = run_adjoint(constant, {"x": x}, dy)
     np.testing.assert_allclose(run_adjoint(computed, {"x": x, "i": indices}, dy), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize("corners", [0, 1])
+def test_grid_sample_by_corners_is_grid_sample_by_hats(
+    mode: str, corners: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What many points or places take; the product of hats is in the table. Points in and outside of X."""
+    x, grid = f32(2, 3, 4, 5), f32(2, 6, 2, 2, low=-1.6, high=1.6)
+    grid[0, 0, 0] = (1, -1)  # on the last entry, or half an entry outside
+    attributes = {"mode": mode, "align_corners": corners}
+    proto = node_model("GridSample", {"x": x, "g": grid}, {}, ["x", "g"], attributes, opset=20)
+    dy = f32(2, 3, 6, 2, low=-2)
+    expected = run_adjoint(proto, {"x": x, "g": grid}, dy)
+    monkeypatch.setattr(sampling, "LARGEST_WEIGHTS", 0)
+    np.testing.assert_allclose(run_adjoint(proto, {"x": x, "g": grid}, dy), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_roi_align_with_computed_regions() -> None:
+    """As they come out of other nodes; as constants they are in the table."""
+    x, rois = f32(2, 3, 7, 8), np.float32([[1, 1, 9, 10], [-3, 0, 18, 9], [0, 2.5, 5, 2.7]])
+    images = np.array([1, 0, 1])
+    attributes = {"output_height": 2, "output_width": 3, "sampling_ratio": 2, "spatial_scale": 0.5}
+    order, dy = ["x", "r", "b"], f32(3, 3, 2, 3, low=-2)
+    computed = node_model("RoiAlign", {"x": x, "r": rois, "b": images}, {}, order, attributes)
+    constant = node_model("RoiAlign", {"x": x}, {"r": rois, "b": images}, order, attributes)
+    found = run_adjoint(computed, {"x": x, "r": rois, "b": images}, dy)
+    np.testing.assert_allclose(found, run_adjoint(constant, {"x": x}, dy), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("op_type", "attributes", "match"),
+    [
+        ("RoiAlign", {"mode": "max", "sampling_ratio": 2}, "'max'"),
+        ("RoiAlign", {}, "sampling_ratio 0"),
+        ("GridSample", {"mode": "bicubic"}, "'bicubic'"),
+    ],
+)
+def test_sampling_without_a_rule_is_refused_by_name(op_type: str, attributes: dict, match: str) -> None:
+    x, points = f32(1, 2, 5, 5), f32(3, 4) if op_type == "RoiAlign" else f32(1, 3, 4, 2)
+    order = ["x", "p", "b"] if op_type == "RoiAlign" else ["x", "p"]
+    constants = {"b": np.zeros(3, np.int64)} if op_type == "RoiAlign" else {}
+    graph = ir.from_proto(node_model(op_type, {"x": x, "p": points}, constants, order, attributes)).graph
+    op = Builder(graph)
+    seed = op.constant(np.ones(tuple(graph.outputs[0].shape or ()), np.float32))
+    with pytest.raises(UnsupportedOperatorError, match=rf"{op_type} 'node'.*{match}.*choose a target layer behind"):
+        differentiate(op, graph.outputs[0], seed, [graph.inputs[0]])

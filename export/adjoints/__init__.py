@@ -12,6 +12,7 @@ from aerocam.export.adjoints import (
     quantization,
     reductions,
     resize,
+    sampling,
 )
 from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT
 
@@ -29,4 +30,5 @@ __all__ = [
     "quantization",
     "reductions",
     "resize",
+    "sampling",
 ]

@@ -6,6 +6,8 @@ One file per family; a new rule gets its rows in the file of its family.
 from rule_table import (
     activations,
     attention,
+
+
     elementwise,
     indexing,
     linear,
@@ -14,6 +16,9 @@ from rule_table import (
     pooling,
     reductions,
     resize,
+
+
+    sampling,
 )
 from rule_table.case import Case
 
@@ -28,4 +33,5 @@ CASES: list[Case] = [
     *normalization.ROWS,
     *attention.ROWS,
     *resize.ROWS,
+    *sampling.ROWS,
 ]
