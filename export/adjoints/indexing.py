@@ -93,8 +93,6 @@ def gather_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def top_k(op: Builder, node: ir.Node, dy: ir.Value, _indices: ir.Value | None = None) -> Cotangents:
     """Y = the k largest or smallest along an axis: dX is dY at their places, which are another output."""
     x, places = tensor(node), node.outputs[1]
-    if not places.name:
-        places.name = f"{node.outputs[0].name}.indices"
     axis = node.attributes.get_int("axis", -1) % len(static_shape(x))
     return [op.ScatterElements(_zeros(op, x), places, dy, axis=axis), None]
 

@@ -29,32 +29,35 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     Few points and places: W as a product of hat functions. Otherwise a scatter by the corners around each point, which
     TensorRT does not take.
     """
-    x, grid = tensor(node), tensor(node, 1)
+    x, grid, linear = tensor(node), tensor(node, 1), _is_linear(node)
     batch, channels, *sizes = static_shape(x)
-    points = math.prod(static_shape(grid)[1:-1])
+    points, size = math.prod(static_shape(grid)[1:-1]), math.prod(sizes)
+    places, slope = _grid_places(op, node, sizes)
+    if not linear:
+        places = op.Round(places)
+    axes = [op.slice_axis(places, 2, i, i + 1) for i in reversed(range(len(sizes)))]  # a grid has the last axis first
+    corners = _corners(op, axes, sizes, linear)
+    dy = op.reshape(dy, batch, channels, points)
+    if batch * points * size <= LARGEST_WEIGHTS:
+        dx = op.MatMul(dy, _outer(op, [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]))
+    else:
+        dx = _scatter_corners(op, dy, corners, size)
+    dx = op.reshape_like(dx, x)
+    if not linear:  # zero wherever it exists
+        return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
+    slopes = _grid_slopes(op, op.reshape(x, batch, channels, size), dy, corners)
+    return [dx, op.reshape_like(op.Mul(slopes, slope), grid)]
+
+
+def _is_linear(node: ir.Node) -> bool:
+    """Whether GridSample reads between its entries, or the nearest one."""
     mode = node.attributes.get_string("mode", "linear")
     if mode not in (*LINEAR, *NEAREST):
         raise UnsupportedOperatorError(
             f"GridSample {node.name!r}: mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected;"
             " choose a target layer behind it"
         )
-    linear = mode in LINEAR
-    places, slope = _grid_places(op, node, sizes)
-    if not linear:
-        places = op.Round(places)
-    axes = [op.slice_axis(places, 2, i, i + 1) for i in reversed(range(len(sizes)))]  # a grid has the last axis first
-    dy = op.reshape(dy, batch, channels, points)
-    corners = _corners(op, axes, sizes, linear)
-    if batch * points * math.prod(sizes) <= LARGEST_WEIGHTS:
-        hats = [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]
-        dx = op.MatMul(dy, _outer(op, hats))
-    else:
-        dx = _scatter_corners(op, dy, corners, math.prod(sizes))
-    dx = op.reshape(dx, batch, channels, *sizes)
-    if not linear:  # zero wherever it exists
-        return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
-    slopes = _grid_slopes(op, op.reshape(x, batch, channels, math.prod(sizes)), dy, corners)
-    return [dx, op.reshape_like(op.Mul(slopes, slope), grid)]
+    return mode in LINEAR
 
 
 def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
