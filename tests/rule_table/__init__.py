@@ -6,8 +6,6 @@ One file per family; a new rule gets its rows in the file of its family.
 from rule_table import (
     activations,
     attention,
-
-
     elementwise,
     indexing,
     linear,
@@ -16,8 +14,6 @@ from rule_table import (
     pooling,
     reductions,
     resize,
-
-
     sampling,
 )
 from rule_table.case import Case
