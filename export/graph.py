@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx.inliner
 import onnx.shape_inference
@@ -20,7 +21,8 @@ from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.onnx_file import read_proto
-from aerocam.export.opset import IR_VERSION, convert_opset, default_opset
+from aerocam.export.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.shapes import is_static
 
 logger = logging.getLogger("aerocam.export")
 
@@ -28,6 +30,16 @@ MOVEMENT = frozenset(
     ["Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Concat", "Gather"]
 )
 """Operators that only move numbers: folding them changes no bit of the result."""
+
+
+EXACT = frozenset(["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "Mul", "Neg", "Round", "Sub"])
+"""Operators on float32 and float64 whose results IEEE 754 prescribes to the bit: exporters compute sizes with them."""
+
+SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])
+"""Operators on lists of tensors, which become Split, Squeeze and Concat."""
+
+FEW = 64
+"""Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
 
 
 def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
@@ -53,7 +65,21 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         except RuntimeError as error:
             raise ModelError(f"{path}: its functions cannot be inlined ({error}); export it without them") from error
     proto.ir_version = IR_VERSION  # the converter asks of older ones that weights are inputs
-    proto = convert_opset(proto, opset, str(path))
+    if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
+        proto, opset = convert_opset(proto, opset, str(path)), OPSET
+    model = _static(proto, path)
+    if opset != OPSET:  # only now: the converter sees static shapes and no branches
+        model = _static(convert_opset(ir.to_proto(model), opset, str(path)), path)
+    _refuse_dynamic(model, path)
+    return model
+
+
+def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:
+    """The model with shapes inferred and shape arithmetic folded, in the opset it has.
+
+    Raises:
+        ModelError: Its shapes or its graph contradict themselves.
+    """
     try:
         proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
@@ -64,7 +90,10 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         raise ModelError(
             f"{path}: its graph contradicts itself ({error.__cause__ or error}); export it anew"
         ) from error
-    _normalise(model)
+    try:
+        _normalise(model)
+    except RuntimeError as error:
+        raise ModelError(f"{path}: {error} ({error.__cause__}); export it anew") from error
     return model
 
 
@@ -141,6 +170,7 @@ def _normalise(model: ir.Model) -> None:
         passes.TopologicalSortPass(),
     )(model)
     optimizer.fold_constants_ir(model, onnx_shape_inference=True, should_fold=_exact)
+    _spell_out_splits(model)
     ir.passes.Sequential(
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.RemoveUnusedNodesPass(),
@@ -148,8 +178,49 @@ def _normalise(model: ir.Model) -> None:
 
 
 def _exact(node: ir.Node) -> bool | None:
-    """Fold what cannot change a bit of any output: integers, and numbers that are only moved."""
+    """Fold what cannot change a bit of any output: integers, numbers only moved, few numbers of exact arithmetic.
+
+    None: as the optimizer decides, by its own limits on size. It asks only where all inputs are constants.
+    """
     if node.op_type in MOVEMENT or node.op_type in ("Dropout", "If"):
-        return None  # the optimizer's own limits on size apply
-    exact = all(value.dtype is not None and not value.dtype.is_floating_point() for value in node.outputs)
-    return None if exact else False
+        return None
+    if node.op_type == "ConstantOfShape":  # the optimizer leaves it by default
+        (size,) = (value.const_value.numpy() for value in node.inputs)  # type: ignore[union-attr]
+        return int(np.prod(size)) <= FEW
+    whole = all(value.dtype is not None and not value.dtype.is_floating_point() for value in node.outputs)
+    single = all(value.dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE) for value in node.outputs)
+    exact = node.op_type in EXACT and single and _entries(node.inputs) <= FEW
+    return None if whole or exact else False
+
+
+def _entries(values: Sequence[ir.Value | None]) -> int:
+    """Entries of the largest of some constants."""
+    return max(
+        (value.const_value.size for value in values if value is not None and value.const_value is not None), default=0
+    )
+
+
+def _spell_out_splits(model: ir.Model) -> None:
+    """The optimizer writes equal splits in the form of opset 18; before that, the outputs say how many there are."""
+    for node in model.graph:
+        if node.op_type == "Split" and "num_outputs" in node.attributes and model.opset_imports[""] < 18:
+            del node.attributes["num_outputs"]
+
+
+def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
+    """Refuse a model none of whose outputs has a static shape, by the node that made it so.
+
+    Raises:
+        ModelError: So it is.
+    """
+    if any(is_static(value) for value in model.graph.outputs):
+        return
+    for node in model.graph:
+        value = next((value for value in node.outputs if not is_static(value)), None)
+        if value is None:
+            continue
+        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+        raise ModelError(
+            f"{path}: the shape of {value.name!r} (operator {name}, node {node.name!r}) depends on its data or is not"
+            " known to ONNX, and so do the shapes of all outputs; a static one is needed. Export the model without it"
+        )

@@ -58,6 +58,8 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
             oldest = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
             proto.ir_version = max(oldest, IR_VERSION)
         return proto
+    if opset < 13:
+        _refuse_hardmax(proto, origin)
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except (RuntimeError, ValueError) as error:
@@ -65,6 +67,25 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
     if opset < 11:
         _resize_as_before_11(converted)
     return converted
+
+
+def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
+    """Before opset 13 Hardmax took all axes from `axis` on together; the converter lets it take one.
+
+    Raises:
+        ModelError: That makes a difference, or may.
+    """
+    graph = proto.graph
+    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in (*graph.value_info, *graph.input)}
+    for node in graph.node:
+        if node.op_type == "Hardmax" and node.domain == "":
+            rank = ranks.get(node.input[0], 0)
+            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+            if axis not in (-1, rank - 1):
+                raise ModelError(
+                    f"{origin}: Hardmax {node.name!r} over several axes has no form in opset {OPSET};"
+                    " export the model with opset 13 or newer"
+                )
 
 
 def _resize_as_before_11(proto: onnx.ModelProto) -> None:

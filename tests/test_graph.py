@@ -19,6 +19,7 @@ from aerocam.export.check import KINKS
 from aerocam.export.graph import load_model
 from aerocam.export.onnx_file import write_proto
 from aerocam.export.opset import IR_VERSION, OLDEST_OPSET, OPSET
+from aerocam.export.shapes import is_static
 from onnx_graphs import model, run_ort
 
 node = helper.make_node
@@ -441,3 +442,252 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
         write_proto(newer(18), path)
     assert [item.name for item in tmp_path.iterdir()] == ["out.onnx"]
     assert path.read_bytes() == cnn().SerializeToString()
+
+
+# --- static arithmetic
+
+
+def unsqueeze(opset: int, source: str, result: str) -> onnx.NodeProto:
+    """In front, in the form of the opset; needs a constant `first`, [0]."""
+    if opset < 13:
+        return node("Unsqueeze", [source], [result], axes=[0])
+    return node("Unsqueeze", [source, "first"], [result])
+
+
+def enlarged(opset: int) -> list[onnx.NodeProto]:
+    """Twice the size as old PyTorch computed it: in float32, one Floor per axis."""
+    nodes = [node("Shape", ["c"], ["shape"])]
+    for axis in ("2", "3"):
+        nodes += [
+            node("Gather", ["shape", f"at{axis}"], [f"n{axis}"]),
+            node("Cast", [f"n{axis}"], [f"f{axis}"], to=TensorProto.FLOAT),
+            node("Mul", [f"f{axis}", "two"], [f"d{axis}"]),
+            node("Floor", [f"d{axis}"], [f"r{axis}"]),
+            node("Cast", [f"r{axis}"], [f"i{axis}"], to=TensorProto.INT64),
+            unsqueeze(opset, f"i{axis}", f"u{axis}"),
+        ]
+    return [
+        *nodes,
+        node("Slice", ["shape", "first", "until2"], ["front"]),
+        node("Concat", ["front", "u2", "u3"], ["size"], axis=0),
+        node("Resize", ["c", "none", "none", "size"], ["m"], mode="nearest"),
+    ]
+
+
+def scaled(_: int) -> list[onnx.NodeProto]:
+    """Scales as a quotient of sizes."""
+    return [
+        node("Shape", ["c"], ["shape"]),
+        node("Cast", ["shape"], ["float"], to=TensorProto.FLOAT),
+        node("Mul", ["float", "scales"], ["wanted"]),
+        node("Div", ["wanted", "float"], ["quotient"]),
+        node("Resize", ["c", "none", "quotient"], ["m"], mode="linear"),
+    ]
+
+
+def spread(_: int) -> list[onnx.NodeProto]:
+    """`expand` as PyTorch writes it, where -1 keeps a size."""
+    ones = helper.make_tensor("ones", TensorProto.INT64, [1], [1])
+    return [
+        node("Shape", ["c"], ["shape"]),
+        node("Shape", ["shape"], ["rank"]),
+        node("ConstantOfShape", ["rank"], ["ones"], value=ones),
+        node("Mul", ["ones", "minus"], ["keep"]),
+        node("Equal", ["shape", "keep"], ["kept"]),
+        node("Where", ["kept", "ones", "shape"], ["to"]),
+        node("Expand", ["line", "to"], ["lines"]),
+        node("Add", ["c", "lines"], ["m"]),
+    ]
+
+
+def padded(_: int) -> list[onnx.NodeProto]:
+    """`pad` as PyTorch writes it: the pairs turned round, zeros in front."""
+    return [
+        node("ConstantOfShape", ["four"], ["zeros"]),
+        node("Cast", ["zeros"], ["whole"], to=TensorProto.INT64),
+        node("Concat", ["pads", "whole"], ["eight"], axis=0),
+        node("Reshape", ["eight", "pairs"], ["paired"]),
+        node("Slice", ["paired", "minus", "far", "first", "minus"], ["turned"]),
+        node("Transpose", ["turned"], ["across"], perm=[1, 0]),
+        node("Reshape", ["across", "minus"], ["amounts"]),
+        node("Pad", ["c", "amounts"], ["m"]),
+    ]
+
+
+def chunks(sizes: str) -> Any:
+    """`split` as PyTorch writes it where the number of parts may vary."""
+    return lambda _: [
+        node("SplitToSequence", ["c", sizes], ["parts"], axis=1),
+        node("SequenceAt", ["parts", "at0"], ["a"]),
+        node("SequenceAt", ["parts", "at1"], ["b"]),
+        node("Concat", ["b", "a"], ["m"], axis=1),
+    ]
+
+
+def tokens(_: int) -> list[onnx.NodeProto]:
+    """Softmax over the last axis of a tensor whose shape is computed."""
+    return [
+        node("Shape", ["c"], ["shape"]),
+        node("Slice", ["shape", "first", "until2"], ["front"]),
+        node("Concat", ["front", "minus"], ["to"], axis=0),
+        node("Reshape", ["c", "to"], ["t"]),
+        node("Softmax", ["t"], ["a"], axis=2),
+        node("Reshape", ["a", "shape"], ["m"]),
+    ]
+
+
+INTEGERS = {
+    "at0": np.array(0),
+    "at1": np.array(1),
+    "at2": np.array(2),
+    "at3": np.array(3),
+    "first": np.array([0]),
+    "until2": np.array([2]),
+    "minus": np.array([-1]),
+    "four": np.array([4]),
+    "pads": np.array([1, 0, 2, 1]),
+    "pairs": np.array([-1, 2]),
+    "far": np.array([-(2**62)]),
+    "three": np.array(3),
+    "three_one": np.array([3, 1]),
+}
+FLOATS = {
+    "two": np.array(2.0, np.float32),
+    "none": np.zeros(0, np.float32),
+    "scales": np.float32([1, 1, 2, 1.5]),
+    "line": f32(1, 4, 1, 1),
+}
+
+
+@pytest.mark.parametrize("opset", [11, 12, 13, 16, OPSET])
+@pytest.mark.parametrize(
+    ("middle", "left"),
+    [
+        (enlarged, {"Resize"}),
+        (scaled, {"Resize"}),
+        (spread, {"Expand", "Add"}),
+        (padded, {"Pad"}),
+        (chunks("at2"), {"Split", "Concat"}),
+        (chunks("three"), {"Split", "Concat"}),
+        (chunks("three_one"), {"Split", "Concat"}),
+        (tokens, {"Reshape", "Softmax"}),
+    ],
+    ids=["enlarged", "scaled", "spread", "padded", "chunks-even", "chunks-uneven", "chunks-listed", "tokens"],
+)
+def test_sizes_that_the_graph_computes_are_folded(tmp_path: Path, opset: int, middle: Any, left: set[str]) -> None:
+    """Shapes are static, nothing is left of the arithmetic, and no bit of the output differs; gradients are right."""
+    nodes = [
+        node("Conv", ["x", "w0"], ["c"], pads=[1] * 4),
+        *middle(opset),
+        node("Conv", ["m", "w1"], ["c1"]),
+        node("GlobalAveragePool", ["c1"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("MatMul", ["f", "wt"], ["y"]),
+    ]
+    used = {name for item in nodes for name in item.input}
+    constants = {"wt": f32(6, 5), **WEIGHTS, **INTEGERS, **FLOATS}
+    proto = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "test",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(array, name) for name, array in constants.items() if name in used],
+        ),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=7,
+    )
+    path = saved(tmp_path, proto)
+    loaded = load_model(path, {"x": SIZE})
+    assert {item.op_type for item in loaded.graph} == left | {"Conv", "GlobalAveragePool", "Flatten", "MatMul"}
+    assert all(is_static(value) for item in loaded.graph for value in item.outputs)
+    assert_same_bits(proto, loaded)
+    assert export_model(path, layers="c", input_shapes={"x": SIZE}).report is not None
+
+
+@pytest.mark.parametrize("opset", [11, 13, OPSET, 18, 21])
+def test_a_branch_whose_condition_is_known_is_taken(tmp_path: Path, opset: int) -> None:
+    """`squeeze` as PyTorch writes it, one If inside the other; branches see the graph around them."""
+
+    def branch(name: str, *nodes: onnx.NodeProto) -> onnx.GraphProto:
+        result = nodes[-1].output[0]
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(result, TensorProto.FLOAT, None)])
+
+    squeeze = node("Squeeze", ["p", "axes"], ["sq"]) if opset >= 13 else node("Squeeze", ["p"], ["sq"], axes=[2, 3])
+    inner = node(
+        "If",
+        ["cond"],
+        ["in"],
+        then_branch=branch("b", squeeze),
+        else_branch=branch("d", node("Identity", ["p"], ["same"])),
+    )
+    outer = node(
+        "If",
+        ["cond"],
+        ["f"],
+        then_branch=branch("a", inner, node("Identity", ["in"], ["out"])),
+        else_branch=branch("c", node("Flatten", ["p"], ["flat"])),
+    )
+    nodes = [
+        node("Conv", ["x", "w0"], ["c"], pads=[1] * 4),
+        node("GlobalAveragePool", ["c"], ["p"]),
+        node("Shape", ["p"], ["shape"]),
+        node("Gather", ["shape", "at2"], ["h"]),
+        node("Equal", ["h", "at1"], ["cond"]),
+        outer,
+        node("MatMul", ["f", "wt"], ["y"]),
+    ]
+    constants = {"w0": WEIGHTS["w0"], "wt": f32(4, 5), "axes": np.array([2, 3]), **INTEGERS}
+    proto = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "test",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, SIZE)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=7,
+    )
+    path = saved(tmp_path, proto)
+    loaded = load_model(path)
+    assert [item.op_type for item in loaded.graph if item.op_type != "Identity"] == [
+        "Conv",
+        "GlobalAveragePool",
+        "Squeeze",
+        "MatMul",
+    ]
+    assert loaded.opset_imports[""] == OPSET
+    assert_same_bits(proto, loaded)
+    assert export_model(path, layers="c").report is not None
+
+
+def test_what_keeps_all_outputs_dynamic_is_named(tmp_path: Path) -> None:
+    """An operator whose result has a shape of its data, and one that ONNX does not know."""
+    for domain, op, message in [
+        ("", "NonZero", r"shape of 'y' \(operator NonZero, node 'it'\)"),
+        ("com.microsoft", "Gelu", r"shape of '[my]' \(operator com\.microsoft\.Gelu, node 'it'\)"),
+    ]:
+        proto = cnn()
+        del proto.graph.node[:], proto.graph.value_info[:]
+        proto.graph.node.append(node(op, ["x"], ["m"], name="it", domain=domain))
+        proto.graph.node.append(node("Identity", ["m"], ["y"]))
+        proto.graph.output[0].type.tensor_type.ClearField("shape")
+        proto.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT if domain else TensorProto.INT64
+        if domain:
+            proto.opset_import.append(helper.make_opsetid(domain, 1))
+        with pytest.raises(ModelError, match=message):
+            load_model(saved(tmp_path, proto))
+
+
+@pytest.mark.parametrize(("axis", "good"), [(1, False), (2, False), (3, True), (-1, True)])
+def test_hardmax_before_opset_13(tmp_path: Path, axis: int, good: bool) -> None:
+    proto = cnn(12)
+    proto.graph.node[1].op_type = "Hardmax"
+    proto.graph.node[1].attribute.append(helper.make_attribute("axis", axis))
+    path = saved(tmp_path, proto)
+    if good:
+        assert_same_bits(proto, load_model(path))
+        return
+    with pytest.raises(ModelError, match=r"Hardmax 'stem_relu' over several axes has no form in opset 17"):
+        load_model(path)
