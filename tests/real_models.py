@@ -1,4 +1,4 @@
-"""Real networks for tests: ONNX's nine light graphs (with random weights), EfficientNet-Lite0, YOLOv8n for documents.
+"""Real networks for tests: ONNX's nine light graphs (with random weights), and those of the zoo.
 
 The light graphs keep their architectures and carry ConstantOfShape in place of weights; here each weight is drawn, so
 that no two channels are alike.
@@ -43,6 +43,9 @@ def lite0_path() -> Path:
 
 NETWORKS = {
     "lite0": ("auto", "blocks.4/add"),
+    "lite0-norms": ("auto", "blocks.10/expand/norm"),
+    "lite0-half-weights": ("auto", "blocks.4/add"),
+    "ppocr-v2-cls": ("auto", "tmp_8"),
     "yolov8n": ("auto", "/model.9/cv1/act/Mul_output_0"),
     "light_bvlc_alexnet": ("auto", "r1"),
     "light_densenet121": ("auto", "r660"),
@@ -59,9 +62,12 @@ strided and depthwise convolutions, pools of both kinds, LRN, batch norms, Conca
 
 
 def write(name: str, folder: Path) -> Path:
-    """The file of a network of `NETWORKS`; a light graph with random weights, into `folder`."""
-    if name == "lite0":
-        return lite0_path()
+    """The file of a network of `NETWORKS` or `BEYOND_FLOAT64`; a light graph with random weights, into `folder`."""
+    if name in zoo.OCR_MODELS:
+        return zoo.ocr_model(name)
+    network, _, variant = name.partition("-")
+    if network == "lite0":
+        return zoo.lite0.model(variant=variant or None)
     if name == "yolov8n":
         return yolo_path()
     path = folder / f"{name}.onnx"
@@ -118,17 +124,34 @@ def _draw(rng: np.random.Generator, shape: tuple[int, ...], user: onnx.NodeProto
     return drawn.astype(np.float32)
 
 
+BEYOND_FLOAT64 = {
+    "lite0-int8-weights": ("auto", "blocks.4/add"),
+    "lite0-half": ("auto", "blocks.4/add"),
+}
+"""Networks that the reference in float64 cannot run: outputs are compared, and gradients by the self-check."""
+
+INPUT_SHAPES = {name: {"x": network.input_shape} for name, network in zoo.OCR_MODELS.items()}
+"""What networks with dynamic axes are frozen to."""
+
+
 @cache
-def picture(size: int, channels: int = 3) -> NDArray[np.float32]:
-    """A smooth seeded input (1, channels, size, size) of unit variance: neighbours agree, as in photographs."""
+def picture(height: int, width: int | None = None, channels: int = 3) -> NDArray[np.float32]:
+    """A smooth seeded input (1, channels, height, width) of unit variance: neighbours agree, as in photographs.
+
+    Square where no width is given.
+    """
     rng = np.random.default_rng(7)
     coarse = rng.standard_normal((channels, 9, 9))
-    grid = np.linspace(0, 8 - 1e-6, size)
-    low, part = grid.astype(int), grid % 1
-    rows = coarse[:, low] * (1 - part)[None, :, None] + coarse[:, low + 1] * part[None, :, None]
-    smooth = rows[:, :, low] * (1 - part) + rows[:, :, low + 1] * part
+    smooth = _between(_between(coarse, 1, height), 2, width or height)
     smooth += 0.2 * rng.standard_normal(smooth.shape)
     return (smooth / smooth.std())[None].astype(np.float32)
+
+
+def _between(values: NDArray[np.float64], axis: int, size: int) -> NDArray[np.float64]:
+    """Nine values along an axis drawn out to `size`, linearly."""
+    grid = np.linspace(0, 8 - 1e-6, size)
+    low, part = grid.astype(int), np.expand_dims(grid % 1, tuple(i for i in range(values.ndim) if i != axis))
+    return np.take(values, low, axis) * (1 - part) + np.take(values, low + 1, axis) * part
 
 
 GOLDEN_GRADIENTS: dict[str, list[tuple[str, tuple[int, ...]]]] = {

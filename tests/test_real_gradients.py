@@ -25,7 +25,7 @@ STEPS = (1e-7, 1e-6, 1e-8)
 
 DIRECTIONS = 2
 
-TARGETS = {"yolov8n": [3, 21004]}
+TARGETS = {"yolov8n": [3, 21004], "ppocr-v2-cls": [1]}
 """What is explained, class 7 where nothing is said. An anchor of the coarsest scale has the whole neck before it."""
 
 KINKS = {"Relu", "Clip", "MaxPool"}
@@ -36,11 +36,12 @@ KINKS = {"Relu", "Clip", "MaxPool"}
 def test_gradients_of_a_real_network(network: str) -> None:
     with TemporaryDirectory() as folder:
         path = real_models.write(network, Path(folder))
-        made = export_model(path, f"{folder}/explained.onnx", layers=real_models.NETWORKS[network], check=False)
+        layers, shapes = real_models.NETWORKS[network], real_models.INPUT_SHAPES.get(network)
+        made = export_model(path, f"{folder}/explained.onnx", layers=layers, input_shapes=shapes, check=False)
         proto = onnx.load(made.path)
     image = next(item for item in proto.graph.input if item.name != manifest.TARGET)
     feeds = {
-        image.name: real_models.picture(image.type.tensor_type.shape.dim[2].dim_value),
+        image.name: real_models.picture(*(dim.dim_value for dim in image.type.tensor_type.shape.dim[2:])),
         manifest.TARGET: np.array(TARGETS.get(network, [7]), np.int32),
     }
     layers = made.manifest.layers

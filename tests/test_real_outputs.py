@@ -11,9 +11,10 @@ import pytest
 
 import real_models
 from aerocam import manifest
-from aerocam.export.check import open_model
+from aerocam.export.check import HALF_TOLERANCE, OUTPUT_TOLERANCE, open_model
 from aerocam.export.pipeline import export_model
 
+NETWORKS = {**real_models.NETWORKS, **real_models.BEYOND_FLOAT64}
 SHIPPED = [f"{name} as shipped" for name in real_models.LIGHT_NAMES]
 
 
@@ -24,17 +25,22 @@ def path_of(network: str, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", [*real_models.NETWORKS, *SHIPPED])
+@pytest.mark.parametrize("network", [*NETWORKS, *SHIPPED])
 def test_original_outputs_are_kept(network: str) -> None:
-    """Within 1e-6 of the largest entry as run by default; to the bit where the runtime does not rewrite the graph."""
-    layers = real_models.NETWORKS[network.partition(" ")[0]]
+    """Within 1e-6 of the largest entry as run by default; to the bit where the runtime does not rewrite the graph.
+
+    ONNX Runtime computes float16 in float32 on the CPU and always rounds less often than the graph says, so that a
+    tensor which becomes an output changes what follows: there both are within 4e-3.
+    """
+    layers = NETWORKS[network.partition(" ")[0]]
+    shapes = real_models.INPUT_SHAPES.get(network)
     with TemporaryDirectory() as folder:
         plain = path_of(network, Path(folder))
-        made = export_model(plain, f"{folder}/explained.onnx", layers=layers, check=False)
+        made = export_model(plain, f"{folder}/explained.onnx", layers=layers, input_shapes=shapes, check=False)
         before, after = onnx.load(plain), onnx.load(made.path)
     assert len(made.manifest.layers) >= 2
-    size = next(item for item in after.graph.input if item.name != manifest.TARGET).type.tensor_type.shape.dim[2]
-    picture = real_models.picture(size.dim_value)
+    frozen = next(item for item in after.graph.input if item.name != manifest.TARGET).type.tensor_type.shape.dim
+    picture = real_models.picture(frozen[2].dim_value, frozen[3].dim_value)
     for optimize in (True, False):
         session = open_model(before, optimize=optimize)
         names = [item.name for item in session.get_outputs()]
@@ -47,7 +53,19 @@ def test_original_outputs_are_kept(network: str) -> None:
         found = session.run(names, {image: picture, manifest.TARGET: np.full(target.shape, -1, np.int32)})
         for x, y in zip(expected, found, strict=True):
             assert np.isfinite(x).all()
-            if optimize:
-                assert np.abs(x - y).max() <= 1e-6 * np.abs(x).max()
+            if optimize or network == "lite0-half":
+                tolerance = HALF_TOLERANCE if network == "lite0-half" else OUTPUT_TOLERANCE
+                assert np.abs(x - y).max() <= tolerance * np.abs(x).max()
             else:
                 np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["ppocr-v2-cls", "lite0-norms", "lite0-half-weights", *real_models.BEYOND_FLOAT64])
+def test_the_self_check_passes(network: str) -> None:
+    with TemporaryDirectory() as folder:
+        path, shapes = path_of(network, Path(folder)), real_models.INPUT_SHAPES.get(network)
+        made = export_model(path, f"{folder}/explained.onnx", layers=NETWORKS[network], input_shapes=shapes)
+    assert made.report is not None
+    assert len(made.report.gradients) == 2
+    assert made.report.tolerance == (HALF_TOLERANCE if network == "lite0-half" else OUTPUT_TOLERANCE)
