@@ -332,7 +332,7 @@ def qlinear_conv(bias: bool, per_channel: bool) -> Quantised:
     w = rng.integers(-100, 100, (4, 3, 1, 1)).astype(np.int8)
     w_scale = np.float32([0.01, 0.02, 0.03, 0.005]) if per_channel else np.float32(0.02)
     w_zero = np.zeros(4, np.int8) if per_channel else np.int8(0)
-    b = rng.integers(-900, 900, 4).astype(np.int32)
+    b = rng.integers(-9000, 9000, 4).astype(np.int32)
     weight = dequantised(w, w_scale.reshape(-1, 1, 1, 1), 0)[:, :, 0, 0]
     offset = b * 0.01 * w_scale if bias else np.zeros(4)
 
@@ -516,6 +516,8 @@ HEADS = f32(1, 2, 4, 3)
         ("Attention", HEADS, [HEADS, HEADS], {"softcap": 2.0}, 0),
         ("Attention", HEADS, [HEADS, HEADS], {}, 3),
         ("Attention", HEADS, [HEADS, HEADS, None, HEADS, HEADS], {}, 0),
+        ("Einsum", f32(2, 2), [], {"equation": "ii->i"}, 0),
+        ("Einsum", f32(2, 1), [f32(3, 4)], {"equation": "ij,jk->ik"}, 0),
         ("QuantizeLinear", f32(2, 6), [f32(2, 2)], {"axis": 1, "block_size": 3}, 0),
     ],
 )

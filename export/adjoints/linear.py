@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -70,7 +68,7 @@ def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = X spread by W, the adjoint of a Conv with W: dX = that Conv of dY."""
     axes = transposed_windows(node)
     dx = op.Conv(
-        _cut(op, dy, axes),
+        dy,
         tensor(node, 1),
         group=node.attributes.get_int("group", 1),
         kernel_shape=[axis.kernel for axis in axes],
@@ -79,14 +77,6 @@ def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         pads=[*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
     )
     return [dx, *(None for _ in node.inputs[1:])]
-
-
-def _cut(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
-    """`dy` without a whole stride or more at the end that no window reaches: it would make a window of its own."""
-    for i, axis in enumerate(axes):
-        if -axis.pad_after >= axis.stride:
-            dy = op.slice_axis(dy, i + 2, 0, axis.size_in + axis.pad_after)
-    return dy
 
 
 @adjoint("Gemm")
@@ -149,24 +139,13 @@ def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     gradients = []
     for i, (term, x) in enumerate(operands):
         others = [(result, dy), *operands[:i], *operands[i + 1 :]]
-        known = _sizes(others)
-        kept = "".join(index for index in term if index in known)
-        equation = ",".join(other for other, _ in others) + "->" + kept
-        dx = op.reshape(
-            op.Einsum(*(value for _, value in others), equation=equation), *(known.get(index, 1) for index in term)
-        )
-        full = zip(term, static_shape(x), strict=True)
-        gradients.append(op.expand(dx, [max(known.get(index, 1), dim) for index, dim in full]))
+        kept = [index for index in term if any(index in other for other, _ in others)]
+        equation = ",".join(other for other, _ in others) + "->" + "".join(kept)
+        dx = op.Einsum(*(value for _, value in others), equation=equation)
+        shape = static_shape(x)
+        dx = op.reshape(dx, *(dim if index in kept else 1 for index, dim in zip(term, shape, strict=True)))
+        gradients.append(op.expand(dx, shape))
     return gradients
-
-
-def _sizes(operands: Sequence[tuple[str, ir.Value]]) -> dict[str, int]:
-    """Size of each index; where one operand has 1 and another more, the first is broadcast."""
-    sizes: dict[str, int] = {}
-    for term, value in operands:
-        for index, dim in zip(term, static_shape(value), strict=True):
-            sizes[index] = max(dim, sizes.get(index, 1))
-    return sizes
 
 
 def _equation(node: ir.Node) -> tuple[list[str], str]:
@@ -174,10 +153,12 @@ def _equation(node: ir.Node) -> tuple[list[str], str]:
     equation = node.attributes["equation"].as_string().replace(" ", "")
     left, arrow, result = equation.partition("->")
     terms = left.split(",")
-    if "." in equation or any(len(set(term)) < len(term) for term in terms):
+    sizes = {pair for i, term in enumerate(terms) for pair in zip(term, static_shape(tensor(node, i)), strict=False)}
+    if "." in equation or any(len(set(term)) < len(term) for term in terms) or len(sizes) > len(dict(sizes)):
         raise UnsupportedOperatorError(
-            f"Einsum {node.name!r}: equation {equation!r}, one without '...' and with no index twice in an operand is"
-            " expected; choose a target layer behind it"
+            f"Einsum {node.name!r}: equation {equation!r} with sizes {sorted(sizes)}, one without '...', with no index"
+            " twice in an operand and one size per index is expected;"
+            " choose a target layer behind it"
         )
     if not arrow:
         result = "".join(sorted(index for index in set(left) - {","} if left.count(index) == 1))
