@@ -206,6 +206,7 @@ def _roi_samples(node: ir.Node, axis: int, bins: int, aligned: bool) -> NDArray:
             " constant regions are expected; choose a target layer behind it"
         )
     scaled = rois * rois.dtype.type(node.attributes.get_float("spatial_scale", 1.0))
+    # the offset cancels, but for the rounding, which ONNX Runtime has too
     offset = rois.dtype.type(0.5 if aligned else 0.0)
     length = (scaled[:, axis + 2] - offset) - (scaled[:, axis] - offset)
     if not aligned:

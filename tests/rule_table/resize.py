@@ -25,6 +25,8 @@ ROWS = [
     Case("Resize", [X, None, None, i64(9, 3)], {"mode": "linear", "axes": [3, 2]}, opset=19),
     Case("Resize", [X, None, None, i64(10, 9)], {"mode": "linear", "axes": [2, 3],
          "keep_aspect_ratio_policy": "not_larger"}, opset=18),
+    Case("Resize", [X, None, None, i64(12, 7)], {"mode": "linear", "axes": [2, 3],
+         "keep_aspect_ratio_policy": "not_larger"}, opset=18),
     Case("Resize", [X, None, None, i64(7, 9)], {"mode": "linear", "axes": [2, 3],
          "keep_aspect_ratio_policy": "not_smaller"}, opset=18),
     Case("Resize", [X, None, np.float32([1, 1, 1.3, 1.7])], {"mode": "linear",

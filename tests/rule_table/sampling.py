@@ -11,8 +11,10 @@ from rule_table.case import Case, f32
 PLANE, GRID = (1, 2, 6, 5), (1, 6, 10, 2)
 EVEN = (1, 2, 6, 6)  # no point of the grid lies half-way between two entries
 SPACE, SPACE_GRID = (2, 2, 5, 6, 5), (2, 2, 4, 3, 3)
-ROIS = np.float32([[1, 1, 9, 10], [-3, 0, 18, 9], [0, 2.5, 5, 2.7], [-4, 3, 30, 40]])
-IMAGES = np.array([0, 1, 0, 1])
+ROIS = np.float32(
+    [[1, 1, 9, 10], [-3, 0, 18, 9], [0, 2.5, 5, 2.7], [-4, 3, 30, 40], [7, 1, 3, 9]]
+)  # the last one ends before it starts
+IMAGES = np.array([0, 1, 0, 1, 1])
 
 ROWS = [
     *(Case("GridSample", [shape, grid], {"mode": mode, "padding_mode": padding, "align_corners": corners}, opset=20,
