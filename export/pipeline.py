@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -16,14 +15,13 @@ from aerocam import __version__, manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from aerocam.export.check import CheckReport, check_model, open_model
+from aerocam.export.check import CheckReport, check_model
 from aerocam.export.graph import freeze_inputs, load_model
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.onnx_file import read_proto, sha256, write_proto
 from aerocam.export.opset import default_opset
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
 from aerocam.export.score import ScoreSite, append_choice, find_score
-from aerocam.export.shapes import static_shape
 from aerocam.export.target_layers import AUTO, Candidate, candidates, choose_layers
 from aerocam.manifest import Manifest
 
@@ -85,7 +83,7 @@ def export_model(
         layers: `auto`, or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
-        task: `classify` or `detect`; None: from the model's metadata, else `classify`.
+        task: `classify`, `detect` or `segment`; None: from the model's metadata, else `classify`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
         input_shapes: Static shapes for dynamic inputs, by name.
         preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
@@ -206,9 +204,8 @@ def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tu
 def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
-    scalar = append_choice(op, site, {item.value for item in chosen})
-    seed = op.floats_like(scalar, np.ones(static_shape(scalar)))
-    gradients = differentiate(op, scalar, seed, [item.value for item in chosen])
+    score, seed = append_choice(op, site, {item.value for item in chosen})
+    gradients = differentiate(op, score, seed, [item.value for item in chosen])
     pairs = []
     for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
         activations = item.value
@@ -272,7 +269,7 @@ def self_check(
         if GRADIENTS.format(i) in names:
             folded = OWN_GRADIENTS.format(i) in own
             pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
-    return check_model(open_model(proto, providers), model, pairs, providers)
+    return check_model(proto, model, pairs, providers)
 
 
 def check_export(

@@ -96,7 +96,7 @@ def default_task(model: ir.Model) -> Task:
         ModelError: A task that is not explained yet.
     """
     named = model.metadata_props.get("task", "classify") if is_ultralytics(model) else "classify"
-    if named not in ("classify", "detect"):
+    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
         raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
     return named  # type: ignore[return-value]
 

@@ -16,7 +16,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.builder import Builder
 from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import is_static, static_shape
+from aerocam.export.shapes import is_float, is_static, static_shape
 
 logger = logging.getLogger("aerocam.export")
 
@@ -31,8 +31,9 @@ class ScoreSite:
     """Where the class scores are.
 
     Attributes:
-        task: `classify` or `detect`.
-        logits: (1, classes) or (1, classes, 1, ...) to classify, (1, classes, anchors) to detect.
+        task: `classify`, `detect` or `segment`.
+        logits: (1, classes) or (1, classes, 1, ...) to classify, (1, classes, anchors) to detect, classes and positions
+            in any order to segment.
         score: What the manifest says of it.
         boxes: The box rows (1, 4, anchors) to detect.
     """
@@ -61,7 +62,7 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) 
         if output not in names:
             raise UsageError(f"--output-name {output}: the model has no such output. {did_you_mean(output, names)}")
         outputs = [value for value in outputs if value.name == output]
-    find = _find_detection if task == "detect" else _find_class
+    find = {"classify": _find_class, "detect": _find_detection, "segment": _find_segmentation}[task]
     for value in outputs:
         site = find(value) if is_static(value) else None
         if site is not None:
@@ -69,11 +70,11 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) 
                 logger.info("score: the logits before the trailing %s", site.score.activation)
             return site
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)
-    expected = (
-        "(1, 4 + classes, anchors), boxes joined with the sigmoid of the class logits as Ultralytics exports them"
-        if task == "detect"
-        else "(1, classes)"
-    )
+    expected = {
+        "classify": "(1, classes)",
+        "detect": "(1, 4 + classes, anchors), boxes joined with sigmoids of class logits as Ultralytics has them",
+        "segment": "(1, classes, H, W) with logits or probabilities",
+    }[task]
     raise ModelError(
         f"task {task}: outputs {found}; one of shape {expected} was expected; see --task and --output-name"
     )
@@ -94,6 +95,23 @@ def _find_class(output: ir.Value) -> ScoreSite | None:
     return ScoreSite("classify", logits, score)
 
 
+def _find_segmentation(output: ir.Value) -> ScoreSite | None:
+    logits, activation, axis = output, "none", 1
+    while (node := logits.producer()) is not None and node.op_type in ("Identity", *OUTPUT_ACTIVATIONS):
+        logits = node.inputs[0]  # type: ignore[assignment]
+        if node.op_type in OUTPUT_ACTIVATIONS:
+            activation = OUTPUT_ACTIVATIONS[node.op_type]
+            axis = node.attributes.get_int("axis", -1) if node.op_type == "Softmax" else 1
+            break
+    shape = static_shape(logits)
+    axis %= len(shape) or 1
+    if len(shape) < 3 or shape[0] != 1 or axis == 0 or not is_float(logits):
+        return None
+    positions = int(np.prod(shape)) // shape[axis]
+    score = manifest.Score(str(output.name), activation, shape[axis], anchors=positions, class_axis=axis)  # type: ignore[arg-type]
+    return ScoreSite("segment", logits, score)
+
+
 def _find_detection(output: ir.Value) -> ScoreSite | None:
     node = output.producer()
     shape = static_shape(output)
@@ -112,7 +130,7 @@ def _find_detection(output: ir.Value) -> ScoreSite | None:
     return ScoreSite("detect", last.inputs[0], score, boxes)
 
 
-def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> ir.Value:
+def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> tuple[ir.Value, ir.Value]:
     """Append the target input, the outputs that say what was chosen, and the chosen score.
 
     Args:
@@ -121,7 +139,8 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> ir.Value
         keep: The target layers, which the choice must not reach behind.
 
     Returns:
-        The chosen logit, a tensor with one entry.
+        The chosen logit or logits, and the weights with which they make up the score: where the walk starts, and its
+        seed.
     """
     target = ir.Value(
         name=manifest.TARGET,
@@ -129,8 +148,11 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> ir.Value
         shape=ir.Shape([2 if site.task == "detect" else 1]),
     )
     op.graph.inputs.append(target)
+    if site.task == "segment":
+        return _choose_mask(op, site, target, keep)
     choose = _choose_anchor if site.task == "detect" else _choose_class
-    return choose(op, site, target, keep)
+    chosen = choose(op, site, target, keep)
+    return chosen, op.floats_like(chosen, np.ones(static_shape(chosen)))
 
 
 def _choose_class(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> ir.Value:
@@ -162,6 +184,31 @@ def _choose_anchor(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.
     op.output(_float32(op, op.reshape(op.Gather(flat, best, axis=1), 1)), manifest.SCORE)
     row = select(op, site.logits, Choice(1, label, 0, classes, keep))
     return select(op, row, Choice(2, anchor, 0, anchors, keep))
+
+
+def _choose_mask(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> tuple[ir.Value, ir.Value]:
+    """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
+    classes, axis, shape = site.score.classes, site.score.class_axis, static_shape(site.logits)
+    best = op.ArgMax(op.reshape(site.logits, 1, int(np.prod(shape))), axis=1, keepdims=0)
+    inner = int(np.prod(shape[axis + 1 :], dtype=int))
+    best = op.Div(best, op.integers(inner))
+    best = op.Sub(best, op.Mul(op.Div(best, op.integers(classes)), op.integers(classes)))
+    best = op.Cast(best, to=ir.DataType.INT32)
+    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    op.output(index, manifest.CHOSEN)
+    logits = select(op, site.logits, Choice(axis, index, 0, classes, keep))
+    if classes == 1:
+        predicted = op.Greater(logits, 0.0)
+    else:
+        winners = op.ArgMax(site.logits, axis=axis, keepdims=1)
+        predicted = op.Equal(op.Cast(winners, to=ir.DataType.INT32), index)
+    axes = list(range(len(shape)))
+    mask = op.Cast(predicted, to=logits.dtype)
+    best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, axes)), to=logits.dtype)
+    mask = op.Where(op.Greater(op.sum(mask, axes), 0.0), mask, best_position)
+    weights = op.Div(mask, op.sum(mask, axes))
+    op.output(_float32(op, op.reshape(op.sum(op.Mul(logits, weights), axes), 1)), manifest.SCORE)
+    return logits, weights
 
 
 def _float32(op: Builder, value: ir.Value) -> ir.Value:

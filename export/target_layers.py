@@ -14,7 +14,7 @@ from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.autodiff import nodes_between, operator_name
 from aerocam.export.builder import constant_array
-from aerocam.export.cost import gradient_cost
+from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, fold_of
 from aerocam.export.layout import layouts
 from aerocam.export.score import ScoreSite
@@ -163,6 +163,10 @@ def _automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> 
     if site.task == "detect":
         return _head_inputs(model, site, known)
     inner = [item for item in known if item.depth >= 0]
+    if site.task == "segment":  # the class maps themselves are no features
+        path = nodes_between(model.graph, _images(model), site.logits)
+        products = [depth for depth, node in enumerate(path) if multiply_adds(node)]
+        inner = [item for item in inner if products and item.depth < products[-1]] or inner
     last = last_cut(model, site.logits, inner) or inner[-1]
     if last.fold.cut is not None:  # a class token is read: behind the last attention nothing else has a gradient
         last = _before_attention(model, inner) or last

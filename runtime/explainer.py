@@ -178,7 +178,7 @@ class Explainer:
         chosen = outputs[contract.CHOSEN]
         index = int(chosen[0])
         label = scores.label_of(index, labels)
-        if self.manifest.task == "classify":
+        if self.manifest.task != "detect":
             return Target(index, label, float(values[index]))
         anchor = int(chosen[1])
         box = scores.box_at(output, score, anchor)

@@ -31,7 +31,7 @@ class ClassScore:
 
 
 def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
-    """Each class's probability; for a detector that at the class's best anchor.
+    """Each class's probability; for a detector or segmenter that at the class's best anchor or position.
 
     Args:
         output: The model's output that `score` describes.
@@ -41,8 +41,8 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
         float32 (classes,).
     """
     if score.anchors:
-        rows = output[0, score.class_offset : score.class_offset + score.classes]
-        best = np.asarray(rows.max(axis=1), np.float32)
+        rows = np.moveaxis(output[0], score.class_axis - 1, 0)[score.class_offset :][: score.classes]
+        best = np.asarray(rows.reshape(score.classes, -1).max(axis=1), np.float32)
         return best if score.activation != "none" else _sigmoid(best)
     values = np.asarray(output, np.float32).reshape(-1)
     return values if score.activation != "none" else _softmax(values)

@@ -51,9 +51,9 @@ def resolve(target: TargetLike, manifest: Manifest) -> NDArray[np.int32]:
     wanted, anchor = target if isinstance(target, tuple) else (target, None)
     index = _class_index(wanted, manifest)
     anchors = manifest.score.anchors
-    if manifest.task == "classify":
+    if manifest.task != "detect":
         if anchor is not None:
-            raise UsageError(f"target {target!r}: the model classifies whole pictures; give a class without an anchor")
+            raise UsageError(f"target {target!r}: only a detector has anchors; give a class without an anchor")
         return np.array([index], np.int32)
     chosen = -1 if anchor is None else int(anchor)
     if not -1 <= chosen < anchors:

@@ -33,7 +33,7 @@ SCORE = "aerocam_score"
 MAP = "aerocam_map"
 """Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
 
-Task = Literal["classify", "detect"]
+Task = Literal["classify", "detect", "segment"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
@@ -68,15 +68,20 @@ class Score:
 
     Task `classify`: the logit of a class; the target is int32 of shape (1,): [class].
     Task `detect`: the logit of a class at an anchor; the target is int32 of shape (2,): [class, anchor].
+    Task `segment`: the mean logit of a class over the positions where the model predicts it (of one class: where its
+    logit is positive), or at its best position where it does so nowhere; the target is int32 of shape (1,): [class]; -1
+    is the class of the greatest logit.
     Every -1 in the target means the model's own best choice.
 
     Attributes:
         output: Name of the model's own output that holds the class scores. Classify: (1, classes) or
-            (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors).
+            (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors). Segment: (1, classes, H, W), or with the
+            classes on another axis.
         activation: What the model applies to the logits to give `output`; `none` where it gives out logits.
         classes: Number of classes.
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
-        anchors: Number of anchors; 0 for classify.
+        anchors: Number of anchors, or of positions to segment; 0 for classify.
+        class_axis: Axis of `output` with the classes.
     """
 
     output: str
@@ -84,6 +89,7 @@ class Score:
     classes: int
     class_offset: int = 0
     anchors: int = 0
+    class_axis: int = 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and what says how to read it."""
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
     parser.add_argument(
-        "--task", choices=("classify", "detect"), help="default: from the model's metadata, or classify"
+        "--task", choices=("classify", "detect", "segment"), help="default: from the model's metadata, or classify"
     )
     parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
     parser.add_argument(
