@@ -20,9 +20,15 @@ PYENV_PYTHONS := $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/3.10.*/b
 JETSON_PYTHONS := python3.10 $(PYENV_PYTHONS) $(PYTHON) python3.11 /usr/bin/python3
 MODELS := .cache/test-models
 
+# PyTorch and architectures for the cross-check. The last two ask for an OpenCV with windows, and get the one without.
+CROSSCHECK := .venv-crosscheck
+CROSSCHECK_INDEX := https://download.pytorch.org/whl/cpu
+CROSSCHECK_PINS := torch==2.13.0 torchvision==0.28.0 timm==1.0.31 ttach matplotlib polars psutil requests tqdm
+CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format test-host test-jetson models picture clean
+.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -31,6 +37,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make picture the README's picture, anew"
+	@echo "make crosscheck  gradients and maps against PyTorch's, on many architectures; writes docs/crosscheck.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -107,6 +114,18 @@ picture: $(VENV)/.dev $(ZOO) models
 	@$(RUN) -c 'from pathlib import Path; from aerocam.benchmarks.demo import PICTURES, make_sheet; \
 		make_sheet(Path("$(MODELS)/lite0.cam.onnx"), Path("docs/contact-sheet.jpg"), 2, PICTURES[:4])'
 
+# Against PyTorch's autograd and pytorch-grad-cam; some minutes, and a large download once. Not a part of make test.
+crosscheck: $(CROSSCHECK)/.ready
+	@OMP_NUM_THREADS=$(WORKERS) $(CROSSCHECK)/bin/python tests/crosscheck --out docs/crosscheck.md
+
+$(CROSSCHECK)/.ready: Makefile pyproject.toml
+	@echo "making $(CROSSCHECK): $(CROSSCHECK_PINS) $(CROSSCHECK_BARE)"
+	@rm -rf $(CROSSCHECK)
+	@$(PYTHON) -m venv $(CROSSCHECK)
+	@$(CROSSCHECK)/bin/python $(PIP) --extra-index-url $(CROSSCHECK_INDEX) --editable '.[demo]' $(CROSSCHECK_PINS)
+	@$(CROSSCHECK)/bin/python $(PIP) --no-deps $(CROSSCHECK_BARE)
+	@touch $@
+
 clean:
-	@rm -rf $(VENV) $(JETSON) .cache demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) .cache demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

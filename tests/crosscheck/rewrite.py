@@ -1,0 +1,88 @@
+"""The side of aerocam, in a process of its own without torch: `list` the candidates of a model, or `export` layers.
+
+Takes one JSON object as its argument and prints the answer as JSON; times and the peak of memory are this process's.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import re
+import sys
+import traceback
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from aerocam.errors import AerocamError
+from aerocam.export.pipeline import check_export, export_model, list_layers
+
+
+def peak() -> float:
+    """Peak of this process's memory in MB; `getrusage` would count what its parent held before."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+def attempt(job: dict[str, Any], work: Any) -> dict[str, Any]:
+    """What `work` found, or the error: of a kind of aerocam's own (refused), or any other (crash)."""
+    try:
+        return work(job)
+    except AerocamError as error:
+        return {"verdict": "refused", "error": f"{type(error).__name__}: {error}"}
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        return {"verdict": "crash", "error": f"{type(error).__name__}: {error} ({where})"}
+
+
+def listed(job: dict[str, Any]) -> dict[str, Any]:
+    """Every candidate, in graph order."""
+    known, _ = list_layers(job["model"], task=job["task"])
+    return {
+        "layers": [
+            {"name": item.name, "op": item.op, "shape": item.shape, "depth": item.depth, "obstacle": item.obstacle}
+            for item in known
+        ]
+    }
+
+
+def exported(job: dict[str, Any]) -> dict[str, Any]:
+    """The rewritten file for one layer, with nodes, seconds and megabytes."""
+    start = perf_counter()
+    done = export_model(job["model"], job["output"], layers=job["layer"], task=job["task"], check=False)
+    seconds = perf_counter() - start
+    return {
+        "nodes": done.nodes_after - done.nodes_before,
+        "seconds": seconds,
+        "megabytes": peak(),
+        "layer": done.manifest.layers[0].name,
+    }
+
+
+def checked(job: dict[str, Any]) -> dict[str, Any]:
+    """Nothing, if aerocam's own check passes the file."""
+    check_export(job["model"], job["output"]).require()
+    return {}
+
+
+def exported_and_checked(job: dict[str, Any]) -> dict[str, Any]:
+    """As `exported`, with the words of aerocam's own check."""
+    found = attempt(job, exported)
+    return found if "error" in found else found | {"check": attempt(job, checked).get("error", "")}
+
+
+def main() -> None:
+    """Do what the argument asks."""
+    job = json.loads(sys.argv[1])
+    if job["do"] == "list":
+        print(json.dumps(attempt(job, listed)))
+        return
+    jobs = [job | wanted for wanted in job["wanted"]]
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as fresh:  # no layer inherits another's memory
+        print(json.dumps(fresh.map(exported_and_checked, jobs, chunksize=1)))
+
+
+if __name__ == "__main__":
+    main()
