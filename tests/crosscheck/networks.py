@@ -186,10 +186,8 @@ def torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def _vgg() -> nn.Module:
-    model = torchvision("vgg11_bn")()
-    model.classifier = nn.Sequential(
-        nn.Linear(512 * 49, 128), nn.ReLU(), nn.Linear(128, CLASSES)
-    )  # 4096 wide elsewhere
+    model = torchvision("vgg11")()
+    model.classifier = nn.Sequential(nn.Linear(512 * 49, 128), nn.ReLU(), nn.Linear(128, CLASSES))
     return model
 
 
@@ -243,7 +241,7 @@ NETWORKS: dict[str, Network] = {
     "regnet_y_400mf": Network(torchvision("regnet_y_400mf")),
     "shufflenet_v2_x1_0": Network(torchvision("shufflenet_v2_x1_0")),
     "squeezenet1_1": Network(torchvision("squeezenet1_1")),
-    "vgg11_bn": Network(_vgg),
+    "vgg11": Network(_vgg, (1, 3, 224, 224)),
     "inception_v3": Network(_inception, (1, 3, 96, 96)),
     "vit_b_16": Network(torchvision("vit_b_16", image_size=64), smooth=True),
     "deit_tiny": Network(_timm("deit_tiny_patch16_224"), (1, 3, 224, 224), smooth=True),

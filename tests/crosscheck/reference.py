@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from networks import Network
+from networks import Network, load_torchvision
 from numpy.typing import NDArray
 from torch import nn
 
@@ -79,6 +79,7 @@ def matching(outputs: list[Output], value: Array) -> Output | None:
 
 def grad_cam(network: Network, model: nn.Module, picture: torch.Tensor, name: str) -> Array:
     """pytorch-grad-cam's map at a module, in [0, 1], over the input."""
+    load_torchvision()  # pytorch-grad-cam imports it
     from pytorch_grad_cam import GradCAM
 
     module = model.get_submodule(name)

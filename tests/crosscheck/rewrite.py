@@ -15,7 +15,12 @@ from time import perf_counter
 from typing import Any
 
 from aerocam.errors import AerocamError
+from aerocam.export.adjoints import ADJOINTS
+from aerocam.export.autodiff import nodes_between, operator_name
+from aerocam.export.graph import load_model
 from aerocam.export.pipeline import check_export, export_model, list_layers
+from aerocam.export.score import find_score
+from aerocam.export.shapes import is_float
 
 
 def peak() -> float:
@@ -38,13 +43,17 @@ def attempt(job: dict[str, Any], work: Any) -> dict[str, Any]:
 
 
 def listed(job: dict[str, Any]) -> dict[str, Any]:
-    """Every candidate, in graph order."""
+    """Every candidate, in graph order, and the operators between image and score that have no rule."""
     known, _ = list_layers(job["model"], task=job["task"])
+    model = load_model(job["model"])
+    images = [value for value in model.graph.inputs if is_float(value)]
+    path = nodes_between(model.graph, images, find_score(model, job["task"]).logits)
     return {
+        "missing": sorted({operator_name(node) for node in path} - set(ADJOINTS)),
         "layers": [
             {"name": item.name, "op": item.op, "shape": item.shape, "depth": item.depth, "obstacle": item.obstacle}
             for item in known
-        ]
+        ],
     }
 
 

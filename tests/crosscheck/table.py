@@ -6,7 +6,7 @@ import platform
 from datetime import date
 from importlib.metadata import PackageNotFoundError, version
 
-from compare import KINKED, KINKED_MAP, SMOOTH, SMOOTH_MAP, Row
+from compare import DOUBLE, KINKED, KINKED_MAP, SMOOTH, SMOOTH_MAP, Row
 from networks import NETWORKS
 
 PACKAGES = ("torch", "torchvision", "timm", "ultralytics", "grad-cam", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -15,8 +15,8 @@ SECONDS, MEGABYTES = 5, 500
 NOTE = 240
 
 HEAD = """\
-| network | exporter | layer | shape | verdict | gradient | correlation | map | nodes | s | MB | note |
-|---|---|---|---|---|--:|--:|--:|--:|--:|--:|---|
+| network | exporter | layer | shape | verdict | gradient | correlation | map | float64 | nodes | s | MB | note |
+|---|---|---|---|---|--:|--:|--:|--:|--:|--:|--:|---|
 """
 
 TEXT = """\
@@ -33,6 +33,8 @@ the Grad-CAM map with pytorch-grad-cam's at that module.
   rewrite (in its own process; `!`: above {seconds} s or {megabytes} MB).
 - Limits: smooth networks {smooth:g} for gradients and {smooth_map:g} for maps. Networks with kinks (ReLU, hard swish),
   where a mask may come out differently in float32: correlation {kinked}, maps {kinked_map:g}.
+- **float64**: what is beyond these limits is compared again with both sides in float64; below {double:g}, the
+  difference was rounding, and the verdict is `agrees in float64`.
 - `_mean`: the class's logits are averaged over the positions, or anchors, to one score.
 
 {counts}
@@ -50,6 +52,7 @@ def document(rows: list[Row]) -> str:
         versions=", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         seconds=SECONDS,
         megabytes=MEGABYTES,
+        double=DOUBLE,
         smooth=SMOOTH,
         smooth_map=SMOOTH_MAP,
         kinked=KINKED,
@@ -70,6 +73,7 @@ def line(row: Row) -> str:
         _figure(row.gradient, ".1e"),
         _figure(row.correlation, ".6f"),
         _figure(row.map, ".1e"),
+        _figure(row.double, ".1e"),
         _figure(row.nodes, "d"),
         _figure(row.seconds, ".1f", SECONDS),
         _figure(row.megabytes, ".0f", MEGABYTES),
@@ -80,9 +84,15 @@ def line(row: Row) -> str:
 
 def is_failure(row: Row) -> bool:
     """Whether something that is expected to pass did not."""
-    if row.verdict == "agrees":
+    if row.verdict.startswith("agrees"):
         return False
     return not (row.verdict in ("refused", "no export") and NETWORKS[row.network].refused)
+
+
+def outdated(rows: list[Row]) -> list[str]:
+    """Networks that pass although a refusal is expected."""
+    names = dict.fromkeys(row.network for row in rows if NETWORKS[row.network].refused)
+    return [name for name in names if all(row.verdict.startswith("agrees") for row in rows if row.network == name)]
 
 
 def _figure(value: float | None, form: str, limit: float = float("inf")) -> str:
