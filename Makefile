@@ -37,7 +37,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make picture the README's picture, anew"
-	@echo "make crosscheck  gradients and maps against PyTorch's, on many architectures; writes docs/crosscheck.md"
+	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -116,7 +116,7 @@ picture: $(VENV)/.dev $(ZOO) models
 
 # Against PyTorch's autograd and pytorch-grad-cam; some minutes, and a large download once. Not a part of make test.
 crosscheck: $(CROSSCHECK)/.ready
-	@OMP_NUM_THREADS=$(WORKERS) $(CROSSCHECK)/bin/python tests/crosscheck --out docs/crosscheck.md
+	@OMP_NUM_THREADS=1 $(CROSSCHECK)/bin/python tests/crosscheck --jobs $(WORKERS) --out docs/crosscheck.md
 
 $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@echo "making $(CROSSCHECK): $(CROSSCHECK_PINS) $(CROSSCHECK_BARE)"

@@ -14,6 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))  # the tests' own evaluation in float64
@@ -33,11 +34,11 @@ def main() -> int:
         work(options.worker)
         return 0
     rows: list[Row] = []
-    for name in options.only or NETWORKS:
-        new = in_process(name, options.timeout)
-        for row in new:
-            print(table.line(row), flush=True)
-        rows += new
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for new in pool.map(lambda name: in_process(name, options.timeout), options.only or NETWORKS):
+            for row in new:
+                print(table.line(row), flush=True)
+            rows += new
     if options.out:
         options.out.write_text(table.document(rows), encoding="utf-8")
     failures = [row for row in rows if table.is_failure(row)]
@@ -56,7 +57,8 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the networks' names")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the table here, as Markdown")
-    parser.add_argument("--timeout", type=float, default=300, metavar="SECONDS", help="per network (default: 300)")
+    parser.add_argument("--timeout", type=float, default=400, metavar="SECONDS", help="per network (default: 400)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="networks at a time (default: 1)")
     parser.add_argument("--worker", choices=NETWORKS, help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -33,7 +33,7 @@ EXPORTERS: dict[str, dict[str, Any]] = {
 }
 PLACES = {"last": 1.0, "middle": 0.5, "early": 0.1}
 """Where along the depth of those tensors that a module gave."""
-SMOOTH, KINKED, SMOOTH_MAP, KINKED_MAP, DOUBLE = 1e-4, 0.999, 1e-4, 1e-2, 1e-6
+SMOOTH, KINKED, SMOOTH_MAP, KINKED_MAP, DOUBLE = 1e-4, 0.999, 1e-4, 1e-2, 1e-5
 REWRITE_SECONDS = 120
 
 

@@ -13,6 +13,7 @@ PACKAGES = ("torch", "torchvision", "timm", "ultralytics", "grad-cam", "onnx", "
 SECONDS, MEGABYTES = 5, 500
 """What a rewrite may take; more is marked with `!`."""
 NOTE = 240
+"""Characters of a note that are shown."""
 
 HEAD = """\
 | network | exporter | layer | shape | verdict | gradient | correlation | map | float64 | nodes | s | MB | note |
@@ -34,7 +35,8 @@ the Grad-CAM map with pytorch-grad-cam's at that module.
 - Limits: smooth networks {smooth:g} for gradients and {smooth_map:g} for maps. Networks with kinks (ReLU, hard swish),
   where a mask may come out differently in float32: correlation {kinked}, maps {kinked_map:g}.
 - **float64**: what is beyond these limits is compared again with both sides in float64; below {double:g}, the
-  difference was rounding, and the verdict is `agrees in float64`.
+  difference was rounding, and the verdict is `agrees in float64`. (Exporters fold batch norms into float32 weights,
+  so that the two do not agree to the last bit there either.)
 - `_mean`: the class's logits are averaged over the positions, or anchors, to one score.
 
 {counts}
