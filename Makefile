@@ -22,7 +22,6 @@ MODELS := .cache/test-models
 
 # PyTorch and architectures for the cross-check. The last two ask for an OpenCV with windows, and get the one without.
 CROSSCHECK := .venv-crosscheck
-CROSSCHECK_INDEX := https://download.pytorch.org/whl/cpu
 CROSSCHECK_PINS := torch==2.13.0 torchvision==0.28.0 timm==1.0.31 ttach matplotlib polars psutil requests tqdm
 CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
@@ -122,7 +121,7 @@ $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@echo "making $(CROSSCHECK): $(CROSSCHECK_PINS) $(CROSSCHECK_BARE)"
 	@rm -rf $(CROSSCHECK)
 	@$(PYTHON) -m venv $(CROSSCHECK)
-	@$(CROSSCHECK)/bin/python $(PIP) --extra-index-url $(CROSSCHECK_INDEX) --editable '.[demo]' $(CROSSCHECK_PINS)
+	@$(CROSSCHECK)/bin/python $(PIP) --editable '.[demo]' $(CROSSCHECK_PINS)
 	@$(CROSSCHECK)/bin/python $(PIP) --no-deps $(CROSSCHECK_BARE)
 	@touch $@
 
