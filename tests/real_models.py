@@ -45,7 +45,7 @@ NETWORKS = {
     "lite0": ("auto", "blocks.4/add"),
     "lite0-norms": ("auto", "blocks.10/expand/norm"),
     "lite0-half-weights": ("auto", "blocks.4/add"),
-    "ppocr-v2-cls": ("auto", "tmp_8"),
+    "ppocr-v2-cls": ("auto", "tmp_8", "relu_4.tmp_0"),
     "yolov8n": ("auto", "/model.9/cv1/act/Mul_output_0"),
     "light_bvlc_alexnet": ("auto", "r1"),
     "light_densenet121": ("auto", "r660"),
@@ -127,8 +127,16 @@ def _draw(rng: np.random.Generator, shape: tuple[int, ...], user: onnx.NodeProto
 BEYOND_FLOAT64 = {
     "lite0-int8-weights": ("auto", "blocks.4/add"),
     "lite0-half": ("auto", "blocks.4/add"),
+    "lite0-int8": ("auto", "blocks.8/expand/act"),
+    "ppocr-v4-det": ("auto", "p2o.Add.281", "p2o.Add.127", "conv2d_450.tmp_0"),
+    "ppocr-v4-rec": ("auto", "swish_17.tmp_0", "p2o.Mul.99", "p2o.Add.31"),
+    "ppocr-v6-det": ("auto", "Add.221", "Div.17", "p2o.pd_op.conv2d.0.0"),
+    "ppocr-v6-rec": ("auto", "Add.203", "p2o.pd_op.conv2d.25.0", "p2o.pd_op.gelu.0.0"),
 }
-"""Networks that the reference in float64 cannot run: outputs are compared, and gradients by the self-check."""
+"""Networks that are too slow for, or not in, the reference in float64: outputs are compared, gradients self-checked."""
+
+SEGMENTERS = frozenset({"ppocr-v4-det", "ppocr-v4-rec", "ppocr-v6-det", "ppocr-v6-rec"})
+"""Networks whose class scores are a map or a sequence."""
 
 INPUT_SHAPES = {name: {"x": network.input_shape} for name, network in zoo.OCR_MODELS.items()}
 """What networks with dynamic axes are frozen to."""

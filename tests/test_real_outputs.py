@@ -17,6 +17,12 @@ from aerocam.export.pipeline import export_model
 NETWORKS = {**real_models.NETWORKS, **real_models.BEYOND_FLOAT64}
 SHIPPED = [f"{name} as shipped" for name in real_models.LIGHT_NAMES]
 
+ROUNDED = frozenset({"lite0-int8"})
+"""Networks that ONNX Runtime fuses into integer operators, which round in other places when a tensor is an output."""
+
+TOLERANCES = {"lite0-half": HALF_TOLERANCE, "ppocr-v4-det": 1e-5, "ppocr-v6-det": 1e-5}
+"""Where ONNX Runtime's fusions move more than 1e-6 when a tensor in the middle becomes an output."""
+
 
 def path_of(network: str, folder: Path) -> Path:
     """The plain file: real weights, random weights, or a light graph untouched, with its weights as ConstantOfShape."""
@@ -36,12 +42,13 @@ def test_original_outputs_are_kept(network: str) -> None:
     shapes = real_models.INPUT_SHAPES.get(network)
     with TemporaryDirectory() as folder:
         plain = path_of(network, Path(folder))
-        made = export_model(plain, f"{folder}/explained.onnx", layers=layers, input_shapes=shapes, check=False)
+        task = "segment" if network in real_models.SEGMENTERS else None
+        made = export_model(plain, f"{folder}/x.onnx", layers=layers, input_shapes=shapes, task=task, check=False)
         before, after = onnx.load(plain), onnx.load(made.path)
     assert len(made.manifest.layers) >= 2
     frozen = next(item for item in after.graph.input if item.name != manifest.TARGET).type.tensor_type.shape.dim
     picture = real_models.picture(frozen[2].dim_value, frozen[3].dim_value)
-    for optimize in (True, False):
+    for optimize in (False,) if network in ROUNDED else (True, False):
         session = open_model(before, optimize=optimize)
         names = [item.name for item in session.get_outputs()]
         weights = {tensor.name for tensor in before.graph.initializer}
@@ -54,8 +61,7 @@ def test_original_outputs_are_kept(network: str) -> None:
         for x, y in zip(expected, found, strict=True):
             assert np.isfinite(x).all()
             if optimize or network == "lite0-half":
-                tolerance = HALF_TOLERANCE if network == "lite0-half" else OUTPUT_TOLERANCE
-                assert np.abs(x - y).max() <= tolerance * np.abs(x).max()
+                assert np.abs(x - y).max() <= TOLERANCES.get(network, OUTPUT_TOLERANCE) * np.abs(x).max()
             else:
                 np.testing.assert_array_equal(x, y)
 
@@ -65,7 +71,9 @@ def test_original_outputs_are_kept(network: str) -> None:
 def test_the_self_check_passes(network: str) -> None:
     with TemporaryDirectory() as folder:
         path, shapes = path_of(network, Path(folder)), real_models.INPUT_SHAPES.get(network)
-        made = export_model(path, f"{folder}/explained.onnx", layers=NETWORKS[network], input_shapes=shapes)
+        task = "segment" if network in real_models.SEGMENTERS else None
+        made = export_model(path, f"{folder}/x.onnx", layers=NETWORKS[network], input_shapes=shapes, task=task)
     assert made.report is not None
-    assert len(made.report.gradients) == 2
+    checked = 1 if network in ROUNDED else len(NETWORKS[network])  # behind the last rounding
+    assert len(made.report.gradients) == checked
     assert made.report.tolerance == (HALF_TOLERANCE if network == "lite0-half" else OUTPUT_TOLERANCE)
