@@ -27,7 +27,7 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck clean
+.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck docs clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -35,6 +35,7 @@ help:
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
+	@echo "make docs    docs/operators.md, anew from the tables in the code"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
 	@echo "make clean   remove environments, caches and results"
@@ -107,6 +108,9 @@ $(JETSON)/.ready: Makefile
 
 bench: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.published
+
+docs: $(VENV)/.dev
+	@$(RUN) -m aerocam.export.operators_page docs/operators.md
 
 # The README's picture: the photographs that are free to show, by every method of the demo's sheet.
 picture: $(VENV)/.dev $(ZOO) models

@@ -8,14 +8,17 @@ operators put the scale in, so that a value that is written with one scale and r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, Rule
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import is_float, static_shape
+from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule
+from aerocam.export.builder import PREFIX, Builder
+from aerocam.export.folding import fold_of
+from aerocam.export.layout import layouts
+from aerocam.export.shapes import is_float, is_static, static_shape
 
 QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
 """Operators whose output 0 is integers that were rounded from real numbers."""
@@ -55,7 +58,7 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
         if not any(dy is not None for dy in dys):
             continue
-        cotangents = _rule(node)(op, node, *dys)
+        cotangents = _rule(op.graph, path, node)(op, node, *dys)
         for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
             if x is None or x not in active or not carries_gradient(x):
                 continue
@@ -83,7 +86,7 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
-        if node.op_type in NO_GRADIENT or not any(x in forward for x in node.inputs):
+        if operator_name(node) in NO_GRADIENT or not any(x in forward for x in values_read(node)):
             continue
         if any(carries_gradient(y) for y in node.outputs):
             reached.append(node)
@@ -93,7 +96,7 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
     for node in reversed(reached):
         if any(y in backward for y in node.outputs):
             path.append(node)
-            backward.update(x for x in node.inputs if x is not None and x in forward)
+            backward.update(x for x in values_read(node) if x in forward)
     return path[::-1]
 
 
@@ -119,12 +122,48 @@ def operator_name(node: ir.Node) -> str:
     return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
-def _rule(node: ir.Node) -> Rule:
-    rule = ADJOINTS.get(operator_name(node))
+def values_read(node: ir.Node) -> Iterator[ir.Value]:
+    """The inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
+
+    The values inside those graphs are among them.
+    """
+    yield from (x for x in node.inputs if x is not None)
+    for attribute in node.attributes.values():
+        graphs = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
+        for graph in graphs.get(attribute.type, ()):
+            yield from graph.outputs
+            for inner in graph:
+                yield from values_read(inner)
+
+
+def _rule(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Rule:
+    name = operator_name(node)
+    rule = ADJOINTS.get(name)
     if rule is None:
+        reason = f": {REFUSED[name]}" if name in REFUSED else ""
+        nearest = _nearest_layer(graph, path, node)
         raise UnsupportedOperatorError(
-            f"operator {operator_name(node)} (node {node.name!r}, output {node.outputs[0].name!r}) lies between"
-            " the target layer and the score and has no adjoint rule; choose a target layer behind it"
-            " (aerocam layers MODEL shows them)"
+            f"operator {name} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target layer and"
+            f" the score and has no adjoint rule{reason}; choose a target layer behind it"
+            f"{f', the nearest is {nearest!r}' if nearest else ''} (aerocam layers MODEL shows them)"
         )
     return rule
+
+
+def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> str:
+    """The first value computed from `node` that can be a target layer, "" where there is none.
+
+    The walk comes from the score, so what lies behind `node` on the path has rules.
+    """
+    known = layouts(graph, [x for x in graph.inputs if is_float(x)])
+    reached = set(node.outputs)
+    for later in path[path.index(node) :]:
+        if later is not node and reached.isdisjoint(later.inputs):
+            continue
+        reached.update(later.outputs)
+        for value in later.outputs:
+            fold = fold_of(static_shape(value), known.get(value)) if is_float(value) and is_static(value) else None
+            own = str(value.name).startswith(PREFIX)
+            if fold is not None and int(np.prod(fold.grid)) > 1 and not own:
+                return str(value.name)
+    return ""
