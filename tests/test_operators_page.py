@@ -139,11 +139,10 @@ def blocked(operator: str) -> list[onnx.NodeProto]:
         return [*mean, node("Loop", ["trips", "yes", "a"], ["b"], name="blocker", body=body("Loop"))]
     if operator == "SequenceAt":
         return [
-            node("ArgMax", ["a"], ["i"], axis=3, keepdims=0),
-            node("Reshape", ["i", "minus"], ["flat"]),
-            node("Gather", ["flat", "zero_i"], ["j"]),
+            *mean,
+            node("Cast", ["yes"], ["which"], to=TensorProto.INT64),
             node("SequenceConstruct", ["a", "a"], ["list"]),
-            node("SequenceAt", ["list", "j"], ["b"], name="blocker"),
+            node("SequenceAt", ["list", "which"], ["b"], name="blocker"),
         ]
     return [node(operator, ["a"], ["b"], name="blocker")]
 
@@ -160,9 +159,9 @@ def network(operator: str) -> onnx.ModelProto:
     ]
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}.get(operator, 1)
     constants = {
-        "w": f32(4, 3, 3, 3), "k": f32(4, 4, 1, 1), "zero": np.float32(0), "trips": np.array(2), "zero_i": np.array(0),
+        "w": f32(4, 3, 3, 3), "k": f32(4, 4, 1, 1), "zero": np.float32(0), "trips": np.array(2),
         "steps": np.array([4, 8, 8]), "W": f32(1, gates * 8, 8), "R": f32(1, gates * 8, 8, seed=1),
-        "back": np.array([1, 4, 8, 8]), "minus": np.array([-1]),
+        "back": np.array([1, 4, 8, 8]),
     }  # fmt: skip
     read = {name for item in nodes for name in item.input}
     used = {name: array for name, array in constants.items() if name in read}
