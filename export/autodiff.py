@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule
-from aerocam.export.builder import PREFIX, Builder
+from aerocam.export.builder import Builder
 from aerocam.export.folding import fold_of
 from aerocam.export.layout import layouts
 from aerocam.export.shapes import is_float, is_static, static_shape
@@ -131,7 +131,6 @@ def values_read(node: ir.Node) -> Iterator[ir.Value]:
     for attribute in node.attributes.values():
         graphs = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
         for graph in graphs.get(attribute.type, ()):
-            yield from graph.outputs
             for inner in graph:
                 yield from values_read(inner)
 
@@ -163,7 +162,6 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
         reached.update(later.outputs)
         for value in later.outputs:
             fold = fold_of(static_shape(value), known.get(value)) if is_float(value) and is_static(value) else None
-            own = str(value.name).startswith(PREFIX)
-            if fold is not None and int(np.prod(fold.grid)) > 1 and not own:
+            if fold is not None and int(np.prod(fold.grid)) > 1:
                 return str(value.name)
     return ""

@@ -148,11 +148,12 @@ def blocked(operator: str) -> list[onnx.NodeProto]:
 
 
 def network(operator: str) -> onnx.ModelProto:
-    """`a` from a convolution; `z`, another convolution of `a` plus what the blocking node makes of it; a score."""
+    """`a` from a convolution; `z`, a convolution of Relu of `a` plus what the blocking node makes of it; a score."""
     nodes = [
         node("Conv", ["x", "w"], ["a"], name="stem", pads=[1] * 4),
         *blocked(operator),
-        node("Add", ["a", "b"], ["sum"], name="joined"),
+        node("Relu", ["a"], ["side"], name="beside"),
+        node("Add", ["side", "b"], ["sum"], name="joined"),
         node("Conv", ["sum", "k"], ["z"], name="last"),
         node("GlobalAveragePool", ["z"], ["p"]),
         node("Flatten", ["p"], ["y"]),
@@ -215,11 +216,16 @@ def test_no_layer_is_named_where_none_is_behind() -> None:
 
 
 def test_what_branches_read_from_outside_is_on_the_path() -> None:
-    """An If takes its condition alone as input; its branches take the layer by name."""
-    graph = ir.from_proto(network("If")).graph
-    values = {str(y.name): y for item in graph for y in item.outputs}
-    path = nodes_between(graph, [values["a"]], graph.outputs[0])
-    assert [item.op_type for item in path] == ["If", "Add", "Conv", "GlobalAveragePool", "Flatten"]
+    """An If takes its condition alone as input; its branches take the layer, or what is computed from it, by name."""
+    proto = network("If")
+    inner = [attribute.g for attribute in proto.graph.node[3].attribute]
+    proto.graph.node.insert(1, node("Sigmoid", ["a"], ["gate"]))
+    inner[0].node[0].input[0] = "gate"
+    graph = ir.from_proto(proto).graph
+    (layer,) = [y for item in graph for y in item.outputs if y.name == "a"]
+    path = nodes_between(graph, [layer], graph.outputs[0])
+    expected = ["Sigmoid", "If", "Relu", "Add", "Conv", "GlobalAveragePool", "Flatten"]
+    assert [item.op_type for item in path] == expected
 
 
 def test_an_operator_of_another_domain_is_not_taken_for_its_namesake() -> None:
