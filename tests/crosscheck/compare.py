@@ -35,6 +35,8 @@ PLACES = {"last": 1.0, "middle": 0.5, "early": 0.1}
 """Where along the depth of those tensors that a module gave."""
 SMOOTH, KINKED, SMOOTH_MAP, KINKED_MAP, DOUBLE = 1e-4, 0.999, 1e-4, 1e-2, 1e-5
 REWRITE_SECONDS = 120
+OWN, FOLDED = "aerocam_own_gradients_0", "aerocam_gradients_0"
+"""Gradients of a folded layer in its own shape, and those that leave the graph."""
 
 
 @dataclass
@@ -151,44 +153,49 @@ def _layer(case: Case, explained: str, row: Row, output: Output, done: dict[str,
         return row
     row.nodes, row.seconds, row.megabytes = done["nodes"], done["seconds"], done["megabytes"]
     row.note = f"own check: {done['check']}" if done["check"] else ""
-    names = [done["layer"], "aerocam_gradients_0"]
+    proto = onnx.load(explained)
+    own = OWN if any(OWN in node.output for node in proto.graph.node) else FOLDED
+    there = {item.name for item in proto.graph.output}
+    wanted = list(dict.fromkeys([done["layer"], own, done["activations"], FOLDED]))
+    proto.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in there)
     try:
-        activations, gradients = run(explained, case, names, True).values()
+        found = run(proto.SerializeToString(), case, wanted, True)
     except Exception as error:
         row.verdict, row.note = "crash", first_line(error)
         return row
+    gradients = found[own]
     row.gradient = relative(gradients, output.gradient)
     row.correlation = float(np.corrcoef(gradients.ravel(), output.gradient.ravel())[0, 1])
     try:
         if not output.once:
             raise ValueError("the module is called more than once")
-        row.map = _map_difference(case, output.name, activations, gradients)
+        row.map = _map_difference(case, output, found[done["activations"]], found[FOLDED])
     except Exception as error:
         row.note = f"no map to compare: {first_line(error)}; {row.note}".rstrip("; ")
     if agrees(case.network, row):
         row.verdict = "agrees"
         return row
     try:
-        row.double = _in_double(case, explained, output)
+        row.double = _in_double(case, proto, own, output)
     except Exception as error:
         row.note = f"no float64: {first_line(error)}; {row.note}".rstrip("; ")
     row.verdict = "agrees in float64" if row.double is not None and row.double <= DOUBLE else "differs"
     return row
 
 
-def _in_double(case: Case, explained: str, output: Output) -> float:
+def _in_double(case: Case, explained: onnx.ModelProto, gradients: str, output: Output) -> float:
     """The gradients' difference in float64, where no mask comes out differently for rounding."""
     model = copy.deepcopy(case.model).double()
     place = next(i for i, other in enumerate(case.outputs) if other is output)
     expected = module_outputs(case.network, model, case.picture.double())[place]
     assert expected.name == output.name
     feeds = {"image": case.picture.numpy(), manifest.TARGET: np.array(case.network.target, np.int32)}
-    (found,) = Float64(onnx.load(explained))(feeds, ["aerocam_gradients_0"])
+    (found,) = Float64(explained)(feeds, [gradients])
     return relative(found, expected.gradient)
 
 
-def _map_difference(case: Case, name: str, activations: Array, gradients: Array) -> float:
-    expected = grad_cam(case.network, case.model, case.picture, name)
+def _map_difference(case: Case, output: Output, activations: Array, gradients: Array) -> float:
+    expected = grad_cam(case.network, case.model, case.picture, output, activations.shape)
     found = scaled(get("gradcam")(activations, gradients), case.picture)
     return float(np.abs(found - expected).max())
 

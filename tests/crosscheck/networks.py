@@ -67,11 +67,15 @@ class Network:
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
 
     def score(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The logit that is differentiated; for a map of logits, the class's mean."""
+        """The logit that is differentiated; for a map of logits, the class's mean where it is predicted."""
         if self.task == "detect":
             label, anchor = self.target
             return torch.logit(outputs[0, 4 + label, anchor])
-        return outputs[0, self.target[0]].mean()
+        logits = outputs[0, self.target[0]]
+        if self.task == "segment":
+            mask = outputs[0].argmax(0) == self.target[0]
+            return logits[mask].mean() if mask.any() else logits.max()
+        return logits
 
 
 def _draw_constants(model: nn.Module) -> None:
@@ -230,36 +234,31 @@ def _ssdlite() -> nn.Module:
 
 
 POSITIONS = (2, 3)
-MAPS = "class maps (1, classes, H, W) are no scores yet"
-PLANES = "only layers (N, C, H, W) can be explained yet"
-HARD = "HardSwish and HardSigmoid have no rule yet"
-NORM = "LayerNormalization and Gelu (or Erf) have no rule yet"
-UNPOOL = "MaxUnpool: one exporter cannot write it, the other writes ScatterND, which has no rule yet"
 
 NETWORKS: dict[str, Network] = {
     "resnet18": Network(torchvision("resnet18")),
     "densenet121": Network(torchvision("densenet121")),
-    "mobilenet_v3_small": Network(torchvision("mobilenet_v3_small"), refused=HARD),
+    "mobilenet_v3_small": Network(torchvision("mobilenet_v3_small")),
     "efficientnet_b0": Network(torchvision("efficientnet_b0"), smooth=True),
-    "convnext_tiny": Network(torchvision("convnext_tiny"), smooth=True, refused=NORM),
+    "convnext_tiny": Network(torchvision("convnext_tiny"), smooth=True),
     "regnet_y_400mf": Network(torchvision("regnet_y_400mf")),
     "shufflenet_v2_x1_0": Network(torchvision("shufflenet_v2_x1_0")),
     "squeezenet1_1": Network(torchvision("squeezenet1_1")),
     "vgg11": Network(_vgg, (1, 3, 224, 224)),
     "inception_v3": Network(_inception, (1, 3, 96, 96)),
-    "vit_b_16": Network(torchvision("vit_b_16", image_size=64), smooth=True, refused=NORM),
-    "deit_tiny": Network(_timm("deit_tiny_patch16_224"), (1, 3, 224, 224), smooth=True, refused=NORM),
-    "swin_t": Network(torchvision("swin_t"), smooth=True, refused=NORM),
-    "deeplabv3_mobilenet": Network(_segmentation("deeplabv3_mobilenet_v3_large"), refused=MAPS),
-    "deeplabv3_mobilenet_mean": Network(_segmentation("deeplabv3_mobilenet_v3_large", POSITIONS), refused=HARD),
-    "lraspp": Network(_segmentation("lraspp_mobilenet_v3_large"), refused=MAPS),
-    "lraspp_mean": Network(_segmentation("lraspp_mobilenet_v3_large", POSITIONS), refused=HARD),
-    "segnet": Network(SegNet, refused=MAPS),
-    "segnet_mean": Network(lambda: Picked(SegNet(), lambda y: y, POSITIONS), refused=UNPOOL),
-    "ssdlite_mean": Network(_ssdlite, (1, 3, 96, 96), refused=HARD),
-    "r3d_18": Network(torchvision("video.r3d_18"), (1, 3, 8, 32, 32), refused=PLANES),
-    "mc3_18": Network(torchvision("video.mc3_18"), (1, 3, 8, 32, 32), refused=PLANES),
-    "resnet1d": Network(ResNet1d, (1, 2, 128), refused=PLANES),
+    "vit_b_16": Network(torchvision("vit_b_16", image_size=64), smooth=True),
+    "deit_tiny": Network(_timm("deit_tiny_patch16_224"), (1, 3, 224, 224), smooth=True),
+    "swin_t": Network(torchvision("swin_t"), smooth=True),
+    "deeplabv3_mobilenet": Network(_segmentation("deeplabv3_mobilenet_v3_large"), task="segment"),
+    "deeplabv3_mobilenet_mean": Network(_segmentation("deeplabv3_mobilenet_v3_large", POSITIONS)),
+    "lraspp": Network(_segmentation("lraspp_mobilenet_v3_large"), task="segment"),
+    "lraspp_mean": Network(_segmentation("lraspp_mobilenet_v3_large", POSITIONS)),
+    "segnet": Network(SegNet, task="segment"),
+    "segnet_mean": Network(lambda: Picked(SegNet(), lambda y: y, POSITIONS)),
+    "ssdlite_mean": Network(_ssdlite, (1, 3, 96, 96)),
+    "r3d_18": Network(torchvision("video.r3d_18"), (1, 3, 8, 32, 32)),
+    "mc3_18": Network(torchvision("video.mc3_18"), (1, 3, 8, 32, 32)),
+    "resnet1d": Network(ResNet1d, (1, 2, 128)),
     "yolov8n": Network(_ultralytics("yolov8n.yaml"), smooth=True, task="detect", target=(3, 70)),
     "yolo11n": Network(_ultralytics("yolo11n.yaml"), smooth=True, task="detect", target=(3, 70)),
 }

@@ -77,17 +77,28 @@ def matching(outputs: list[Output], value: Array) -> Output | None:
     return next((y for y in same if y.once), same[0])
 
 
-def grad_cam(network: Network, model: nn.Module, picture: torch.Tensor, name: str) -> Array:
-    """pytorch-grad-cam's map at a module, in [0, 1], over the input."""
+def grad_cam(
+    network: Network, model: nn.Module, picture: torch.Tensor, output: Output, folded: tuple[int, ...]
+) -> Array:
+    """pytorch-grad-cam's map at a module, in [0, 1], over the input; tokens and channels last as it is told to."""
     load_torchvision()  # pytorch-grad-cam imports it
     from pytorch_grad_cam import GradCAM
 
-    module = model.get_submodule(name)
-    with GradCAM(model, [module]) as cam:
+    if picture.ndim != 4:
+        raise ValueError("pytorch-grad-cam's maps are of pictures")
+    module = model.get_submodule(output.name)
+    transform = None if output.value.shape == folded else lambda y: _channels_first(y, folded)
+    with GradCAM(model, [module], reshape_transform=transform) as cam:
         handle = module.register_forward_hook(lambda _, inputs, output: output.clone())  # as in `module_outputs`
         found = cam(picture, [lambda output: network.score(output[None])])
         handle.remove()
     return found
+
+
+def _channels_first(value: torch.Tensor, folded: tuple[int, ...]) -> torch.Tensor:
+    """What a user of pytorch-grad-cam writes by hand: class tokens off, then (1, C, H, W)."""
+    _, channels, height, width = folded
+    return value.reshape(1, -1, channels)[:, -height * width :].transpose(1, 2).reshape(folded)
 
 
 def scaled(raw: Array, picture: torch.Tensor) -> Array:

@@ -53,6 +53,7 @@ def listed(job: dict[str, Any]) -> dict[str, Any]:
         "layers": [
             {"name": item.name, "op": item.op, "shape": item.shape, "depth": item.depth, "obstacle": item.obstacle}
             for item in known
+            if item.depth >= 0
         ],
     }
 
@@ -67,6 +68,7 @@ def exported(job: dict[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "megabytes": peak(),
         "layer": done.manifest.layers[0].name,
+        "activations": done.manifest.layers[0].activations,
     }
 
 
