@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aerocam import manifest
 from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
 from aerocam.export.autodiff import QUANTISING, nodes_between
+from aerocam.export.score import MASK
 from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")
@@ -145,7 +146,7 @@ def check_model(
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture and of the directions.
     """
-    proto = ir.to_proto(_with_outputs(model, {name for pair in pairs.values() for name in pair}))
+    proto = ir.to_proto(_with_outputs(model, {MASK, *(name for pair in pairs.values() for name in pair)}))
     plain, explained = open_model(original, providers), open_model(proto, providers)
     feeds = random_feeds(model, np.random.default_rng(seed))
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
@@ -160,6 +161,8 @@ def check_model(
         layer: [feeds[name] if name in feeds else explained.run([name], feeds)[0] for name in names]
         for layer, names in pairs.items()
     }
+    held = [item.name for item in moved.get_inputs() if item.name == MASK]
+    feeds |= dict(zip(held, explained.run(held, feeds) if held else [], strict=True))
     zeros = {DELTA.format(i): np.zeros_like(a) for i, (a, _) in enumerate(arrays.values())}
     gradients = {}
     for i, (layer, (a, g)) in enumerate(arrays.items()):
@@ -255,6 +258,12 @@ def probe(model: ir.Model, layers: Sequence[str]) -> onnx.ModelProto:
             graph.insert_before(graph[0], node)
         for user, place in consumers:
             user.replace_input_with(place, node.outputs[0])
+    if MASK in tensors:  # which positions belong to a class is not differentiated: they are held
+        held = ir.Value(name=MASK, type=tensors[MASK].type, shape=tensors[MASK].shape)
+        tensors[MASK].name = f"{MASK}_computed"
+        graph.inputs.append(held)
+        for user, place in list(tensors[MASK].uses()):
+            user.replace_input_with(place, held)
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return ir.to_proto(model)

@@ -22,6 +22,9 @@ logger = logging.getLogger("aerocam.export")
 
 VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
+MASK = "aerocam_mask"
+"""Tensor with the weights of the positions that make up a segmenter's score."""
+
 BOX_ROWS = 4
 """Rows before the class scores in an Ultralytics detection output (1, 4 + classes, anchors)."""
 
@@ -207,6 +210,7 @@ def _choose_mask(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Va
     best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, axes)), to=logits.dtype)
     mask = op.Where(op.Greater(op.sum(mask, axes), 0.0), mask, best_position)
     weights = op.Div(mask, op.sum(mask, axes))
+    weights.name = MASK
     op.output(_float32(op, op.reshape(op.sum(op.Mul(logits, weights), axes), 1)), manifest.SCORE)
     return logits, weights
 
