@@ -8,7 +8,7 @@ that is newer and cannot be lowered.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +37,9 @@ EXACT = frozenset(["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "
 
 SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])
 """Operators on lists of tensors, which become Split, Squeeze and Concat."""
+
+UNTYPED = frozenset(["GroupNormalization"])
+"""Operators whose output has the type and shape of their first input, which onnx's shape inference does not say."""
 
 FEW = 64
 """Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
@@ -81,7 +84,7 @@ def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:
         ModelError: Its shapes or its graph contradict themselves.
     """
     try:
-        proto = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+        proto = _infer_shapes(proto)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: its shapes contradict each other ({error}); is the file damaged?") from error
     try:
@@ -95,6 +98,33 @@ def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:
     except RuntimeError as error:
         raise ModelError(f"{path}: {error} ({error.__cause__}); export it anew") from error
     return model
+
+
+def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with types and shapes of what onnx can infer, and behind `UNTYPED` operators too.
+
+    Those stand as Identity meanwhile: one pass is enough, however many of them follow one another.
+    """
+    untyped = [
+        node for node in _all_nodes(proto.graph) if node.op_type in UNTYPED and node.domain == "" and node.output
+    ]
+    names = {node.output[0]: node.op_type for node in untyped}
+    for node in untyped:
+        node.op_type = "Identity"
+    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    for node in _all_nodes(inferred.graph) if names else ():
+        if node.op_type == "Identity" and node.output[0] in names:
+            node.op_type = names[node.output[0]]
+    return inferred
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph, in its branches and loops too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _all_nodes(inner)
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:
