@@ -18,6 +18,9 @@ from aerocam.export.shapes import is_float, static_shape
 PREFIX = "aerocam"
 """Scope of every name this package gives inside a graph."""
 
+NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+"""Types whose numbers end, or whose steps grow, too early for squares, sums of many and places in an image."""
+
 LARGEST_SPREAD = 1 << 16
 """Entries of the largest constant that stands for an Expand."""
 
@@ -64,7 +67,7 @@ class Builder:
         data = np.asarray(array, dtype)
         if dtype is None and data.dtype == np.float64:
             data = data.astype(np.float32)
-        key = (data.dtype.str, data.shape, data.tobytes())
+        key = (data.dtype.name, data.shape, data.tobytes())
         if key not in self._constants:
             name = f"{PREFIX}.constant_{len(self._constants)}"
             while name in self.graph.initializers:
@@ -81,6 +84,14 @@ class Builder:
         """An initializer of `value`'s type."""
         assert value.dtype is not None
         return self.constant(array, value.dtype.numpy())
+
+    def widened(self, value: ir.Value) -> ir.Value:
+        """`value` in float32 where its type is narrower; otherwise as it is."""
+        return self.Cast(value, to=ir.DataType.FLOAT) if value.dtype in NARROW else value
+
+    def cast_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
+        """`value` in the type of `other`; nothing is appended where it has that type already."""
+        return value if value.dtype == other.dtype else self.Cast(value, to=other.dtype)
 
     def reshape(self, value: ir.Value, *shape: int) -> ir.Value:
         """`value` in another shape; nothing is appended where it has that shape already."""

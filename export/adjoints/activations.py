@@ -141,6 +141,7 @@ def gelu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     square = op.Mul(x, x)
     if node.attributes.get_string("approximate", "none") == "tanh":
         k, c = math.sqrt(2 / math.pi), 0.044715
+        square = op.Min(square, 100.0)  # T is 1 or -1 from there on; no infinity in float16, of which 0 times is NaN
         t = op.Tanh(op.Mul(x, op.Add(op.Mul(square, k * c), k)))
         bell = op.Mul(op.Mul(y, op.Sub(1.0, t)), op.Add(op.Mul(square, 3 * k * c), k))
     else:

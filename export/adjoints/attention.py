@@ -101,7 +101,7 @@ def _probabilities(op: Builder, node: ir.Node, scores: ir.Value, q_heads: int) -
         seen = mask if seen is None else op.And(mask, seen)
     if seen is not None:
         assert scores.dtype is not None
-        lowest = float(np.finfo(scores.dtype.numpy()).min / 2)  # no infinity, nor one when the maximum is subtracted
+        lowest = float(scores.dtype.min) / 2  # no infinity, nor one when the maximum is subtracted
         scores = op.Where(seen, scores, lowest)
     p = op.Softmax(scores, axis=3)
     if mask is not None and not is_float(mask):

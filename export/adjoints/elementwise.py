@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -180,7 +181,9 @@ def extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         tie, half = op.Equal(a, b), op.Mul(dy, 0.5)
         a_wins = op.Greater(a, b) if node.op_type == "Max" else op.Less(a, b)
         return [op.Where(tie, half, op.Where(a_wins, dy, 0.0)), op.Where(tie, half, op.Where(a_wins, 0.0, dy))]
-    hits = [op.Equal(x, node.outputs[0]) for x in inputs]
+    wins = op.GreaterOrEqual if node.op_type == "Max" else op.LessOrEqual
+    # not Equal(x, Y): where a runtime computes float16 in float32, x may reach the two differently rounded
+    hits = [functools.reduce(op.And, [wins(x, other) for other in inputs if other is not x]) for x in inputs]
     share = op.Div(dy, op.Sum(*(op.Cast(hit, to=dy.dtype) for hit in hits)))
     return [op.Where(hit, share, 0.0) for hit in hits]
 

@@ -60,7 +60,9 @@ def gather_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         flat = np.ravel_multi_index(tuple(places), shape).reshape(-1)
         return [op.reshape(collect(op, op.reshape(dy, flat.size), 0, flat, math.prod(shape)), *shape), None]
     if math.prod(picked) * shape[axis] > LARGEST_ONE_HOT:
-        return [op.ScatterElements(_zeros(op, x), indices, dy, axis=axis, reduction="add"), None]
+        dy = op.widened(dy)
+        total = op.ScatterElements(op.expand(op.floats_like(dy, 0.0), shape), indices, dy, axis=axis, reduction="add")
+        return [op.cast_like(total, x), None]
     row = (*picked[:axis], 1, *picked[axis:])
     mask = _one_hot(op, op.reshape(indices, *row), shape[axis], axis)
     total = op.sum(op.Where(mask, op.reshape(dy, *row), 0.0), [axis + 1], keepdims=False)
@@ -166,9 +168,10 @@ def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) ->
     batch, count, rest = static_shape(value)
     own = static_shape(indices)[0]
     if own * count * size > LARGEST_ONE_HOT:
-        zeros = op.expand(op.floats_like(value, 0.0), (batch, size, rest))
         places = op.Expand(op.reshape(indices, own, count, 1), op.integers(batch, count, rest))
-        return op.ScatterElements(zeros, places, value, axis=1, reduction="add")
+        updates = op.widened(value)
+        zeros = op.expand(op.floats_like(updates, 0.0), (batch, size, rest))
+        return op.cast_like(op.ScatterElements(zeros, places, updates, axis=1, reduction="add"), value)
     one_hot = _one_hot(op, op.reshape(indices, own, 1, count), size, 1)
     return op.MatMul(op.Cast(op.reshape(one_hot, own, size, count), to=value.dtype), value)
 

@@ -1,4 +1,7 @@
-"""Adjoint rules of normalisation layers, in inference mode."""
+"""Adjoint rules of normalisation layers, in inference mode.
+
+They compute in float32 at least, as runtimes do: in float16 the square of 256 is infinite.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ def batch_normalization(op: Builder, node: ir.Node, dy: ir.Value, *_stats: ir.Va
         factor = scales.astype(np.float64) / np.sqrt(variances.astype(np.float64) + epsilon)
         gain = op.floats_like(x, factor.reshape(shape))
     else:
-        gain = op.reshape(op.Div(scale, op.Sqrt(op.Add(var, float(epsilon)))), 1, static_shape(x)[1], *shape[2:])
+        deviation = op.Sqrt(op.Add(op.widened(tensor(node, 4)), float(epsilon)))
+        gain = op.cast_like(op.Div(op.widened(tensor(node, 1)), deviation), x)
+        gain = op.reshape(gain, 1, static_shape(x)[1], *shape[2:])
     return [op.Mul(dy, gain), None, None, None, None]
 
 
@@ -35,7 +40,7 @@ def lrn(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     dX = dY * S^-beta - 2 alpha beta / size * X * (sum of dY * Y / S over the windows that hold the channel).
     """
-    x, y = tensor(node), node.outputs[0]
+    x, y, dy = (op.widened(value) for value in (tensor(node), node.outputs[0], dy))
     size = node.attributes["size"].as_int()
     alpha, beta = node.attributes.get_float("alpha", 1e-4), node.attributes.get_float("beta", 0.75)
     bias = node.attributes.get_float("bias", 1.0)
@@ -44,7 +49,7 @@ def lrn(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     s = op.Add(op.Mul(energy, float(alpha / size)), float(bias))
     shared = _channel_sum(op, op.Div(op.Mul(dy, y), s), above, below)
     direct = op.Mul(dy, op.Pow(s, float(-beta)))
-    return [op.Sub(direct, op.Mul(op.Mul(x, float(2 * alpha * beta / size)), shared))]
+    return _narrowed(op, node, [op.Sub(direct, op.Mul(op.Mul(x, float(2 * alpha * beta / size)), shared))])
 
 
 def _channel_sum(op: Builder, value: ir.Value, below: int, above: int) -> ir.Value:
@@ -67,11 +72,11 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statis
             f"LayerNormalization {node.name!r}: a gradient arrives at its output Mean or InvStdDev, at Y alone is"
             " expected; choose a target layer behind it"
         )
-    x, scale = tensor(node), tensor(node, 1)
+    x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
     axes = range(node.attributes.get_int("axis", -1) % rank, rank)
     h, deviation = _standardised(op, node, x, axes)
-    return [_through(op, op.Mul(dy, scale), h, deviation, axes), op.Mul(dy, h), dy][: len(node.inputs)]
+    return _narrowed(op, node, [_through(op, op.Mul(dy, scale), h, deviation, axes), op.Mul(dy, h), dy])
 
 
 @adjoint("RMSNormalization")
@@ -80,11 +85,11 @@ def rms_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     dX = (G - H * mean(G * H)) / sqrt(mean(X^2) + epsilon) with G = dY * scale; dscale = dY * H.
     """
-    x, scale = tensor(node), tensor(node, 1)
+    x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
     axes = range(node.attributes.get_int("axis", -1) % rank, rank)
     h, deviation = _standardised(op, node, x, axes, centred=False)
-    return [_through(op, op.Mul(dy, scale), h, deviation, axes, centred=False), op.Mul(dy, h)]
+    return _narrowed(op, node, [_through(op, op.Mul(dy, scale), h, deviation, axes, centred=False), op.Mul(dy, h)])
 
 
 @adjoint("InstanceNormalization")
@@ -99,12 +104,17 @@ def group_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     return _group_normalization(op, node, dy, groups=node.attributes["num_groups"].as_int())
 
 
+def _narrowed(op: Builder, node: ir.Node, cotangents: Sequence[ir.Value]) -> Cotangents:
+    """One cotangent per input, in its type; a bias that is absent has none."""
+    return [op.cast_like(dx, tensor(node, i)) for i, dx in enumerate(cotangents[: len(node.inputs)])]
+
+
 def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) -> Cotangents:
     """Over X as (N, groups, rest): dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon), G = dY * scale.
 
     dscale = sum of dY * H, dB = sum of dY, over all that shares an entry of theirs.
     """
-    x, scale = tensor(node), tensor(node, 1)
+    x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     shape = static_shape(x)
     (parts,) = static_shape(scale)
     by_group = (shape[0], groups, int(np.prod(shape[1:], dtype=int)) // groups)
@@ -114,7 +124,7 @@ def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) 
     g = op.reshape(op.Mul(dy, op.reshape(scale, 1, parts, 1)), *by_group)
     dx = op.reshape(_through(op, g, h, deviation, [2]), *shape)
     dscale = op.sum(op.Mul(dy, op.reshape(h, *by_part)), [0, 2], keepdims=False)
-    return [dx, dscale, op.sum(dy, [0, 2], keepdims=False)]
+    return _narrowed(op, node, [dx, dscale, op.sum(dy, [0, 2], keepdims=False)])
 
 
 def _standardised(
@@ -144,9 +154,9 @@ def lp_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     D = dn / dX is sign(X) for p = 1 and Y for p = 2. Where n is 0, it counts as 1.
     """
-    x, y = tensor(node), node.outputs[0]
+    x, y, dy = (op.widened(value) for value in (tensor(node), node.outputs[0], dy))
     axis, p = node.attributes.get_int("axis", -1), node.attributes.get_int("p", 2)
     norm = op.reduce(f"ReduceL{p}", x, [axis])
     norm = op.Where(op.Greater(norm, 0.0), norm, 1.0)
     direction = op.Sign(x) if p == 1 else y
-    return [op.Div(op.Sub(dy, op.Mul(direction, op.sum(op.Mul(dy, y), [axis]))), norm)]
+    return _narrowed(op, node, [op.Div(op.Sub(dy, op.Mul(direction, op.sum(op.Mul(dy, y), [axis]))), norm)])

@@ -53,7 +53,7 @@ def _pool_axis(op: Builder, x: ir.Value, spatial: int, window: Window, rank: int
 def _lowest(x: ir.Value) -> float:
     """Below any activation, but no infinity: engines may compute 0 * padding."""
     assert x.dtype is not None
-    return float(np.finfo(x.dtype.numpy()).min)
+    return float(x.dtype.min)
 
 
 def _max_axis(op: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axis: int, window: Window) -> ir.Value:

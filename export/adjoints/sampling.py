@@ -37,16 +37,16 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         places = op.Round(places)
     axes = [op.slice_axis(places, 2, i, i + 1) for i in reversed(range(len(sizes)))]  # a grid has the last axis first
     corners = _corners(op, axes, sizes, linear)
-    dy = op.reshape(dy, batch, channels, points)
+    dy = op.widened(op.reshape(dy, batch, channels, points))
     if batch * points * size <= LARGEST_WEIGHTS:
         dx = op.MatMul(dy, _outer(op, [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]))
     else:
         dx = _scatter_corners(op, dy, corners, size)
-    dx = op.reshape_like(dx, x)
+    dx = op.cast_like(op.reshape_like(dx, x), x)
     if not linear:  # zero wherever it exists
         return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
-    slopes = _grid_slopes(op, op.reshape(x, batch, channels, size), dy, corners)
-    return [dx, op.reshape_like(op.Mul(slopes, slope), grid)]
+    slopes = _grid_slopes(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
+    return [dx, op.cast_like(op.reshape_like(op.Mul(slopes, slope), grid), grid)]
 
 
 def _is_linear(node: ir.Node) -> bool:
@@ -62,7 +62,7 @@ def _is_linear(node: ir.Node) -> bool:
 
 def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
     """The grid (batch, points, axes) in entries of X, after padding, and its slope; the last axis comes first."""
-    grid, n = tensor(node, 1), np.array(sizes[::-1], np.float64)
+    grid, n = op.widened(tensor(node, 1)), np.array(sizes[::-1], np.float64)
     shape, corners = static_shape(grid), bool(node.attributes.get_int("align_corners", 0))
     padding = node.attributes.get_string("padding_mode", "zeros")
     factor = (n - 1) / 2 if corners else n / 2
@@ -158,7 +158,7 @@ def roi_align(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         )
     batch, channels, height, width = static_shape(x)
     regions, _, rows, columns = static_shape(dy)
-    down, across = (_roi_weights(op, node, axis) for axis in (1, 0))  # (regions, bins, size)
+    down, across = (op.cast_like(_roi_weights(op, node, axis), dy) for axis in (1, 0))  # (regions, bins, size)
     spread = op.MatMul(dy, op.reshape(across, regions, 1, columns, width))
     spread = op.reshape(op.Transpose(spread, perm=[0, 2, 1, 3]), regions * rows, channels * width)
     if batch > 1:
@@ -171,7 +171,8 @@ def roi_align(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 def _roi_weights(op: Builder, node: ir.Node, axis: int) -> ir.Value:
     """Weights (regions, bins, size) of X's entries along one axis, 0 for the width and 1 for the height."""
-    rois, size, bins = tensor(node, 1), static_shape(tensor(node))[3 - axis], static_shape(node.outputs[0])[3 - axis]
+    rois = op.widened(tensor(node, 1))
+    size, bins = static_shape(tensor(node))[3 - axis], static_shape(node.outputs[0])[3 - axis]
     aligned = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "half_pixel"
     edges = op.scale(rois, node.attributes.get_float("spatial_scale", 1.0))
     start, end = (op.slice_axis(edges, 1, i, i + 1) for i in (axis, axis + 2))
@@ -205,6 +206,8 @@ def _roi_samples(node: ir.Node, axis: int, bins: int, aligned: bool) -> NDArray:
             f"RoiAlign {node.name!r}: sampling_ratio 0 with regions computed at run time, a ratio from 1 up or"
             " constant regions are expected; choose a target layer behind it"
         )
+    if rois.dtype.itemsize < 4:
+        rois = rois.astype(np.float32)
     scaled = rois * rois.dtype.type(node.attributes.get_float("spatial_scale", 1.0))
     # the offset cancels, but for the rounding, which ONNX Runtime has too
     offset = rois.dtype.type(0.5 if aligned else 0.0)
