@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aerocam.export.adjoints import indexing
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from onnx_graphs import model, node_model, run_ort
+from onnx_graphs import model, node_model, run_ort, run_reference
 from rule_table import CASES
 from rule_table.case import Case
 from test_adjoints import draw
@@ -115,19 +115,18 @@ SCALE, ZERO = np.float16([1.5, -0.5, 0.75]), np.float16([0, 0, 0])
         ("RMSNormalization", [SCALE], {}, 23),
         ("InstanceNormalization", [SCALE, ZERO], {}, 17),
         ("GroupNormalization", [SCALE, ZERO], {"num_groups": 1}, 21),
-        ("LpNormalization", [], {"axis": 1}, 17),
-        ("LRN", [], {"size": 3, "alpha": 2.0, "bias": 1.5}, 17),
         ("Gelu", [], {}, 20),
         ("Gelu", [], {"approximate": "tanh"}, 20),
     ],
 )
 def test_squares_beyond_float16(op_type: str, others: list[Any], attributes: dict[str, Any], opset: int) -> None:
-    """Activations of 256 and more, whose squares are infinite in float16: the gradient is float32's all the same."""
+    """Activations of 256 and more, whose squares are infinite in float16: the gradient is float32's all the same.
+
+    By onnx's reference implementation: ONNX Runtime's CPU computes most of float16 in float32.
+    """
     found = []
     for dtype in (np.float16, np.float32):
         x, scales = X.astype(dtype), {f"c{i}": other.astype(dtype) for i, other in enumerate(others)}
-        if op_type == "LRN":
-            x = x[..., None]
         proto = node_model(op_type, {"x": x}, scales, ["x", *scales], attributes, opset=opset)
         graph = ir.from_proto(proto).graph
         graph.outputs[0].dtype, graph.outputs[0].shape = graph.inputs[0].dtype, graph.inputs[0].shape
@@ -135,7 +134,7 @@ def test_squares_beyond_float16(op_type: str, others: list[Any], attributes: dic
         seed = op.constant(np.linspace(100, 500, x.size).reshape(x.shape).astype(dtype))
         (dx,) = differentiate(op, graph.outputs[0], seed, [graph.inputs[0]])
         op.output(dx, "dx")
-        found += run_ort(ir.to_proto(ir.Model(graph, ir_version=11)), {"x": x}, ["dx"])
+        found.append(run_reference(ir.to_proto(ir.Model(graph, ir_version=11)), {"x": x})[-1])
     half, single = found
     assert np.isfinite(half).all()
     assert np.linalg.norm(half - single) <= 1e-2 * np.linalg.norm(single)

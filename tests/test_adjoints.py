@@ -573,6 +573,28 @@ def test_grid_sample_by_corners_is_grid_sample_by_hats(
     np.testing.assert_allclose(run_adjoint(proto, {"x": x, "g": grid}, dy), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_deform_conv_by_corners_is_deform_conv_by_hats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What many points or places take; the product of hats is in the table. Points in and outside of X."""
+    x, offset = f32(2, 4, 5, 6), f32(2, 16, 4, 5, low=-2, high=2)
+    proto = node_model(
+        "DeformConv", {"x": x}, {"w": f32(3, 4, 2, 2), "o": offset}, ["x", "w", "o"], {"offset_group": 2}, opset=19
+    )
+    dy = f32(2, 3, 4, 5, low=-2)
+    expected = run_adjoint(proto, {"x": x}, dy)
+    monkeypatch.setattr(sampling, "LARGEST_WEIGHTS", 0)
+    np.testing.assert_allclose(run_adjoint(proto, {"x": x}, dy), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_deform_conv_of_a_volume_is_refused_by_name() -> None:
+    x, offset = f32(1, 1, 2, 2, 2), f32(1, 3, 2, 2, 2)
+    constants = {"w": f32(1, 1, 1, 1, 1), "o": offset}
+    proto = node_model("DeformConv", {"x": x}, constants, ["x", "w", "o"], {}, opset=19)
+    graph = ir.from_proto(proto).graph
+    op = Builder(graph)
+    with pytest.raises(UnsupportedOperatorError, match=r"DeformConv 'node': 3 spatial axes.*choose a target layer"):
+        differentiate(op, graph.outputs[0], op.constant(x), [graph.inputs[0]])
+
+
 def test_roi_align_with_computed_regions() -> None:
     """As they come out of other nodes; as constants they are in the table."""
     x, rois = f32(2, 3, 7, 8), np.float32([[1, 1, 9, 10], [-3, 0, 18, 9], [0, 2.5, 5, 2.7]])

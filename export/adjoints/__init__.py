@@ -3,6 +3,7 @@
 from aerocam.export.adjoints import (
     activations,
     attention,
+    deformable,
     elementwise,
     indexing,
     linear,
@@ -21,6 +22,7 @@ __all__ = [
     "NO_GRADIENT",
     "activations",
     "attention",
+    "deformable",
     "elementwise",
     "indexing",
     "linear",

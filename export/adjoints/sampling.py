@@ -36,16 +36,13 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     if not linear:
         places = op.Round(places)
     axes = [op.slice_axis(places, 2, i, i + 1) for i in reversed(range(len(sizes)))]  # a grid has the last axis first
-    corners = _corners(op, axes, sizes, linear)
+    corners = corners_of(op, axes, sizes, linear)
     dy = op.widened(op.reshape(dy, batch, channels, points))
-    if batch * points * size <= LARGEST_WEIGHTS:
-        dx = op.MatMul(dy, _outer(op, [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]))
-    else:
-        dx = _scatter_corners(op, dy, corners, size)
-    dx = op.cast_like(op.reshape_like(dx, x), x)
+    dx = op.cast_like(op.reshape_like(spread_back(op, dy, axes, corners, sizes), x), x)
     if not linear:  # zero wherever it exists
         return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
-    slopes = _grid_slopes(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
+    along = read_times(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
+    slopes = op.Concat(*reversed(slopes_of(op, along, corners)), axis=2)
     return [dx, op.cast_like(op.reshape_like(op.Mul(slopes, slope), grid), grid)]
 
 
@@ -104,7 +101,8 @@ Corners = tuple[ir.Value, list[ir.Value], list[ir.Value]]
 """Flat places of the corners around each point, (batch, points, corners); their weight and its slope per axis."""
 
 
-def _corners(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
+def corners_of(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
+    """The corners around points (batch, points, 1) per axis; those outside of X have weight 0."""
     bits = np.array(list(itertools.product((0.0, 1.0) if linear else (0.0,), repeat=len(sizes))))
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     flat, weights, slopes = [], [], []
@@ -118,31 +116,50 @@ def _corners(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) 
     return functools.reduce(op.Add, flat), weights, slopes
 
 
+def weight_product(op: Builder, corners: Corners) -> ir.Value:
+    """The weight of each corner, over all axes: (batch, points, corners)."""
+    return functools.reduce(op.Mul, corners[1])
+
+
+def spread_back(op: Builder, dy: ir.Value, axes: list[ir.Value], corners: Corners, sizes: list[int]) -> ir.Value:
+    """`dy` (batch, channels, points) put back where the points read, by weight and summed: (batch, channels, size)."""
+    batch, _, points = static_shape(dy)
+    size = math.prod(sizes)
+    if batch * points * size <= LARGEST_WEIGHTS:
+        return op.MatMul(dy, _outer(op, [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]))
+    return _scatter_corners(op, dy, corners, size)
+
+
 def _scatter_corners(op: Builder, dy: ir.Value, corners: Corners, size: int) -> ir.Value:
     """`dy` (batch, channels, points) put at the corners by weight and summed: (batch, channels, size)."""
-    places, weights, _ = corners
+    places = corners[0]
     batch, channels, points = static_shape(dy)
     count = static_shape(places)[2]
-    weight = op.reshape(functools.reduce(op.Mul, weights), batch, 1, points, count)
+    weight = op.reshape(weight_product(op, corners), batch, 1, points, count)
     updates = op.reshape(op.Mul(op.reshape(dy, batch, channels, points, 1), weight), batch, channels, points * count)
     places = op.Expand(op.reshape(places, batch, 1, points * count), op.integers(batch, channels, points * count))
     zeros = op.expand(op.floats_like(dy, 0.0), (batch, channels, size))
     return op.ScatterElements(zeros, places, updates, axis=2, reduction="add")
 
 
-def _grid_slopes(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.Value:
-    """D (sum of `dy` * Y) / d places, (batch, points, axes), the last axis first; `x` (batch, channels, size)."""
-    places, weights, slopes = corners
+def read_times(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.Value:
+    """X (batch, channels, size) at the corners times `dy`, summed over the channels: (batch, points, corners)."""
+    places = corners[0]
     batch, channels, points = static_shape(dy)
     count = static_shape(places)[2]
     places = op.Expand(op.reshape(places, batch, 1, points * count), op.integers(batch, channels, points * count))
     read = op.reshape(op.GatherElements(x, places, axis=2), batch, channels, points, count)
-    along = op.sum(op.Mul(read, op.reshape(dy, batch, channels, points, 1)), [1], keepdims=False)
+    return op.sum(op.Mul(read, op.reshape(dy, batch, channels, points, 1)), [1], keepdims=False)
+
+
+def slopes_of(op: Builder, along: ir.Value, corners: Corners) -> list[ir.Value]:
+    """D (sum of `dy` * Y) / d places, (batch, points, 1) per axis; `along` is what `read_times` gives."""
+    _, weights, slopes = corners
     parts = []
-    for i in reversed(range(len(weights))):
+    for i in range(len(weights)):
         factors = [slopes[j] if i == j else weight for j, weight in enumerate(weights)]
         parts.append(op.sum(functools.reduce(op.Mul, factors, along), [2]))
-    return op.Concat(*parts, axis=2)
+    return parts
 
 
 @adjoint("RoiAlign")

@@ -6,6 +6,7 @@ One file per family; a new rule gets its rows in the file of its family.
 from rule_table import (
     activations,
     attention,
+    deformable,
     elementwise,
     indexing,
     linear,
@@ -30,4 +31,5 @@ CASES: list[Case] = [
     *attention.ROWS,
     *resize.ROWS,
     *sampling.ROWS,
+    *deformable.ROWS,
 ]
