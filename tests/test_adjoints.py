@@ -423,6 +423,23 @@ def test_integers_that_no_dequantize_linear_reads_are_refused() -> None:
         differentiate(op := Builder(graph), graph.outputs[0], op.constant(x), [graph.inputs[0]])
 
 
+def test_dynamic_quantisation_is_refused_not_passed_over() -> None:
+    """Through the computed scale alone there would be a gradient, and a wrong one."""
+    x, node = f32(2, 3), onnx.helper.make_node
+    nodes = [
+        node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"], name="node"),
+        node("MatMulInteger", ["q", "w", "zero"], ["product"]),
+        node("Cast", ["product"], ["real"], to=onnx.TensorProto.FLOAT),
+        node("Mul", ["scale", "step"], ["steps"]),
+        node("Mul", ["real", "steps"], ["y"]),
+    ]
+    constants = {"w": np.arange(12, dtype=np.int8).reshape(3, 4), "step": np.float32(0.02)}
+    graph = ir.from_proto(model(nodes, {"x": x}, constants, ["y"])).graph
+    op = Builder(graph)
+    with pytest.raises(UnsupportedOperatorError, match=r"DynamicQuantizeLinear .*'node'.*choose a target layer behind"):
+        differentiate(op, graph.outputs[0], op.constant(f32(2, 4)), [graph.inputs[0]])
+
+
 @pytest.mark.parametrize(
     ("op_type", "order", "constants", "attributes"),
     [
