@@ -33,7 +33,7 @@ def draw(case: Case) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[
         if isinstance(item, tuple):
             inputs[name] = well_separated(item, rng)
             if case.low is not None:
-                inputs[name] = inputs[name] - inputs[name].min() + case.low
+                inputs[name] = np.asarray(inputs[name] - inputs[name].min() + case.low)
         elif item is not None:
             constants[name] = np.asarray(item)
     return inputs, constants, order
@@ -87,7 +87,8 @@ def check_rule(case: Case) -> None:
         assert dx.shape == array.shape
         for _ in range(DIRECTIONS):
             direction = rng.standard_normal(array.shape)
-            ahead, behind = ({**exact, name: (array + sign * step * direction).astype(dtype)} for sign in (1, -1))
+            moved = (np.asarray(array + sign * step * direction, dtype) for sign in (1, -1))
+            ahead, behind = ({**exact, name: point} for point in moved)
             difference = (score(ahead) - score(behind)) / (2 * step)
             slope = float(np.vdot(dx.astype(np.float64), direction))
             scale = float(np.linalg.norm(dx)) + 1e-6

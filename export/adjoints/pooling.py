@@ -126,11 +126,13 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
     """How many entries each output of an AveragePool averages, (1, 1, spatial ...) float64."""
     include = node.attributes.get_int("count_include_pad", 0)
-    pads = node.attributes.get_ints("pads", (0,) * (2 * len(axes)))
+    behind = [max(axis.pad_after, 0) for axis in axes]  # of an auto_pad: as far as the windows reach
+    if node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET":
+        behind = list(node.attributes.get_ints("pads", (0,) * (2 * len(axes)))[len(axes) :])
     per_axis = []
     for i, axis in enumerate(axes):
         starts = np.arange(axis.size_out) * axis.stride - axis.pad
-        low, high = (-axis.pad, axis.size_in + pads[len(axes) + i]) if include else (0, axis.size_in)
+        low, high = (-axis.pad, axis.size_in + behind[i]) if include else (0, axis.size_in)
         per_axis.append(np.minimum(starts + axis.kernel, high) - np.maximum(starts, low))
     counts = np.ones((1, 1, *(1 for _ in axes)))
     for i, count in enumerate(per_axis):

@@ -19,6 +19,8 @@ ROWS = [
     Case("Conv", [X, f32(6, 4, 4, 2)], {"auto_pad": "SAME_LOWER"}),
     Case("Conv", [X, f32(6, 4, 2, 2)], {"auto_pad": "VALID", "strides": [2, 2]}),
     Case("Conv", [X, f32(6, 4, 2, 2)], {"pads": [3, 3, 3, 3]}),
+    Case("Conv", [X, f32(6, 4, 2, 2)], {"pads": [0, 1, 2, 0]}),
+    Case("Conv", [X, f32(6, 4, 1, 1)], {"pads": [0, 0, 1, 0]}),
     Case("Conv", [ONE_D, f32(6, 2, 3)], {"group": 2, "strides": [2], "pads": [1, 0]}),
     Case("Conv", [ONE_D, f32(6, 4, 3)], {"pads": [1, 1]}),
     Case("Conv", [THREE_D, f32(3, 2, 2, 3, 1)], {"pads": [0, 1, 0, 1, 1, 0]}),
