@@ -30,6 +30,7 @@ REFUSED_FORMS: dict[str, str] = {
     " window, a mask for fewer keys than there are",
     "AveragePool": "dilations",
     "DequantizeLinear": _BLOCKS,
+    "DeformConv": "other than two spatial axes",
     "Einsum": "`...`, an index twice in one operand, an index with two sizes",
     "GridSample": "cubic modes",
     "LayerNormalization": "a score that reads the outputs Mean or InvStdDev",
@@ -60,7 +61,7 @@ FAMILIES: list[tuple[str, str, str]] = [
         "Transformers (ViT, Swin)",
         "tokens, folded to the grid they come from; class and register tokens are cut off",
         f"one block with attention, made for the test, with a class token and with the mean of all tokens: {KINDS}; the"
-        " axes of windows as in Swin: [tests/test_layout.py](../tests/test_layout.py). No whole ViT or Swin",
+        " axes of windows as in Swin: [tests/test_layout.py](../tests/test_layout.py). Whole ones in the comparison with PyTorch",
     ),
     (
         "Detectors",
@@ -69,17 +70,23 @@ FAMILIES: list[tuple[str, str, str]] = [
         " detector of another family",
     ),
     (
+        "Segmenters and readers of text",
+        "spatial, the last features before the class maps; a sequence of columns",
+        f"PaddleOCR's text detectors and readers with their weights: {OUTPUTS} kept, gradients by the self-check; the"
+        " score's arithmetic: [tests/test_segmentation.py](../tests/test_segmentation.py)",
+    ),
+    (
         "1-D and 3-D networks",
         "sequence and volume",
-        f"one convolution, made for the test, each: {KINDS}. No whole network. The runtime's frames and overlays are"
+        f"one convolution, made for the test, each: {KINDS}; whole ones in the comparison with PyTorch. The runtime's frames and overlays are"
         " for pictures; the methods take these layers as they come from `open_session`",
     ),
     (
         "Quantised",
         "as the network without quantisation",
-        f"EfficientNet-Lite0 with its kernels in int8: {OUTPUTS} kept, gradients by the self-check; QuantizeLinear,"
-        f" DequantizeLinear, QLinearConv and QLinearMatMul one by one against NumPy: {RULES}. No network whose"
-        " activations are quantised",
+        f"EfficientNet-Lite0 with its kernels in int8, and with its activations too: {OUTPUTS} kept, gradients by the"
+        " self-check as far as nothing is rounded; QuantizeLinear, DequantizeLinear, QLinearConv and QLinearMatMul one"
+        f" by one against NumPy: {RULES}",
     ),
 ]
 """Family, kind of its layers, and what the tests in the repository run."""

@@ -54,7 +54,6 @@ REFUSED: dict[str, str] = {
     "ConcatFromSequence": _LIST,
     "CumProd": f"{_NO_RULE}; of positive numbers the Exp of the CumSum of the Log is the same",
     "DFT": _FOURIER,
-    "DeformConv": _NO_RULE,
     "Det": "its gradient takes an inverse matrix, for which ONNX has no operator",
     "DynamicQuantizeLinear": "its scale depends on the data; quantise the model statically, by QuantizeLinear",
     "GRU": _RECURRENT,

@@ -234,6 +234,7 @@ def _ssdlite() -> nn.Module:
 
 
 POSITIONS = (2, 3)
+UNPOOL = "one of PyTorch's exporters cannot write MaxUnpool2d"
 
 NETWORKS: dict[str, Network] = {
     "resnet18": Network(torchvision("resnet18")),
@@ -253,8 +254,8 @@ NETWORKS: dict[str, Network] = {
     "deeplabv3_mobilenet_mean": Network(_segmentation("deeplabv3_mobilenet_v3_large", POSITIONS)),
     "lraspp": Network(_segmentation("lraspp_mobilenet_v3_large"), task="segment"),
     "lraspp_mean": Network(_segmentation("lraspp_mobilenet_v3_large", POSITIONS)),
-    "segnet": Network(SegNet, task="segment"),
-    "segnet_mean": Network(lambda: Picked(SegNet(), lambda y: y, POSITIONS)),
+    "segnet": Network(SegNet, task="segment", refused=UNPOOL),
+    "segnet_mean": Network(lambda: Picked(SegNet(), lambda y: y, POSITIONS), refused=UNPOOL),
     "ssdlite_mean": Network(_ssdlite, (1, 3, 96, 96)),
     "r3d_18": Network(torchvision("video.r3d_18"), (1, 3, 8, 32, 32)),
     "mc3_18": Network(torchvision("video.mc3_18"), (1, 3, 8, 32, 32)),
