@@ -61,7 +61,8 @@ FAMILIES: list[tuple[str, str, str]] = [
         "Transformers (ViT, Swin)",
         "tokens, folded to the grid they come from; class and register tokens are cut off",
         f"one block with attention, made for the test, with a class token and with the mean of all tokens: {KINDS}; the"
-        " axes of windows as in Swin: [tests/test_layout.py](../tests/test_layout.py). Whole ones in the comparison with PyTorch",
+        " axes of windows as in Swin: [tests/test_layout.py](../tests/test_layout.py). Whole ones in the"
+        " comparison with PyTorch",
     ),
     (
         "Detectors",
@@ -78,7 +79,8 @@ FAMILIES: list[tuple[str, str, str]] = [
     (
         "1-D and 3-D networks",
         "sequence and volume",
-        f"one convolution, made for the test, each: {KINDS}; whole ones in the comparison with PyTorch. The runtime's frames and overlays are"
+        f"one convolution, made for the test, each: {KINDS}; whole ones in the comparison with PyTorch. The"
+        " runtime's frames and overlays are"
         " for pictures; the methods take these layers as they come from `open_session`",
     ),
     (
