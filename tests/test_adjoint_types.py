@@ -16,9 +16,9 @@ from aerocam.export.adjoints import indexing
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from onnx_graphs import model, node_model, run_ort, run_reference
+from rule_check import draw
 from rule_table import CASES
 from rule_table.case import Case
-from test_adjoints import draw
 
 NO_KERNEL = "ONNX Runtime's CPU has no float16 kernel"
 ADDS = frozenset({"ScatterElements", "ScatterND"})

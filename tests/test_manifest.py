@@ -60,7 +60,7 @@ def test_defaults_may_be_absent() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (("task",), "segment", r"manifest\.task is 'segment', expected 'classify' or 'detect'"),
+        (("task",), "paint", r"manifest\.task is 'paint', expected 'classify'"),
         (("layers",), {}, r"manifest\.layers is \{\}, expected tuple"),
         (("layers",), [], "names no target layer, at least one"),
         (("layers", 0), "relu", r"manifest\.layers\[0\] is 'relu', an object was expected"),

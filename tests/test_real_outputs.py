@@ -23,6 +23,9 @@ ROUNDED = frozenset({"lite0-int8"})
 TOLERANCES = {"lite0-half": HALF_TOLERANCE, "ppocr-v4-det": 1e-5, "ppocr-v6-det": 1e-5}
 """Where ONNX Runtime's fusions move more than 1e-6 when a tensor in the middle becomes an output."""
 
+PROBABLE = {"ppocr-v4-det": 0.1, "ppocr-v6-det": 0.1}
+"""Least that counts as a network's largest output: where there is no text, all probabilities are next to 0."""
+
 
 def path_of(network: str, folder: Path) -> Path:
     """The plain file: real weights, random weights, or a light graph untouched, with its weights as ConstantOfShape."""
@@ -61,7 +64,8 @@ def test_original_outputs_are_kept(network: str) -> None:
         for x, y in zip(expected, found, strict=True):
             assert np.isfinite(x).all()
             if optimize or network == "lite0-half":
-                assert np.abs(x - y).max() <= TOLERANCES.get(network, OUTPUT_TOLERANCE) * np.abs(x).max()
+                largest = max(np.abs(x).max(), PROBABLE.get(network, 0.0))
+                assert np.abs(x - y).max() <= TOLERANCES.get(network, OUTPUT_TOLERANCE) * largest
             else:
                 np.testing.assert_array_equal(x, y)
 
