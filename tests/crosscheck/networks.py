@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from quantised import quantised
 from torch import nn
 
 BATCHES = 4
@@ -189,6 +190,10 @@ def torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
     return build
 
 
+def _mobilenet_int8() -> nn.Module:
+    return quantised(torchvision("mobilenet_v2")())
+
+
 def _vgg() -> nn.Module:
     model = torchvision("vgg11")()
     model.classifier = nn.Sequential(nn.Linear(512 * 49, 128), nn.ReLU(), nn.Linear(128, CLASSES))
@@ -239,6 +244,7 @@ UNPOOL = "one of PyTorch's exporters cannot write MaxUnpool2d"
 NETWORKS: dict[str, Network] = {
     "resnet18": Network(torchvision("resnet18")),
     "densenet121": Network(torchvision("densenet121")),
+    "mobilenet_v2_int8": Network(_mobilenet_int8),
     "mobilenet_v3_small": Network(torchvision("mobilenet_v3_small")),
     "efficientnet_b0": Network(torchvision("efficientnet_b0"), smooth=True),
     "convnext_tiny": Network(torchvision("convnext_tiny"), smooth=True),
