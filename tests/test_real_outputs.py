@@ -11,11 +11,12 @@ import pytest
 
 import real_models
 from aerocam import manifest
+from aerocam.benchmarks import zoo
 from aerocam.export.check import HALF_TOLERANCE, OUTPUT_TOLERANCE, open_model
 from aerocam.export.pipeline import export_model
 
 NETWORKS = {**real_models.NETWORKS, **real_models.BEYOND_FLOAT64}
-SHIPPED = [f"{name} as shipped" for name in real_models.LIGHT_NAMES]
+SHIPPED = [f"{name} as shipped" for name in zoo.light.LIGHT_NAMES]
 
 ROUNDED = frozenset({"lite0-int8"})
 """Networks that ONNX Runtime fuses into integer operators, which round in other places when a tensor is an output."""
@@ -30,7 +31,7 @@ PROBABLE = {"ppocr-v4-det": 0.1, "ppocr-v6-det": 0.1}
 def path_of(network: str, folder: Path) -> Path:
     """The plain file: real weights, random weights, or a light graph untouched, with its weights as ConstantOfShape."""
     name, _, shipped = network.partition(" ")
-    return real_models.light_path(name) if shipped else real_models.write(name, folder)
+    return zoo.light.light_path(name) if shipped else real_models.write(name, folder)
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 `python -m aerocam.benchmarks.zoo` fetches all of it; afterwards no network is needed.
 """
 
-from aerocam.benchmarks.zoo import lite0
+from aerocam.benchmarks.zoo import light, lite0
 from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
 from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
@@ -16,6 +16,7 @@ __all__ = [
     "WHEELS",
     "cache",
     "fetch",
+    "light",
     "lite0",
     "ocr_model",
     "photograph",
