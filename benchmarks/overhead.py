@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import platform
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import aerocam
 from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio
+from aerocam.benchmarks.machine import machine
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
 EXPLAIN_STAGES = ("infer", "cam")
@@ -103,7 +101,7 @@ def measure_overhead(
         providers=tuple(plain.get_providers()),
         protocol=protocol,
     )
-    return _record(settings, samples, onnxruntime.__version__)
+    return _record(settings, samples)
 
 
 @contextmanager
@@ -149,18 +147,11 @@ def _explain(explainer: Any, frame: NDArray[np.uint8], timed: bool) -> Stages:
     return {**explanation.timings, "overlay": 1e3 * (perf_counter() - started)}
 
 
-def _record(settings: Settings, samples: Mapping[str, Samples], ort_version: str) -> dict[str, Any]:
+def _record(settings: Settings, samples: Mapping[str, Samples]) -> dict[str, Any]:
     base = samples[PLAIN].total(["infer"])
     return {
         "settings": asdict(settings),
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "onnxruntime": ort_version,
-            "aerocam": aerocam.__version__,
-        },
+        "machine": machine(),
         "milliseconds": {
             name: {stage: percentiles(values) for stage, values in one.stages().items()}
             for name, one in samples.items()
@@ -170,11 +161,3 @@ def _record(settings: Settings, samples: Mapping[str, Samples], ort_version: str
         },
         "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
