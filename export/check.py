@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aerocam import manifest
 from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
 from aerocam.export.autodiff import QUANTISING, nodes_between
-from aerocam.export.score import MASK
+from aerocam.export.scores import MASK
 from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")

@@ -21,7 +21,7 @@ from aerocam.export.heads import CAM_HEADS
 from aerocam.export.onnx_file import read_proto, sha256, write_proto
 from aerocam.export.opset import default_opset
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
-from aerocam.export.score import ScoreSite, append_choice, find_score
+from aerocam.export.scores import ScoreSite, append_choice, find_score
 from aerocam.export.target_layers import AUTO, Candidate, candidates, choose_layers
 from aerocam.manifest import Manifest
 
@@ -204,8 +204,8 @@ def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tu
 def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
-    score, seed = append_choice(op, site, {item.value for item in chosen})
-    gradients = differentiate(op, score, seed, [item.value for item in chosen])
+    start = append_choice(op, site, {item.value for item in chosen})
+    gradients = differentiate(op, start.value, start.seed, [item.value for item in chosen])
     pairs = []
     for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
         activations = item.value

@@ -17,7 +17,7 @@ from aerocam.export.builder import constant_array
 from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, fold_of
 from aerocam.export.layout import layouts
-from aerocam.export.score import ScoreSite
+from aerocam.export.scores import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
 
 logger = logging.getLogger("aerocam.export")

@@ -17,7 +17,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.export.graph import load_model
-from aerocam.export.score import find_score
+from aerocam.export.scores import find_score
 from onnx_graphs import in_float64, model, run_ort, run_reference
 from test_graph import f32, saved
 

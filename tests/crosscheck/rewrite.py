@@ -19,7 +19,7 @@ from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.autodiff import nodes_between, operator_name
 from aerocam.export.graph import load_model
 from aerocam.export.pipeline import check_export, export_model, list_layers
-from aerocam.export.score import find_score
+from aerocam.export.scores import find_score
 from aerocam.export.shapes import is_float
 
 

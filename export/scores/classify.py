@@ -1,0 +1,46 @@
+"""A classifier's score: the logit of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.export.builder import Builder
+from aerocam.export.scores.registry import OUTPUT_ACTIVATIONS, TASKS, Chosen, ScoreSite, Task, ones, output_score
+from aerocam.export.selection import Choice, select
+from aerocam.export.shapes import static_shape
+
+VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+def find(output: ir.Value) -> ScoreSite | None:
+    """The logits behind an output (1, classes) or (1, classes, 1, ...)."""
+    value, activation = output, "none"
+    logits = output
+    while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
+        value = node.inputs[0]  # type: ignore[assignment]
+        if node.op_type in OUTPUT_ACTIVATIONS:
+            logits, activation = value, OUTPUT_ACTIVATIONS[node.op_type]
+            break
+    shape = static_shape(logits)
+    if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)):
+        return None
+    score = manifest.Score(str(output.name), activation, classes=shape[1])  # type: ignore[arg-type]
+    return ScoreSite("classify", logits, score)
+
+
+def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
+    """One class's logit; the target is [class]."""
+    classes = site.score.classes
+    flat = op.reshape(site.logits, 1, classes)
+    best = op.Cast(op.ArgMax(flat, axis=1, keepdims=0), to=ir.DataType.INT32)
+    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    op.output(index, manifest.CHOSEN)
+    output_score(op, op.Gather(flat, index, axis=1))
+    return ones(op, select(op, site.logits, Choice(1, index, 0, classes, keep)))
+
+
+TASKS["classify"] = Task(find, choose, "(1, classes)")

@@ -1,0 +1,61 @@
+"""A segmenter's score: the mean logit of a class over the positions where it is predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.export.builder import Builder
+from aerocam.export.scores.registry import MASK, OUTPUT_ACTIVATIONS, TASKS, Chosen, ScoreSite, Task, output_score
+from aerocam.export.selection import Choice, select
+from aerocam.export.shapes import is_float, static_shape
+
+
+def find(output: ir.Value) -> ScoreSite | None:
+    """The logits behind an output with one axis of classes and at least one of positions."""
+    logits, activation, axis = output, "none", 1
+    while (node := logits.producer()) is not None and node.op_type in ("Identity", *OUTPUT_ACTIVATIONS):
+        logits = node.inputs[0]  # type: ignore[assignment]
+        if node.op_type in OUTPUT_ACTIVATIONS:
+            activation = OUTPUT_ACTIVATIONS[node.op_type]
+            axis = node.attributes.get_int("axis", -1) if node.op_type == "Softmax" else 1
+            break
+    shape = static_shape(logits)
+    axis %= len(shape) or 1
+    if len(shape) < 3 or shape[0] != 1 or axis == 0 or not is_float(logits):
+        return None
+    positions = int(np.prod(shape)) // shape[axis]
+    score = manifest.Score(str(output.name), activation, shape[axis], anchors=positions, class_axis=axis)  # type: ignore[arg-type]
+    return ScoreSite("segment", logits, score)
+
+
+def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
+    """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
+    classes, axis, shape = site.score.classes, site.score.class_axis, static_shape(site.logits)
+    best = op.ArgMax(op.reshape(site.logits, 1, int(np.prod(shape))), axis=1, keepdims=0)
+    inner = int(np.prod(shape[axis + 1 :], dtype=int))
+    best = op.Div(best, op.integers(inner))
+    best = op.Sub(best, op.Mul(op.Div(best, op.integers(classes)), op.integers(classes)))
+    best = op.Cast(best, to=ir.DataType.INT32)
+    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    op.output(index, manifest.CHOSEN)
+    logits = select(op, site.logits, Choice(axis, index, 0, classes, keep))
+    if classes == 1:
+        predicted = op.Greater(logits, 0.0)
+    else:
+        winners = op.ArgMax(site.logits, axis=axis, keepdims=1)
+        predicted = op.Equal(op.Cast(winners, to=ir.DataType.INT32), index)
+    axes = list(range(len(shape)))
+    mask = op.Cast(predicted, to=logits.dtype)
+    best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, axes)), to=logits.dtype)
+    mask = op.Where(op.Greater(op.sum(mask, axes), 0.0), mask, best_position)
+    weights = op.Div(mask, op.sum(mask, axes))
+    weights.name = MASK
+    output_score(op, op.sum(op.Mul(logits, weights), axes))
+    return Chosen(logits, weights)
+
+
+TASKS["segment"] = Task(find, choose, "(1, classes, H, W) with logits or probabilities")
