@@ -1,7 +1,8 @@
 """CAM methods as ONNX nodes, so that nothing but the map leaves the accelerator.
 
 Each has the name, the shapes and the values of its NumPy reference in `aerocam.runtime.methods`: activations and
-gradients (N, C, H, W) -> raw map (N, H, W), before ReLU and normalisation.
+gradients (N, C, H, W) -> raw map (N, H, W), before ReLU and normalisation. Several targets have gradients each,
+(T, C, H, W), and the same activations, (1, C, H, W): the maps are (T, H, W).
 """
 
 from __future__ import annotations
@@ -44,13 +45,14 @@ def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value
 
 
 def _weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
-    """The channels of each image, weighted and added up: (N, C, 1, 1) and (N, C, H, W) -> (N, H, W).
+    """The channels of each image, weighted and added up: (T, C, 1, 1) and (N, C, H, W) -> (T, H, W), N = T or 1.
 
     A 1x1 Conv, one group per image: it takes both as they lie.
     """
     n, channels, height, width = static_shape(activations)
     row = op.reshape(activations, 1, n * channels, height, width)
-    return op.reshape(op.Conv(row, weights, group=n, kernel_shape=[1, 1]), n, height, width)
+    summed = op.Conv(row, weights, group=n, kernel_shape=[1, 1])
+    return op.reshape(summed, static_shape(weights)[0], height, width)
 
 
 def _spatial_mean(op: Builder, value: ir.Value) -> tuple[ir.Value, float]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -21,7 +22,9 @@ from aerocam.export.heads import CAM_HEADS
 from aerocam.export.onnx_file import read_proto, sha256, write_proto
 from aerocam.export.opset import default_opset
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
-from aerocam.export.scores import ScoreSite, append_choice, find_score
+from aerocam.export.scores import Chosen, ScoreSite, append_choice, find_score
+from aerocam.export.shapes import static_shape
+from aerocam.export.stacking import stack
 from aerocam.export.target_layers import AUTO, Candidate, candidates, choose_layers
 from aerocam.manifest import Manifest
 
@@ -65,6 +68,7 @@ def export_model(
     tensors: bool | None = None,
     task: manifest.Task | None = None,
     score_output: str | None = None,
+    targets: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
     labels: Sequence[str] | None = None,
@@ -85,6 +89,7 @@ def export_model(
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         task: `classify`, `detect` or `segment`; None: from the model's metadata, else `classify`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
+        targets: How many targets one pass explains; gradients and maps have that many on axis 0.
         input_shapes: Static shapes for dynamic inputs, by name.
         preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
             metadata, else ImageNet's.
@@ -105,7 +110,7 @@ def export_model(
     _refuse_rewritten(model)
     image_input(model)
     before = model.graph.num_nodes()
-    site = find_score(model, task or default_task(model), score_output)
+    site = find_score(model, task or default_task(model), score_output, targets)
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     written = Manifest(
         task=site.task,
@@ -205,17 +210,16 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
     start = append_choice(op, site, {item.value for item in chosen})
-    gradients = differentiate(op, start.value, start.seed, [item.value for item in chosen])
+    gradients = _gradients(op, start, chosen, site.score.targets)
     pairs = []
-    for i, (item, gradient) in enumerate(zip(chosen, gradients, strict=True)):
+    for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
         activations = item.value
         if item.depth >= 0 and not activations.is_graph_output():
             model.graph.outputs.append(activations)
         if _activations_name(i, item) != item.name:
             activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
-        if item.is_folded:
-            gradient = op.output(gradient, OWN_GRADIENTS.format(i))
-            gradient = item.fold(op, gradient)
+        if own is not gradient:
+            op.output(own, OWN_GRADIENTS.format(i))
         pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
     if written.head is not None:
         map_ = CAM_HEADS[written.head.method](op, *pairs[0])
@@ -223,6 +227,21 @@ def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequenc
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
+
+
+def _gradients(
+    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int
+) -> list[tuple[ir.Value, ir.Value]]:
+    """Per layer the gradients in its own shape and folded, one after the other for several targets."""
+    layers = [item.value for item in chosen]
+    if targets == 1:
+        own = differentiate(op, start.value, start.seed, layers)
+        return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
+    one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
+    own = differentiate(op, start.value, one, layers)
+    folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
+    stacks = stack(op, one, start.seed, [*own, *folded], targets)
+    return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
 
 
 def _drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:

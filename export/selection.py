@@ -1,4 +1,4 @@
-"""Choose one entry of a tensor along an axis, as early in the graph as possible.
+"""Choose entries of a tensor along an axis, as early in the graph as possible.
 
 The gradient of one class logit needs one row of the last weight, not a product of the whole weight with a one-hot
 vector. So the choice is pushed from the logits towards the input, as an identity of algebra: the chosen row of
@@ -25,7 +25,7 @@ class Choice:
 
     Attributes:
         axis: The axis, counted from the front.
-        index: int32 or int64 (1,), computed at run time.
+        index: int32 or int64 (n,), computed at run time.
         low: Smallest value the index can take.
         high: One more than the largest.
         keep: Values at which the choice must stop: the target layers.
@@ -37,6 +37,11 @@ class Choice:
     high: int
     keep: Set[ir.Value]
 
+    @property
+    def count(self) -> int:
+        """How many entries are chosen."""
+        return static_shape(self.index)[0]
+
 
 Selector: TypeAlias = Callable[[Builder, ir.Node, ir.Value, Choice], "ir.Value | None"]
 
@@ -45,8 +50,8 @@ SELECTORS: dict[str, Selector] = {}
 
 
 def select(op: Builder, value: ir.Value, choice: Choice) -> ir.Value:
-    """`value` restricted along `choice.axis` to the chosen entry; the axis stays, with length 1."""
-    if static_shape(value)[choice.axis] == 1:
+    """`value` restricted along `choice.axis` to the chosen entries; the axis stays, with their number as its length."""
+    if static_shape(value)[choice.axis] == choice.count == 1:
         return value
     node = value.producer()
     if node is not None and value not in choice.keep and node.domain == "" and node.op_type in SELECTORS:
@@ -92,7 +97,8 @@ def _broadcast(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> i
     for x in node.inputs:
         assert x is not None
         axis = choice.axis - (rank - len(static_shape(x)))
-        chosen.append(x if axis < 0 else select(op, x, replace(choice, axis=axis)))
+        spread = axis < 0 or static_shape(x)[axis] < static_shape(value)[choice.axis]
+        chosen.append(x if spread else select(op, x, replace(choice, axis=axis)))
     return _again(op, node, *chosen)
 
 
@@ -140,7 +146,7 @@ def _reshape(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.
     for axis, length in enumerate(before):
         if length == after[choice.axis] and int(np.prod(before[:axis], dtype=int)) == lead:
             picked = select(op, x, replace(choice, axis=axis))
-            return op.reshape(picked, *after[: choice.axis], 1, *after[choice.axis + 1 :])
+            return op.reshape(picked, *after[: choice.axis], choice.count, *after[choice.axis + 1 :])
     return None
 
 

@@ -9,7 +9,16 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
-from aerocam.export.scores.registry import OUTPUT_ACTIVATIONS, TASKS, Chosen, ScoreSite, Task, ones, output_score
+from aerocam.export.scores.registry import (
+    OUTPUT_ACTIVATIONS,
+    TASKS,
+    Chosen,
+    ScoreSite,
+    Task,
+    one_each,
+    output_score,
+    top_unless,
+)
 from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import static_shape
 
@@ -34,13 +43,12 @@ def find(output: ir.Value) -> ScoreSite | None:
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """One class's logit; the target is [class]."""
-    classes = site.score.classes
+    classes, (count,) = site.score.classes, static_shape(target)
     flat = op.reshape(site.logits, 1, classes)
-    best = op.Cast(op.ArgMax(flat, axis=1, keepdims=0), to=ir.DataType.INT32)
-    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    index = top_unless(op, flat, target)
     op.output(index, manifest.CHOSEN)
-    output_score(op, op.Gather(flat, index, axis=1))
-    return ones(op, select(op, site.logits, Choice(1, index, 0, classes, keep)))
+    output_score(op, op.Gather(flat, index, axis=1), count)
+    return one_each(op, select(op, site.logits, Choice(1, index, 0, classes, keep)), [1])
 
 
 TASKS["classify"] = Task(find, choose, "(1, classes)")

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
-from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, ones, output_score
+from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score
 from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import static_shape
 
@@ -38,8 +38,9 @@ def find(output: ir.Value) -> ScoreSite | None:
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """One class's logit at one anchor; the target is [class, anchor]."""
-    classes, anchors = site.score.classes, site.score.anchors
-    wanted_class, wanted_anchor = (op.slice_axis(target, 0, i, i + 1) for i in range(2))
+    classes, anchors, count = site.score.classes, site.score.anchors, site.score.targets
+    wanted = op.reshape(target, count, 2)
+    wanted_class, wanted_anchor = (op.reshape(op.slice_axis(wanted, 1, i, i + 1), count, 1, 1) for i in range(2))
 
     def allowed(wanted: ir.Value, count: int, *shape: int) -> ir.Value:
         positions = op.constant(np.arange(count, dtype=np.int32).reshape(shape))
@@ -48,14 +49,16 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     mask = op.And(allowed(wanted_class, classes, classes, 1), allowed(wanted_anchor, anchors, 1, anchors))
     grid = op.reshape(site.logits, classes, anchors)
     lowest = op.floats_like(grid, np.finfo(np.float16 if grid.dtype == ir.DataType.FLOAT16 else np.float32).min)
-    flat = op.reshape(op.Where(mask, grid, lowest), 1, classes * anchors)
-    best = op.ArgMax(flat, axis=1, keepdims=0)
+    flat = op.reshape(op.Where(mask, grid, lowest), count, classes * anchors)
+    best = op.ArgMax(flat, axis=1, keepdims=1)
     label = op.Div(best, op.integers(anchors))
     anchor = op.Sub(best, op.Mul(label, op.integers(anchors)))
-    op.output(op.Cast(op.Concat(label, anchor, axis=0), to=ir.DataType.INT32), manifest.CHOSEN)
-    output_score(op, op.Gather(flat, best, axis=1))
+    chosen = op.reshape(op.Concat(label, anchor, axis=1), 2 * count)
+    op.output(op.Cast(chosen, to=ir.DataType.INT32), manifest.CHOSEN)
+    output_score(op, op.GatherElements(flat, best, axis=1), count)
+    label, anchor = op.reshape(label, count), op.reshape(anchor, count)
     row = select(op, site.logits, Choice(1, label, 0, classes, keep))
-    return ones(op, select(op, row, Choice(2, anchor, 0, anchors, keep)))
+    return one_each(op, select(op, row, Choice(2, anchor, 0, anchors, keep)), [1, 2])
 
 
 TASKS["detect"] = Task(

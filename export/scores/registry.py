@@ -6,8 +6,8 @@ A trailing softmax or sigmoid is stepped over: a class map explains a logit, not
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -49,7 +49,8 @@ class Chosen:
 
     Attributes:
         value: The chosen logit or logits.
-        seed: Their cotangent, of the same shape: the weights with which they make up the score.
+        seed: Their cotangent: the weights with which they make up the score. For several targets, one such cotangent
+            per target, stacked on axis 0.
     """
 
     value: ir.Value
@@ -81,18 +82,21 @@ TASKS: dict[str, Task] = {}
 """By name, filled by the modules of this package."""
 
 
-def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) -> ScoreSite:
+def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, targets: int = 1) -> ScoreSite:
     """Find the class scores among the model's outputs.
 
     Args:
         model: In normal form.
         task: What the network does.
         output: Name of the output that holds the class scores; None: the first that fits.
+        targets: How many are explained in one pass.
 
     Raises:
-        UsageError: No such output.
+        UsageError: No such output, or no target.
         ModelError: No output of the form that the task needs.
     """
+    if targets < 1:
+        raise UsageError(f"--targets {targets}: 1 or more is expected")
     outputs = [value for value in model.graph.outputs if value.name]
     if output is not None:
         names = [str(value.name) for value in outputs]
@@ -104,7 +108,7 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None) 
         if site is not None:
             if site.score.activation != "none":
                 logger.info("score: the logits before the trailing %s", site.score.activation)
-            return site
+            return replace(site, score=replace(site.score, targets=targets))
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)
     raise ModelError(
         f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see --task and --output-name"
@@ -120,17 +124,49 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> Chosen:
         keep: The target layers, which the choice must not reach behind.
     """
     task = TASKS[site.task]
-    target = ir.Value(name=manifest.TARGET, type=ir.TensorType(ir.DataType.INT32), shape=ir.Shape([task.width]))
+    shape = ir.Shape([site.score.targets * task.width])
+    target = ir.Value(name=manifest.TARGET, type=ir.TensorType(ir.DataType.INT32), shape=shape)
     op.graph.inputs.append(target)
     return task.choose(op, site, target, keep)
 
 
-def ones(op: Builder, chosen: ir.Value) -> Chosen:
-    """The chosen entries, each with weight 1."""
-    return Chosen(chosen, op.floats_like(chosen, np.ones(static_shape(chosen))))
+def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
+    """The target's classes, int32 (targets,); -1 becomes the best of `scores` (1, classes), -2 the second best, ...
+
+    Of one target every negative number is the best class.
+    """
+    (count,), classes = static_shape(target), static_shape(scores)[1]
+    if count == 1:
+        best = op.ArgMax(scores, axis=1, keepdims=0)
+    else:
+        kept = min(count, classes)
+        _, order = op.TopK(scores, op.integers(kept), axis=1, _outputs=2)
+        low, high = (op.constant(np.int32(n)) for n in (0, kept - 1))
+        rank = op.Clip(op.Sub(op.constant(np.int32(-1)), target), low, high)
+        best = op.Gather(op.reshape(order, kept), rank, axis=0)
+    return op.Where(op.Less(target, op.constant(np.int32(0))), op.Cast(best, to=ir.DataType.INT32), target)
 
 
-def output_score(op: Builder, value: ir.Value) -> None:
-    """Let the chosen score leave the graph, float32 of shape (1,)."""
-    value = op.reshape(value, 1)
+def one_each(op: Builder, chosen: ir.Value, axes: Sequence[int], weights: ir.Value | None = None) -> Chosen:
+    """Entries of which each target has its own, along `axes`; what the other axes hold, all have.
+
+    Args:
+        op: Builder of the graph.
+        chosen: (1, ...), with as many entries along each of `axes` as there are targets.
+        axes: One, or several whose diagonal is meant.
+        weights: Of the entries, of the shape of `chosen`; None: 1.
+    """
+    shape = static_shape(chosen)
+    count = shape[axes[0]]
+    own = np.ones((count, *shape[1:]))
+    for axis in axes:
+        own = own * np.eye(count).reshape(count, *(count if i == axis else 1 for i in range(1, len(shape))))
+    if weights is None:
+        return Chosen(chosen, op.floats_like(chosen, own))
+    return Chosen(chosen, weights if count == 1 else op.Mul(weights, op.floats_like(chosen, own)))
+
+
+def output_score(op: Builder, value: ir.Value, count: int) -> None:
+    """Let the chosen scores leave the graph, float32 of shape (targets,)."""
+    value = op.reshape(value, count)
     op.output(value if value.dtype == ir.DataType.FLOAT else op.Cast(value, to=ir.DataType.FLOAT), manifest.SCORE)

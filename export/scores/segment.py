@@ -9,7 +9,17 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
-from aerocam.export.scores.registry import MASK, OUTPUT_ACTIVATIONS, TASKS, Chosen, ScoreSite, Task, output_score
+from aerocam.export.scores.registry import (
+    MASK,
+    OUTPUT_ACTIVATIONS,
+    TASKS,
+    Chosen,
+    ScoreSite,
+    Task,
+    one_each,
+    output_score,
+    top_unless,
+)
 from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import is_float, static_shape
 
@@ -34,28 +44,26 @@ def find(output: ir.Value) -> ScoreSite | None:
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
-    classes, axis, shape = site.score.classes, site.score.class_axis, static_shape(site.logits)
-    best = op.ArgMax(op.reshape(site.logits, 1, int(np.prod(shape))), axis=1, keepdims=0)
-    inner = int(np.prod(shape[axis + 1 :], dtype=int))
-    best = op.Div(best, op.integers(inner))
-    best = op.Sub(best, op.Mul(op.Div(best, op.integers(classes)), op.integers(classes)))
-    best = op.Cast(best, to=ir.DataType.INT32)
-    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    classes, axis, count = site.score.classes, site.score.class_axis, site.score.targets
+    rank = len(static_shape(site.logits))
+    positions = [i for i in range(rank) if i != axis]
+    best = op.reduce("ReduceMax", site.logits, positions)
+    index = top_unless(op, op.reshape(best, 1, classes), target)
     op.output(index, manifest.CHOSEN)
     logits = select(op, site.logits, Choice(axis, index, 0, classes, keep))
     if classes == 1:
         predicted = op.Greater(logits, 0.0)
     else:
         winners = op.ArgMax(site.logits, axis=axis, keepdims=1)
-        predicted = op.Equal(op.Cast(winners, to=ir.DataType.INT32), index)
-    axes = list(range(len(shape)))
+        wanted = op.reshape(index, *(count if i == axis else 1 for i in range(rank)))
+        predicted = op.Equal(op.Cast(winners, to=ir.DataType.INT32), wanted)
     mask = op.Cast(predicted, to=logits.dtype)
-    best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, axes)), to=logits.dtype)
-    mask = op.Where(op.Greater(op.sum(mask, axes), 0.0), mask, best_position)
-    weights = op.Div(mask, op.sum(mask, axes))
+    best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, positions)), to=logits.dtype)
+    mask = op.Where(op.Greater(op.sum(mask, positions), 0.0), mask, best_position)
+    weights = op.Div(mask, op.sum(mask, positions))
     weights.name = MASK
-    output_score(op, op.sum(op.Mul(logits, weights), axes))
-    return Chosen(logits, weights)
+    output_score(op, op.sum(op.Mul(logits, weights), positions), count)
+    return one_each(op, logits, [axis], weights)
 
 
 TASKS["segment"] = Task(find, choose, "(1, classes, H, W) with logits or probabilities")

@@ -82,6 +82,9 @@ class Score:
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
         anchors: Number of anchors, or of positions to segment; 0 for classify.
         class_axis: Axis of `output` with the classes.
+        targets: How many targets one pass explains: the target input has as many [class] or [class, anchor] one after
+            the other, gradients and maps as many entries on axis 0. To classify or segment, -2 is the second best
+            class then, -3 the third.
     """
 
     output: str
@@ -90,6 +93,7 @@ class Score:
     class_offset: int = 0
     anchors: int = 0
     class_axis: int = 1
+    targets: int = 1
 
 
 @dataclass(frozen=True)
