@@ -28,6 +28,12 @@ NETWORKS = {
     "lite0-half-weights": ("auto", "blocks.4/add"),
     "ppocr-v2-cls": ("auto", "tmp_8", "relu_4.tmp_0"),
     "yolov8n": ("auto", "/model.9/cv1/act/Mul_output_0"),
+    "ssdlite": (
+        "BoxPredictor_0/ClassPredictor_depthwise/Relu6",
+        "layer_19_2_Conv2d_3_3x3_s2_256/Relu6",
+        "auto",
+        "expanded_conv_2/add",
+    ),
     "light_bvlc_alexnet": ("auto", "r1"),
     "light_densenet121": ("auto", "r660"),
     "light_inception_v1": ("auto", "r108"),
@@ -52,8 +58,20 @@ def write(name: str, folder: Path) -> Path:
     if name == "yolov8n":
         return yolo_path()
     path = folder / f"{name}.onnx"
-    onnx.save(zoo.light.with_random_weights(name), path)
+    onnx.save(ssdlite_with_means() if name == "ssdlite" else zoo.light.with_random_weights(name), path)
     return path
+
+
+def ssdlite_with_means() -> onnx.ModelProto:
+    """SSDLite with one more output, `mean_logits` (1, 2): per class the mean over all anchors, which every head adds to.
+
+    It stands for a score of the detector's: its own outputs fit no task yet.
+    """
+    proto = onnx.load(zoo.ssdlite.model())
+    mean = onnx.helper.make_node("ReduceMean", ["raw_box_logits"], ["mean_logits"], axes=[1], keepdims=0)
+    proto.graph.node.append(mean)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("mean_logits", onnx.TensorProto.FLOAT, [1, 2]))
+    return proto
 
 
 BEYOND_FLOAT64 = {

@@ -25,7 +25,7 @@ STEPS = (1e-7, 1e-6, 1e-8)
 
 DIRECTIONS = 2
 
-TARGETS = {"yolov8n": [3, 21004], "ppocr-v2-cls": [1]}
+TARGETS = {"yolov8n": [3, 21004], "ppocr-v2-cls": [1], "ssdlite": [1]}
 """What is explained, class 7 where nothing is said. An anchor of the coarsest scale has the whole neck before it."""
 
 KINKS = {"Relu", "Clip", "MaxPool"}

@@ -72,7 +72,9 @@ def test_original_outputs_are_kept(network: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["ppocr-v2-cls", "lite0-norms", "lite0-half-weights", *real_models.BEYOND_FLOAT64])
+@pytest.mark.parametrize(
+    "network", ["ppocr-v2-cls", "ssdlite", "lite0-norms", "lite0-half-weights", *real_models.BEYOND_FLOAT64]
+)
 def test_the_self_check_passes(network: str) -> None:
     with TemporaryDirectory() as folder:
         path, shapes = path_of(network, Path(folder)), real_models.INPUT_SHAPES.get(network)
