@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.builder import constant_array
-from aerocam.export.shapes import is_static, static_shape
+from aerocam.export.shapes import is_channels_last, is_static, static_shape
 
 CHANNEL = "C"
 SPATIAL = {1: "L", 2: "HW", 3: "DHW"}
@@ -62,10 +62,9 @@ def step(*operators: str) -> Callable[[Step], Step]:
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
-    """The layouts of all tensors that have static shapes and are computed from `images`, which are (N, C, ...)."""
-    found: dict[ir.Value, Layout] = {
-        image: _plain(len(static_shape(image))) for image in images if is_static(image) and len(static_shape(image)) > 2
-    }
+    """The layouts of all tensors with static shapes that are computed from `images`, (N, C, ...) or (N, H, W, C)."""
+    shapes = {image: static_shape(image) for image in images if is_static(image)}
+    found = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
     for node in graph:
         given = [found.get(x) if x is not None else None for x in node.inputs]
         if not any(given) or not all(is_static(y) for y in node.outputs):
@@ -77,6 +76,10 @@ def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layou
             if layout is not None and any(layout):
                 found[y] = layout
     return found
+
+
+def _input(shape: tuple[int, ...]) -> Layout:
+    return (None, "H", "W", CHANNEL) if is_channels_last(shape) else _plain(len(shape))
 
 
 def _plain(rank: int) -> Layout:

@@ -13,8 +13,8 @@ from typing import Any
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.shapes import is_float, static_shape
-from aerocam.manifest import Preprocess, Task
+from aerocam.export.shapes import PICTURE_CHANNELS, is_channels_last, is_float, static_shape
+from aerocam.manifest import Preprocess, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -37,7 +37,9 @@ CROP_RATIO = 256 / 224
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """The model's input: a picture (1, C, H, W) with 1 or 3 channels, a sequence (1, C, L) or a volume (1, C, D, H, W).
+    """The model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
+
+    A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
 
     Raises:
         ModelError: No such input, or several float inputs.
@@ -49,16 +51,16 @@ def image_input(model: ir.Model) -> ir.Value:
     shape = static_shape(inputs[0])
     if len(shape) in (3, 5) and shape[0] == 1:
         return inputs[0]
-    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, 3):
-        hint = "; channels-last input is not read yet" if len(shape) == 4 and shape[3] in (1, 3) else ""
-        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else hint
-        raise ModelError(f"image input: {shapes}; (1, C, H, W) with 1 or 3 channels is expected{hint}")
+    if len(shape) != 4 or shape[0] != 1 or not (shape[1] in PICTURE_CHANNELS or is_channels_last(shape)):
+        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else ""
+        raise ModelError(f"image input: {shapes}; (1, C, H, W) or (1, H, W, C) with 1 or 3 channels is expected{hint}")
     return inputs[0]
 
 
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
-    """Preprocessing by preset; without one, Ultralytics' if the model says it is theirs, else ImageNet's (said so).
+    """Preprocessing by preset; without one, the likeliest (said so).
 
+    That is Ultralytics' if the model says it is theirs, TensorFlow's if the channels come last, else ImageNet's.
     None where the input is a sequence or a volume: these come as tensors.
 
     Raises:
@@ -70,13 +72,15 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
             raise UsageError(f"--preprocess {preset}: input {image.name!r} {static_shape(image)} is no picture")
         logger.info("input %r %s is no picture; the exported model takes tensors", image.name, static_shape(image))
         return None
-    _, channels, height, width = static_shape(image)
+    last = is_channels_last(static_shape(image))
+    channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     if preset is None:
-        preset = "yolo" if is_ultralytics(model) else "imagenet"
+        preset = "yolo" if is_ultralytics(model) else "tf" if last else "imagenet"
         logger.info("preprocessing: %s assumed; --preprocess and --mean, --std, --color, --resize change it", preset)
     if preset not in PRESETS:
         raise UsageError(f"--preprocess {preset}: no such preset. {did_you_mean(preset, PRESETS)}")
-    chosen = Preprocess(input=str(image.name), size=(height, width), **PRESETS[preset])
+    layout: TensorLayout = "NHWC" if last else "NCHW"
+    chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **PRESETS[preset])
     if chosen.resize == "crop":
         chosen = replace(chosen, short_side=round(max(height, width) * CROP_RATIO))
     if channels == 1:

@@ -6,6 +6,9 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError
 
+PICTURE_CHANNELS = (1, 3)
+"""Grey or colour."""
+
 
 def static_shape(value: ir.Value) -> tuple[int, ...]:
     """The shape of `value` as plain integers.
@@ -26,6 +29,11 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
 def is_static(value: ir.Value) -> bool:
     """Whether every dimension of `value` is a known integer."""
     return value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
+
+
+def is_channels_last(shape: tuple[int, ...]) -> bool:
+    """Whether an input of this shape is a picture (1, H, W, C), as TensorFlow has it; in doubt it is (1, C, H, W)."""
+    return len(shape) == 4 and shape[1] not in PICTURE_CHANNELS and shape[3] in PICTURE_CHANNELS
 
 
 def is_float(value: ir.Value) -> bool:

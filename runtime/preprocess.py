@@ -33,7 +33,10 @@ class Preprocessor:
             ((levels - mean) / std).astype(np.float32).reshape(1, 256)
             for mean, std in zip(rule.mean, rule.std, strict=True)
         ]
-        self._tensor = np.zeros((1, channels, height, width), np.float32)
+        self._last = rule.layout == "NHWC"
+        shape = (height, width, channels) if self._last else (channels, height, width)
+        self._tensor = np.zeros((1, *shape), np.float32)
+        self._table = np.stack(self._tables, axis=-1)
         self._plane = np.zeros((height, width), np.uint8)
         self._order = {"RGB": (2, 1, 0), "BGR": (0, 1, 2), "GRAY": (0,)}[rule.color]
         self._interpolation = INTERPOLATIONS[rule.interpolation]
@@ -46,7 +49,7 @@ class Preprocessor:
             frame: uint8, (H, W, 3) in BGR; for a model that takes GRAY also (H, W).
 
         Returns:
-            The tensor, float32 (1, C, H, W), reused by the next call; and where in the frame it lies.
+            The tensor, float32 (1, C, H, W) or (1, H, W, C), reused by the next call; and where in the frame it lies.
 
         Raises:
             UsageError: The frame has another type or number of channels, or is too narrow for the centre crop.
@@ -56,10 +59,19 @@ class Preprocessor:
         if place is None or place.frame_size != frame.shape[:2]:
             place = self._placement = Placement.of(self.rule, (frame.shape[0], frame.shape[1]))
         picture = self._fitted(frame, place)
+        if self._last:
+            self._fill_channels_last(picture)
+            return self._tensor, place
         for channel, (source, table) in enumerate(zip(self._order, self._tables, strict=True)):
             plane = picture if picture.ndim == 2 else cv2.extractChannel(picture, source, self._plane)
             cv2.LUT(plane, table, self._tensor[0, channel])
         return self._tensor, place
+
+    def _fill_channels_last(self, picture: NDArray[np.uint8]) -> None:
+        """All channels in one pass: a table with as many channels, over a picture in the model's order."""
+        if self.rule.color == "RGB":
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        cv2.LUT(picture, self._table, self._tensor[0])
 
     def _checked(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
         """The frame, in grey where the model takes grey, if it is one that the model can take."""

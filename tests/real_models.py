@@ -63,7 +63,7 @@ def write(name: str, folder: Path) -> Path:
 
 
 def ssdlite_with_means() -> onnx.ModelProto:
-    """SSDLite with one more output, `mean_logits` (1, 2): per class the mean over all anchors, which every head adds to.
+    """SSDLite with one more output, `mean_logits` (1, 2): per class the mean over all anchors, of every head.
 
     It stands for a score of the detector's: its own outputs fit no task yet.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -183,3 +185,24 @@ def test_boxes_go_back_and_are_cut_to_the_frame() -> None:
     assert place.to_frame((-5.0, 100.0, 700.0, 600.0)) == (0.0, 0.0, 1280.0, 720.0)
     crop = Placement.of(rule((224, 224), "crop", short_side=256), (512, 1024))
     assert crop.to_frame((0.0, 0.0, 224.0, 112.0)) == (288.0, 32.0, 736.0, 256.0)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("color", ["RGB", "BGR", "GRAY"])
+def test_channels_last_are_the_same_numbers(color: str, resize: str) -> None:
+    count = 1 if color == "GRAY" else 3
+    settings = rule((32, 48), resize, short_side=48, color=color, mean=MEAN[:count], std=STD[:count])
+    first, last = Preprocessor(settings), Preprocessor(dataclasses.replace(settings, layout="NHWC"))
+    for seed, size in enumerate([(90, 120), (71, 111)]):
+        frame = noise(size, seed)
+        (expected, place), (found, same_place) = first(frame), last(frame)
+        assert found.shape == (1, 32, 48, count)
+        assert found.flags.c_contiguous
+        np.testing.assert_array_equal(found, expected.transpose(0, 2, 3, 1))
+        assert place == same_place
+
+
+def test_channels_last_by_hand() -> None:
+    frame = np.full((2, 2, 3), (10, 20, 30), np.uint8)  # B, G, R
+    tensor, _ = Preprocessor(rule((2, 2), mean=(1, 2, 3), std=(10, 20, 50), layout="NHWC"))(frame)
+    np.testing.assert_allclose(tensor[0, 1, 0], [(30 - 1) / 10, (20 - 2) / 20, (10 - 3) / 50], rtol=1e-6)

@@ -37,6 +37,7 @@ Task = Literal["classify", "detect", "segment"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
+TensorLayout = Literal["NCHW", "NHWC"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
 Activation = Literal["softmax", "sigmoid", "none"]
 
@@ -114,7 +115,7 @@ class Preprocess:
     """How a frame becomes the input tensor: (resized pixel - mean) / std, one value per channel.
 
     Attributes:
-        input: Name of the model's image input, float32 (1, C, H, W).
+        input: Name of the model's image input, float32 (1, C, H, W), or (1, H, W, C).
         size: (H, W) of the input tensor, in px.
         color: Channel order that the model expects.
         resize: `stretch` to size; `crop`: the short side to `short_side`, then the centre; `letterbox`: the whole
@@ -124,6 +125,7 @@ class Preprocess:
         mean: Per channel in the order of `color`, in pixel units (0 to 255).
         std: Per channel in the order of `color`, in pixel units.
         fill: Pixel value around a letterboxed frame (0 to 255).
+        layout: Order of the input's axes: channels first, or last as TensorFlow has them.
     """
 
     input: str
@@ -135,6 +137,7 @@ class Preprocess:
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (255.0, 255.0, 255.0)
     fill: int = 114
+    layout: TensorLayout = "NCHW"
 
 
 @dataclass(frozen=True)
