@@ -24,7 +24,7 @@ X = f32(1, 3, SIDE, SIDE, seed=8)
 
 def segmenter(form: str) -> onnx.ModelProto:
     """Features, class maps by a 1x1 convolution, and what follows it."""
-    classes = 1 if form == "one" else 3
+    classes = 1 if form.startswith("one") else 3
     nodes = [node("Conv", ["x", "k"], ["features"], pads=[1] * 4), node("Conv", ["features", "c"], ["logits"])]
     tails = {
         "logits": [node("Identity", ["logits"], ["y"])],
@@ -34,6 +34,12 @@ def segmenter(form: str) -> onnx.ModelProto:
             node("Transpose", ["logits"], ["t"], perm=[0, 2, 3, 1]),
             node("Softmax", ["t"], ["y"], axis=-1),
         ],
+        "classes-last-behind": [
+            node("Softmax", ["logits"], ["p"], axis=1),
+            node("Transpose", ["p"], ["y"], perm=[0, 2, 3, 1]),
+        ],
+        "logits-last": [node("Transpose", ["logits"], ["y"], perm=[0, 2, 3, 1])],
+        "one-last": [node("Sigmoid", ["logits"], ["p"]), node("Transpose", ["p"], ["y"], perm=[0, 2, 3, 1])],
     }
     weights = {"k": f32(CHANNELS, 3, 3, 3), "c": f32(classes, CHANNELS, 1, 1, seed=5)}
     return model([*nodes, *tails[form]], {"x": X}, weights, ["y"])
@@ -45,19 +51,26 @@ def run(path: Path, target: int) -> dict[str, Any]:
     return dict(zip(names, run_ort(proto, {"x": X, manifest.TARGET: np.int32([target])}, names), strict=True))
 
 
-@pytest.mark.parametrize("form", ["logits", "softmax", "one", "classes-last"])
+FORMS = ["logits", "softmax", "one", "classes-last", "classes-last-behind", "logits-last", "one-last"]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_the_mean_logit_over_the_mask(tmp_path: Path, form: str) -> None:
     path = saved(tmp_path, segmenter(form))
     done = export_model(path, layers="features", task="segment")
     assert done.report is not None
     assert done.report.gradients["features"] < 1e-2  # the mask is held, so that the score is linear
-    kernel = f32(1 if form == "one" else 3, CHANNELS, 1, 1, seed=5)[:, :, 0, 0]
+    assert done.manifest.score.class_axis == (3 if "last" in form else 1)
+    assert done.manifest.score.activation == {"logits": "none", "logits-last": "none"}.get(
+        form, "sigmoid" if form.startswith("one") else "softmax"
+    )
+    kernel = f32(1 if form.startswith("one") else 3, CHANNELS, 1, 1, seed=5)[:, :, 0, 0]
     for target in (-1, *range(len(kernel))):
         found = run(done.path, target)
         logits = np.einsum("kc,chw->khw", kernel, found["features"][0].astype(np.float64))
         chosen = int(np.unravel_index(logits.argmax(), logits.shape)[0]) if target < 0 else target
         assert found[manifest.CHOSEN].tolist() == [chosen]
-        mask = logits[0] > 0 if form == "one" else logits.argmax(axis=0) == chosen
+        mask = logits[0] > 0 if form.startswith("one") else logits.argmax(axis=0) == chosen
         if not mask.any():
             mask = logits[chosen] == logits[chosen].max()
         np.testing.assert_allclose(found[manifest.SCORE], [logits[chosen][mask].mean()], rtol=1e-4)
@@ -93,7 +106,9 @@ def test_what_is_no_map_is_refused(tmp_path: Path) -> None:
         export_model(path, task="segment")
 
 
-@pytest.mark.parametrize(("form", "classes"), [("softmax", 3), ("classes-last", 3), ("one", 1), ("logits", 3)])
+@pytest.mark.parametrize(
+    ("form", "classes"), [("softmax", 3), ("classes-last", 3), ("classes-last-behind", 3), ("one", 1), ("logits", 3)]
+)
 def test_the_runtime_reads_it(tmp_path: Path, form: str, classes: int) -> None:
     """Each class with its largest probability at any position."""
     done = export_model(saved(tmp_path, segmenter(form)), task="segment")

@@ -25,7 +25,7 @@ from aerocam.export.shapes import static_shape
 VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
-def find(output: ir.Value) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
     """The logits behind an output (1, classes) or (1, classes, 1, ...)."""
     value, activation = output, "none"
     logits = output

@@ -17,7 +17,7 @@ BOX_ROWS = 4
 """Rows before the class scores in an Ultralytics detection output (1, 4 + classes, anchors)."""
 
 
-def find(output: ir.Value) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
     """The class logits before an output (1, 4 + classes, anchors) of Ultralytics' form."""
     node = output.producer()
     shape = static_shape(output)

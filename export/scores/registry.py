@@ -35,12 +35,14 @@ class ScoreSite:
             in any order to segment.
         score: What the manifest says of it.
         boxes: The box rows (1, 4, anchors) to detect.
+        axis: Axis of `logits` with the classes.
     """
 
     task: manifest.Task
     logits: ir.Value
     score: manifest.Score
     boxes: ir.Value | None = None
+    axis: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Chosen:
     seed: ir.Value
 
 
-Find: TypeAlias = Callable[[ir.Value], "ScoreSite | None"]
+Find: TypeAlias = Callable[[ir.Value, ir.Model], "ScoreSite | None"]
 Choose: TypeAlias = Callable[[Builder, ScoreSite, ir.Value, Set[ir.Value]], Chosen]
 
 
@@ -66,7 +68,7 @@ class Task:
     """How a task's score is found and chosen.
 
     Attributes:
-        find: The site behind a static output, or None where it is not of this task's form.
+        find: The site behind a static output of a model, or None where it is not of this task's form.
         choose: Appends the choice to the graph, and the outputs `manifest.CHOSEN` and `manifest.SCORE`.
         expected: The form of the output, for the error message.
         width: Numbers in a target.
@@ -104,7 +106,7 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, 
             raise UsageError(f"--output-name {output}: the model has no such output. {did_you_mean(output, names)}")
         outputs = [value for value in outputs if value.name == output]
     for value in outputs:
-        site = TASKS[task].find(value) if is_static(value) else None
+        site = TASKS[task].find(value, model) if is_static(value) else None
         if site is not None:
             if site.score.activation != "none":
                 logger.info("score: the logits before the trailing %s", site.score.activation)

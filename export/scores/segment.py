@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
+from aerocam.export.layout import CHANNEL, layouts
 from aerocam.export.scores.registry import (
     MASK,
     OUTPUT_ACTIVATIONS,
@@ -24,27 +25,42 @@ from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import is_float, static_shape
 
 
-def find(output: ir.Value) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
     """The logits behind an output with one axis of classes and at least one of positions."""
-    logits, activation, axis = output, "none", 1
-    while (node := logits.producer()) is not None and node.op_type in ("Identity", *OUTPUT_ACTIVATIONS):
+    logits, activation, axis = output, "none", None
+    order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
+    while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
         logits = node.inputs[0]  # type: ignore[assignment]
-        if node.op_type in OUTPUT_ACTIVATIONS:
+        if node.op_type == "Transpose":
+            perm = node.attributes.get_ints("perm", tuple(reversed(range(len(order)))))
+            order = [perm[place] for place in order]
+        elif node.op_type in OUTPUT_ACTIVATIONS:
             activation = OUTPUT_ACTIVATIONS[node.op_type]
-            axis = node.attributes.get_int("axis", -1) if node.op_type == "Softmax" else 1
+            axis = node.attributes.get_int("axis", -1) % len(order) if node.op_type == "Softmax" else None
             break
     shape = static_shape(logits)
-    axis %= len(shape) or 1
-    if len(shape) < 3 or shape[0] != 1 or axis == 0 or not is_float(logits):
+    if len(shape) < 3 or not is_float(logits):
+        return None
+    if axis is None:
+        axis = order[_channel_axis(output, model)]
+    if shape[0] != 1 or axis == 0:
         return None
     positions = int(np.prod(shape)) // shape[axis]
-    score = manifest.Score(str(output.name), activation, shape[axis], anchors=positions, class_axis=axis)  # type: ignore[arg-type]
-    return ScoreSite("segment", logits, score)
+    class_axis = order.index(axis)
+    score = manifest.Score(str(output.name), activation, shape[axis], anchors=positions, class_axis=class_axis)  # type: ignore[arg-type]
+    return ScoreSite("segment", logits, score, axis=axis)
+
+
+def _channel_axis(value: ir.Value, model: ir.Model) -> int:
+    """The axis that is known to hold channels, 1 where none or several are."""
+    known = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
+    axes = [axis for axis, label in enumerate(known.get(value) or ()) if label == CHANNEL]
+    return axes[0] if len(axes) == 1 else 1
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
-    classes, axis, count = site.score.classes, site.score.class_axis, site.score.targets
+    classes, axis, count = site.score.classes, site.axis, site.score.targets
     rank = len(static_shape(site.logits))
     positions = [i for i in range(rank) if i != axis]
     best = op.reduce("ReduceMax", site.logits, positions)
