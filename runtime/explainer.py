@@ -164,11 +164,10 @@ class Explainer:
                 f"{self.session.path}: it has no {', '.join(repr(name) for name in absent)}, which its manifest names;"
                 " export the model again"
             )
-        shape = (1, len(rule.mean), *rule.size)
-        if not inputs[rule.input].takes(np.empty(shape, np.float32)):
+        if not inputs[rule.input].takes(np.empty(rule.shape, np.float32)):
             raise ModelError(
-                f"{self.session.path}: input '{rule.input}' is {inputs[rule.input]}, its manifest says float32 {shape};"
-                " export the model again"
+                f"{self.session.path}: input '{rule.input}' is {inputs[rule.input]}, its manifest says float32"
+                f" {rule.shape}; export the model again"
             )
 
     def _target(self, outputs: Outputs, values: NDArray[np.float32], placement: Placement) -> Target:

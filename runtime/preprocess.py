@@ -27,15 +27,13 @@ class Preprocessor:
         """
         self.rule = rule
         height, width = rule.size
-        channels = len(rule.mean)
         levels = np.arange(256, dtype=np.float64)
         self._tables = [
             ((levels - mean) / std).astype(np.float32).reshape(1, 256)
             for mean, std in zip(rule.mean, rule.std, strict=True)
         ]
         self._last = rule.layout == "NHWC"
-        shape = (height, width, channels) if self._last else (channels, height, width)
-        self._tensor = np.zeros((1, *shape), np.float32)
+        self._tensor = np.zeros(rule.shape, np.float32)
         self._table = np.stack(self._tables, axis=-1)
         self._plane = np.zeros((height, width), np.uint8)
         self._order = {"RGB": (2, 1, 0), "BGR": (0, 1, 2), "GRAY": (0,)}[rule.color]

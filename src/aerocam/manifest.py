@@ -139,6 +139,12 @@ class Preprocess:
     fill: int = 114
     layout: TensorLayout = "NCHW"
 
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of the input tensor, in the order of `layout`."""
+        (height, width), channels = self.size, len(self.mean)
+        return (1, channels, height, width) if self.layout == "NCHW" else (1, height, width, channels)
+
 
 @dataclass(frozen=True)
 class Source:
