@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.export.axes import CHANNEL, Layout, Tokens
 from aerocam.export.builder import Builder
-from aerocam.export.layout import CHANNEL, Layout, Tokens
 from aerocam.manifest import Kind
 
 LETTERS = {"L": "sequence", "HW": "spatial", "DHW": "volume"}

@@ -6,44 +6,15 @@ be anything, but by where each axis comes from: convolutions fix it, transposes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.export.axes import CHANNEL, SPATIAL, Label, Layout, Part, Tokens, reshaped
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import is_channels_last, is_static, static_shape
-
-CHANNEL = "C"
-SPATIAL = {1: "L", 2: "HW", 3: "DHW"}
-"""Letters of the spatial axes, by how many there are."""
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """An axis of positions in row-major order, with others (class or register tokens) before and after them.
-
-    Attributes:
-        grid: Sizes of the axes that were merged.
-        before: Tokens before the grid's.
-        after: Tokens behind them.
-    """
-
-    grid: tuple[int, ...]
-    before: int = 0
-    after: int = 0
-
-    @property
-    def count(self) -> int:
-        """Tokens of the grid."""
-        return int(np.prod(self.grid))
-
-
-Label: TypeAlias = "str | Tokens | None"
-Layout: TypeAlias = "tuple[Label, ...]"
-"""One label per axis; None: unknown, or of no matter since its size is 1."""
 
 Step: TypeAlias = Callable[[ir.Node, Sequence["Layout | None"]], "Sequence[Layout | None]"]
 
@@ -98,8 +69,9 @@ def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | 
 
 
 def _agreed(labels: Sequence[Label]) -> Label:
-    """The one label that is known, None where they differ."""
+    """The one label that is known, None where they differ; a part of axes says less than any other."""
     known = {label for label in labels if label is not None}
+    known = {label for label in known if not isinstance(label, Part)} or known
     return known.pop() if len(known) == 1 else None
 
 
@@ -109,7 +81,7 @@ def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
     """(N, C, spatial ...) by definition; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))
     before = given[0]
-    if before is None:
+    if before is None or not any(label for label in before if not isinstance(label, Part)):
         return [None]
     if any(isinstance(label, Tokens) for label in before[2:]):
         same = static_shape(node.outputs[0])[2:] == static_shape(node.inputs[0])[2:]  # type: ignore[arg-type]
@@ -124,12 +96,12 @@ def _same_axes(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | N
 
 @step("Pad")
 def _pad(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """A padded axis keeps its letter; tokens that were padded are not followed."""
+    """A padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
     if given[0] is None:
         return [None]
     before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
     sizes = zip(given[0], before, after, strict=True)
-    return [tuple(None if isinstance(label, Tokens) and n != m else label for label, n, m in sizes)]
+    return [tuple(None if isinstance(label, (Tokens, Part)) and n != m else label for label, n, m in sizes)]
 
 
 @step("Transpose")
@@ -145,48 +117,7 @@ def _reshape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | Non
     layout = given[0]
     if layout is None:
         return [None]
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
-    labels: list[Label] = [None] * len(after)
-    for sources, targets in regroup(before, after):
-        for target, label in zip(targets, _regrouped(layout, before, sources, after, targets), strict=True):
-            labels[target] = label
-    return [tuple(labels)]
-
-
-def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of axes with equal products that a reshape maps to each other; axes of size 1 are left out."""
-    left = [axis for axis, size in enumerate(before) if size != 1]
-    right = [axis for axis, size in enumerate(after) if size != 1]
-    i = j = 0
-    while i < len(left) and j < len(right):
-        sources, targets = [left[i]], [right[j]]
-        i, j = i + 1, j + 1
-        while (n := np.prod([before[axis] for axis in sources])) != (m := np.prod([after[axis] for axis in targets])):
-            if n < m:
-                sources.append(left[i])
-                i += 1
-            else:
-                targets.append(right[j])
-                j += 1
-        yield sources, targets
-
-
-def _regrouped(
-    layout: Layout, before: Sequence[int], sources: Sequence[int], after: Sequence[int], targets: Sequence[int]
-) -> list[Label]:
-    labels = [layout[axis] for axis in sources]
-    if len(sources) == len(targets) == 1:
-        return labels
-    if all(label == CHANNEL for label in labels):
-        return [CHANNEL] * len(targets)
-    letters = "".join(label if isinstance(label, str) else "?" for label in labels)
-    if len(targets) == 1 and letters in ("HW", "DHW", "DH"):
-        return [Tokens(tuple(before[axis] for axis in sources))]
-    if len(sources) == 1 and isinstance(labels[0], Tokens) and not labels[0].before and not labels[0].after:
-        grid = labels[0].grid
-        if grid == tuple(after[axis] for axis in targets):
-            return list(SPATIAL[len(grid)])
-    return [None] * len(targets)
+    return [reshaped(layout, static_shape(node.inputs[0]), static_shape(node.outputs[0]))]  # type: ignore[arg-type]
 
 
 @step("MatMul")
@@ -263,7 +194,7 @@ def _sliced(label: Label, picked: range, whole: int) -> Label:
         start, end = picked.start, picked.start + len(picked)
         kept = picked.step == 1 and start <= label.before and end >= label.before + label.count
         return Tokens(label.grid, label.before - start, label.after - (whole - end)) if kept else None
-    every = picked.step > 1 and picked.start < picked.step and picked.stop >= whole
+    every = not isinstance(label, Part) and picked.step > 1 and picked.start < picked.step and picked.stop >= whole
     return label if every else None
 
 

@@ -37,6 +37,10 @@ def network(body: list[onnx.NodeProto], channels: int = 4, end: list[onnx.NodePr
         "l": f32(4, 4, 1, 1, seed=1),
         "d": f32(channels, 5),
         "n": np.array([2, 2]),
+        "split": np.array([0, 2, -1]),
+        "back": np.array([1, 4, 8, 8]),
+        "scales": f32(2),
+        "shifts": f32(2, seed=1),
     }
     nodes = [*FRONT, *body, *end]
     read = {name for item in nodes for name in item.input}
@@ -110,6 +114,20 @@ def test_candidates_come_in_graph_order_with_what_a_user_needs(tmp_path: Path) -
         ("b", "conv_b", "Conv", (1, 4, 8, 8), 1, ""),
         ("z", "", "Mul", (1, 4, 8, 8), 5, ""),
     ]
+
+
+def test_layers_behind_a_group_normalisation_as_pytorch_wrote_it(tmp_path: Path) -> None:
+    """It passes through (N, groups, rest), where no axis has a meaning of its own, and back."""
+    groups = [
+        node("Reshape", ["a", "split"], ["g"]),
+        node("InstanceNormalization", ["g", "scales", "shifts"], ["h"]),
+        node("Reshape", ["h", "back"], ["b"]),
+        conv("b", "k", "z"),
+    ]
+    proto = network(groups)
+    known, automatic = list_layers(saved(tmp_path, proto))
+    assert [item.name for item in known] == ["x", "a", "b", "z"]
+    assert [item.name for item in automatic] == ["z"]
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)
