@@ -20,6 +20,7 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.group_norms import spell_out_group_norms
 from aerocam.export.onnx_file import read_proto
 from aerocam.export.opset import IR_VERSION, OPSET, convert_opset, default_opset
 from aerocam.export.shapes import is_static
@@ -72,6 +73,7 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
     model = _static(proto, path)
     if opset != OPSET:  # only now: the converter sees static shapes and no branches
+        spell_out_group_norms(model)
         model = _static(convert_opset(ir.to_proto(model), opset, str(path)), path)
     _refuse_dynamic(model, path)
     return model

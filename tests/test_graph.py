@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import AerocamError, ModelError, UsageError, WriteError
-from aerocam.export import export_model
+from aerocam.export import export_model, list_layers
 from aerocam.export.check import KINKS
 from aerocam.export.graph import load_model
 from aerocam.export.onnx_file import write_proto
@@ -693,13 +693,12 @@ def test_hardmax_before_opset_13(tmp_path: Path, axis: int, good: bool) -> None:
         load_model(path)
 
 
-@pytest.mark.parametrize("opset", [18, 21])
-def test_shapes_behind_group_normalization_are_known(tmp_path: Path, opset: int) -> None:
-    """Onnx infers none for its output: two in a row, one that a shape is computed from, and gradients through them."""
+def with_group_norms(opset: int, dtype: Any = np.float32) -> onnx.ModelProto:
+    """Two in a row of them, a shape that is computed from the second, and no shapes written down."""
     nodes = [
         node("Conv", ["x", "w0"], ["c"], pads=[1] * 4),
         node("GroupNormalization", ["c", "s", "b"], ["g0"], name="first", num_groups=2),
-        node("GroupNormalization", ["g0", "s", "b"], ["g1"], name="second", num_groups=2),
+        node("GroupNormalization", ["g0", "s", "b"], ["g1"], name="second", num_groups=2, epsilon=0.25),
         node("Relu", ["g1"], ["r"]),
         node("Identity", ["r"], ["same"]),
         node("GlobalAveragePool", ["same"], ["p"]),
@@ -709,27 +708,53 @@ def test_shapes_behind_group_normalization_are_known(tmp_path: Path, opset: int)
     ]
     parts = 2 if opset < 21 else 4
     weights = {"w0": WEIGHTS["w0"], "s": abs(f32(parts)) + 0.5, "b": f32(parts, seed=1), "wt": f32(4, 5)}
-    value = helper.make_tensor_value_info
-    proto = helper.make_model(
-        helper.make_graph(
-            nodes,
-            "test",
-            [value("x", TensorProto.FLOAT, SIZE)],
-            [value("y", TensorProto.FLOAT, None)],
-            [numpy_helper.from_array(array, name) for name, array in weights.items()],
-        ),
-        opset_imports=[helper.make_opsetid("", opset)],
-        ir_version=8,
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", kind, SIZE)],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(array.astype(dtype), name) for name, array in weights.items()],
     )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", [18, 19, 20, 21])
+def test_group_normalization_of_every_opset(tmp_path: Path, opset: int) -> None:
+    """Onnx infers no shape for its output; before opset 21 its checker takes it for no operator at all."""
+    proto = with_group_norms(opset)
     path = saved(tmp_path, proto)
     loaded = load_model(path)
-    assert [item.op_type for item in loaded.graph if "Norm" in item.op_type] == ["GroupNormalization"] * 2
+    left = [item.op_type for item in loaded.graph if "Norm" in item.op_type]
+    assert left == (["GroupNormalization"] * 2 if opset >= 21 else [])
     found = {value.name: (value.dtype, value.shape) for item in loaded.graph for value in item.outputs}
     assert found["g0"] == found["g1"] == found["r"] == (ir.DataType.FLOAT, ir.Shape((1, 4, 8, 8)))
+    assert {"first", "second"} <= {item.name for item in loaded.graph}
     assert "Shape" not in {item.op_type for item in loaded.graph}
     assert_same_bits(proto, loaded)
-    if opset < 21:  # onnx's checker takes the form with a scale per group for none at all
-        return
     done = export_model(path, layers="c")
     assert done.report is not None
+    assert done.report.outputs == 0.0
     assert done.report.gradients["c"] < KINKS
+    assert [item.name for item in list_layers(path)[1]] == ["r"]
+
+
+@pytest.mark.parametrize("opset", [18, 21])
+def test_group_normalization_in_float16(tmp_path: Path, opset: int) -> None:
+    """To the bit, also where the mean is far above the deviation, which cancels most of a half's digits."""
+    proto = with_group_norms(opset, np.float16)
+    feeds = {"x": (f32(*SIZE, seed=1) + 20).astype(np.float16)}
+    loaded = ir.to_proto(load_model(saved(tmp_path, proto)))
+    np.testing.assert_array_equal(run_ort(loaded, feeds)[0], run_ort(proto, feeds)[0])
+
+
+def test_a_group_normalization_of_unknown_type_is_refused(tmp_path: Path) -> None:
+    proto = with_group_norms(18)
+    for name in ("c", "s"):
+        own = node("Own", [name], [f"{name}_"], domain="my.ops")
+        proto.graph.node.insert(1, own)
+    for item in proto.graph.node[3:5]:
+        item.input[:] = [f"{name}_" if name in ("c", "s") else name for name in item.input]
+    proto.opset_import.append(helper.make_opsetid("my.ops", 1))
+    with pytest.raises(ModelError, match=r"GroupNormalization \(node 'first'\): the type of its input 'c_' .*export"):
+        load_model(saved(tmp_path, proto))
