@@ -23,6 +23,7 @@ from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.group_norms import spell_out_group_norms
 from aerocam.export.onnx_file import read_proto
 from aerocam.export.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.pool_shapes import infer_shapes
 from aerocam.export.shapes import is_static
 
 logger = logging.getLogger("aerocam.export")
@@ -113,7 +114,7 @@ def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     names = {node.output[0]: node.op_type for node in untyped}
     for node in untyped:
         node.op_type = "Identity"
-    inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
+    inferred = infer_shapes(proto)
     for node in _all_nodes(inferred.graph) if names else ():
         if node.op_type == "Identity" and node.output[0] in names:
             node.op_type = names[node.output[0]]
