@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aerocam import manifest
 from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
 from aerocam.export.autodiff import QUANTISING, nodes_between
-from aerocam.export.scores import MASK
+from aerocam.export.held import held_values
 from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")
@@ -146,7 +146,8 @@ def check_model(
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture and of the directions.
     """
-    proto = ir.to_proto(_with_outputs(model, {MASK, *(name for pair in pairs.values() for name in pair)}))
+    held = _held(model, [name for name in pairs if not _is_quantised(model, name)])
+    proto = ir.to_proto(_with_outputs(model, {*held, *(name for pair in pairs.values() for name in pair)}))
     plain, explained = open_model(original, providers), open_model(proto, providers)
     feeds = random_feeds(model, np.random.default_rng(seed))
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
@@ -156,12 +157,11 @@ def check_model(
         outputs = _without_optimization(original, proto, providers, feeds, own_choice, outputs)
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
     feeds[manifest.TARGET] = explained.run([manifest.CHOSEN], {**feeds, manifest.TARGET: own_choice})[0]
-    moved = open_model(probe(ir.from_proto(proto), list(pairs)), providers)
+    moved = open_model(probe(ir.from_proto(proto), list(pairs), held), providers)
     arrays = {
         layer: [feeds[name] if name in feeds else explained.run([name], feeds)[0] for name in names]
         for layer, names in pairs.items()
     }
-    held = [item.name for item in moved.get_inputs() if item.name == MASK]
     feeds |= dict(zip(held, explained.run(held, feeds) if held else [], strict=True))
     zeros = {DELTA.format(i): np.zeros_like(a) for i, (a, _) in enumerate(arrays.values())}
     gradients = {}
@@ -200,9 +200,20 @@ def _without_optimization(
     return 0.0
 
 
+def _held(model: ir.Model, layers: Sequence[str]) -> list[str]:
+    """Names of what is held while the layers are moved."""
+    tensors = _tensors(model)
+    values = held_values(model.graph, [tensors[name] for name in layers], tensors[manifest.SCORE])
+    return [str(value.name) for value in values]
+
+
+def _tensors(model: ir.Model) -> dict[str | None, ir.Value]:
+    return {value.name: value for value in (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))}
+
+
 def _is_quantised(model: ir.Model, layer: str) -> bool:
     """Whether numbers are rounded between a layer and the score; finite differences of stairs say nothing."""
-    tensors = {value.name: value for value in (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))}
+    tensors = _tensors(model)
     path = nodes_between(model.graph, [tensors[layer]], tensors[manifest.SCORE])
     rounded = any(node.op_type in QUANTISING for node in path)
     if rounded:
@@ -234,16 +245,17 @@ def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], ta
     return worst
 
 
-def probe(model: ir.Model, layers: Sequence[str]) -> onnx.ModelProto:
+def probe(model: ir.Model, layers: Sequence[str], held: Sequence[str] = ()) -> onnx.ModelProto:
     """The model's score alone, with an offset added to each layer as a new input: what finite differences need.
 
     Args:
         model: A rewritten model; it is changed.
         layers: Names of the layers.
+        held: Names of tensors that become inputs.
     """
     graph = model.graph
     outputs = {value.name: value for value in graph.outputs}
-    tensors = {value.name: value for value in (*graph.inputs, *(y for node in graph for y in node.outputs))}
+    tensors = _tensors(model)
     for i, name in enumerate(layers):
         layer = tensors[name]
         delta = ir.Value(name=DELTA.format(i), type=layer.type, shape=layer.shape)
@@ -258,12 +270,12 @@ def probe(model: ir.Model, layers: Sequence[str]) -> onnx.ModelProto:
             graph.insert_before(graph[0], node)
         for user, place in consumers:
             user.replace_input_with(place, node.outputs[0])
-    if MASK in tensors:  # which positions belong to a class is not differentiated: they are held
-        held = ir.Value(name=MASK, type=tensors[MASK].type, shape=tensors[MASK].shape)
-        tensors[MASK].name = f"{MASK}_computed"
-        graph.inputs.append(held)
-        for user, place in list(tensors[MASK].uses()):
-            user.replace_input_with(place, held)
+    for computed in (tensors[name] for name in held):
+        given = ir.Value(name=computed.name, type=computed.type, shape=computed.shape)
+        computed.name = f"{computed.name}_computed"
+        graph.inputs.append(given)
+        for user, place in list(computed.uses()):
+            user.replace_input_with(place, given)
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return ir.to_proto(model)

@@ -76,7 +76,7 @@ def _agreed(labels: Sequence[Label]) -> Label:
 
 
 @step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
-      "DeformConv", "GridSample")  # fmt: skip
+      "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
 def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
     """(N, C, spatial ...) by definition; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))

@@ -21,8 +21,6 @@ from aerocam.export.shapes import is_static, static_shape
 logger = logging.getLogger("aerocam.export")
 
 OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-MASK = "aerocam_mask"
-"""Tensor with the weights of the positions that make up a segmenter's score."""
 
 
 @dataclass(frozen=True)

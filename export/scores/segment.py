@@ -11,7 +11,6 @@ from aerocam import manifest
 from aerocam.export.builder import Builder
 from aerocam.export.layout import CHANNEL, layouts
 from aerocam.export.scores.registry import (
-    MASK,
     OUTPUT_ACTIVATIONS,
     TASKS,
     Chosen,
@@ -77,7 +76,6 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     best_position = op.Cast(op.Equal(logits, op.reduce("ReduceMax", logits, positions)), to=logits.dtype)
     mask = op.Where(op.Greater(op.sum(mask, positions), 0.0), mask, best_position)
     weights = op.Div(mask, op.sum(mask, positions))
-    weights.name = MASK
     output_score(op, op.sum(op.Mul(logits, weights), positions), count)
     return one_each(op, logits, [axis], weights)
 
