@@ -135,6 +135,17 @@ def values_read(node: ir.Node) -> Iterator[ir.Value]:
                 yield from values_read(inner)
 
 
+def ancestors(value: ir.Value) -> set[ir.Value]:
+    """`value` and every value it is computed from."""
+    seen, waiting = {value}, [value]
+    while waiting:
+        node = waiting.pop().producer()
+        new = {x for x in values_read(node) if x not in seen} if node is not None else set()
+        seen |= new
+        waiting += new
+    return seen
+
+
 def _rule(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Rule:
     name = operator_name(node)
     rule = ADJOINTS.get(name)
@@ -157,7 +168,7 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
     known = layouts(graph, [x for x in graph.inputs if is_float(x)])
     reached = set(node.outputs)
     for later in path[path.index(node) :]:
-        if later is not node and reached.isdisjoint(later.inputs):
+        if later is not node and reached.isdisjoint(values_read(later)):
             continue
         reached.update(later.outputs)
         for value in later.outputs:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.export.autodiff import values_read
 from aerocam.export.shapes import is_static, static_shape
 
 
@@ -34,7 +35,7 @@ def gradient_cost(path: Iterable[ir.Node], layer: ir.Value) -> int:
     """
     active, cost = {layer}, 0
     for node in path:
-        if any(x in active for x in node.inputs):
+        if any(x in active for x in values_read(node)):
             active.update(node.outputs)
             cost += multiply_adds(node) * sum(x in active for x in node.inputs[:2])
     return cost

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from aerocam.export.autodiff import carries_gradient, values_read
+from aerocam.export.autodiff import ancestors, carries_gradient, values_read
 
 
 def held_values(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Value]:
@@ -22,7 +22,7 @@ def held_values(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) ->
         layers: What is moved; none of them is quantised on the way to the score.
         score: What is differenced.
     """
-    moved, needed, found = set(layers), _ancestors(score), []
+    moved, needed, found = set(layers), ancestors(score), []
     for node in graph:
         if not any(x in moved for x in values_read(node)):
             continue
@@ -32,14 +32,3 @@ def held_values(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) ->
             elif y in needed:
                 found.append(y)
     return found
-
-
-def _ancestors(value: ir.Value) -> set[ir.Value]:
-    """`value` and every value it is computed from."""
-    seen, waiting = {value}, [value]
-    while waiting:
-        node = waiting.pop().producer()
-        new = {x for x in values_read(node) if x not in seen} if node is not None else set()
-        seen |= new
-        waiting += new
-    return seen

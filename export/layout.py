@@ -6,7 +6,7 @@ be anything, but by where each axis comes from: convolutions fix it, transposes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -35,18 +35,39 @@ def step(*operators: str) -> Callable[[Step], Step]:
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
     """The layouts of all tensors with static shapes that are computed from `images`, (N, C, ...) or (N, H, W, C)."""
     shapes = {image: static_shape(image) for image in images if is_static(image)}
-    found = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
+    found: dict[ir.Value, Layout] = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
+    _follow(graph, found)
+    return found
+
+
+def _follow(graph: ir.Graph, found: dict[ir.Value, Layout]) -> None:
+    """Add the layouts of what a graph, or a branch in it, computes from those that are found."""
     for node in graph:
-        given = [found.get(x) if x is not None else None for x in node.inputs]
-        if not any(given) or not all(is_static(y) for y in node.outputs):
+        if not all(is_static(y) for y in node.outputs):
             continue
-        if any(x is not None and layout and not is_static(x) for x, layout in zip(node.inputs, given, strict=True)):
-            continue
-        carry = STEPS.get(node.op_type, _same_shape) if node.domain == "" else _same_shape
-        for y, layout in zip(node.outputs, carry(node, given), strict=False):
+        carried = _of_branches(node, found) if node.op_type == "If" else _carried(node, found)
+        for y, layout in zip(node.outputs, carried, strict=False):
             if layout is not None and any(layout):
                 found[y] = layout
-    return found
+
+
+def _carried(node: ir.Node, found: Mapping[ir.Value, Layout]) -> Sequence[Layout | None]:
+    given = [found.get(x) if x is not None else None for x in node.inputs]
+    if not any(given):
+        return []
+    if any(x is not None and layout and not is_static(x) for x, layout in zip(node.inputs, given, strict=True)):
+        return []
+    carry = STEPS.get(node.op_type, _same_shape) if node.domain == "" else _same_shape
+    return carry(node, given)
+
+
+def _of_branches(node: ir.Node, found: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
+    """What both branches of an If know together: they read the graph around them by name."""
+    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    for branch in branches:
+        _follow(branch, found)
+    known = [[found[y] for y in ys if y in found] for ys in zip(*(item.outputs for item in branches), strict=True)]
+    return [tuple(_agreed(labels) for labels in zip(*layouts, strict=True)) if layouts else None for layouts in known]
 
 
 def _input(shape: tuple[int, ...]) -> Layout:

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.autodiff import nodes_between, operator_name
+from aerocam.export.autodiff import ancestors, nodes_between, operator_name, values_read
 from aerocam.export.builder import constant_array
 from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, fold_of
@@ -92,8 +92,8 @@ def _obstacles(path: Sequence[ir.Node], score: ir.Value) -> dict[ir.Value, str]:
         if not ahead:
             continue
         here = next(filter(None, ahead), "") or ("" if operator_name(node) in ADJOINTS else operator_name(node))
-        for x in node.inputs:
-            if x is not None and (x not in obstacles or not obstacles[x]):
+        for x in values_read(node):
+            if not obstacles.get(x):
                 obstacles[x] = here
     return obstacles
 
@@ -179,7 +179,7 @@ def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate 
     attentions = [i for i, node in enumerate(nodes) if node.op_type == "Attention" or _is_attention(node)]
     if not attentions:
         return None
-    before = _ancestors(nodes[attentions[-1]].outputs[0])
+    before = ancestors(nodes[attentions[-1]].outputs[0])
     found = [item for item in known if item.value in before and item.fold.kind == "tokens" and _is_projected(item)]
     return found[-1] if found else None
 
@@ -204,7 +204,7 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
     images = model.graph.inputs
     last_use: dict[ir.Value, int] = {}
     for i, node in enumerate(path):
-        last_use.update((x, i) for x in node.inputs if x is not None and (x in place or x in images))
+        last_use.update((x, i) for x in values_read(node) if x in place or x in images)
     by_value = {item.value: item for item in known}
     best, open_until = None, max((last_use.get(x, -1) for x in images), default=-1)
     for i, node in enumerate(path):
@@ -218,31 +218,20 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
 def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
     """The inputs of a detection head, one per scale: where box and class predictions of that scale part ways."""
     assert site.boxes is not None
-    to_boxes = _ancestors(site.boxes)
+    to_boxes = ancestors(site.boxes)
     parts = _scales(site.logits)
     found: list[Candidate] = []
     for part in parts:
         if part in to_boxes:  # one convolution predicts boxes and classes
             shared = last_cut(model, part, known)
         else:
-            to_part, size = _ancestors(part), static_shape(part)[2:]
+            to_part, size = ancestors(part), static_shape(part)[2:]
             both = [item for item in known if item.value in to_part & to_boxes and item.shape[2:] == size]
             shared = both[-1] if both else None
         if shared is None:
             raise ModelError("the inputs of the detection head were not found; name a layer (aerocam layers MODEL)")
         found += [] if shared in found else [shared]
     return found
-
-
-def _ancestors(value: ir.Value) -> set[ir.Value]:
-    """`value` and every value it is computed from."""
-    seen, waiting = {value}, [value]
-    while waiting:
-        node = waiting.pop().producer()
-        new = [x for x in (node.inputs if node is not None else ()) if x is not None and x not in seen]
-        seen.update(new)
-        waiting += new
-    return seen
 
 
 def _scales(logits: ir.Value) -> list[ir.Value]:
