@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from aerocam import manifest
 from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
 from aerocam.export.autodiff import QUANTISING, nodes_between
+from aerocam.export.differences import KINKS, gradient_error, is_faint
 from aerocam.export.held import held_values
 from aerocam.export.shapes import static_shape
 
@@ -34,14 +35,6 @@ GRADIENT_TOLERANCE = 0.5
 Differences in float32 stumble over the kinks of ReLU and max-pooling: far from the score a right gradient may be off by
 0.1 to 0.4. A wrong sign is off by 2, a lost or misplaced gradient by 1. What each rule is worth in float64 is tested.
 """
-
-KINKS = 0.1
-"""A difference above this is worth a word to the user."""
-
-STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
-"""Step sizes tried for a central difference, relative to the activations' root mean square."""
-
-RANDOM_DIRECTIONS = 2
 
 DELTA = "aerocam_check_delta_{}"
 
@@ -171,6 +164,8 @@ def check_model(
             return float(moved.run([manifest.SCORE], {**feeds, **zeros, delta: offset})[0][0])
 
         gradients[layer] = gradient_error(run, g, a, seed)
+        if is_faint(run(np.zeros_like(a)), g, a):
+            logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
     tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, explained.get_providers()[0], tolerance)
 
@@ -279,46 +274,6 @@ def probe(model: ir.Model, layers: Sequence[str], held: Sequence[str] = ()) -> o
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return ir.to_proto(model)
-
-
-def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activations: NDArray, seed: int = 0) -> float:
-    """How far a gradient is from central differences: along itself, and along random directions.
-
-    Args:
-        run: Maps an offset on the layer to the score.
-        gradient: Of the score at the layer.
-        activations: The layer's values, which set the scale of the steps.
-        seed: Of the random directions.
-
-    Returns:
-        The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
-        smaller of the two, but no less than what a gradient of this norm gives along a random direction. Infinite if
-        the gradient is not finite.
-    """
-    if not np.isfinite(gradient).all():
-        return float("inf")
-    g = gradient.astype(np.float64)
-    norm = float(np.linalg.norm(g))
-    rng = np.random.default_rng(seed)
-    directions = [g / np.abs(g).max()] if norm else []
-    directions += [rng.standard_normal(g.shape) for _ in range(RANDOM_DIRECTIONS)]
-    scale = float(np.sqrt(np.mean(activations.astype(np.float64) ** 2))) or 1.0
-    return max(_error_along(run, g, direction * scale, gradient.dtype) for direction in directions)
-
-
-def _error_along(run: Callable[[NDArray], float], gradient: NDArray, direction: NDArray, dtype: Any) -> float:
-    """The best relative error over `STEPS` along one direction; the first good one ends the search."""
-    usual = float(np.linalg.norm(gradient)) * float(np.sqrt(np.mean(direction**2)))
-    best = float("inf")
-    for step in STEPS:
-        offset = (direction * step).astype(dtype)
-        slope = float(np.vdot(gradient, offset.astype(np.float64)))
-        difference = (float(run(offset)) - float(run(-offset))) / 2
-        size = max(min(abs(slope), abs(difference)), usual * step, 1e-30)
-        best = min(best, abs(difference - slope) / size)
-        if best < KINKS / 50:
-            break
-    return best
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
