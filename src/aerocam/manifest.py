@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import types
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal
 
+from aerocam.decoding import decode
 from aerocam.errors import ManifestError
 
 KEY = "aerocam"
@@ -35,6 +34,8 @@ MAP = "aerocam_map"
 
 Task = Literal["classify", "detect", "segment"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
+BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
+BoxUnit = Literal["pixel", "share"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 TensorLayout = Literal["NCHW", "NHWC"]
@@ -95,6 +96,44 @@ class Score:
     anchors: int = 0
     class_axis: int = 1
     targets: int = 1
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Where a detector's boxes are: one per anchor, in an output (1, 4 + ..., anchors) or (1, anchors, 4 + ...).
+
+    Attributes:
+        output: Name of the model's own output that holds them.
+        axis: Axis with the four coordinates, 1 or 2; the other counts the anchors.
+        offset: Place of the first coordinate on that axis.
+        form: Which four numbers: centre and size, or corners.
+        unit: `pixel` of the input tensor, or `share` of its width and height.
+        strides: For boxes relative to the cells of grids (YOLOX): px between cells, grid by grid, in the order of the
+            anchors; empty for all others.
+        suppressed: Whether each object has one box already, so that nothing is left to suppress.
+    """
+
+    output: str
+    axis: int
+    offset: int = 0
+    form: BoxForm = "cxcywh"
+    unit: BoxUnit = "pixel"
+    strides: tuple[int, ...] = ()
+    suppressed: bool = False
+
+
+@dataclass(frozen=True)
+class Split:
+    """A model in two files: one that runs on every frame, and one that explains what it is asked to.
+
+    Attributes:
+        explain: Name of the file that explains, in the same folder.
+        carried: Outputs of the forward file that the other takes as inputs: the target layers, and whatever else
+            reaches the score around them.
+    """
+
+    explain: str
+    carried: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -174,6 +213,8 @@ class Manifest:
         preprocess: How a frame becomes the input tensor; None where the input is no picture.
         source: The model that was exported.
         head: The fused CAM method, if any.
+        boxes: A detector's boxes, if any.
+        split: How the model is split into two files, if it is.
         labels: Class names, `score.classes` of them, or none at all.
         seed_scale: Gradients in the file are this times the true ones (a power of two; 1 for float32).
         aerocam: Version of aerocam that wrote it.
@@ -186,6 +227,8 @@ class Manifest:
     preprocess: Preprocess | None
     source: Source
     head: Head | None = None
+    boxes: Boxes | None = None
+    split: Split | None = None
     labels: tuple[str, ...] = ()
     seed_scale: float = 1.0
     aerocam: str = ""
@@ -238,52 +281,6 @@ class Manifest:
                 f"{origin}: manifest schema {found!r}, this aerocam reads {SCHEMA}; export the model again"
             )
         try:
-            return _build(cls, data, "manifest")
+            return decode(cls, data, "manifest")
         except ManifestError as error:
             raise ManifestError(f"{origin}: {error}") from error
-
-
-T = TypeVar("T")
-
-
-def _build(kind: type[T], data: Any, path: str) -> T:
-    """Make the dataclass `kind` from decoded JSON, checking every field."""
-    if not isinstance(data, Mapping):
-        raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(fields))
-    required = {
-        name
-        for name, item in fields.items()
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    }
-    absent = sorted(required - set(data))
-    if unknown or absent:
-        found = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(absent)}"
-        raise ManifestError(f"{path} has {found}; expected {', '.join(fields)}; export the model again")
-    hints = get_type_hints(kind)
-    return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in data.items()})
-
-
-def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type: dataclass, Literal, tuple, optional or scalar."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        inner = next(argument for argument in arguments if argument is not type(None))
-        return None if value is None else _convert(inner, value, path)
-    if dataclasses.is_dataclass(hint):
-        return _build(hint, value, path)  # type: ignore[arg-type]
-    if origin is tuple and isinstance(value, list):
-        if arguments[-1] is not Ellipsis and len(arguments) != len(value):
-            raise ManifestError(f"{path} has {len(value)} values, expected {len(arguments)}; export the model again")
-        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
-        pairs = enumerate(zip(kinds, value, strict=True))
-        return tuple(_convert(kind, item, f"{path}[{i}]") for i, (kind, item) in pairs)
-    if origin is Literal and value in arguments:
-        return value
-    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
-        return value
-    expected = " or ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))
-    raise ManifestError(f"{path} is {value!r}, expected {expected}; export the model again")
