@@ -19,7 +19,7 @@ from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, per
 from aerocam.benchmarks.machine import machine
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
-EXPLAIN_STAGES = ("infer", "cam")
+EXPLAIN_STAGES = ("infer", "explain", "cam")
 """What an explanation adds to: the ratio compares these with the plain model's inference."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Mapping, Sequence
 from time import perf_counter
@@ -16,11 +17,12 @@ from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
 from aerocam.runtime.explanation import Explanation
-from aerocam.runtime.placement import Placement
+from aerocam.runtime.passes import passes
+from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.preprocess import Preprocessor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
-from aerocam.runtime.targets import Target, TargetLike, resolve
+from aerocam.runtime.targets import Target, Targets, ranked, resolve, slots
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -77,20 +79,26 @@ class Explainer:
         self.top = top
         self.raw_maps = raw_maps(self.manifest, method)
         self.method = self.raw_maps.method
-        self._outputs = (contract.CHOSEN, contract.SCORE, self.manifest.score.output, *self.raw_maps.outputs)
-        self._check_model()
+        options: dict[str, Any] = {"providers": providers, "threads": threads}
+        added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
+        self._passes = passes(self.session, (self.manifest.score.output,), added, options)
+        self._check_input()
         self._preprocess = Preprocessor(self._rule)
-        self._resolved: tuple[TargetLike, NDArray[np.int32]] = (None, resolve(None, self.manifest))
+        self._frames = 0
+        self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
+        self._first = slots(self._resolved[1], self.manifest.score.targets)
+        self._asked = self._first
         self._said: set[str] = set()
 
-    def __call__(self, frame: NDArray[np.uint8], target: TargetLike = None) -> Explanation:
+    def __call__(self, frame: NDArray[np.uint8], target: Targets = None) -> Explanation:
         """Explain one frame.
 
         Args:
             frame: uint8 (H, W, 3) in BGR, as OpenCV reads it; for a model that takes GRAY also (H, W). It is kept in
                 the explanation, not copied.
             target: What to explain: None for the model's own top choice, the index or the label of a class, or for a
-                detector (class, anchor), each of which may be None.
+                detector (class, anchor), each of which may be None; a list of these for several maps. To classify,
+                -2 is the second best class, and so on.
 
         Returns:
             The explanation; its normalised map and overlay are computed when they are asked for.
@@ -99,48 +107,103 @@ class Explainer:
             UsageError: A frame or a target that the model cannot take.
             ModelError: The engine failed.
         """
-        started = perf_counter()
-        tensor, placement = self._preprocess(frame)
-        prepared = perf_counter()
-        feeds = {self._rule.input: tensor, contract.TARGET: self.resolve(target)}
-        outputs = self.session.run(feeds, self._outputs)
-        inferred = perf_counter()
-        raws = self.raw_maps(outputs)
-        mapped = perf_counter()
-        values = scores.probabilities(outputs[self.manifest.score.output], self.manifest.score)
-        explanation = Explanation(
-            frame=frame,
-            raws=raws,
-            placement=placement,
-            target=self._target(outputs, values, placement),
-            classes=scores.top_classes(values, self.manifest.labels, self.top),
-            score=float(outputs[contract.SCORE][0]),
-            method=self.method,
-            layers=self.raw_maps.layers,
-            normalisation=self.raw_maps.normalisation,
-            fusion=self.fusion,
-        )
-        explanation.warnings = self._warnings(explanation)
-        explanation.timings = {
-            "preprocess": 1e3 * (prepared - started),
-            "infer": 1e3 * (inferred - prepared),
-            "cam": 1e3 * (mapped - inferred),
-            "scores": 1e3 * (perf_counter() - mapped),
-        }
-        return explanation
+        rows = self.resolve(target)
+        known = self.manifest.score.targets > 1 or rows.min() >= -1
+        prediction = self._begin(frame, self._asked[0] if known else self._first[0])
+        return self._explain(prediction, rows)
 
-    def resolve(self, target: TargetLike) -> NDArray[np.int32]:
-        """A target as the model's run-time input; see `targets.resolve`. Worked out anew only when it changes.
+    def predict(self, frame: NDArray[np.uint8]) -> Prediction:
+        """What the model says of one frame; `explain` says why, if asked before the next frame.
+
+        Args:
+            frame: As for a call of the explainer.
+
+        Raises:
+            UsageError: A frame that the model cannot take.
+            ModelError: The engine failed.
+        """
+        return self._begin(frame, self._first[0])
+
+    def explain(self, prediction: Prediction, target: Targets = None) -> Explanation:
+        """Why the model says so of the frame that it saw last.
+
+        Args:
+            prediction: What `predict` gave for it.
+            target: As for a call of the explainer.
+
+        Raises:
+            UsageError: The model has seen another frame since, or a target that it cannot take.
+            ModelError: The engine failed.
+        """
+        if prediction.number != self._frames:
+            raise UsageError(
+                f"prediction: it is of frame {prediction.number}, the model has seen frame {self._frames} since;"
+                " explain a frame before the next one is predicted"
+            )
+        return self._explain(prediction, self.resolve(target))
+
+    def resolve(self, target: Targets) -> NDArray[np.int32]:
+        """Targets as numbers, int32 (n, 1) or (n, 2); see `targets.resolve`. Worked out anew only when they change.
 
         Raises:
             UsageError: The model has no such class or anchor.
         """
         if target != self._resolved[0]:
             self._resolved = (target, resolve(target, self.manifest))
+            self._asked = slots(self._resolved[1], self.manifest.score.targets)
         return self._resolved[1]
+
+    def _begin(self, frame: NDArray[np.uint8], first: NDArray[np.int32]) -> Prediction:
+        """Let the model see a frame."""
+        started = perf_counter()
+        tensor, placement = self._preprocess(frame)
+        prepared = perf_counter()
+        outputs = self._passes.begin(tensor, first)
+        inferred = perf_counter()
+        self._frames += 1
+        values = scores.probabilities(outputs[self.manifest.score.output], self.manifest.score)
+        classes = scores.top_classes(values, self.manifest.labels, self.top)
+        timings = {
+            "preprocess": 1e3 * (prepared - started),
+            "infer": 1e3 * (inferred - prepared),
+            "scores": 1e3 * (perf_counter() - inferred),
+        }
+        return Prediction(frame, placement, classes, values, outputs, self._frames, timings)
+
+    def _explain(self, prediction: Prediction, rows: NDArray[np.int32]) -> Explanation:
+        """The maps of these targets."""
+        count, asked = self.manifest.score.targets, self._asked
+        if count == 1 and rows.min() < -1:
+            asked = slots(ranked(rows, prediction.probabilities), 1)
+        timings = dict(prediction.timings) | {"explain": 0.0, "cam": 0.0}
+        targets: list[Target] = []
+        parts: list[list[NDArray[np.float32]]] = []
+        for slot in asked:
+            started = perf_counter()
+            outputs = self._passes.explain(slot)
+            explained = perf_counter()
+            parts.append([raw[: len(rows) - len(targets)] for raw in self.raw_maps(outputs)])
+            timings["explain"] += 1e3 * (explained - started)
+            timings["cam"] += 1e3 * (perf_counter() - explained)
+            targets += self._targets(outputs, prediction)[: len(rows) - len(targets)]
+        explanation = Explanation(
+            frame=prediction.frame,
+            raws=parts[0] if len(parts) == 1 else [np.concatenate(layer) for layer in zip(*parts, strict=True)],
+            placement=prediction.placement,
+            targets=targets,
+            classes=prediction.classes,
+            method=self.method,
+            layers=self.raw_maps.layers,
+            normalisation=self.raw_maps.normalisation,
+            fusion=self.fusion,
+            timings=timings,
+        )
+        explanation.warnings = self._warnings(explanation)
+        return explanation
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
+        self._passes.close()
         if self._owned:
             self.session.close()
 
@@ -152,41 +215,37 @@ class Explainer:
         """Close the session, unless it was handed in open."""
         self.close()
 
-    def _check_model(self) -> None:
-        """Make sure, once, that the model has the inputs and outputs that its manifest names."""
+    def _check_input(self) -> None:
+        """Make sure, once, that the model takes what its manifest says."""
         rule = self._rule
-        inputs = {spec.name: spec for spec in self.session.inputs}
-        outputs = [spec.name for spec in self.session.outputs]
-        absent = [name for name in (rule.input, contract.TARGET) if name not in inputs]
-        absent += [name for name in self._outputs if name not in outputs]
-        if absent:
+        found = next(spec for spec in self.session.inputs if spec.name == rule.input)
+        if not found.takes(np.empty(rule.shape, np.float32)):
             raise ModelError(
-                f"{self.session.path}: it has no {', '.join(repr(name) for name in absent)}, which its manifest names;"
+                f"{self.session.path}: input '{rule.input}' is {found}, its manifest says float32 {rule.shape};"
                 " export the model again"
             )
-        if not inputs[rule.input].takes(np.empty(rule.shape, np.float32)):
-            raise ModelError(
-                f"{self.session.path}: input '{rule.input}' is {inputs[rule.input]}, its manifest says float32"
-                f" {rule.shape}; export the model again"
-            )
 
-    def _target(self, outputs: Outputs, values: NDArray[np.float32], placement: Placement) -> Target:
+    def _targets(self, outputs: Outputs, prediction: Prediction) -> list[Target]:
         """What the model says it explained."""
-        score, labels = self.manifest.score, self.manifest.labels
-        output = outputs[score.output]
-        chosen = outputs[contract.CHOSEN]
-        index = int(chosen[0])
-        label = scores.label_of(index, labels)
+        logits = outputs[contract.SCORE]
+        chosen = outputs[contract.CHOSEN].reshape(len(logits), -1)
+        return [self._target(row, float(logit), prediction) for row, logit in zip(chosen.tolist(), logits, strict=True)]
+
+    def _target(self, chosen: list[int], logit: float, prediction: Prediction) -> Target:
+        score = self.manifest.score
+        index, output = chosen[0], prediction.outputs[score.output]
+        label = scores.label_of(index, self.manifest.labels)
         if self.manifest.task != "detect":
-            return Target(index, label, float(values[index]))
-        anchor = int(chosen[1])
+            return Target(index, label, float(prediction.probabilities[index]), logit)
+        anchor = chosen[1]
         box = scores.box_at(output, score, anchor)
-        in_frame = placement.to_frame(box) if box is not None else None
-        return Target(index, label, scores.at_anchor(output, score, index, anchor), anchor, in_frame)
+        in_frame = prediction.placement.to_frame(box) if box is not None else None
+        return Target(index, label, scores.at_anchor(output, score, index, anchor), logit, anchor, in_frame)
 
     def _warnings(self, explanation: Explanation) -> list[str]:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""
-        found = [] if np.isfinite(explanation.score) else ["the explained score is not finite"]
+        finite = all(math.isfinite(target.logit) for target in explanation.targets)
+        found = [] if finite else ["the explained score is not finite"]
         found += saliency.problems(explanation.raws, explanation.layers, self.fusion)
         for text in found:
             logger.log(logging.DEBUG if text in self._said else logging.WARNING, "%s: %s", self.session.path, text)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aerocam.files import make_folder, write_together
 from aerocam.runtime import saliency
 from aerocam.runtime.opencv import cv2
-from aerocam.runtime.overlay import draw_box, draw_caption, overlay_map
+from aerocam.runtime.overlay import draw_targets, overlay_map
 from aerocam.runtime.placement import Placement
 from aerocam.runtime.scores import ClassScore
 from aerocam.runtime.targets import Target
@@ -31,9 +31,8 @@ class Explanation:
         raws: One raw map per layer, float32 (targets, h, w) at the layer's size, before ReLU and normalisation: these
             can be compared between frames, the normalised map cannot.
         placement: Where the frame lies in the input tensor.
-        target: What was explained.
+        targets: What was explained, one entry per map.
         classes: The model's top classes, best first.
-        score: The explained score itself, before softmax or sigmoid.
         method: Name of the CAM method.
         layers: Names of the target layers.
         normalisation: The method's, see `saliency.normalise`.
@@ -45,15 +44,19 @@ class Explanation:
     frame: NDArray[np.uint8]
     raws: list[NDArray[np.float32]]
     placement: Placement
-    target: Target
+    targets: list[Target]
     classes: list[ClassScore]
-    score: float
     method: str
     layers: tuple[str, ...]
     normalisation: saliency.Normalisation = "minmax"
     fusion: saliency.Fusion = "mean"
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def target(self) -> Target:
+        """The first target."""
+        return self.targets[0]
 
     @property
     def raw(self) -> NDArray[np.float32]:
@@ -70,15 +73,18 @@ class Explanation:
         """The map over the frame, float32 (targets, H, W) in [0, 1]; 0 where the model does not see the frame."""
         return np.stack([self.placement.place(one) for one in self.tensor_map])
 
-    def overlay(self, alpha: float = 0.5, colormap: str = "jet", caption: bool = True) -> NDArray[np.uint8]:
-        """The map of the first target laid over the frame.
+    def overlay(
+        self, alpha: float = 0.5, colormap: str = "jet", caption: bool = True, target: int | None = None
+    ) -> NDArray[np.uint8]:
+        """The maps laid over the frame: of one target, or at each place the strongest.
 
         The part of the frame that the model does not see keeps its own colours.
 
         Args:
             alpha: Weight of the map's colour, 0 to 1.
             colormap: One of OpenCV's colour maps by name, such as `jet` or `turbo`.
-            caption: Whether to draw the class, its probability and, for a detector, the box.
+            caption: Whether to draw classes, their probabilities and, for a detector, the boxes.
+            target: Which of `targets`; None: all of them.
 
         Returns:
             uint8 (H, W, 3), BGR, a new array.
@@ -87,33 +93,35 @@ class Explanation:
             UsageError: An unknown colour map, or a weight outside 0 to 1.
         """
         frame = self.frame if self.frame.ndim == 3 else cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR)
-        seen = self.placement.cut(self.tensor_map[0])
+        shown = range(len(self.targets)) if target is None else [target]
+        tensor_map = self.tensor_map[shown[0]] if len(shown) == 1 else self.tensor_map.max(axis=0)
+        seen = self.placement.cut(tensor_map)
         picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=self.placement.region)
         if caption:
-            if self.target.box is not None:
-                draw_box(picture, self.target.box)
-            draw_caption(picture, f"{self.target.label} {self.target.score:.2f}")
+            texts = [(f"{self.targets[i].label} {self.targets[i].score:.2f}", self.targets[i].box) for i in shown]
+            draw_targets(picture, texts)
         return picture
 
     def record(self) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON: numbers that are not finite are None."""
         height, width = self.frame.shape[:2]
         record = {
-            "target": asdict(self.target),
-            "score": self.score,
+            "targets": [asdict(target) | {"raw": self._ends(i)} for i, target in enumerate(self.targets)],
             "classes": [asdict(one) for one in self.classes],
             "method": self.method,
             "fusion": self.fusion,
             "frame": {"width": width, "height": height},
-            "layers": [
-                {"name": name, "shape": list(raw.shape), "min": float(raw.min()), "max": float(raw.max())}
-                for name, raw in zip(self.layers, self.raws, strict=True)
-            ],
+            "layers": list(self.layers),
             "timings_ms": {stage: round(spent, 3) for stage, spent in self.timings.items()},
             "warnings": list(self.warnings),
         }
         plain: dict[str, Any] = jsonable(record)
         return plain
+
+    def _ends(self, target: int) -> list[dict[str, Any]]:
+        """Size, minimum and maximum of a target's raw maps, layer by layer."""
+        maps = [raw[target] for raw in self.raws]
+        return [{"size": list(one.shape), "min": float(one.min()), "max": float(one.max())} for one in maps]
 
     def save(
         self, directory: str | Path, stem: str, *, alpha: float = 0.5, colormap: str = "jet", caption: bool = True

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.opencv import COLORMAPS, cv2
+from aerocam.runtime.placement import Box
 
 Region = tuple[int, int, int, int]
 """(top, left, bottom, right) in frame px."""
@@ -86,7 +88,7 @@ def draw_caption(picture: NDArray[np.uint8], text: str) -> None:
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
-def draw_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float]) -> None:
+def draw_box(picture: NDArray[np.uint8], box: Box) -> None:
     """Draw a white box with a dark rim, in place.
 
     Args:
@@ -97,6 +99,41 @@ def draw_box(picture: NDArray[np.uint8], box: tuple[float, float, float, float])
     line = max(min(picture.shape[:2]) // 360, 1)
     cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), line + 2)
     cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), line)
+
+
+def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float]) -> None:
+    """Write a short text in white on black above a corner of a box, in place; inside the picture all the same.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR.
+        text: See `draw_caption`.
+        corner: (x, y) of the box's upper left, in px.
+    """
+    height, width = picture.shape[:2]
+    text, scale = ascii_text(text), max(min(height, width) / 1100, 0.35)
+    (text_width, text_height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    left = int(np.clip(round(corner[0]), 0, max(width - text_width, 0)))
+    bottom = int(np.clip(round(corner[1]), text_height + baseline, height))
+    cv2.rectangle(picture, (left, bottom - text_height - baseline), (left + text_width, bottom), (0, 0, 0), cv2.FILLED)
+    origin = (left, bottom - baseline)
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def draw_targets(picture: NDArray[np.uint8], targets: Sequence[tuple[str, Box | None]]) -> None:
+    """Draw what was explained, in place: every box, with its text on it where there are several; else a caption.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR.
+        targets: Text and box, (x0, y0, x1, y1) in px, of each.
+    """
+    for _, box in targets:
+        if box is not None:
+            draw_box(picture, box)
+    tagged = [(text, box) for text, box in targets if box is not None] if len(targets) > 1 else []
+    for text, box in tagged:
+        draw_tag(picture, text, box[:2])
+    if len(tagged) < len(targets):
+        draw_caption(picture, ", ".join(text for text, box in targets if box is None or not tagged))
 
 
 def ascii_text(text: str) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from aerocam.runtime.background import WriteBehind, read_ahead
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation, jsonable
-from aerocam.runtime.targets import TargetLike
+from aerocam.runtime.targets import Targets
 
 
 class FrameSource(Protocol):
@@ -90,7 +90,7 @@ def process(
     sink: FrameSink | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
     *,
-    target: TargetLike = None,
+    target: Targets = None,
     look: Look | None = None,
     max_frames: int | None = None,
     stop: threading.Event | None = None,
@@ -132,14 +132,13 @@ def process(
 
 
 def frame_record(done: Explained) -> dict[str, Any]:
-    """One frame's record, ready for JSON: frame number, time in s, target, score, classes, ms by stage, warnings."""
+    """One frame's record, ready for JSON: frame number, time in s, targets, classes, ms by stage, warnings."""
     explanation = done.explanation
     record: dict[str, Any] = jsonable(
         {
             "frame": done.frame.number,
             "time": round(done.frame.time, 6),
-            "target": asdict(explanation.target),
-            "score": explanation.score,
+            "targets": [asdict(target) for target in explanation.targets],
             "classes": [asdict(one) for one in explanation.classes],
             "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},
             "warnings": explanation.warnings,

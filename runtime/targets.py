@@ -15,6 +15,9 @@ Class = int | str | None
 TargetLike = Class | tuple[Class, int | None]
 """None: the model's own top choice. An index or a label: that class. For a detector also (class, anchor)."""
 
+Targets = TargetLike | list[TargetLike]
+"""One target, or a list of several."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -24,6 +27,7 @@ class Target:
         index: Of the class.
         label: Its name.
         score: Its probability, 0 to 1; for a detector that at the anchor.
+        logit: The explained score itself, before softmax or sigmoid.
         anchor: For a detector, the anchor; else None.
         box: For a detector whose output has boxes, (x0, y0, x1, y1) in frame px; else None.
     """
@@ -31,34 +35,56 @@ class Target:
     index: int
     label: str
     score: float
+    logit: float
     anchor: int | None = None
     box: Box | None = None
 
 
-def resolve(target: TargetLike, manifest: Manifest) -> NDArray[np.int32]:
-    """The model's target input.
+def resolve(targets: Targets, manifest: Manifest) -> NDArray[np.int32]:
+    """What is asked for, as the model takes it.
 
     Args:
-        target: See `TargetLike`. -1 means the same as None.
+        targets: One, or a list of several; see `TargetLike`. -1 means the same as None.
         manifest: Of the model.
 
     Returns:
-        int32 (1,) with the class, or (2,) with class and anchor; -1 for what the model is to choose.
+        int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; -1 for what the model is to
+        choose, -2 for its second best class and so on.
 
     Raises:
-        UsageError: No such class or anchor, or an anchor for a model that has none.
+        UsageError: No target; no such class or anchor; an anchor for a model that has none.
     """
+    wanted = targets if isinstance(targets, list) else [targets]
+    if not wanted:
+        raise UsageError("targets: an empty list, one target or more is expected; None is the model's own choice")
+    return np.array([_row(target, manifest) for target in wanted], np.int32)
+
+
+def _row(target: TargetLike, manifest: Manifest) -> list[int]:
     wanted, anchor = target if isinstance(target, tuple) else (target, None)
     index = _class_index(wanted, manifest)
     anchors = manifest.score.anchors
     if manifest.task != "detect":
         if anchor is not None:
             raise UsageError(f"target {target!r}: only a detector has anchors; give a class without an anchor")
-        return np.array([index], np.int32)
+        return [index]
     chosen = -1 if anchor is None else int(anchor)
     if not -1 <= chosen < anchors:
         raise UsageError(f"target anchor {chosen}: expected 0 to {anchors - 1}, or -1 for the model's own choice")
-    return np.array([index, chosen], np.int32)
+    return [index, chosen]
+
+
+def ranked(rows: NDArray[np.int32], probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
+    """`rows` with the second best class in place of -2 and so on; -1 stays."""
+    order = np.argsort(-probabilities, kind="stable")
+    return np.where(rows < -1, order[np.clip(-rows - 1, 0, len(order) - 1)], rows).astype(np.int32)
+
+
+def slots(rows: NDArray[np.int32], count: int) -> list[NDArray[np.int32]]:
+    """`rows` as the model's run-time input, `count` targets at a time, one after the other; the last is filled up."""
+    short = -len(rows) % count
+    full = np.concatenate([rows, np.repeat(rows[:1], short, axis=0)])
+    return [np.ascontiguousarray(part).reshape(-1) for part in full.reshape(-1, count, rows.shape[1])]
 
 
 def _class_index(wanted: Class, manifest: Manifest) -> int:
@@ -68,8 +94,10 @@ def _class_index(wanted: Class, manifest: Manifest) -> int:
     if isinstance(wanted, str):
         return _named(wanted, manifest.labels)
     classes = manifest.score.classes
-    if not -1 <= wanted < classes:
-        raise UsageError(f"target class {wanted}: expected 0 to {classes - 1}, or -1 for the model's own choice")
+    lowest = -1 if manifest.task == "detect" else -classes
+    if not lowest <= wanted < classes:
+        ranks = "" if lowest == -1 else ", -2 for its second best and so on"
+        raise UsageError(f"target class {wanted}: expected 0 to {classes - 1}, or -1 for the model's own choice{ranks}")
     return int(wanted)
 
 

@@ -51,7 +51,7 @@ def test_options_reach_the_explanation(capfd: pytest.CaptureFixture[str]) -> Non
     arguments += ["--threads", "1", "--providers", "CPUExecutionProvider", "-q", "-o", "out"]
     assert run_cli("explain", model("stretch"), "red.png", *arguments) == 0
     record = json.loads(Path("out/red.cam.json").read_text())
-    assert (record["method"], record["target"]["label"]) == ("layercam", "green")
+    assert (record["method"], record["targets"][0]["label"]) == ("layercam", "green")
     with Explainer(model("stretch"), method="layercam") as explainer:
         expected = explainer(FRAME, 1).overlay(0.8, "turbo", caption=False)
     np.testing.assert_array_equal(cv2.imread("out/red.cam.png"), expected)
@@ -76,7 +76,7 @@ def test_numpy_takes_one_thread_unless_the_user_says_otherwise(monkeypatch: pyte
 def test_a_target_by_index_and_anchor() -> None:
     arguments = ["--target", "2", "--anchor", "5", "-o", "out"]
     assert run_cli("explain", model("detect"), "red.png", *arguments) == 0
-    target = json.loads(Path("out/red.cam.json").read_text())["target"]
+    target = json.loads(Path("out/red.cam.json").read_text())["targets"][0]
     assert (target["label"], target["anchor"]) == ("blue", 5)
 
 

@@ -60,7 +60,7 @@ def test_options() -> None:
     arguments += ["--max-frames", "5", "--no-caption"]
     assert run_cli("stream", model("stretch"), "in.avi", "out.avi", *arguments) == 0
     assert len(read_video(Path("out.avi"))) == 5
-    assert lines("r.jsonl")[0]["target"]["label"] == "blue"  # type: ignore[index]
+    assert lines("r.jsonl")[0]["targets"][0]["label"] == "blue"  # type: ignore[index]
 
 
 def test_warnings_are_summed_up(capfd: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_warnings_are_summed_up(capfd: pytest.CaptureFixture[str]) -> None:
     err = capfd.readouterr().err.splitlines()
     assert len(err) == 4  # each of the two texts once, the count of frames, the count of warnings
     assert err[-1] == "30 of 30 frames have a warning in their record"
-    assert all(record["score"] is None for record in lines("r.jsonl"))
+    assert all(record["targets"][0]["logit"] is None for record in lines("r.jsonl"))
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_every_value_of_a_classifier(name: str) -> None:
     with Explainer(model(name)) as explainer:
         found = explainer(FRAME)
     assert (found.target.index, found.target.label, found.target.anchor, found.target.box) == (0, "red", None, None)
-    assert found.score == pytest.approx(4 / 96)
+    assert found.target.logit == pytest.approx(4 / 96)
     assert found.target.score == pytest.approx(softmax(LOGITS)[0])
     assert [one.label for one in found.classes] == ["red", "green", "blue", "darkness"]
     assert [one.score for one in found.classes] == pytest.approx(softmax(LOGITS))
@@ -68,7 +68,7 @@ def test_every_value_of_a_classifier(name: str) -> None:
     np.testing.assert_allclose(found.raw, expected, atol=1e-7)
     assert found.raw.dtype == np.float32
     assert (found.method, found.layers, found.warnings) == ("gradcam", ("A",), [])
-    assert list(found.timings) == ["preprocess", "infer", "cam", "scores"]
+    assert list(found.timings) == ["preprocess", "infer", "scores", "explain", "cam"]
     assert all(spent > 0 for spent in found.timings.values())
 
 
@@ -116,7 +116,9 @@ def test_a_class_can_be_asked_for() -> None:
     ("name", "target", "message"),
     [
         ("stretch", 4, r"target class 4: expected 0 to 3, or -1"),
-        ("stretch", -2, r"target class -2: expected 0 to 3, or -1"),
+        ("stretch", -5, r"target class -5: expected 0 to 3, or -1 for the model's own choice, -2 for its second best"),
+        ("detect", -2, r"target class -2: expected 0 to 3, or -1 for the model's own choice$"),
+        ("stretch", [], "an empty list, one target or more is expected"),
         ("stretch", "gren", "target class 'gren': the model has no such class. Did you mean 'green'"),
         ("stretch", (1, 0), "give a class without an anchor"),
         ("unnamed", "red", "the model carries no class names; give the index"),
@@ -157,7 +159,7 @@ def test_a_detector(target: Any, index: int, anchor: int) -> None:
     assert (found.target.index, found.target.anchor) == (index, anchor)
     # The letterboxed square fills the cell of row 2, column 2 of the 4 x 4 grid: anchor 10, A = 1.
     logit = 10 * (index == 0 and anchor == 10) - 5
-    assert found.score == pytest.approx(logit)
+    assert found.target.logit == pytest.approx(logit)
     assert found.target.score == pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-4)
     assert found.classes[0].label == "red"
     assert [one.score for one in found.classes] == pytest.approx(1 / (1 + np.exp(-np.array([5, -5, -5, -5]))), rel=1e-4)
@@ -207,7 +209,7 @@ def test_a_method_by_another_of_its_names() -> None:
         assert explainer.method == "gradcam"
 
 
-OWN = (manifest.CHOSEN, manifest.SCORE, "logits")
+OWN = ("logits", manifest.CHOSEN, manifest.SCORE)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_nan_in_the_output_is_warned_zero_and_recorded(caplog: pytest.LogCapture
     assert not found.tensor_map.any()
     record = json.loads(found.save(tmp_path, "nan")["record"].read_text())
     assert record["warnings"] == texts
-    assert record["score"] is None
+    assert record["targets"][0]["logit"] is None
 
 
 @pytest.mark.parametrize("method", sorted(CAM_METHODS))
@@ -335,11 +337,14 @@ def test_save_writes_three_whole_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(raw, found.raw)
     record = json.loads(paths["record"].read_text())
     assert record == found.record()
-    assert record["target"] == {"index": 0, "label": "red", "score": found.target.score, "anchor": None, "box": None}
+    (target,) = record["targets"]
+    (raw_ends,) = target.pop("raw")
+    named = {"index": 0, "label": "red", "anchor": None, "box": None}
+    assert target == {**named, "score": found.target.score, "logit": found.target.logit}
     assert record["frame"] == {"width": 96, "height": 64}
-    (layer,) = record["layers"]
-    assert (layer["name"], layer["shape"], layer["min"], layer["max"]) == ("A", [1, 8, 12], 0, pytest.approx(1 / 96))
-    assert list(record["timings_ms"]) == ["preprocess", "infer", "cam", "scores"]
+    assert record["layers"] == ["A"]
+    assert (raw_ends["size"], raw_ends["min"], raw_ends["max"]) == ([8, 12], 0, pytest.approx(1 / 96))
+    assert list(record["timings_ms"]) == ["preprocess", "infer", "scores", "explain", "cam"]
 
 
 def test_every_layers_raw_map_is_saved(tmp_path: Path) -> None:
@@ -348,8 +353,9 @@ def test_every_layers_raw_map_is_saved(tmp_path: Path) -> None:
     paths = found.save(tmp_path, "photo")
     assert list(paths) == ["overlay", "record", "raw.1", "raw.2"]
     np.testing.assert_array_equal(np.load(tmp_path / "photo.cam.2.npy"), found.raws[1])
-    layers = json.loads(paths["record"].read_text())["layers"]
-    assert [(layer["name"], layer["shape"]) for layer in layers] == [("A", [1, 8, 12]), ("A2", [1, 4, 6])]
+    record = json.loads(paths["record"].read_text())
+    assert record["layers"] == ["A", "A2"]
+    assert [one["size"] for one in record["targets"][0]["raw"]] == [[8, 12], [4, 6]]
 
 
 def test_one_silent_layer_of_several_is_no_warning() -> None:

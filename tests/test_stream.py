@@ -68,18 +68,19 @@ def test_a_record(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     process(Frames(moving_square(2)), explainer, Kept(), records.append, target="red")
     record = json.loads(json.dumps(records[1], allow_nan=False))
-    assert list(record) == ["frame", "time", "target", "score", "classes", "timings_ms", "warnings"]
-    assert record["target"]["label"] == "red"
-    assert record["score"] == pytest.approx(4 / 96)
+    assert list(record) == ["frame", "time", "targets", "classes", "timings_ms", "warnings"]
+    (target,) = record["targets"]
+    assert target["label"] == "red"
+    assert target["logit"] == pytest.approx(4 / 96)
     assert [one["label"] for one in record["classes"]] == ["red", "green", "blue", "darkness"]
-    assert list(record["timings_ms"]) == ["read", "preprocess", "infer", "cam", "scores", "overlay", "write"]
+    assert list(record["timings_ms"]) == ["read", "preprocess", "infer", "scores", "explain", "cam", "overlay", "write"]
 
 
 def test_without_a_sink_no_overlay_is_made(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     summary = process(Frames(moving_square(3)), explainer, record=records.append)
     assert summary.frames == 3
-    assert list(records[0]["timings_ms"]) == ["read", "preprocess", "infer", "cam", "scores"]
+    assert list(records[0]["timings_ms"]) == ["read", "preprocess", "infer", "scores", "explain", "cam"]
 
 
 def test_warnings_are_counted_and_recorded() -> None:
@@ -87,7 +88,7 @@ def test_warnings_are_counted_and_recorded() -> None:
     with Explainer(model("nan")) as explainer:
         summary = process(Frames(moving_square(4)), explainer, Kept(), records.append)
     assert summary.warned == 4
-    assert all(record["score"] is None and record["warnings"] for record in records)
+    assert all(record["targets"][0]["logit"] is None and record["warnings"] for record in records)
 
 
 def test_max_frames(explainer: Explainer) -> None:

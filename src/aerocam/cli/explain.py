@@ -78,9 +78,10 @@ def run(args: argparse.Namespace) -> int:
                 continue
             explanation.save(args.out, stem, alpha=args.alpha, colormap=args.colormap, caption=not args.no_caption)
             if not args.quiet:
-                target, spent = explanation.target, sum(explanation.timings.values())
+                spent = sum(explanation.timings.values())
+                said = ", ".join(f"{target.label} {target.score:.3f}" for target in explanation.targets)
                 warned = "".join(f"  warning: {text}" for text in explanation.warnings)
-                print(f"{path}: {target.label} {target.score:.3f}, {spent:.1f} ms{warned}")
+                print(f"{path}: {said}, {spent:.1f} ms{warned}")
     return 1 if failed else 0
 
 

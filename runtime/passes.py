@@ -1,0 +1,157 @@
+"""How a model is run on a frame and on its targets: all in one file, or forward and explanation in two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest as contract
+from aerocam.errors import ModelError, UsageError
+from aerocam.runtime.session import Session, open_session
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Passes(Protocol):
+    """Runs a model on one frame after the other, and explains targets of the frame it saw last."""
+
+    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+        """See a frame.
+
+        Args:
+            tensor: The model's input; it stays as it is until the next frame.
+            targets: What will be explained first, as the model's run-time input; -1 where nothing is known yet.
+
+        Returns:
+            The model's own outputs that were asked for; the next call may overwrite them.
+        """
+        ...
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """What explains these targets, by name; the next call may overwrite the arrays."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened here."""
+        ...
+
+
+def passes(session: Session, own: Sequence[str], added: Sequence[str], options: dict[str, Any]) -> Passes:
+    """The way to run an exported model.
+
+    Args:
+        session: Of the file that runs on every frame.
+        own: Names of the model's own outputs that are wanted.
+        added: Names of what explains.
+        options: For `open_session`, where the explaining half is a file of its own.
+
+    Raises:
+        UsageError: The session is that of the explaining half.
+        ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
+    """
+    kind = FusedPasses if session.manifest.split is None else SplitPasses
+    return kind(session, tuple(own), tuple(added), options)
+
+
+class FusedPasses:
+    """One file: the gradients come with every run."""
+
+    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+        """See `passes`."""
+        self._session, self._names = session, (*own, *added)
+        self._input = _image_input(session)
+        require(session, (self._input, contract.TARGET), self._names)
+        self._tensor: NDArray[Any] | None = None
+        self._targets: NDArray[np.int32] | None = None
+        self._outputs: Arrays = {}
+
+    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: one run, for these targets."""
+        self._tensor, self._targets = tensor, targets
+        self._outputs = self._session.run({self._input: tensor, contract.TARGET: targets}, self._names)
+        return self._outputs
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: nothing is run for the targets of the run before."""
+        if targets is not self._targets and not np.array_equal(targets, self._targets):  # type: ignore[arg-type]
+            assert self._tensor is not None
+            self.begin(self._tensor, targets)
+        return self._outputs
+
+    def close(self) -> None:
+        """Nothing was opened here."""
+
+
+class SplitPasses:
+    """Two files: one runs on every frame, the other on what is asked. It is opened when it is asked for first."""
+
+    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+        """See `passes`."""
+        assert session.manifest.split is not None
+        split = session.manifest.split
+        self._path = os.path.join(os.path.dirname(session.path), split.explain)
+        if os.path.basename(session.path) == split.explain:
+            raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
+        self._session, self._options = session, options
+        self._input = _image_input(session)
+        self._carried = tuple(name for name in split.carried if name != self._input)
+        self._takes_image = self._input in split.carried
+        self._own = tuple(dict.fromkeys((*own, *self._carried)))
+        self._added = tuple(name for name in added if name not in self._own)
+        require(session, (self._input,), self._own)
+        self._half: Session | None = None
+        self._feeds: Arrays = {}
+
+    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: the forward file alone."""
+        outputs = self._session.run({self._input: tensor}, self._own)
+        self._feeds = {name: outputs[name] for name in self._carried}
+        if self._takes_image:
+            self._feeds[self._input] = tensor
+        return outputs
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: the explaining file alone."""
+        half = self._half = self._half or self._open()
+        found = half.run({**self._feeds, contract.TARGET: targets}, self._added)
+        return {**self._feeds, **found}
+
+    def close(self) -> None:
+        """Close the explaining half."""
+        if self._half is not None:
+            self._half.close()
+
+    def _open(self) -> Session:
+        half = open_session(self._path, **self._options)
+        if half.manifest != self._session.manifest:
+            half.close()
+            raise ModelError(
+                f"{self._path}: it is of another export than {self._session.path}; export the model again, both files"
+                " are written together"
+            )
+        require(half, (contract.TARGET, *self._feeds), self._added)
+        return half
+
+
+def _image_input(session: Session) -> str:
+    assert session.manifest.preprocess is not None  # or there would be no explainer
+    return session.manifest.preprocess.input
+
+
+def require(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Make sure that a model has what its manifest names.
+
+    Raises:
+        ModelError: It has not.
+    """
+    absent = [name for name in inputs if all(name != spec.name for spec in session.inputs)]
+    absent += [name for name in outputs if all(name != spec.name for spec in session.outputs)]
+    if absent:
+        raise ModelError(
+            f"{session.path}: it has no {', '.join(repr(name) for name in absent)}, which its manifest names;"
+            " export the model again"
+        )
