@@ -19,6 +19,7 @@ from onnx_graphs import model, run_ort
 from test_graph import f32, saved
 
 node = helper.make_node
+GOLDEN = Path(__file__).parent / "golden/tensorflow"
 HEIGHT, WIDTH, CLASSES = 15, 20, 5
 LAYERS = [f"cnn/{name}" for name in ("stem/Relu:0", "norm/add_1:0", "dw/depthwise:0", "pool/MaxPool2d__18:0")]
 
@@ -129,3 +130,34 @@ def test_channels_first_is_taken_where_both_could_be(tmp_path: Path) -> None:
 def test_a_preset_that_does_not_exist_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such preset"):
         export_model(saved(tmp_path, keras_cnn()), preprocess=lambda ready: default_preprocess(ready, "keras"))
+
+
+TENSORS = {
+    "classifier": {
+        "stem": "stem_1/Relu:0",
+        "norm": "norm_1/batchnorm/add_1:0",
+        "depthwise": "depthwise_1/depthwise:0",
+        "relu6": "relu6_1/Relu6:0",
+        "last": "last_1/mul_1:0",
+        "pool": "pool_1/MaxPool2d:0",
+    },
+    "segmenter": {"features": "features_1/Relu:0", "inner": "inner_1/Relu:0", "sum": "sum_1/Add:0"},
+}
+"""What tf2onnx calls the outputs of Keras' layers, behind the network's own name."""
+
+
+@pytest.mark.parametrize(("name", "task", "target"), [("classifier", None, 1), ("segmenter", "segment", 2)])
+def test_gradients_of_a_keras_network_are_tensorflows(
+    tmp_path: Path, name: str, task: manifest.Task | None, target: int
+) -> None:
+    """File and gradients by golden/tensorflow/make_keras.py; layers named as a user would, by a pattern."""
+    golden = np.load(GOLDEN / f"{name}.npz")
+    layers = ["input", *(f"functional*/{tensor}" for tensor in TENSORS[name].values())]
+    done = export_model(GOLDEN / f"{name}.onnx", tmp_path / "cam.onnx", layers=layers, task=task)
+    assert done.manifest.source.producer.startswith("tf2onnx")
+    assert done.manifest.score.activation == "softmax"
+    found = run(done.path, golden["x"], target)
+    np.testing.assert_allclose(found[manifest.SCORE][0], golden["score"], rtol=1e-5)
+    for layer, key in zip(done.manifest.layers, ["input", *TENSORS[name]], strict=True):
+        expected = golden[key].transpose(0, 3, 1, 2)
+        np.testing.assert_allclose(found[layer.gradients], expected, atol=1e-5 * np.abs(expected).max())
