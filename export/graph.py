@@ -62,6 +62,7 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     proto = read_proto(path)
     opset = default_opset(proto, str(path))
     _name_default_domain(proto)
+    _warn_of_unknown_operators(proto)
     _drop_weights_from_inputs(proto)
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
@@ -78,6 +79,21 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         model = _static(convert_opset(ir.to_proto(model), opset, str(path)), path)
     _refuse_dynamic(model, path)
     return model
+
+
+def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
+    """Say which operators of the default domain are none of ONNX's, whatever is refused because of them later.
+
+    Converters leave such behind where they have no translation: tf2onnx does so with TensorFlow's Erfc (exact GELU).
+    """
+    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
+    known |= {function.name for function in proto.functions}
+    names = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known
+    if names:
+        logger.warning(
+            "ONNX has no operator %s; what is behind it has no known shape, and hardly a runtime will run the file",
+            ", ".join(sorted(names)),
+        )
 
 
 def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:

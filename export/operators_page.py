@@ -47,6 +47,7 @@ REFUSED_FORMS: dict[str, str] = {
 """Operators with a rule, and the forms of them that the rule refuses by name."""
 
 OUTPUTS, GRADIENTS = "[outputs](../tests/test_real_outputs.py)", "[gradients](../tests/test_real_gradients.py)"
+CHANNELS_LAST = "[tests/test_channels_last.py](../tests/test_channels_last.py)"
 KINDS, RULES = "[tests/test_kinds.py](../tests/test_kinds.py)", "[tests/test_adjoints.py](../tests/test_adjoints.py)"
 
 FAMILIES: list[tuple[str, str, str]] = [
@@ -67,8 +68,15 @@ FAMILIES: list[tuple[str, str, str]] = [
     (
         "Detectors",
         "spatial, the head's inputs at all scales",
-        f"YOLOv8n for document layout with its weights: {OUTPUTS} kept, {GRADIENTS} against finite differences. No"
-        " detector of another family",
+        f"YOLOv8n for document layout and SSDLite-MobileNetV2 for persons with their weights: {OUTPUTS} kept,"
+        f" {GRADIENTS} against finite differences. SSDLite's own outputs fit no task yet: what was explained is the"
+        " mean logit of a class over its anchors, an output that the test adds",
+    ),
+    (
+        "TensorFlow and Keras, through tf2onnx",
+        "spatial, with Transposes inside; the picture itself may be (1, H, W, C)",
+        "a classifier and a segmenter with random weights: gradients at nine layers and the input against TensorFlow's;"
+        f" a graph of that form against its twin with channels first: {CHANNELS_LAST}",
     ),
     (
         "Segmenters and readers of text",

@@ -758,3 +758,16 @@ def test_a_group_normalization_of_unknown_type_is_refused(tmp_path: Path) -> Non
     proto.opset_import.append(helper.make_opsetid("my.ops", 1))
     with pytest.raises(ModelError, match=r"GroupNormalization \(node 'first'\): the type of its input 'c_' .*export"):
         load_model(saved(tmp_path, proto))
+
+
+def test_operators_that_are_none_of_onnxs_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As tf2onnx leaves them where it knows no translation."""
+    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
+    proto = cnn(OPSET)
+    load_model(saved(tmp_path, proto))
+    assert not caplog.records
+    proto.graph.node.append(node("Erfc", ["x"], ["unused"]))
+    load_model(saved(tmp_path, proto))
+    assert [item.getMessage().partition(";")[0] for item in caplog.records] == ["ONNX has no operator Erfc"]
