@@ -61,9 +61,7 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     """
     proto = read_proto(path)
     opset = default_opset(proto, str(path))
-    _name_default_domain(proto)
-    _warn_of_unknown_operators(proto)
-    _drop_weights_from_inputs(proto)
+    _tidy(proto)
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
         try:
@@ -144,6 +142,12 @@ def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 yield from _all_nodes(inner)
+
+
+def _tidy(proto: onnx.ModelProto) -> None:
+    _name_default_domain(proto)
+    _warn_of_unknown_operators(proto)
+    _drop_weights_from_inputs(proto)
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:

@@ -97,12 +97,7 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, 
     """
     if targets < 1:
         raise UsageError(f"--targets {targets}: 1 or more is expected")
-    outputs = [value for value in model.graph.outputs if value.name]
-    if output is not None:
-        names = [str(value.name) for value in outputs]
-        if output not in names:
-            raise UsageError(f"--output-name {output}: the model has no such output. {did_you_mean(output, names)}")
-        outputs = [value for value in outputs if value.name == output]
+    outputs = _outputs(model, output)
     for value in outputs:
         site = TASKS[task].find(value, model) if is_static(value) else None
         if site is not None:
@@ -113,6 +108,15 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, 
     raise ModelError(
         f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see --task and --output-name"
     )
+
+
+def _outputs(model: ir.Model, wanted: str | None) -> list[ir.Value]:
+    """The model's outputs, or the one that is wanted."""
+    outputs = [value for value in model.graph.outputs if value.name]
+    names = [str(value.name) for value in outputs]
+    if wanted is not None and wanted not in names:
+        raise UsageError(f"--output-name {wanted}: the model has no such output. {did_you_mean(wanted, names)}")
+    return [value for value in outputs if wanted in (None, value.name)]
 
 
 def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> Chosen:
