@@ -8,17 +8,17 @@ operators put the scale in, so that a value that is written with one scale and r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 
-import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule
+from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule, operator_name, refused
 from aerocam.export.builder import Builder
-from aerocam.export.folding import fold_of
+from aerocam.export.folding import layer_fold
 from aerocam.export.layout import layouts
-from aerocam.export.shapes import is_float, is_static, static_shape
+from aerocam.export.shapes import is_float, static_shape
 
 QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
 """Operators whose output 0 is integers that were rounded from real numbers."""
@@ -48,8 +48,8 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         One value per layer, of the layer's shape.
 
     Raises:
-        UnsupportedOperatorError: An operator on the path has no rule, or no gradient for an input on the path.
-        ModelError: The score does not depend on a layer.
+        UnsupportedOperatorError: An operator on the path has no rule, or none for its form or an input on the path.
+        ModelError: The score does not depend on a layer, or a shape on the path is not static.
     """
     path = nodes_between(op.graph, layers, score)
     active = {*layers, *(output for node in path for output in node.outputs)}
@@ -58,21 +58,9 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
         if not any(dy is not None for dy in dys):
             continue
-        cotangents = _rule(op.graph, path, node)(op, node, *dys)
-        for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
-            if x is None or x not in active or not carries_gradient(x):
-                continue
-            if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
-                raise UnsupportedOperatorError(
-                    f"operator {operator_name(node)} (node {node.name!r}): input {i} ({x.name!r}) holds quantised"
-                    " numbers, floats from a DequantizeLinear are expected; choose a target layer behind it"
-                )
-            if dx is None:
-                raise UnsupportedOperatorError(
-                    f"operator {node.op_type} (node {node.name!r}): its rule gives no gradient for input {i}"
-                    f" ({x.name!r}), which depends on the target layer; choose a target layer behind this node"
-                )
-            arrived.setdefault(x, []).append(op.sum_to(dx, static_shape(x)))
+        with _way_out(op.graph, path, node):
+            for x, dx in _cotangents(op, node, dys, active):
+                arrived.setdefault(x, []).append(dx)
     for layer in layers:
         if layer not in arrived:
             raise ModelError(
@@ -117,11 +105,6 @@ def carries_gradient(value: ir.Value) -> bool:
     )
 
 
-def operator_name(node: ir.Node) -> str:
-    """The operator with its domain in front, unless that is the default one; the key of its rule."""
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-
-
 def values_read(node: ir.Node) -> Iterator[ir.Value]:
     """The inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
 
@@ -146,18 +129,50 @@ def ancestors(value: ir.Value) -> set[ir.Value]:
     return seen
 
 
-def _rule(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Rule:
+def _cotangents(
+    op: Builder, node: ir.Node, dys: Sequence[ir.Value | None], active: Set[ir.Value]
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """The inputs of a node that depend on a layer, each with a cotangent of its shape.
+
+    Raises:
+        ModelError: The node has no rule, or is not of a form that its rule covers.
+    """
+    for i, (x, dx) in enumerate(zip(node.inputs, _rule(node)(op, node, *dys), strict=True)):
+        if x is None or x not in active or not carries_gradient(x):
+            continue
+        if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
+            found = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
+            raise refused(node, found)
+        if dx is None:
+            raise refused(
+                node, f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
+            )
+        yield x, op.sum_to(dx, static_shape(x))
+
+
+def _rule(node: ir.Node) -> Rule:
     name = operator_name(node)
     rule = ADJOINTS.get(name)
     if rule is None:
         reason = f": {REFUSED[name]}" if name in REFUSED else ""
-        nearest = _nearest_layer(graph, path, node)
         raise UnsupportedOperatorError(
             f"operator {name} (node {node.name!r}, output {node.outputs[0].name!r}) lies between the target layer and"
-            f" the score and has no adjoint rule{reason}; choose a target layer behind it"
-            f"{f', the nearest is {nearest!r}' if nearest else ''} (aerocam layers MODEL shows them)"
+            f" the score and has no adjoint rule{reason}"
         )
     return rule
+
+
+@contextmanager
+def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterator[None]:
+    """Every refusal at `node` ends with the nearest layer that can be explained."""
+    try:
+        yield
+    except ModelError as error:
+        nearest = _nearest_layer(graph, path, node)
+        raise type(error)(
+            f"{error}; choose a target layer behind it"
+            f"{f', the nearest is {nearest!r}' if nearest else ''} (aerocam layers MODEL shows them)"
+        ) from error
 
 
 def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> str:
@@ -172,7 +187,6 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
             continue
         reached.update(later.outputs)
         for value in later.outputs:
-            fold = fold_of(static_shape(value), known.get(value)) if is_float(value) and is_static(value) else None
-            if fold is not None and int(np.prod(fold.grid)) > 1:
+            if layer_fold(value, known.get(value)) is not None:
                 return str(value.name)
     return ""

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from aerocam.export.axes import CHANNEL, Layout, Tokens
 from aerocam.export.builder import Builder
+from aerocam.export.shapes import is_float, is_static, static_shape
 from aerocam.manifest import Kind
 
 LETTERS = {"L": "sequence", "HW": "spatial", "DHW": "volume"}
@@ -46,6 +47,18 @@ class Fold:
         if self.order != tuple(range(len(self.order))):
             value = op.Transpose(value, perm=list(self.order))
         return op.reshape(value, *self.shape)
+
+
+def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
+    """How a tensor folds as a target layer; None where it can be none.
+
+    It holds floats of 16 bits or more (NumPy has no type for others), its shape is static, and it has more than one
+    position.
+    """
+    if not is_float(value) or value.dtype is None or value.dtype.bitwidth < 16 or not is_static(value):
+        return None
+    fold = fold_of(static_shape(value), layout)
+    return fold if fold is not None and int(np.prod(fold.grid)) > 1 else None
 
 
 def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:

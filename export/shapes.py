@@ -19,8 +19,10 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
     shape = value.shape
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         found = "unknown" if shape is None else str([dim if isinstance(dim, int) else str(dim) for dim in shape])
+        node = value.producer()
+        source = "" if node is None else f" (operator {node.op_type}, node {node.name!r})"
         raise ModelError(
-            f"tensor {value.name!r}: its shape is {found}, a static one is needed to differentiate through it;"
+            f"tensor {value.name!r}{source}: its shape is {found}, a static one is needed to differentiate through it;"
             " freeze the inputs with --input-shape NAME=1,3,H,W"
         )
     return tuple(int(dim) for dim in shape if isinstance(dim, int))

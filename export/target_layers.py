@@ -7,15 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.autodiff import ancestors, nodes_between, operator_name, values_read
+from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
+from aerocam.export.adjoints.registry import operator_name
+from aerocam.export.autodiff import ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.builder import constant_array
 from aerocam.export.cost import gradient_cost, multiply_adds
-from aerocam.export.folding import Fold, fold_of
+from aerocam.export.folding import Fold, layer_fold
 from aerocam.export.layout import layouts
 from aerocam.export.scores import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
@@ -70,10 +70,8 @@ def candidates(model: ir.Model, site: ScoreSite) -> list[Candidate]:
     places += [(depth, node, value) for depth, node in enumerate(path) for value in node.outputs]
     found = []
     for depth, node, value in places:
-        if value not in obstacles or not is_float(value) or not is_static(value):
-            continue
-        fold = fold_of(static_shape(value), known.get(value))
-        if fold is not None and int(np.prod(fold.grid)) > 1:
+        fold = layer_fold(value, known.get(value)) if value in obstacles else None
+        if fold is not None:
             name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
             cost = gradient_cost(path, value)
             found.append(Candidate(value, str(value.name), name, op, fold, depth, obstacles[value], cost))
@@ -152,11 +150,31 @@ def _why_not(
     nearest = f"nearest spatial layer before it: {before[-1].name!r}" if before else "see: aerocam layers MODEL"
     shape = tuple(value.shape) if value.shape is not None else "unknown"
     if value not in {y for item in nodes_between(model.graph, _images(model), logits) for y in item.outputs}:
-        return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
+        stop = _gradient_ends(model.graph, value, logits)
+        if stop is None:
+            return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
+        behind = [item.name for item in known if item.depth >= 0 and order[item.value.producer()] > order[stop]]  # type: ignore[index]
+        return (
+            f"layer {name!r} ({node.op_type}): no gradient of the score arrives at it, operator {operator_name(stop)}"
+            f" (node {stop.name!r}) behind it has none; choose a target layer behind that"
+            f"{f', the nearest is {behind[0]!r}' if behind else ''} (aerocam layers MODEL shows them)"
+        )
     return (
-        f"layer {name!r} ({node.op_type}) has shape {shape}; channels and more than one position, as (N, C, H, W) with"
-        f" H * W > 1, are expected; {nearest}"
+        f"layer {name!r} ({node.op_type}) has shape {shape}; channels and more than one position of the picture, as"
+        f" (N, C, H, W) with H * W > 1, are expected; {nearest}"
     )
+
+
+def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node | None:
+    """The first node on a way from `value` to `score` that passes no gradient on, None where there is no way."""
+    needed, carried = ancestors(score), {value}
+    for node in graph:
+        if needed.isdisjoint(node.outputs) or not any(x in carried for x in values_read(node)):
+            continue
+        if operator_name(node) in NO_GRADIENT or not any(carries_gradient(y) for y in node.outputs):
+            return node
+        carried.update(node.outputs)
+    return None
 
 
 def _automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:

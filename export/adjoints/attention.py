@@ -7,9 +7,8 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.linear import transposed
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.shapes import is_float, static_shape
 
 
@@ -52,7 +51,7 @@ def _refuse_what_is_not_covered(node: ir.Node, dy: ir.Value | None, others: tupl
     elif mask is not None and static_shape(mask)[-1] != static_shape(tensor(node, 1))[-2]:
         found = f"a mask for {static_shape(mask)[-1]} keys, one for all {static_shape(tensor(node, 1))[-2]} is"
     if found is not None:
-        raise UnsupportedOperatorError(f"Attention {node.name!r}: {found} expected; choose a target layer behind it")
+        raise refused(node, f"{found} expected")
 
 
 def _heads(node: ir.Node) -> tuple[int, int]:

@@ -7,8 +7,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.adjoints.sampling import corners_of, read_times, slopes_of, spread_back, weight_product
 from aerocam.export.shapes import static_shape
 from aerocam.export.windows import Window, windows
@@ -25,9 +24,7 @@ def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     mask = node.inputs[4] if len(node.inputs) > 4 else None
     batch, channels, *sizes = static_shape(x)
     if len(sizes) != 2:
-        raise UnsupportedOperatorError(
-            f"DeformConv {node.name!r}: {len(sizes)} spatial axes, 2 are expected; choose a target layer behind it"
-        )
+        raise refused(node, f"{len(sizes)} spatial axes, 2 are expected")
     axes = windows(node, kernel=static_shape(weight)[2:])
     groups = node.attributes.get_int("offset_group", 1)
     taps, outputs = math.prod(axis.kernel for axis in axes), math.prod(axis.size_out for axis in axes)

@@ -13,8 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.adjoints.resize import along_axis
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
@@ -124,10 +123,7 @@ def scatter_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def _refuse_reduction(node: ir.Node) -> None:
     reduction = node.attributes.get_string("reduction", "none")
     if reduction not in ("none", "add"):
-        raise UnsupportedOperatorError(
-            f"{node.op_type} {node.name!r}: reduction {reduction!r}, 'none' or 'add' is expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"reduction {reduction!r}, 'none' or 'add' is expected")
 
 
 @adjoint("ReverseSequence")

@@ -6,8 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 from aerocam.export.windows import Window, transposed_windows, windows
@@ -154,10 +153,10 @@ def _equation(node: ir.Node) -> tuple[list[str], str]:
     terms = left.split(",")
     sizes = {pair for i, term in enumerate(terms) for pair in zip(term, static_shape(tensor(node, i)), strict=False)}
     if "." in equation or any(len(set(term)) < len(term) for term in terms) or len(sizes) > len(dict(sizes)):
-        raise UnsupportedOperatorError(
-            f"Einsum {node.name!r}: equation {equation!r} with sizes {sorted(sizes)}, one without '...', with no index"
-            " twice in an operand and one size per index is expected;"
-            " choose a target layer behind it"
+        raise refused(
+            node,
+            f"equation {equation!r} with sizes {sorted(sizes)}, one without '...', with no index"
+            " twice in an operand and one size per index is expected",
         )
     if not arrow:
         result = "".join(sorted(index for index in set(left) - {","} if left.count(index) == 1))

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.indexing import collect
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -71,10 +70,7 @@ def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int,
     """(axis, start, end, step) per sliced axis."""
     given = [None if value is None else constant_array(value) for value in node.inputs[1:]]
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=True)):
-        raise UnsupportedOperatorError(
-            f"Slice {node.name!r}: its bounds are computed at run time, constants are expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, "its bounds are computed at run time, constants are expected")
     starts, ends, axes, steps = (*given, None, None)[:4]
     assert starts is not None
     assert ends is not None
@@ -109,10 +105,7 @@ def pad(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     axes = np.arange(len(shape)) if given is None else constant_array(given)
     if mode not in PAD_MODES or pads is None or axes is None:
         found = "computed pads or axes" if pads is None or axes is None else f"mode {mode!r}"
-        raise UnsupportedOperatorError(
-            f"Pad {node.name!r}: {found}, constants and a mode of {', '.join(PAD_MODES)} are expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"{found}, constants and a mode of {', '.join(PAD_MODES)} are expected")
     edges = np.zeros((len(shape), 2), int)
     edges[axes] = pads.reshape(2, -1).T
     if mode == "constant":

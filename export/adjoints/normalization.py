@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -68,10 +67,7 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statis
     dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon) with G = dY * scale; dscale = dY * H, dB = dY.
     """
     if dy is None or any(given is not None for given in statistics):
-        raise UnsupportedOperatorError(
-            f"LayerNormalization {node.name!r}: a gradient arrives at its output Mean or InvStdDev, at Y alone is"
-            " expected; choose a target layer behind it"
-        )
+        raise refused(node, "a gradient arrives at its output Mean or InvStdDev, at Y alone is expected")
     x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
     axes = range(node.attributes.get_int("axis", -1) % rank, rank)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.movement import interleave_zeros
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.shapes import is_float, static_shape
 from aerocam.export.windows import Window, windows
 
@@ -114,10 +113,7 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     axes = windows(node)
     shape = static_shape(tensor(node))
     if any(axis.dilation != 1 for axis in axes):
-        raise UnsupportedOperatorError(
-            f"AveragePool {node.name!r}: dilations {[axis.dilation for axis in axes]}, 1 is expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"dilations {[axis.dilation for axis in axes]}, 1 is expected")
     if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
         return [op.expand(dy, shape, 1.0 / float(np.prod(shape[2:])))]
     return [_sum_of_windows(op, op.Mul(dy, op.floats_like(dy, 1.0 / _counts(node, axes))), axes)]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.linear import conv_input_gradient, matmul_gradients
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -77,10 +76,7 @@ def _quantised(
     """The cotangent of X, real, where the node's output is X quantised: dY / scale where nothing is saturated."""
     dtype = node.outputs[0].dtype
     if dtype not in RANGES:
-        raise UnsupportedOperatorError(
-            f"{node.op_type} {node.name!r}: its output is {dtype}, integers of 4, 8 or 16 bits are expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"its output is {dtype}, integers of 4, 8 or 16 bits are expected")
     rank = len(static_shape(x))
     step = _along(op, scale, rank, axis)
     level = op.Round(op.Div(x, step))
@@ -129,7 +125,4 @@ def _broadcast_shape(shape: tuple[int, ...], rank: int, axis: int) -> tuple[int,
 def _refuse_blocks(node: ir.Node) -> None:
     size = node.attributes.get_int("block_size", 0)
     if size != 0:
-        raise UnsupportedOperatorError(
-            f"{node.op_type} {node.name!r}: block_size {size}, one scale per tensor or per slice is expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"block_size {size}, one scale per tensor or per slice is expected")

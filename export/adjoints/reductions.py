@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -21,10 +20,7 @@ def reduced_axes(node: ir.Node) -> tuple[int, ...]:
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         array = constant_array(node.inputs[1])
         if array is None:
-            raise UnsupportedOperatorError(
-                f"{node.op_type} {node.name!r}: its axes are computed at run time, constants are expected;"
-                " choose a target layer behind it"
-            )
+            raise refused(node, "its axes are computed at run time, constants are expected")
         axes = tuple(int(axis) for axis in array)
     if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
         return tuple(range(rank))

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
+from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.builder import Builder
 
 Cotangents: TypeAlias = Sequence[ir.Value | None]
@@ -108,6 +109,16 @@ def adjoint(*operators: str) -> Callable[[Rule], Rule]:
     return register
 
 
+def operator_name(node: ir.Node) -> str:
+    """The operator with its domain in front, unless that is the default one; the key of its rule."""
+    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+
+
+def refused(node: ir.Node, found_and_expected: str) -> UnsupportedOperatorError:
+    """The error that a rule raises at a form it does not cover; the walk adds the way out."""
+    return UnsupportedOperatorError(f"operator {operator_name(node)} (node {node.name!r}): {found_and_expected}")
+
+
 def tensor(node: ir.Node, index: int = 0) -> ir.Value:
     """Input `index` of a node, which must be there."""
     value = node.inputs[index]
@@ -115,4 +126,15 @@ def tensor(node: ir.Node, index: int = 0) -> ir.Value:
     return value
 
 
-__all__ = ["ADJOINTS", "NO_GRADIENT", "REFUSED", "Builder", "Cotangents", "Rule", "adjoint", "tensor"]
+__all__ = [
+    "ADJOINTS",
+    "NO_GRADIENT",
+    "REFUSED",
+    "Builder",
+    "Cotangents",
+    "Rule",
+    "adjoint",
+    "operator_name",
+    "refused",
+    "tensor",
+]

@@ -7,8 +7,8 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.errors import UnsupportedOperatorError, missing
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.errors import missing
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -20,10 +20,7 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     Whole-number nearest: sums of blocks, an AveragePool. Otherwise products with constant matrices.
     """
     if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
-        raise UnsupportedOperatorError(
-            f"Resize {node.name!r}: coordinate_transformation_mode 'tf_crop_and_resize' has no rule;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, "coordinate_transformation_mode 'tf_crop_and_resize', any other is expected")
     before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
     none = [None for _ in node.inputs[1:]]
     if before == after:  # ONNX Runtime copies X then, whatever the scales
@@ -147,8 +144,5 @@ def _given(node: ir.Node, index: int) -> NDArray | None:
     value = node.inputs[index] if len(node.inputs) > index else None
     array = constant_array(value)
     if value is not None and array is None and (index == 2 or _keeps_aspect(node)):
-        raise UnsupportedOperatorError(
-            f"Resize {node.name!r}: its scales or sizes ({value.name!r}) are computed at run time, constants are"
-            " expected; choose a target layer behind it"
-        )
+        raise refused(node, f"its scales or sizes ({value.name!r}) are computed at run time, constants are expected")
     return array if array is not None and array.size else None

@@ -10,8 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
+from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
 
@@ -50,10 +49,7 @@ def _is_linear(node: ir.Node) -> bool:
     """Whether GridSample reads between its entries, or the nearest one."""
     mode = node.attributes.get_string("mode", "linear")
     if mode not in (*LINEAR, *NEAREST):
-        raise UnsupportedOperatorError(
-            f"GridSample {node.name!r}: mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected;"
-            " choose a target layer behind it"
-        )
+        raise refused(node, f"mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected")
     return mode in LINEAR
 
 
@@ -170,9 +166,7 @@ def roi_align(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """
     x, images = tensor(node), tensor(node, 2)
     if node.attributes.get_string("mode", "avg") != "avg":
-        raise UnsupportedOperatorError(
-            f"RoiAlign {node.name!r}: mode 'max', 'avg' is expected; choose a target layer behind it"
-        )
+        raise refused(node, "mode 'max', 'avg' is expected")
     batch, channels, height, width = static_shape(x)
     regions, _, rows, columns = static_shape(dy)
     down, across = (op.cast_like(_roi_weights(op, node, axis), dy) for axis in (1, 0))  # (regions, bins, size)
@@ -219,9 +213,9 @@ def _roi_samples(node: ir.Node, axis: int, bins: int, aligned: bool) -> NDArray:
         return np.array([ratio])
     rois = constant_array(tensor(node, 1))
     if rois is None:
-        raise UnsupportedOperatorError(
-            f"RoiAlign {node.name!r}: sampling_ratio 0 with regions computed at run time, a ratio from 1 up or"
-            " constant regions are expected; choose a target layer behind it"
+        raise refused(
+            node,
+            "sampling_ratio 0 with regions computed at run time, a ratio from 1 up or constant regions are expected",
         )
     if rois.dtype.itemsize < 4:
         rois = rois.astype(np.float32)
