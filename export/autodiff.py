@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule, operator_name, refused
+from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule, operator_name, refused, tensor
 from aerocam.export.builder import Builder
 from aerocam.export.folding import layer_fold
 from aerocam.export.layout import layouts
@@ -137,20 +137,38 @@ def _cotangents(
     Raises:
         ModelError: The node has no rule, or is not of a form that its rule covers.
     """
-    for i, (x, dx) in enumerate(zip(node.inputs, _rule(node)(op, node, *dys), strict=True)):
-        if x is None or x not in active or not carries_gradient(x):
-            continue
-        if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
-            found = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
-            raise refused(node, found)
-        if dx is None:
-            raise refused(
-                node, f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
-            )
-        yield x, op.sum_to(dx, static_shape(x))
+    for i, (x, dx) in enumerate(zip(node.inputs, rule_of(node)(op, node, *dys), strict=True)):
+        if x is not None and depends(x, active):
+            yield x, checked_cotangent(op, node, i, dx)
 
 
-def _rule(node: ir.Node) -> Rule:
+def depends(x: ir.Value, active: Set[ir.Value]) -> bool:
+    """Whether an input has to get a cotangent: it depends on a layer, as `active` says, and carries gradients."""
+    return x in active and carries_gradient(x)
+
+
+def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -> ir.Value:
+    """What the rule of `node` gives for input `i`, in that input's shape.
+
+    Raises:
+        ModelError: It gives nothing, or the input holds integers that the rule does not take for real numbers.
+    """
+    x = tensor(node, i)
+    if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
+        found = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
+        raise refused(node, found)
+    if dx is None:
+        found = f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
+        raise refused(node, found)
+    return op.sum_to(dx, static_shape(x))
+
+
+def rule_of(node: ir.Node) -> Rule:
+    """The adjoint rule of a node's operator.
+
+    Raises:
+        UnsupportedOperatorError: It has none.
+    """
     name = operator_name(node)
     rule = ADJOINTS.get(name)
     if rule is None:

@@ -147,8 +147,8 @@ def list_layers(
     """
     model = load_model(path, input_shapes)
     site = find_score(model, task or default_task(model), score_output)
-    known = candidates(model, site)
-    return known, choose_layers(model, site, [AUTO])
+    known = candidates(model, site, try_out=True)
+    return known, choose_layers(model, site, [AUTO], known)
 
 
 def _refuse_rewritten(model: ir.Model) -> None:

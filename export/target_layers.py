@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
+from aerocam.export.adjoints import NO_GRADIENT
 from aerocam.export.adjoints.registry import operator_name
 from aerocam.export.autodiff import ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.builder import constant_array
 from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, layer_fold
 from aerocam.export.layout import layouts
+from aerocam.export.obstacles import obstacles, try_rules
 from aerocam.export.scores import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
 
@@ -36,7 +37,7 @@ class Candidate:
         op: That node's operator; "" for an input.
         fold: How it becomes (N, C, H, W).
         depth: Its place among the nodes from input to score, from 0; -1 for an input.
-        obstacle: The first operator without an adjoint rule between it and the score, or "".
+        obstacle: The nearest operator to the score, between the two, that passes no gradient to it, or "".
         cost: About the multiply-adds that its gradient takes.
     """
 
@@ -60,21 +61,28 @@ class Candidate:
         return self.shape != static_shape(self.value) or self.fold.order != tuple(range(4))
 
 
-def candidates(model: ir.Model, site: ScoreSite) -> list[Candidate]:
-    """The image and every tensor of channels and positions between it and the score, in graph order."""
+def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[Candidate]:
+    """The image and every tensor of channels and positions between it and the score, in graph order.
+
+    Args:
+        model: In normal form.
+        site: Where the score is.
+        try_out: Whether rules are applied, so that what they refuse counts as an obstacle too.
+    """
     images = _images(model)
     path = nodes_between(model.graph, images, site.logits)
-    obstacles = _obstacles(path, site.logits)
+    stops = try_rules(model.graph, images, site.logits) if try_out else frozenset()
+    between = obstacles(path, site.logits, stops)
     known = layouts(model.graph, images)
     places: list[tuple[int, ir.Node | None, ir.Value]] = [(-1, None, value) for value in images]
     places += [(depth, node, value) for depth, node in enumerate(path) for value in node.outputs]
     found = []
     for depth, node, value in places:
-        fold = layer_fold(value, known.get(value)) if value in obstacles else None
+        fold = layer_fold(value, known.get(value)) if value in between else None
         if fold is not None:
             name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
             cost = gradient_cost(path, value)
-            found.append(Candidate(value, str(value.name), name, op, fold, depth, obstacles[value], cost))
+            found.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], cost))
     return found
 
 
@@ -82,33 +90,22 @@ def _images(model: ir.Model) -> list[ir.Value]:
     return [value for value in model.graph.inputs if is_float(value)]
 
 
-def _obstacles(path: Sequence[ir.Node], score: ir.Value) -> dict[ir.Value, str]:
-    """Per value that leads to the score: the nearest operator on the way that has no rule, or ""."""
-    obstacles = {score: ""}
-    for node in reversed(path):
-        ahead = [obstacles[y] for y in node.outputs if y in obstacles]
-        if not ahead:
-            continue
-        here = next(filter(None, ahead), "") or ("" if operator_name(node) in ADJOINTS else operator_name(node))
-        for x in values_read(node):
-            if not obstacles.get(x):
-                obstacles[x] = here
-    return obstacles
-
-
-def choose_layers(model: ir.Model, site: ScoreSite, wanted: Sequence[str]) -> list[Candidate]:
+def choose_layers(
+    model: ir.Model, site: ScoreSite, wanted: Sequence[str], known: Sequence[Candidate] | None = None
+) -> list[Candidate]:
     """The target layers for what the user asked.
 
     Args:
         model: In normal form.
         site: Where the score is.
         wanted: `auto`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
+        known: The model's candidates, where they are known already.
 
     Raises:
         UsageError: A name that is none, or that is no spatial tensor before the score.
         ModelError: The model has no spatial tensor before its score.
     """
-    known = candidates(model, site)
+    known = known if known is not None else candidates(model, site)
     if all(item.depth < 0 for item in known):
         raise ModelError(
             "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"

@@ -7,12 +7,17 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
+from aerocam.export.graph import load_model
+from aerocam.export.obstacles import try_rules
 from aerocam.export.operators_page import REFUSED_FORMS
+from aerocam.export.score import find_score
+from aerocam.export.target_layers import candidates
 from test_graph import f32, saved
 
 node, info = helper.make_node, helper.make_tensor_value_info
@@ -180,13 +185,16 @@ def test_every_operator_with_a_refused_form_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("operator", FORMS)
 def test_a_form_that_a_rule_refuses(tmp_path: Path, operator: str) -> None:
-    """The layer that is named can be explained."""
+    """The layer that is named can be explained; what lies before the node is marked, and nothing else."""
     opset, body, constants, found = FORMS[operator]
     path = saved(tmp_path, network(opset, body, constants))
     message = rf"^operator {operator} \(node 'blocker'\): .*{found}.*" + WAY_OUT.format(r"\w+")
     with pytest.raises(UnsupportedOperatorError, match=message) as refused:
         export_model(path, layers="a")
     nearest = str(refused.value).split("nearest is '")[1].split("'")[0]
+    known = {item.name: item.obstacle for item in list_layers(path)[0]}
+    assert known["x"] == known["a"] == operator
+    assert known[nearest] == known["side"] == known["z"] == ""
     assert nearest in ("b", "sum", "n", "m", "d", "v", "m_")
     assert export_model(path, layers=nearest, check=False).path.is_file()
 
@@ -195,18 +203,20 @@ BOX = [
     node("ReduceMax", ["a"], ["best"], axes=[1, 2], keepdims=0),
     node("Slice", ["best", "from", "to", "last"], ["c"]),
 ]
-OTHERS: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], str, str]] = {
+OTHERS: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], str, str, str]] = {
     "an input without a gradient": (
         [*BOX, blocker("RoiAlign", ["side_", "c", "images"], output_height=8, output_width=8, sampling_ratio=1)],
         {"from": i64(0), "to": i64(4), "last": i64(1), "images": i64(0), "side_": f32(*MAP)},
         r"^operator RoiAlign \(node 'blocker'\): its rule gives no gradient for input 1 \('c'\), which depends on",
         "sum",
+        "RoiAlign",
     ),
     "integers read without their scale": (
         [QUANTISED, blocker("Cast", ["q"], to=TensorProto.FLOAT)],
         STEPS,
         r"^operator Cast \(node 'blocker'\): input 0 \('q'\) holds quantised numbers, floats from a DequantizeLinear",
         "b",
+        "Cast",
     ),
     "a shape of the data": (
         [
@@ -220,17 +230,35 @@ OTHERS: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], str, str]] 
         {"flat": i64(-1), "first": i64(0)},
         r"^tensor 'g' \(operator Gather, node 'blocker'\): its shape is .*a static one is needed to differentiate",
         "b",
+        "ReduceMean",
     ),
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_the_walk_refuses(tmp_path: Path, name: str) -> None:
-    body, constants, message, nearest = OTHERS[name]
+    body, constants, message, nearest, obstacle = OTHERS[name]
     path = saved(tmp_path, network(17, body, constants))
     with pytest.raises(ModelError, match=message + ".*" + WAY_OUT.format(nearest)):
         export_model(path, layers="a")
     assert export_model(path, layers=nearest, check=False).path.is_file()
+    known = {item.name: item.obstacle for item in list_layers(path)[0]}
+    assert (known["a"], known["side"], known[nearest]) == (obstacle, "", "")
+
+
+def test_trying_the_rules_out_leaves_the_graph_as_it_was(tmp_path: Path) -> None:
+    loaded = load_model(saved(tmp_path, network(*FORMS["AveragePool"][:3])))
+    before = ir.to_proto(loaded)
+    site = find_score(loaded, "classify")
+    (stop,) = try_rules(loaded.graph, list(loaded.graph.inputs), site.logits)
+    assert (stop[0].name, stop[1].name) == ("blocker", "a")
+    assert ir.to_proto(loaded) == before
+    assert [item.name for item in candidates(loaded, site, try_out=True) if not item.obstacle] == [
+        "b",
+        "side",
+        "sum",
+        "z",
+    ]
 
 
 ENDS = {

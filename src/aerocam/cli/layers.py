@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
             continue
         mark = "*" if item in automatic else "-" if item.obstacle else " "
         node = f"  (node {item.node})" if item.node and item.node != item.name else ""
-        note = f"  cannot be reached: {item.obstacle} has no adjoint rule" if item.obstacle else ""
+        note = f"  cannot be reached: {item.obstacle} passes no gradient to it" if item.obstacle else ""
         shape, depth = "x".join(map(str, item.value.shape or ())), "input" if item.depth < 0 else str(item.depth)
         line = f"{mark:2}{depth:>5}  {shape:<18} {item.fold.kind:<9} {item.op:<20} {_short(item.cost):>8}"
         print(f"{line}  {item.name}{node}{note}")
