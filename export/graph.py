@@ -113,7 +113,9 @@ def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:
     try:
         _normalise(model)
     except RuntimeError as error:
-        raise ModelError(f"{path}: {error} ({error.__cause__}); export it anew") from error
+        raise ModelError(
+            f"{path}: its graph contradicts itself ({error.__cause__ or error}); export it anew"
+        ) from error
     return model
 
 

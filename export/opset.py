@@ -63,7 +63,9 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
     try:
         converted = onnx.version_converter.convert_version(proto, OPSET)
     except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{origin}: opset {opset} cannot be converted to {OPSET}: {error}") from error
+        raise ModelError(
+            f"{origin}: opset {opset} cannot be converted to {OPSET} ({error}); export the model with opset {OPSET}"
+        ) from error
     if opset < 11:
         _resize_as_before_11(converted)
     return converted

@@ -25,7 +25,7 @@ from aerocam.export.preprocessing import default_preprocess, default_task, image
 from aerocam.export.scores import Chosen, ScoreSite, append_choice, find_score
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
-from aerocam.export.target_layers import AUTO, Candidate, candidates, choose_layers
+from aerocam.export.target_layers import AUTO, Candidate, automatic_layers, candidates, choose_layers
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
@@ -141,14 +141,14 @@ def list_layers(
     score_output: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """The candidates for a target layer, in graph order, and those that `auto` takes.
+    """The candidates for a target layer, in graph order, and those that `auto` takes: none where it finds none.
 
     Args and errors are those of `export_model`.
     """
     model = load_model(path, input_shapes)
     site = find_score(model, task or default_task(model), score_output)
     known = candidates(model, site, try_out=True)
-    return known, choose_layers(model, site, [AUTO], known)
+    return known, automatic_layers(model, site, known)
 
 
 def _refuse_rewritten(model: ir.Model) -> None:

@@ -122,6 +122,21 @@ def choose_layers(
     return chosen
 
 
+def automatic_layers(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+    """What `auto` takes of the candidates; nothing, with a warning, where it finds none among those that there are.
+
+    Raises:
+        ModelError: There are no candidates.
+    """
+    try:
+        return choose_layers(model, site, [AUTO], known)
+    except ModelError as error:
+        if all(item.depth < 0 for item in known):
+            raise
+        logger.warning("%s", error)
+        return []
+
+
 def _named(model: ir.Model, site: ScoreSite, known: Sequence[Candidate], name: str) -> Candidate:
     for item in known:
         if name in (item.name, item.node):

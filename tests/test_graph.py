@@ -428,6 +428,21 @@ def test_a_tensor_declared_twice_is_refused(tmp_path: Path) -> None:
         load_model(saved(tmp_path, proto))
 
 
+def test_a_graph_in_a_circle_is_refused(tmp_path: Path) -> None:
+    proto = cnn()
+    proto.graph.node[2].input[0] = "r1"
+    with pytest.raises(ModelError, match=r"contradicts itself \(Graph contains a cycle.*\); export it anew$"):
+        load_model(saved(tmp_path, proto))
+
+
+def test_an_old_operator_that_no_converter_knows_is_refused(tmp_path: Path) -> None:
+    proto = cnn(12)
+    proto.graph.node[1].op_type = "Relu6"
+    message = r"opset 12 cannot be converted to 17 \(.*Relu6.*\); export the model with opset 17$"
+    with pytest.raises(ModelError, match=message):
+        load_model(saved(tmp_path, proto))
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.onnx"
     write_proto(cnn(), path)

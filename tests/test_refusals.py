@@ -16,7 +16,7 @@ from aerocam.export import export_model, list_layers
 from aerocam.export.graph import load_model
 from aerocam.export.obstacles import try_rules
 from aerocam.export.operators_page import REFUSED_FORMS
-from aerocam.export.score import find_score
+from aerocam.export.scores import find_score
 from aerocam.export.target_layers import candidates
 from test_graph import f32, saved
 

@@ -137,6 +137,29 @@ def test_a_detector_has_one_layer_per_scale(tmp_path: Path, wiring: str) -> None
     assert [(item.name, item.shape) for item in automatic] == [("n0", (1, 4, 4, 4)), ("n1", (1, 4, 2, 2))]
 
 
+def test_a_detector_whose_boxes_come_from_elsewhere(tmp_path: Path) -> None:
+    """Boxes and classes have no map in common: no layer is guessed, any can be named."""
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], strides=[2, 2], pads=[0, 0, 1, 1]),
+        node("Conv", ["a", "k"], ["c"]),
+        node("Reshape", ["c", "anchors"], ["logits"]),
+        node("Sigmoid", ["logits"], ["shares"]),
+        node("GlobalAveragePool", ["x"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("MatMul", ["f", "d"], ["g"]),
+        node("Reshape", ["g", "anchors"], ["boxes"]),
+        node("Concat", ["boxes", "shares"], ["y"], axis=1),
+    ]
+    weights = {"w": f32(4, 3, 3, 3), "k": f32(4, 4, 1, 1), "d": f32(3, 64), "anchors": np.array([1, 4, 16])}
+    path = saved(tmp_path, model(nodes, {"x": IMAGE}, weights, ["y"]))
+    message = r"the inputs of the detection head were not found; name a layer \(aerocam layers MODEL\)"
+    with pytest.raises(ModelError, match=message):
+        export_model(path, task="detect")
+    known, automatic = list_layers(path, task="detect")
+    assert ([item.name for item in known], automatic) == (["x", "a", "c", "logits"], [])
+    assert export_model(path, task="detect", layers="a").report is not None
+
+
 def chosen(path: Path, *wanted: str) -> list[str]:
     loaded = load_model(path)
     return [item.name for item in choose_layers(loaded, find_score(loaded, "classify"), wanted)]
