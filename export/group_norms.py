@@ -34,17 +34,22 @@ def spell_out_group_norms(model: ir.Model) -> None:
             )
 
 
+def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:
+    if found is None:
+        name = "" if node.inputs[0] is None else node.inputs[0].name
+        raise ModelError(
+            f"operator GroupNormalization (node {node.name!r}): the type of its input {name!r} is not known to ONNX;"
+            " export the model with opset 17, or 21 or newer"
+        )
+    return found
+
+
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
     """What stands for `node`; the last computes its output and has its name. Shapes and types are left open."""
     x, scale, bias = node.inputs
     assert x is not None
     assert scale is not None
-    dtype = x.dtype or scale.dtype
-    if dtype is None:
-        raise ModelError(
-            f"operator GroupNormalization (node {node.name!r}): the type of its input {x.name!r} is not known to ONNX;"
-            " export the model with opset 17, or 21 or newer"
-        )
+    dtype = _type(node, x.dtype or scale.dtype)
     nodes: list[ir.Node] = []
 
     def add(op: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:

@@ -16,7 +16,8 @@ from typing import Any
 
 from aerocam.errors import AerocamError
 from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.autodiff import nodes_between, operator_name
+from aerocam.export.adjoints.registry import operator_name
+from aerocam.export.autodiff import nodes_between
 from aerocam.export.graph import load_model
 from aerocam.export.pipeline import check_export, export_model, list_layers
 from aerocam.export.scores import find_score
