@@ -45,6 +45,9 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
         best = np.asarray(rows.reshape(score.classes, -1).max(axis=1), np.float32)
         return best if score.activation != "none" else _sigmoid(best)
     values = np.asarray(output, np.float32).reshape(-1)
+    if len(values) < score.classes:  # one logit, or its sigmoid, for two classes
+        values = values if score.activation != "none" else _sigmoid(values)
+        return np.concatenate([1 - values, values])
     return values if score.activation != "none" else _softmax(values)
 
 

@@ -108,18 +108,20 @@ def test_a_class_is_chosen_and_differentiated_before_the_activation(tmp_path: Pa
         np.testing.assert_allclose(found["aerocam_gradients_0"], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_one_logit_of_a_binary_network(tmp_path: Path) -> None:
-    """Its only class is 0, whatever the sign of the logit."""
-    constants = {"w": WEIGHTS["w"][:1], "b": WEIGHTS["b"][:1]}
+@pytest.mark.parametrize("bias", [-50.0, 50.0])
+def test_one_logit_of_a_binary_network(tmp_path: Path, bias: float) -> None:
+    """Class 1 has the logit, class 0 its negative; the model's own choice is the one above 0."""
+    constants = {"w": WEIGHTS["w"][:1], "b": np.float32([bias])}
     tail = [*DENSE, node("Sigmoid", ["logits"], ["y"])]
     done = export_model(saved(tmp_path, network(tail, constants, ["y"])), layers="a", check=False)
-    assert (done.manifest.score.classes, done.manifest.score.activation) == (1, "sigmoid")
-    for target in (-1, 0):
+    assert (done.manifest.score.classes, done.manifest.score.activation) == (2, "sigmoid")
+    for target in (-1, 0, 1):
         found = explain(done.path, target)
         logits, slopes = jacobian(tail, constants, "a", found["a"], "logits")
-        assert found[manifest.CHOSEN].tolist() == [0]
-        np.testing.assert_allclose(found[manifest.SCORE], logits[0], rtol=1e-5)
-        np.testing.assert_allclose(found["aerocam_gradients_0"], slopes[0, 0], rtol=1e-4, atol=1e-6)
+        label = int(bias > 0) if target == -1 else target
+        assert found[manifest.CHOSEN].tolist() == [label]
+        np.testing.assert_allclose(found[manifest.SCORE], (2 * label - 1) * logits[0], rtol=1e-5)
+        np.testing.assert_allclose(found["aerocam_gradients_0"], (2 * label - 1) * slopes[0, 0], rtol=1e-4, atol=1e-6)
 
 
 def two_outputs() -> onnx.ModelProto:

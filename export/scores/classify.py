@@ -26,7 +26,7 @@ VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
-    """The logits behind an output (1, classes) or (1, classes, 1, ...)."""
+    """The logits behind an output (1, classes) or (1, classes, 1, ...); one logit alone stands for two classes."""
     value, activation = output, "none"
     logits = output
     while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
@@ -37,18 +37,31 @@ def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
     shape = static_shape(logits)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)):
         return None
-    score = manifest.Score(str(output.name), activation, classes=shape[1])  # type: ignore[arg-type]
+    score = manifest.Score(str(output.name), activation, classes=max(shape[1], 2))  # type: ignore[arg-type]
     return ScoreSite("classify", logits, score)
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """One class's logit; the target is [class]."""
+    if int(np.prod(static_shape(site.logits))) == 1:
+        return _choose_side(op, site.logits, target)
     classes, (count,) = site.score.classes, static_shape(target)
     flat = op.reshape(site.logits, 1, classes)
     index = top_unless(op, flat, target)
     op.output(index, manifest.CHOSEN)
     output_score(op, op.Gather(flat, index, axis=1), count)
     return one_each(op, select(op, site.logits, Choice(1, index, 0, classes, keep)), [1])
+
+
+def _choose_side(op: Builder, logit: ir.Value, target: ir.Value) -> Chosen:
+    """The one logit of a binary network: class 1 has it, class 0 its negative; -1 is the likelier one."""
+    (count,) = static_shape(target)
+    best = op.Cast(op.Greater(op.reshape(logit, 1), 0.0), to=ir.DataType.INT32)
+    index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
+    op.output(index, manifest.CHOSEN)
+    sign = op.Sub(op.Mul(op.Cast(index, to=logit.dtype), 2.0), 1.0)
+    output_score(op, op.Mul(sign, op.reshape(logit, 1)), count)
+    return Chosen(logit, op.reshape(sign, count, *static_shape(logit)[1:]))
 
 
 TASKS["classify"] = Task(find, choose, "(1, classes)")

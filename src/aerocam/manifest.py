@@ -23,6 +23,9 @@ SCHEMA = 1
 TARGET = "aerocam_target"
 """Name of the run-time input that chooses what is explained, int32; see `Score`."""
 
+REFERENCE = "aerocam_reference"
+"""Name of the run-time input of an embedding network with what it is compared to, float32 (targets, numbers)."""
+
 CHOSEN = "aerocam_chosen"
 """Name of the output that says what was explained, int32, the target with every -1 resolved."""
 
@@ -32,7 +35,7 @@ SCORE = "aerocam_score"
 MAP = "aerocam_map"
 """Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
 
-Task = Literal["classify", "detect", "segment"]
+Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
 BoxUnit = Literal["pixel", "share"]
@@ -68,11 +71,15 @@ class Layer:
 class Score:
     """What is explained: one number, taken before any trailing softmax or sigmoid.
 
-    Task `classify`: the logit of a class; the target is int32 of shape (1,): [class].
+    Task `classify`: the logit of a class; the target is int32 of shape (1,): [class]. Of a network with one logit,
+    class 1 has that, class 0 its negative.
     Task `detect`: the logit of a class at an anchor; the target is int32 of shape (2,): [class, anchor].
     Task `segment`: the mean logit of a class over the positions where the model predicts it (of one class: where its
     logit is positive), or at its best position where it does so nowhere; the target is int32 of shape (1,): [class]; -1
     is the class of the greatest logit.
+    Task `regress`: one number of the output; the target is int32 of shape (1,): [its place]; -1 is the number farthest
+    from 0. Task `scalar`: the one number of the output, in whatever shape.
+    Task `embed`: the cosine of the output and a reference, which is a run-time input; the target says nothing.
     Every -1 in the target means the model's own best choice.
 
     Attributes:
@@ -80,7 +87,7 @@ class Score:
             (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors). Segment: (1, classes, H, W), or with the
             classes on another axis.
         activation: What the model applies to the logits to give `output`; `none` where it gives out logits.
-        classes: Number of classes.
+        classes: Number of classes; of numbers, for `regress` and `embed`.
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
         anchors: Number of anchors, or of positions to segment; 0 for classify.
         class_axis: Axis of `output` with the classes.

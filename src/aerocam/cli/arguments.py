@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import get_args
 
 from aerocam.errors import UsageError
+from aerocam.manifest import Task
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and what says how to read it."""
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
-    parser.add_argument(
-        "--task", choices=("classify", "detect", "segment"), help="default: from the model's metadata, or classify"
-    )
+    parser.add_argument("--task", choices=get_args(Task), help="default: from the model's metadata, or classify")
     parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
     parser.add_argument(
         "--input-shape",

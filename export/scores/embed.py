@@ -1,0 +1,51 @@
+"""An embedding's score: its cosine similarity to the embedding of a reference picture."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.export.builder import Builder
+from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, output_score
+from aerocam.export.shapes import is_float, static_shape
+
+SMALLEST = 1e-6
+"""Length, and product of lengths, below which embeddings have no angle."""
+
+
+def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+    """An output (1, numbers) or (1, numbers, 1, ...)."""
+    shape = static_shape(output)
+    if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):
+        return None
+    return ScoreSite("embed", output, manifest.Score(str(output.name), "none", shape[1]))
+
+
+def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
+    """The cosine of embedding and reference, an input of its own; the target says nothing.
+
+    s = <e, r> / (|e| |r|), so ds/de = (r / |r| - s e / |e|) / |e|.
+    """
+    size, (count,) = site.score.classes, static_shape(target)
+    shape = ir.Shape([count, size])
+    reference = ir.Value(name=manifest.REFERENCE, type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
+    op.graph.inputs.append(reference)
+    op.output(op.Identity(target), manifest.CHOSEN)
+    e = op.widened(op.reshape(site.logits, 1, size))
+    own, other = _direction(op, e), _direction(op, reference)
+    cosine = op.sum(op.Mul(own[0], other[0]), [1])
+    output_score(op, cosine, count)
+    seed = op.Div(op.Sub(other[0], op.Mul(own[0], cosine)), own[1])
+    return Chosen(site.logits, op.cast_like(op.reshape(seed, count, *static_shape(site.logits)[1:]), site.logits))
+
+
+def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Rows (n, size) at length 1, and their lengths (n, 1)."""
+    lengths = op.Max(op.Sqrt(op.sum(op.Mul(rows, rows), [1])), SMALLEST)
+    return op.Div(rows, lengths), lengths
+
+
+TASKS["embed"] = Task(find, choose, "(1, numbers)")
