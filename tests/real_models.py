@@ -58,20 +58,8 @@ def write(name: str, folder: Path) -> Path:
     if name == "yolov8n":
         return yolo_path()
     path = folder / f"{name}.onnx"
-    onnx.save(ssdlite_with_means() if name == "ssdlite" else zoo.light.with_random_weights(name), path)
+    onnx.save(zoo.ssdlite.with_means() if name == "ssdlite" else zoo.light.with_random_weights(name), path)
     return path
-
-
-def ssdlite_with_means() -> onnx.ModelProto:
-    """SSDLite with one more output, `mean_logits` (1, 2): per class the mean over all anchors, of every head.
-
-    It stands for a score of the detector's: its own outputs fit no task yet.
-    """
-    proto = onnx.load(zoo.ssdlite.model())
-    mean = onnx.helper.make_node("ReduceMean", ["raw_box_logits"], ["mean_logits"], axes=[1], keepdims=0)
-    proto.graph.node.append(mean)
-    proto.graph.output.append(onnx.helper.make_tensor_value_info("mean_logits", onnx.TensorProto.FLOAT, [1, 2]))
-    return proto
 
 
 BEYOND_FLOAT64 = {

