@@ -5,7 +5,7 @@ Rules use `op` alone. What it adds to ONNX's operators is written in lower case.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ class Builder:
         self._builder = GraphBuilder(graph)
         self._builder.push_module(PREFIX)
         self._nodes: set[ir.Node] = set()
-        self._constants: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
+        self._constants: dict[Hashable, ir.Value] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., Any]:
         """The operator's constructor: inputs by position, attributes by keyword; `_outputs=n` for several outputs."""
@@ -68,12 +68,27 @@ class Builder:
         if dtype is None and data.dtype == np.float64:
             data = data.astype(np.float32)
         key = (data.dtype.name, data.shape, data.tobytes())
+        return self._initializer(key, ir.tensor(np.ascontiguousarray(data).reshape(data.shape)))
+
+    def derived(self, weight: ir.Value, shape: Sequence[int], how: Callable[[NDArray], NDArray]) -> ir.Value:
+        """An initializer that is `how(weight)`, of `shape`, computed when its numbers are asked for and not kept.
+
+        Equal functions of one weight are stored once.
+        """
+        source = weight.const_value
+        assert source is not None
+
+        def compute() -> ir.TensorProtocol:
+            return ir.Tensor(np.ascontiguousarray(how(source.numpy())), dtype=source.dtype)
+
+        return self._initializer((weight, how), ir.LazyTensor(compute, source.dtype, ir.Shape(shape)))
+
+    def _initializer(self, key: Hashable, tensor: ir.TensorProtocol) -> ir.Value:
         if key not in self._constants:
-            name = f"{PREFIX}.constant_{len(self._constants)}"
-            while name in self.graph.initializers:
-                name += "_"
-            tensor = ir.tensor(np.ascontiguousarray(data).reshape(data.shape), name=name)
-            self._constants[key] = self._builder.initializer(tensor, name, qualify=False)
+            tensor.name = f"{PREFIX}.constant_{len(self._constants)}"
+            while tensor.name in self.graph.initializers:
+                tensor.name += "_"
+            self._constants[key] = self._builder.initializer(tensor, tensor.name, qualify=False)
         return self._constants[key]
 
     def integers(self, *values: int) -> ir.Value:

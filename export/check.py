@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
@@ -15,10 +13,12 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import CheckError, ModelError, UsageError, did_you_mean, missing
+from aerocam.errors import CheckError, ModelError
 from aerocam.export.autodiff import QUANTISING, nodes_between
 from aerocam.export.differences import KINKS, gradient_error, is_faint
 from aerocam.export.held import held_values
+from aerocam.export.light import LightModel
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors
 from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")
@@ -36,7 +36,8 @@ Differences in float32 stumble over the kinks of ReLU and max-pooling: far from 
 0.1 to 0.4. A wrong sign is off by 2, a lost or misplaced gradient by 1. What each rule is worth in float64 is tested.
 """
 
-DELTA = "aerocam_check_delta_{}"
+MOVED = "aerocam_check_moved"
+"""Input of a `probe`: the numbers of the layer."""
 
 
 @dataclass(frozen=True)
@@ -83,48 +84,9 @@ class CheckReport:
         return self
 
 
-def open_model(proto: onnx.ModelProto, providers: Sequence[str] | None = None, optimize: bool = True) -> Any:
-    """An ONNX Runtime session on a model.
-
-    Raises:
-        UsageError: A provider that this ONNX Runtime does not have.
-        ModelError: ONNX Runtime cannot load the model, or does not start a provider.
-    """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing("onnxruntime", "export", "to check an exported model") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if not optimize:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    wanted, available = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
-    for name in wanted:
-        if name not in available:
-            raise UsageError(f"--providers {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
-    with _onnxruntime_errors():
-        session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=wanted)
-    if dropped := [name for name in wanted if name not in session.get_providers()]:
-        raise ModelError(f"ONNX Runtime did not start {', '.join(dropped)}; see its log lines above")
-    return session
-
-
-@contextmanager
-def _onnxruntime_errors() -> Iterator[None]:
-    """ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):
-            raise
-        raise ModelError(
-            f"ONNX Runtime cannot run the model ({error}); mend the model, or export it unchecked with --no-check"
-        ) from error
-
-
-@_onnxruntime_errors()
+@onnxruntime_errors()
 def check_model(
-    original: onnx.ModelProto,
+    original: LightModel,
     model: ir.Model,
     pairs: Mapping[str, tuple[str, str]],
     providers: Sequence[str] | None = None,
@@ -139,35 +101,69 @@ def check_model(
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture and of the directions.
     """
-    held = _held(model, [name for name in pairs if not _is_quantised(model, name)])
-    proto = ir.to_proto(_with_outputs(model, {*held, *(name for pair in pairs.values() for name in pair)}))
-    plain, explained = open_model(original, providers), open_model(proto, providers)
-    feeds = random_feeds(model, np.random.default_rng(seed))
-    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
-    own_choice = np.full(static_shape(target), -1, np.int32)
-    outputs = compare_outputs(plain, explained, feeds, own_choice)
-    if not outputs <= OUTPUT_TOLERANCE:
-        outputs = _without_optimization(original, proto, providers, feeds, own_choice, outputs)
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
-    feeds[manifest.TARGET] = explained.run([manifest.CHOSEN], {**feeds, manifest.TARGET: own_choice})[0]
-    moved = open_model(probe(ir.from_proto(proto), list(pairs), held), providers)
-    arrays = {
-        layer: [feeds[name] if name in feeds else explained.run([name], feeds)[0] for name in names]
-        for layer, names in pairs.items()
-    }
-    feeds |= dict(zip(held, explained.run(held, feeds) if held else [], strict=True))
-    zeros = {DELTA.format(i): np.zeros_like(a) for i, (a, _) in enumerate(arrays.values())}
-    gradients = {}
-    for i, (layer, (a, g)) in enumerate(arrays.items()):
-
-        def run(offset: NDArray, delta: str = DELTA.format(i)) -> float:
-            return float(moved.run([manifest.SCORE], {**feeds, **zeros, delta: offset})[0][0])
-
-        gradients[layer] = gradient_error(run, g, a, seed)
-        if is_faint(run(np.zeros_like(a)), g, a):
-            logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
+    held = _held(model, list(pairs))
+    needed = {*held, *(name for pair in pairs.values() for name in pair)}
+    explained = _with_outputs(model, needed)
+    feeds = random_feeds(model, np.random.default_rng(seed))
+    own = _own_choice(model)
+    names = [item.name for item in original.proto.graph.output]
+    with SessionFolder(providers) as sessions:
+        session = sessions.open(original)
+        before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
+        del session
+        session = sessions.open(explained)
+        *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
+        feeds[manifest.TARGET] = chosen
+        wanted = [item.name for item in explained.proto.graph.output if item.name in needed]
+        found = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
+        del session
+        outputs = largest_difference(before, after)
+        if not outputs <= OUTPUT_TOLERANCE:
+            outputs = _without_optimization(sessions, original, explained, {**feeds, manifest.TARGET: own}, outputs)
+        gradients = {}
+        for layer, (activations, gradient) in pairs.items():
+            run = _score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
+            gradients[layer] = _worst_error(run, layer, found[gradient], found[activations], seed)
     tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
-    return CheckReport(outputs, gradients, explained.get_providers()[0], tolerance)
+    return CheckReport(outputs, gradients, sessions.provider, tolerance)
+
+
+def _own_choice(model: ir.Model) -> NDArray[np.int32]:
+    """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
+    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
+    score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
+    rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
+    if score.targets > 1:
+        numbers = np.arange(score.targets)
+        rows[:, 0] = -1 - numbers if rows.shape[1] == 1 else numbers % score.classes
+    return rows.reshape(-1)
+
+
+def _score_of(
+    sessions: SessionFolder, moved: ir.Model, found: Mapping[str, NDArray], activations: NDArray
+) -> Callable[[NDArray], NDArray]:
+    """The scores (targets,) as a function of an offset on a layer's activations."""
+    session = sessions.open(LightModel.of(moved))
+    still = {item.name: found[item.name] for item in session.get_inputs() if item.name != MOVED}
+    return lambda offset: session.run([manifest.SCORE], {**still, MOVED: activations + offset})[0]
+
+
+def _worst_error(
+    run: Callable[[NDArray], NDArray], layer: str, gradients: NDArray, activations: NDArray, seed: int
+) -> float:
+    """How far the gradients of the first target and the last are from finite differences."""
+    stack = gradients.reshape(-1, *activations.shape)
+    errors = []
+    for target in sorted({0, len(stack) - 1}):
+
+        def one(offset: NDArray, target: int = target) -> float:
+            return float(run(offset)[target])
+
+        errors.append(gradient_error(one, stack[target], activations, seed))
+        if is_faint(one(np.zeros_like(activations)), stack[target], activations):
+            logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
+    return max(errors)
 
 
 def computes_in_half(model: ir.Model) -> bool:
@@ -177,19 +173,22 @@ def computes_in_half(model: ir.Model) -> bool:
 
 
 def _without_optimization(
-    original: onnx.ModelProto,
-    proto: onnx.ModelProto,
-    providers: Sequence[str] | None,
+    sessions: SessionFolder,
+    original: LightModel,
+    explained: LightModel,
     feeds: Mapping[str, NDArray],
-    target: NDArray,
     optimized: float,
 ) -> float:
     """0 where the outputs are the same to the bit without ONNX Runtime's own fusions, else the difference with them.
 
     An output more in a graph can keep two operators from being fused, which rounds in another way.
     """
-    plain, explained = (open_model(item, providers, optimize=False) for item in (original, proto))
-    if compare_outputs(plain, explained, feeds, target) != 0.0:
+    names = [item.name for item in original.proto.graph.output]
+    session = sessions.open(original, optimize=False)
+    before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
+    del session
+    after = sessions.open(explained, optimize=False).run(names, dict(feeds))
+    if largest_difference(before, after) != 0.0:
         return optimized
     logger.info("outputs differ by %.2g where ONNX Runtime fuses operators, and by nothing where not", optimized)
     return 0.0
@@ -216,19 +215,35 @@ def _is_quantised(model: ir.Model, layer: str) -> bool:
     return rounded
 
 
-def _with_outputs(model: ir.Model, names: Set[str]) -> ir.Model:
+def require_valid(light: LightModel) -> None:
+    """Have onnx check the model.
+
+    Raises:
+        ModelError: It is not valid.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(light.proto)
+    given = [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]
+    for tensor in given:  # as inputs: of a reference the checker would want to see the file
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        proto.graph.initializer.remove(tensor)
+    try:
+        onnx.checker.check_model(proto)
+    except onnx.checker.ValidationError as error:
+        raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
+
+
+def _with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
     """A copy in which these tensors, as far as nodes compute them, are outputs."""
-    copy = ir.from_proto(ir.to_proto(model))
-    for node in copy.graph:
-        copy.graph.outputs.extend(y for y in node.outputs if y.name in names and not y.is_graph_output())
-    return copy
+    light = LightModel.of(model)
+    computed = (y for node in model.graph for y in node.outputs)
+    more = [y for y in computed if y.name in names and not y.is_graph_output()]
+    light.proto.graph.output.extend(ir.to_proto(y) for y in more)
+    return light
 
 
-def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], target: NDArray) -> float:
+def largest_difference(before: Sequence[NDArray], after: Sequence[NDArray]) -> float:
     """Largest difference of any original output, relative to that output's largest entry (inf if not finite)."""
-    names = [item.name for item in plain.get_outputs()]
-    before = plain.run(names, dict(feeds))
-    after = explained.run(names, {**feeds, manifest.TARGET: target})
     worst = 0.0
     for a, b in zip(before, after, strict=True):
         if not np.issubdtype(a.dtype, np.floating):
@@ -240,31 +255,22 @@ def compare_outputs(plain: Any, explained: Any, feeds: Mapping[str, NDArray], ta
     return worst
 
 
-def probe(model: ir.Model, layers: Sequence[str], held: Sequence[str] = ()) -> onnx.ModelProto:
-    """The model's score alone, with an offset added to each layer as a new input: what finite differences need.
+def probe(model: ir.Model, name: str, held: Sequence[str] = ()) -> ir.Model:
+    """What computes the score from a layer, whose numbers are a new input: what finite differences need.
 
     Args:
         model: A rewritten model; it is changed.
-        layers: Names of the layers.
+        name: The layer's.
         held: Names of tensors that become inputs.
     """
     graph = model.graph
     outputs = {value.name: value for value in graph.outputs}
     tensors = _tensors(model)
-    for i, name in enumerate(layers):
-        layer = tensors[name]
-        delta = ir.Value(name=DELTA.format(i), type=layer.type, shape=layer.shape)
-        graph.inputs.append(delta)
-        consumers = list(layer.uses())
-        node = ir.Node("", "Add", [layer, delta], num_outputs=1, name=f"aerocam_check_{i}")
-        node.outputs[0].name = f"aerocam_check_moved_{i}"
-        producer = layer.producer()
-        if producer is not None:
-            graph.insert_after(producer, node)
-        else:
-            graph.insert_before(graph[0], node)
-        for user, place in consumers:
-            user.replace_input_with(place, node.outputs[0])
+    layer = tensors[name]
+    moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
+    graph.inputs.append(moved)
+    for user, place in list(layer.uses()):
+        user.replace_input_with(place, moved)
     for computed in (tensors[name] for name in held):
         given = ir.Value(name=computed.name, type=computed.type, shape=computed.shape)
         computed.name = f"{computed.name}_computed"
@@ -273,7 +279,7 @@ def probe(model: ir.Model, layers: Sequence[str], held: Sequence[str] = ()) -> o
             user.replace_input_with(place, given)
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
-    return ir.to_proto(model)
+    return model
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:

@@ -26,16 +26,17 @@ def multiply_adds(node: ir.Node) -> int:
     return int(np.prod(y, dtype=int) * x[-1]) if node.op_type == "MatMul" else 0
 
 
-def gradient_cost(path: Iterable[ir.Node], layer: ir.Value) -> int:
+def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
     """About the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
 
     Args:
-        path: Nodes that lead to the score, in graph order; those that do not depend on the layer cost nothing.
+        path: Nodes that lead to the score, in graph order, with what each takes; those that do not depend on the layer
+            cost nothing.
         layer: The target layer.
     """
     active, cost = {layer}, 0
-    for node in path:
+    for node, amount in path:
         if any(x in active for x in values_read(node)):
             active.update(node.outputs)
-            cost += multiply_adds(node) * sum(x in active for x in node.inputs[:2])
+            cost += amount and amount * sum(x in active for x in node.inputs[:2])
     return cost

@@ -21,7 +21,8 @@ from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.group_norms import spell_out_group_norms
-from aerocam.export.onnx_file import read_proto
+from aerocam.export.light import LightModel
+from aerocam.export.onnx_file import read_model
 from aerocam.export.opset import IR_VERSION, OPSET, convert_opset, default_opset
 from aerocam.export.pool_shapes import infer_shapes
 from aerocam.export.shapes import is_static
@@ -59,7 +60,8 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
             not read.
         UsageError: `input_shapes` names no input or contradicts a static dimension.
     """
-    proto = read_proto(path)
+    read = read_model(path)
+    proto = read.proto
     opset = default_opset(proto, str(path))
     _tidy(proto)
     freeze_inputs(proto, input_shapes or {})
@@ -71,10 +73,16 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     proto.ir_version = IR_VERSION  # the converter asks of older ones that weights are inputs
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
-    model = _static(proto, path)
+    model = _static(LightModel(proto, read.weights), path)
     if opset != OPSET:  # only now: the converter sees static shapes and no branches
-        spell_out_group_norms(model)
-        model = _static(convert_opset(ir.to_proto(model), opset, str(path)), path)
+        spelled = spell_out_group_norms(model)
+        light = LightModel.of(model)
+        converted = LightModel(convert_opset(light.proto, opset, str(path)), light.weights)
+        if opset < OPSET or spelled:
+            model = _static(converted, path)
+        else:  # its nodes are the same
+            model.opset_imports[""] = default_opset(converted.proto, str(path))
+            model.ir_version = converted.proto.ir_version
     _refuse_dynamic(model, path)
     return model
 
@@ -94,18 +102,18 @@ def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
         )
 
 
-def _static(proto: onnx.ModelProto, path: str | Path) -> ir.Model:
+def _static(light: LightModel, path: str | Path) -> ir.Model:
     """The model with shapes inferred and shape arithmetic folded, in the opset it has.
 
     Raises:
         ModelError: Its shapes or its graph contradict themselves.
     """
     try:
-        proto = _infer_shapes(proto)
+        proto = _infer_shapes(light.proto)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: its shapes contradict each other ({error}); is the file damaged?") from error
     try:
-        model = ir.from_proto(proto)
+        model = LightModel(proto, light.weights).whole()
     except ir.serde.SerdeError as error:
         raise ModelError(
             f"{path}: its graph contradicts itself ({error.__cause__ or error}); export it anew"

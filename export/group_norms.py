@@ -14,24 +14,26 @@ GIVEN_UP = range(18, 21)
 """Opsets whose GroupNormalization has a scale and a bias per group; from the next on they are per channel."""
 
 
-def spell_out_group_norms(model: ir.Model) -> None:
+def spell_out_group_norms(model: ir.Model) -> bool:
     """Replace every GroupNormalization of an opset in `GIVEN_UP`, in place; onnx's checker takes that form for invalid.
 
     The nodes are those of the function that defines the operator, in its order. ONNX Runtime has no kernel for this
     form and runs the same ones: no bit changes.
 
+    Returns:
+        Whether there was one.
+
     Raises:
         ModelError: Neither the type of its input nor that of its scale is known.
     """
     if model.opset_imports.get("") not in GIVEN_UP:
-        return
-    for node in list(model.graph.all_nodes()):
-        if node.op_type == "GroupNormalization" and node.domain == "":
-            nodes = _spelled_out(node)
-            assert node.graph is not None
-            ir.convenience.replace_nodes_and_values(
-                node.graph, node, [node], nodes, node.outputs, [nodes[-1].outputs[0]]
-            )
+        return False
+    norms = [node for node in model.graph.all_nodes() if node.op_type == "GroupNormalization" and node.domain == ""]
+    for node in norms:
+        nodes = _spelled_out(node)
+        assert node.graph is not None
+        ir.convenience.replace_nodes_and_values(node.graph, node, [node], nodes, node.outputs, [nodes[-1].outputs[0]])
+    return bool(norms)
 
 
 def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:

@@ -150,7 +150,7 @@ def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
         return [None]
     rank = max(map(len, shapes))
     wide_a, wide_b = ((None,) * (rank - len(s)) + (g or (None,) * len(s)) for g, s in zip((a, b), shapes, strict=True))
-    weight_b, weight_a = constant_array(node.inputs[1]) is not None, constant_array(node.inputs[0]) is not None
+    weight_a, weight_b = (x is not None and x.const_value is not None for x in node.inputs)
     batch = tuple(_agreed(labels) for labels in zip(wide_a[:-2], wide_b[:-2], strict=True))
     rows = CHANNEL if weight_a and wide_b[-2] == CHANNEL else wide_a[-2]
     columns = CHANNEL if weight_b and wide_a[-1] == CHANNEL else wide_b[-1]

@@ -3,46 +3,78 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import google.protobuf.message
 import onnx
+import onnx_ir as ir
 
 from aerocam.errors import ModelError
+from aerocam.export.light import LightModel, data_of, refer, tensor_in_file, without_data
+from aerocam.export.wire import GRAPH, INITIALIZER, RAW_DATA, header, is_weight, without_weights
 from aerocam.files import write_together
 
+MOST_BYTES = (1 << 31) - 1
+"""What protobuf takes in one file."""
 
-def read_proto(path: str | Path) -> onnx.ModelProto:
-    """Parse a file and load its external data, from the model's own folder only.
+LAST_FIELD = 1 << 29
+"""One more than the highest number of a field."""
+
+Piece: TypeAlias = "bytes | ir.TensorProtocol"
+"""A part of a file: bytes, or a weight whose data are got when it is written."""
+
+
+def read_model(path: str | Path) -> LightModel:
+    """Parse a file; large weights stay where they are. External data come from the model's own folder only.
 
     Raises:
         ModelError: No such file, not ONNX, truncated, external data missing or outside the folder.
     """
-    path, data = Path(path), _read(path)
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(data)
-    except google.protobuf.message.DecodeError as error:
-        raise ModelError(
-            f"{path}: not an ONNX file, or a truncated one ({len(data)} bytes do not parse); copy it again"
-        ) from error
+    path = Path(path)
+    proto, places = _parse(path)
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"{path}: not an ONNX model (it holds no graph); give a file written by an ONNX exporter")
     try:
         _check_external_data(proto, path)
-        onnx.external_data_helper.load_external_data_for_model(proto, str(path.parent))
+        weights = _load_external_data(proto, path.parent)
     except (ValueError, OSError, onnx.checker.ValidationError) as error:  # links and offsets that onnx refuses
         raise ModelError(f"{path}: its external data cannot be read ({error}); copy the files anew") from error
-    return proto
+    for tensor in proto.graph.initializer:
+        if tensor.name in places:
+            weights[tensor.name] = tensor_in_file(path, places[tensor.name], tensor)
+        if tensor.name in weights:
+            refer(tensor)
+    return LightModel(proto, weights)
 
 
-def _read(path: str | Path) -> bytes:
-    if not Path(path).is_file():
-        raise ModelError(f"{path}: no such file, an ONNX model was expected; check the path")
+def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
+    """The model without the data of its large weights, and where in the file those begin.
+
+    Raises:
+        ModelError: No such file, not protobuf, truncated.
+    """
     try:
-        return Path(path).read_bytes()
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise _unreadable(path, error) from error
+    try:
+        rest, places = without_weights(data)
+        return onnx.ModelProto.FromString(rest), places
+    except (ValueError, google.protobuf.message.DecodeError) as error:
+        raise ModelError(
+            f"{path}: not an ONNX file, or a truncated one ({size} bytes do not parse); copy it again"
+        ) from error
+
+
+def _unreadable(path: str | Path, error: OSError) -> ModelError:
+    if not Path(path).is_file():
+        return ModelError(f"{path}: no such file, an ONNX model was expected; check the path")
+    return ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions")
 
 
 def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:
@@ -70,20 +102,81 @@ def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:
             )
 
 
-def write_proto(proto: onnx.ModelProto, path: Path) -> None:
-    """Serialise `proto` to `path`, whole or not at all.
+def _load_external_data(proto: onnx.ModelProto, folder: Path) -> dict[str, ir.TensorProtocol]:
+    """Read all external data: large weights into tensors of their own, by name, the rest into `proto`."""
+    weights: dict[str, ir.TensorProtocol] = {}
+    for tensor in proto.graph.initializer:
+        if onnx.external_data_helper.uses_external_data(tensor):
+            loaded = onnx.TensorProto()  # memory that `proto` once had it would keep
+            loaded.CopyFrom(tensor)
+            onnx.external_data_helper.load_external_data_for_tensor(loaded, str(folder))
+            loaded.ClearField("data_location")
+            del loaded.external_data[:]
+            if is_weight(loaded, len(loaded.raw_data)):
+                weights[tensor.name] = ir.serde.deserialize_tensor(loaded)
+                tensor.CopyFrom(without_data(loaded))
+            else:
+                tensor.CopyFrom(loaded)
+    onnx.external_data_helper.load_external_data_for_model(proto, str(folder))  # of constants and branches
+    return weights
+
+
+def write_model(model: LightModel, path: Path) -> None:
+    """Serialise `model` with its weights to `path`, whole or not at all.
 
     Raises:
         ModelError: The model is over protobuf's 2 GiB.
         WriteError: The folder does not exist or cannot be written to.
     """
-    try:
-        data = proto.SerializeToString()
-    except (ValueError, google.protobuf.message.EncodeError) as error:
-        raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold") from error
-    write_together({path: data})
+    pieces = _model_pieces(model)
+    if _size(pieces) > MOST_BYTES:
+        raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold")
+    write_together({path: (piece if isinstance(piece, bytes) else data_of(piece) for piece in pieces)})
+
+
+def _model_pieces(model: LightModel) -> list[Piece]:
+    """The file from its begin to its end, as protobuf would write it."""
+    before, after = _around(model.proto, GRAPH)
+    graph_before, graph_after = _around(model.proto.graph, INITIALIZER)
+    graph: list[Piece] = [graph_before]
+    for tensor in model.proto.graph.initializer:
+        content = _tensor_pieces(tensor, model.weights.get(tensor.name))
+        graph += [header(INITIALIZER, _size(content)), *content]
+    graph.append(graph_after)
+    return [before, header(GRAPH, _size(graph)), *graph, after]
+
+
+def _tensor_pieces(tensor: onnx.TensorProto, weight: ir.TensorProtocol | None) -> list[Piece]:
+    if weight is None:
+        return [tensor.SerializeToString()]
+    before, after = _around(without_data(tensor), RAW_DATA)
+    return [before, header(RAW_DATA, weight.nbytes), weight, after]
+
+
+def _around(message: google.protobuf.message.Message, number: int) -> tuple[bytes, bytes]:
+    """What protobuf writes of `message` before the field of this number, and behind it."""
+    parts = []
+    for kept in (range(number), range(number + 1, LAST_FIELD)):
+        part = type(message)()
+        part.CopyFrom(message)
+        for field, _ in message.ListFields():
+            if field.number not in kept:
+                part.ClearField(field.name)
+        parts.append(part.SerializeToString())
+    return parts[0], parts[1]
+
+
+def _size(pieces: Sequence[Piece]) -> int:
+    return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
 
 
 def sha256(path: str | Path) -> str:
     """SHA-256 of a file, hexadecimal."""
-    return hashlib.sha256(_read(path)).hexdigest()
+    found = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return found.hexdigest()

@@ -95,7 +95,9 @@ def _resize_as_before_11(proto: onnx.ModelProto) -> None:
 
     ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
     """
-    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    wanted = {node.input[2] for node in proto.graph.node if node.op_type == "Resize"}
+    tensors = [tensor for tensor in proto.graph.initializer if tensor.name in wanted]
+    scales = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in tensors}
     for node in proto.graph.node:
         if node.op_type == "Resize":
             shrinks = node.input[2] in scales and (scales[node.input[2]] < 1).any()

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
-from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean
+from aerocam.errors import ManifestError, UsageError, did_you_mean
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from aerocam.export.check import CheckReport, check_model
+from aerocam.export.check import CheckReport, check_model, require_valid
 from aerocam.export.graph import freeze_inputs, load_model
 from aerocam.export.heads import CAM_HEADS
-from aerocam.export.onnx_file import read_proto, sha256, write_proto
+from aerocam.export.light import LightModel
+from aerocam.export.onnx_file import read_model, sha256, write_model
 from aerocam.export.opset import default_opset
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
 from aerocam.export.scores import Chosen, ScoreSite, append_choice, find_score
@@ -128,9 +128,9 @@ def export_model(
     _append(model, site, written, chosen)
     report = self_check(path, model, input_shapes, providers).require() if check else None
     _drop_tensors(model, written, originals)
-    proto = ir.to_proto(model)
-    _check_valid(proto)
-    write_proto(proto, output)
+    light = LightModel.of(model)
+    require_valid(light)
+    write_model(light, output)
     return Export(output, written, before, model.graph.num_nodes(), report)
 
 
@@ -158,7 +158,7 @@ def _refuse_rewritten(model: ir.Model) -> None:
 
 
 def _source(path: Path) -> manifest.Source:
-    proto = onnx.load(path, load_external_data=False)
+    proto = read_model(path).proto
     producer = f"{proto.producer_name} {proto.producer_version}".strip()
     return manifest.Source(sha256(path), path.name, default_opset(proto, str(path)), producer)
 
@@ -257,13 +257,6 @@ def _added_names(i: int) -> tuple[str, ...]:
     return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
 
 
-def _check_valid(proto: onnx.ModelProto) -> None:
-    try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
-
-
 def self_check(
     path: Path,
     model: ir.Model,
@@ -278,8 +271,8 @@ def self_check(
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
-    proto = read_proto(path)
-    freeze_inputs(proto, input_shapes or {})
+    original = read_model(path)
+    freeze_inputs(original.proto, input_shapes or {})
     names = {value.name for value in model.graph.outputs}
     layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
     own = {y.name for node in model.graph for y in node.outputs}
@@ -288,7 +281,7 @@ def self_check(
         if GRADIENTS.format(i) in names:
             folded = OWN_GRADIENTS.format(i) in own
             pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
-    return check_model(proto, model, pairs, providers)
+    return check_model(original, model, pairs, providers)
 
 
 def check_export(
@@ -309,11 +302,11 @@ def check_export(
     Raises:
         ManifestError: `exported` carries no manifest, or was made of another model.
     """
-    proto = read_proto(exported)
-    text = next((item.value for item in proto.metadata_props if item.key == manifest.KEY), None)
+    light = read_model(exported)
+    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
     if text is None:
         raise ManifestError(f"{exported}: it carries no manifest; make it with: aerocam export {path}")
     source = Manifest.from_json(text, str(exported)).source
     if source.sha256 != sha256(path):
         raise ManifestError(f"{exported}: it was made of {source.name!r}, not of this {path}; give that file")
-    return self_check(Path(path), ir.from_proto(proto), input_shapes, providers)
+    return self_check(Path(path), light.whole(), input_shapes, providers)

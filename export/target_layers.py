@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -13,7 +13,6 @@ from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.adjoints import NO_GRADIENT
 from aerocam.export.adjoints.registry import operator_name
 from aerocam.export.autodiff import ancestors, carries_gradient, nodes_between, values_read
-from aerocam.export.builder import constant_array
 from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, layer_fold
 from aerocam.export.layout import layouts
@@ -38,7 +37,7 @@ class Candidate:
         fold: How it becomes (N, C, H, W).
         depth: Its place among the nodes from input to score, from 0; -1 for an input.
         obstacle: The nearest operator to the score, between the two, that passes no gradient to it, or "".
-        cost: About the multiply-adds that its gradient takes.
+        path: The nodes from input to score, with their multiply-adds.
     """
 
     value: ir.Value
@@ -48,7 +47,12 @@ class Candidate:
     fold: Fold
     depth: int
     obstacle: str
-    cost: int
+    path: Sequence[tuple[ir.Node, int]] = field(repr=False, compare=False)
+
+    @property
+    def cost(self) -> int:
+        """About the multiply-adds that its gradient takes."""
+        return gradient_cost(self.path[max(self.depth, 0) :], self.value)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -73,7 +77,7 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
     path = nodes_between(model.graph, images, site.logits)
     stops = try_rules(model.graph, images, site.logits) if try_out else frozenset()
     between = obstacles(path, site.logits, stops)
-    known = layouts(model.graph, images)
+    known, amounts = layouts(model.graph, images), [(node, multiply_adds(node)) for node in path]
     places: list[tuple[int, ir.Node | None, ir.Value]] = [(-1, None, value) for value in images]
     places += [(depth, node, value) for depth, node in enumerate(path) for value in node.outputs]
     found = []
@@ -81,8 +85,7 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
         fold = layer_fold(value, known.get(value)) if value in between else None
         if fold is not None:
             name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
-            cost = gradient_cost(path, value)
-            found.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], cost))
+            found.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], amounts))
     return found
 
 
@@ -224,7 +227,7 @@ def _is_attention(node: ir.Node) -> bool:
 
 def _is_projected(item: Candidate) -> bool:
     products = [node for node in item.value.consumers() if node.op_type in ("MatMul", "Gemm")]
-    return any(constant_array(node.inputs[1]) is not None for node in products)
+    return any((b := node.inputs[1]) is not None and b.const_value is not None for node in products)
 
 
 def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Candidate | None:

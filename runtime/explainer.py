@@ -69,7 +69,8 @@ class Explainer:
         self.manifest = self.session.manifest
         if self.manifest.preprocess is None:
             path = self.session.path
-            self.close()
+            if self._owned:
+                self.session.close()
             raise UsageError(
                 f"{path}: its input is a sequence or a volume, frames are expected; run it with"
                 " aerocam.runtime.open_session and give what it returns to a method of aerocam.runtime.CAM_METHODS"

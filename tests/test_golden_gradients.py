@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 import real_models
 from aerocam import manifest
-from aerocam.export.check import open_model
 from aerocam.export.pipeline import export_model
+from aerocam.export.sessions import open_model
 from onnx_graphs import Float64
 
 GOLDEN = Path(__file__).parent / "golden/gradients"

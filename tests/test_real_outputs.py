@@ -12,8 +12,9 @@ import pytest
 import real_models
 from aerocam import manifest
 from aerocam.benchmarks import zoo
-from aerocam.export.check import HALF_TOLERANCE, OUTPUT_TOLERANCE, open_model
+from aerocam.export.check import HALF_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.pipeline import export_model
+from aerocam.export.sessions import open_model
 
 NETWORKS = {**real_models.NETWORKS, **real_models.BEYOND_FLOAT64}
 SHIPPED = [f"{name} as shipped" for name in zoo.light.LIGHT_NAMES]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -26,26 +28,39 @@ def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -
     """Gradient dX of a Conv-like node, whose weight in floats is `w`."""
     axes = windows(node, kernel=static_shape(w)[2:])
     group = node.attributes.get_int("group", 1)
-    weight = constant_array(w)
-    if weight is not None and all(axis.stride == 1 and max(axis.pad, axis.pad_after) < axis.reach for axis in axes):
-        return _flipped_conv(op, dy, weight, axes, group)
+    if w.const_value is not None and all(
+        axis.stride == 1 and max(axis.pad, axis.pad_after) < axis.reach for axis in axes
+    ):
+        return _flipped_conv(op, dy, w, axes, group)
     return _conv_transpose(op, dy, w, axes, group)
 
 
-def _flipped_conv(op: Builder, dy: ir.Value, weight: NDArray, axes: list[Window], group: int) -> ir.Value:
+def _flipped_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
     before = [axis.reach - 1 - axis.pad for axis in axes]
     after = [axis.size_in - axis.size_out + axis.reach - 1 - pad for axis, pad in zip(axes, before, strict=True)]
-    out_channels, per_group, *kernel = weight.shape
-    grouped = weight.reshape(group, out_channels // group, per_group, *kernel).swapaxes(1, 2)
-    flipped = np.flip(grouped.reshape(group * per_group, out_channels // group, *kernel), tuple(range(2, weight.ndim)))
+    out_channels, per_group, *kernel = static_shape(w)
     return op.Conv(
         dy,
-        op.constant(flipped),
+        op.derived(w, (group * per_group, out_channels // group, *kernel), Flip(group)),
         group=group,
         kernel_shape=kernel,
         dilations=[axis.dilation for axis in axes],
         pads=[*before, *after],
     )
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Turns the weight of a Conv into that of the Conv of its gradient: flipped, channels transposed in each group."""
+
+    group: int
+
+    def __call__(self, weight: NDArray) -> NDArray:
+        """`weight`, (C_out, C_in / group, ...), as (C_in, C_out / group, ...)."""
+        out_channels, per_group, *kernel = weight.shape
+        grouped = weight.reshape(self.group, out_channels // self.group, per_group, *kernel).swapaxes(1, 2)
+        rows = grouped.reshape(self.group * per_group, out_channels // self.group, *kernel)
+        return np.flip(rows, tuple(range(2, weight.ndim)))
 
 
 def _conv_transpose(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from aerocam.errors import WriteError
@@ -27,8 +27,11 @@ def make_folder(folder: Path) -> None:
         raise WriteError(f"{folder}: cannot make this folder: {error.strerror}; give another one") from error
 
 
-def write_together(contents: Mapping[Path, bytes]) -> None:
+def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]) -> None:
     """Write several files: each whole or not at all, and none before all of them could be written.
+
+    Args:
+        contents: What each holds, at once or in parts that are got as they are written.
 
     Raises:
         WriteError: One of them cannot be written.
@@ -36,7 +39,8 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     parts = {path: part_name(path) for path in contents}
     try:
         for path, content in contents.items():
-            parts[path].write_bytes(content)
+            with parts[path].open("wb") as file:
+                file.writelines([content] if isinstance(content, bytes) else content)
         for path, part in parts.items():
             os.replace(part, path)
     except OSError as error:

@@ -42,9 +42,9 @@ def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]
 
 
 def _only_input(path: str) -> str:
-    from aerocam.export.onnx_file import read_proto
+    from aerocam.export.onnx_file import read_model
 
-    graph = read_proto(path).graph
+    graph = read_model(path).proto.graph
     weights = {tensor.name for tensor in graph.initializer}
     names = [item.name for item in graph.input if item.name not in weights]
     if not names:

@@ -1,0 +1,133 @@
+"""ONNX Runtime on the workstation: models opened for a few runs, one at a time, at little memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+
+from aerocam.errors import ModelError, UsageError, WriteError, did_you_mean, missing
+from aerocam.export.light import PLACE, LightModel, data_of
+
+ALIGNMENT = 64
+"""Bytes; weights begin at a multiple of it."""
+
+
+def open_model(
+    model: onnx.ModelProto | Path, providers: Sequence[str] | None = None, optimize: bool = True, brief: bool = False
+) -> Any:
+    """An ONNX Runtime session on a model.
+
+    Args:
+        model: The model, or its file.
+        providers: Execution providers; None: the CPU.
+        optimize: Whether ONNX Runtime may change the graph.
+        brief: For a few runs: no memory is kept from one to the next.
+
+    Raises:
+        UsageError: A provider that this ONNX Runtime does not have.
+        ModelError: ONNX Runtime cannot load the model, or does not start a provider.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime", "export", "to check an exported model") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if brief:
+        options.enable_cpu_mem_arena = False
+    if not optimize:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    wanted, available = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
+    for name in wanted:
+        if name not in available:
+            raise UsageError(f"--providers {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    with onnxruntime_errors():
+        session = onnxruntime.InferenceSession(source, options, providers=wanted)
+    if dropped := [name for name in wanted if name not in session.get_providers()]:
+        raise ModelError(f"ONNX Runtime did not start {', '.join(dropped)}; see its log lines above")
+    return session
+
+
+@contextmanager
+def onnxruntime_errors() -> Iterator[None]:
+    """ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):
+            raise
+        raise ModelError(
+            f"ONNX Runtime cannot run the model ({error}); mend the model, or export it unchecked with --no-check"
+        ) from error
+
+
+class SessionFolder:
+    """Opens models from a temporary folder, with the weights of all in one file there.
+
+    ONNX Runtime maps weights that lie in a file of their own into memory and lets go of those it stores in another
+    order. From the model's file or from bytes it would copy each at least twice.
+
+    Attributes:
+        provider: The execution provider that came first in the session opened last.
+    """
+
+    def __init__(self, providers: Sequence[str] | None = None) -> None:
+        """Run on `providers`; None: the CPU."""
+        self.provider = ""
+        self._providers = providers
+        self._opened = 0
+        self._places: dict[Hashable, tuple[int, ir.TensorProtocol]] = {}
+
+    def __enter__(self) -> SessionFolder:
+        """Make the folder."""
+        self._folder = tempfile.TemporaryDirectory(prefix="aerocam-", ignore_cleanup_errors=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
+
+    def open(self, model: LightModel, optimize: bool = True) -> Any:
+        """A session on a model; it is to be let go before the next one is opened."""
+        self._opened += 1
+        path = Path(self._folder.name) / f"{self._opened}.onnx"
+        try:
+            path.write_bytes(self._with_places(model).SerializeToString())
+        except OSError as error:
+            raise WriteError(
+                f"{path.parent}: cannot write what the self-check needs ({error.strerror}); set TMPDIR to a folder"
+                " with room for the model's weights, or export it unchecked with --no-check"
+            ) from error
+        session = open_model(path, self._providers, optimize, brief=True)
+        self.provider = session.get_providers()[0]
+        return session
+
+    def _with_places(self, model: LightModel) -> onnx.ModelProto:
+        """The model, its references to where their data are in the file of weights."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model.proto)
+        for tensor in proto.graph.initializer:
+            if tensor.name in model.weights:
+                weight = model.weights[tensor.name]
+                entries = {"location": "weights", "offset": self._place(weight), "length": weight.nbytes}
+                del tensor.external_data[:]
+                for key, value in entries.items():
+                    tensor.external_data.add(key=key, value=str(value))
+        return proto
+
+    def _place(self, weight: ir.TensorProtocol) -> int:
+        """Where the data of a weight begin in the file; they are written at the first question."""
+        key = weight.meta.get(PLACE, id(weight))
+        if key not in self._places:
+            with (Path(self._folder.name) / "weights").open("ab") as file:
+                file.write(bytes(-file.tell() % ALIGNMENT))
+                self._places[key] = file.tell(), weight  # held, for no other to get its id
+                file.write(data_of(weight))
+        return self._places[key][0]
