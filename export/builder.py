@@ -135,6 +135,13 @@ class Builder:
         """`value` times a number; nothing is appended for 1."""
         return value if factor == 1.0 else self.Mul(value, factor)
 
+    def masked(self, value: ir.Value, mask: ir.Value) -> ir.Value:
+        """`value`, finite, where a mask of truth values holds, else 0.
+
+        By a product: ONNX Runtime's Where takes six times as long on a CPU.
+        """
+        return self.Mul(value, self.Cast(mask, to=value.dtype))
+
     def sum(self, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
         """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))

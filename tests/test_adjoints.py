@@ -158,11 +158,11 @@ def test_a_value_of_unknown_type_is_refused_not_passed_over() -> None:
         differentiate(op := Builder(graph), graph.outputs[0], op.constant(x), [graph.inputs[0]])
 
 
-def test_relu_and_clip_take_pytorch_s_side_at_the_kink() -> None:
+def test_relu_and_relu6_take_pytorch_s_side_at_the_kinks() -> None:
     x = np.float32([[-1, 0, 3, 6, 7]])
     for op_type, order, constants, expected in [
         ("Relu", ["x"], {}, [[0, 0, 1, 1, 1]]),
-        ("Clip", ["x", "lo", "hi"], {"lo": np.float32(0), "hi": np.float32(6)}, [[0, 1, 1, 1, 0]]),
+        ("Clip", ["x", "lo", "hi"], {"lo": np.float32(0), "hi": np.float32(6)}, [[0, 0, 1, 0, 0]]),
     ]:
         proto = node_model(op_type, {"x": x}, constants, order, {})
         np.testing.assert_array_equal(run_adjoint(proto, {"x": x}, np.ones_like(x)), expected)

@@ -367,14 +367,14 @@ def test_one_silent_layer_of_several_is_no_warning() -> None:
 def test_save_leaves_nothing_behind_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Explainer(model("stretch")) as explainer:
         found = explainer(FRAME)
-    write = Path.write_bytes
+    opened = Path.open
 
-    def full(path: Path, content: bytes) -> int:
+    def full(path: Path, mode: str = "r") -> Any:
         if ".json" in path.name:
             raise OSError(28, "No space left on device")
-        return write(path, content)
+        return opened(path, mode)
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(Path, "open", full)
     with pytest.raises(WriteError, match=r"photo\.cam\.json: cannot write it: No space left on device"):
         found.save(tmp_path, "photo")
     assert list(tmp_path.iterdir()) == []

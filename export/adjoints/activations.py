@@ -12,7 +12,7 @@ from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tenso
 @adjoint("Relu")
 def relu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = max(X, 0): dX = dY where Y > 0, else 0 (0 at the kink, as in PyTorch)."""
-    return [op.Where(op.Greater(node.outputs[0], 0.0), dy, 0.0)]
+    return [op.masked(dy, op.Greater(node.outputs[0], 0.0))]
 
 
 @adjoint("Sigmoid")
@@ -33,7 +33,8 @@ def tanh_(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def leaky_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = X where X > 0, else alpha X: dX = dY where X > 0, else alpha dY (also at the kink, as in PyTorch)."""
     alpha = node.attributes.get_float("alpha", 0.01)
-    return [op.Where(op.Greater(tensor(node), 0.0), dy, op.Mul(dy, float(alpha)))]
+    positive = op.Cast(op.Greater(tensor(node), 0.0), to=dy.dtype)
+    return [op.Mul(dy, op.Add(op.Mul(positive, 1.0 - float(alpha)), float(alpha)))]
 
 
 @adjoint("PRelu")
@@ -48,7 +49,7 @@ def prelu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def thresholded_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = X where X > alpha, else 0: dX = dY where X > alpha, else 0."""
     alpha = node.attributes.get_float("alpha", 1.0)
-    return [op.Where(op.Greater(tensor(node), float(alpha)), dy, 0.0)]
+    return [op.masked(dy, op.Greater(tensor(node), float(alpha)))]
 
 
 @adjoint("Elu")
@@ -87,7 +88,7 @@ def hard_sigmoid(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     y = node.outputs[0]
     alpha = node.attributes.get_float("alpha", 0.2)
     inside = op.And(op.Greater(y, 0.0), op.Less(y, 1.0))
-    return [op.Where(inside, op.Mul(dy, float(alpha)), 0.0)]
+    return [op.masked(op.Mul(dy, float(alpha)), inside)]
 
 
 @adjoint("HardSwish")
@@ -97,8 +98,9 @@ def hard_swish(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     0 at -3 and dY at 3, as in PyTorch; its versions up to 2.6 give -dY / 2 at -3.
     """
     x = tensor(node)
-    middle = op.Mul(dy, op.Add(op.Mul(x, 1.0 / 3.0), 0.5))
-    return [op.Where(op.Greater(x, -3.0), op.Where(op.Less(x, 3.0), middle, dy), 0.0)]
+    middle = op.And(op.Greater(x, -3.0), op.Less(x, 3.0))
+    slope = op.masked(op.Add(op.Mul(x, 1.0 / 3.0), 0.5), middle)
+    return [op.Mul(dy, op.Add(slope, op.Cast(op.GreaterOrEqual(x, 3.0), to=dy.dtype)))]
 
 
 @adjoint("Softplus")

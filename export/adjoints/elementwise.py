@@ -72,15 +72,20 @@ def neg(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @adjoint("Clip")
 def clip(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = min(max(X, lo), hi): dX = dY where lo <= X <= hi, else 0 (the bounds count as inside, as in PyTorch)."""
-    x, *bounds = node.inputs
+    """Y = min(max(X, lo), hi): dX = dY where lo < Y < hi, else 0 (0 at the bounds, as of relu6).
+
+    So in PyTorch and TensorFlow; PyTorch's `clamp` passes dY at the bounds themselves, and ONNX writes both as Clip.
+    X is not read: a runtime may fuse the Clip with the Conv before it.
+    """
+    _, *bounds = node.inputs
+    y = node.outputs[0]
     low, high = (*bounds, None, None)[:2]
-    inside = [op.GreaterOrEqual(x, low)] if low is not None else []
-    inside += [op.LessOrEqual(x, high)] if high is not None else []
+    inside = [op.Greater(y, low)] if low is not None else []
+    inside += [op.Less(y, high)] if high is not None else []
     if not inside:
         return [dy]
     mask = inside[0] if len(inside) == 1 else op.And(*inside)
-    return [op.Where(mask, dy, 0.0), *(None for _ in bounds)]
+    return [op.masked(dy, mask), *(None for _ in bounds)]
 
 
 @adjoint("Pow")
@@ -157,7 +162,7 @@ def mod(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def where(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = A where the condition holds, else B: dA = dY where it holds, else 0; dB the other way round."""
     condition = tensor(node)
-    return [None, op.Where(condition, dy, 0.0), op.Where(condition, 0.0, dy)]
+    return [None, op.masked(dy, condition), op.masked(dy, op.Not(condition))]
 
 
 @adjoint("Mean")
@@ -178,14 +183,14 @@ def extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         return [dy]
     if len(inputs) == 2:
         a, b = inputs
-        tie, half = op.Equal(a, b), op.Mul(dy, 0.5)
-        a_wins = op.Greater(a, b) if node.op_type == "Max" else op.Less(a, b)
-        return [op.Where(tie, half, op.Where(a_wins, dy, 0.0)), op.Where(tie, half, op.Where(a_wins, 0.0, dy))]
+        a_wins, tie = op.Greater(a, b) if node.op_type == "Max" else op.Less(a, b), op.Equal(a, b)
+        share = op.Add(op.Cast(a_wins, to=dy.dtype), op.Mul(op.Cast(tie, to=dy.dtype), 0.5))
+        return [op.Mul(dy, share), op.Mul(dy, op.Sub(1.0, share))]
     wins = op.GreaterOrEqual if node.op_type == "Max" else op.LessOrEqual
     # not Equal(x, Y): where a runtime computes float16 in float32, x may reach the two differently rounded
     hits = [functools.reduce(op.And, [wins(x, other) for other in inputs if other is not x]) for x in inputs]
     share = op.Div(dy, op.Sum(*(op.Cast(hit, to=dy.dtype) for hit in hits)))
-    return [op.Where(hit, share, 0.0) for hit in hits]
+    return [op.masked(share, hit) for hit in hits]
 
 
 @adjoint("Sin")

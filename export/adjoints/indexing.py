@@ -41,7 +41,7 @@ def gather(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     if count == 1:
         mask = _one_hot(op, op.reshape(indices, 1, 1), n)
         mask = op.reshape(mask, *([1] * len(before)), n, *([1] * len(after)))
-        return [op.Where(mask, op.reshape(dy, *before, 1, *after), 0.0), None]
+        return [op.masked(op.reshape(dy, *before, 1, *after), mask), None]
     flat = op.reshape(dy, math.prod(before), count, math.prod(after))
     return [op.reshape(_sum_by_index(op, flat, op.reshape(indices, 1, count), n), *shape), None]
 
@@ -64,7 +64,7 @@ def gather_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         return [op.cast_like(total, x), None]
     row = (*picked[:axis], 1, *picked[axis:])
     mask = _one_hot(op, op.reshape(indices, *row), shape[axis], axis)
-    total = op.sum(op.Where(mask, op.reshape(dy, *row), 0.0), [axis + 1], keepdims=False)
+    total = op.sum(op.masked(op.reshape(dy, *row), mask), [axis + 1], keepdims=False)
     rest = [0 if i == axis else n - m for i, (n, m) in enumerate(zip(shape, picked, strict=True))]
     return [op.pad(total, [0] * len(shape), rest), None]
 

@@ -68,7 +68,7 @@ def _max_axis(op: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axis: int, wi
         values = op.slice_axis(padded, axis, start, start + (window.size_out - 1) * window.stride + 1, window.stride)
         equal = op.Equal(values, y)
         first = equal if free is None else op.And(equal, free)
-        routed.append(op.Where(first, dy, 0.0))
+        routed.append(op.masked(dy, first))
         if tap < window.kernel - 1:
             free = op.Not(equal) if free is None else op.And(free, op.Not(equal))
     return _scatter(op, routed, axis, window)
@@ -155,7 +155,7 @@ def global_max_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     flat = (*shape[:2], int(np.prod(shape[2:], dtype=int)))
     first = op.ArgMax(op.reshape(x, *flat), axis=2)
     chosen = op.Equal(first, op.constant(np.arange(flat[2])[None, None]))
-    return [op.reshape(op.Where(chosen, op.reshape(dy, *shape[:2], 1), 0.0), *shape)]
+    return [op.reshape(op.masked(op.reshape(dy, *shape[:2], 1), chosen), *shape)]
 
 
 @adjoint("LpPool")

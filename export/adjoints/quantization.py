@@ -88,7 +88,7 @@ def _quantised(
         assert zero is not None
         level = op.Add(level, op.Cast(_along(op, zero, rank, axis), to=x.dtype))
     inside = op.Equal(level, op.Clip(level, op.floats_like(x, float(low)), op.floats_like(x, float(high))))
-    return op.Where(inside, op.Div(dy, step), 0.0)
+    return op.masked(op.Div(dy, step), inside)
 
 
 def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int) -> ir.Value:

@@ -64,7 +64,7 @@ def reduce_extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
         return _only_x(node, dy)
     hits = op.Equal(x, _kept(op, node, node.outputs[0]))
     share = op.Div(_kept(op, node, dy), op.sum(op.Cast(hits, to=x.dtype), axes))
-    return _only_x(node, op.Where(hits, share, 0.0))
+    return _only_x(node, op.masked(share, hits))
 
 
 @adjoint("ReduceL1")
