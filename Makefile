@@ -108,6 +108,7 @@ $(JETSON)/.ready: Makefile
 
 bench: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.published
+	@$(RUN) -m aerocam.benchmarks.published_tails
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.export.operators_page docs/operators.md

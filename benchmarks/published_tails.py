@@ -1,0 +1,124 @@
+"""`python -m aerocam.benchmarks.published_tails`: what gradients cost at the layer that is taken when nobody says.
+
+Every real network of the zoo, one after the other. The record is kept as JSON, the table as a page beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from aerocam import manifest
+from aerocam.benchmarks import zoo
+from aerocam.benchmarks.latency import Protocol
+from aerocam.benchmarks.machine import machine
+from aerocam.benchmarks.published import FOLDER
+from aerocam.benchmarks.tail import measure_tail
+from aerocam.errors import AerocamError
+from aerocam.files import make_folder, write_together
+
+PROTOCOL = Protocol(iterations=30)
+RECORD, PAGE = "tails.json", "tails.md"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with what `measure_tail` is told of it."""
+
+    path: Callable[[Path], Path]
+    task: manifest.Task | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+
+
+def networks() -> Iterator[tuple[str, Network]]:
+    """All of the zoo, by name; a path is made from a folder for what has to be written first."""
+    for variant in (None, *zoo.lite0.VARIANTS):
+        name = f"lite0-{variant}" if variant else "lite0"
+        yield name, Network(lambda folder, variant=variant: zoo.lite0.model(variant=variant))  # type: ignore[misc]
+    yield "yolov8n", Network(lambda folder: zoo.yolov8n_doclaynet())
+    yield "ssdlite", Network(lambda folder: _saved(folder, "ssdlite", zoo.ssdlite.with_means()))
+    for name, network in zoo.OCR_MODELS.items():
+        task: manifest.Task | None = "classify" if name.endswith("cls") else "segment"
+        shapes = {"x": network.input_shape}
+        yield name, Network(lambda folder, name=name: zoo.ocr_model(name), task, shapes)  # type: ignore[misc]
+    for name in zoo.light.LIGHT_NAMES:
+        yield name, Network(lambda folder, name=name: _saved(folder, name, zoo.light.with_random_weights(name)))  # type: ignore[misc]
+
+
+def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
+    onnx.save(proto, folder / f"{name}.onnx")
+    return folder / f"{name}.onnx"
+
+
+def main() -> int:
+    """Measure every network and write record and table; the exit code."""
+    logging.getLogger("aerocam.export").setLevel(logging.WARNING)
+    try:
+        make_folder(FOLDER)
+        record: dict[str, Any] = {"machine": machine(), "networks": {}}
+        for name, network in networks():
+            print(f"{name} ...", flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                record["networks"][name] = measure_tail(
+                    network.path(Path(folder)),
+                    task=network.task,
+                    input_shapes=network.input_shapes,
+                    protocol=PROTOCOL,
+                )
+        text = table(record)
+        write_together({FOLDER / RECORD: json.dumps(record, indent=1).encode(), FOLDER / PAGE: text.encode()})
+        print(text)
+    except AerocamError as error:
+        print(f"published_tails: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The record as a Markdown page."""
+    settings = next(iter(record["networks"].values()))["settings"]
+    host = record["machine"]
+    lines = [
+        "# What gradients cost at the layer that is taken when nobody says",
+        "",
+        f"`make bench` wrote this page and `{RECORD}`, on this machine: {host['processor']}, {host['cores']} cores,",
+        f"ONNX Runtime {host['onnxruntime']} on the CPU, {settings['threads']} thread,"
+        f" {settings['protocol']['iterations']} rounds, one after the other in one process.",
+        "",
+        "- **plain**: the network; **tail**: its part from the target layer to the score, run alone; both medians.",
+        "- **added**: activations, gradients, the choice of the class; median and quartiles, round by round.",
+        "- **/ plain**, **/ tail**: the median of what is added, over these.",
+        "",
+        "| network | layer | nodes | added | plain, ms | tail, ms | added, ms | / plain | / tail |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+        *(_line(name, one) for name, one in record["networks"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, one: Mapping[str, Any]) -> str:
+    nodes, times, added = one["nodes"], one["milliseconds"], one["added"]
+    cells = [
+        name,
+        ", ".join(f"`{layer}`" for layer in one["settings"]["layers"]),
+        str(nodes["before"]),
+        str(nodes["after"] - nodes["before"]),
+        f"{times['plain']:.1f}",
+        f"{times['tail']:.2f}",
+        f"{added['median']:.2f} ({added['q1']:.2f} to {added['q3']:.2f})",
+        f"{added['median'] / times['plain']:.3f}",
+        f"{one['ratio']:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
