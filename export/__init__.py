@@ -11,8 +11,9 @@ except ImportError as error:
 
 from aerocam.export.check import CheckReport
 from aerocam.export.heads import CAM_HEADS
-from aerocam.export.pipeline import Export, check_export, export_model, list_layers
+from aerocam.export.pipeline import Export, export_model, list_layers
 from aerocam.export.preprocessing import PRESETS
+from aerocam.export.recheck import check_export
 from aerocam.export.target_layers import Candidate
 
 __all__ = ["CAM_HEADS", "PRESETS", "Candidate", "CheckReport", "Export", "check_export", "export_model", "list_layers"]

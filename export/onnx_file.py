@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -121,17 +121,22 @@ def _load_external_data(proto: onnx.ModelProto, folder: Path) -> dict[str, ir.Te
     return weights
 
 
-def write_model(model: LightModel, path: Path) -> None:
-    """Serialise `model` with its weights to `path`, whole or not at all.
+def write_models(models: Mapping[Path, LightModel]) -> None:
+    """Serialise models with their weights, each to its path: all of them whole, or none.
 
     Raises:
         ModelError: The model is over protobuf's 2 GiB.
         WriteError: The folder does not exist or cannot be written to.
     """
-    pieces = _model_pieces(model)
-    if _size(pieces) > MOST_BYTES:
-        raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold")
-    write_together({path: (piece if isinstance(piece, bytes) else data_of(piece) for piece in pieces)})
+    pieces = {path: _model_pieces(model) for path, model in models.items()}
+    for path, found in pieces.items():
+        if _size(found) > MOST_BYTES:
+            raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold")
+    write_together({path: map(_bytes, found) for path, found in pieces.items()})
+
+
+def _bytes(piece: Piece) -> bytes | memoryview:
+    return piece if isinstance(piece, bytes) else data_of(piece)
 
 
 def _model_pieces(model: LightModel) -> list[Piece]:

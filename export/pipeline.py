@@ -7,37 +7,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
-from aerocam.errors import ManifestError, UsageError, did_you_mean
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
-from aerocam.export.check import CheckReport, check_model, require_valid
-from aerocam.export.graph import freeze_inputs, load_model
+from aerocam.errors import UsageError, did_you_mean
+from aerocam.export.check import CheckReport, require_valid
+from aerocam.export.graph import load_model
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import read_model, sha256, write_model
+from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
+from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
-from aerocam.export.scores import Chosen, ScoreSite, append_choice, find_score
-from aerocam.export.shapes import static_shape
-from aerocam.export.stacking import stack
+from aerocam.export.recheck import self_check
+from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
+from aerocam.export.scores import ScoreSite, find_score
 from aerocam.export.target_layers import AUTO, Candidate, automatic_layers, candidates, choose_layers
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
-
-ACTIVATIONS = "aerocam_activations_{}"
-"""Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
-
-GRADIENTS = "aerocam_gradients_{}"
-"""Output with the gradients of a layer, in the shape of its activations."""
-
-OWN_GRADIENTS = "aerocam_own_gradients_{}"
-"""Tensor with the gradients of a folded layer in its own shape."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +54,7 @@ def export_model(
     layers: str | Sequence[str] = AUTO,
     head: str | None = None,
     tensors: bool | None = None,
+    packaging: manifest.Packaging = "fused",
     task: manifest.Task | None = None,
     score_output: str | None = None,
     targets: int = 1,
@@ -87,6 +76,8 @@ def export_model(
         layers: `auto`, or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
+        packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
+            `.explain.onnx` beside the first, explains what it is asked to.
         task: `classify`, `detect` or `segment`; None: from the model's metadata, else `classify`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
@@ -124,14 +115,25 @@ def export_model(
     )
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
-    originals = [str(value.name) for value in model.graph.outputs]
-    _append(model, site, written, chosen)
-    report = self_check(path, model, input_shapes, providers).require() if check else None
-    _drop_tensors(model, written, originals)
-    light = LightModel.of(model)
-    require_valid(light)
-    write_model(light, output)
+    originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
+    append_explanation(model, site, written, chosen)
+    if packaging == "split":
+        written = split_manifest(model, written, tensors_before, _explaining(output).name)
+    report = None
+    if check:
+        report = self_check(path, join(*parts(model, written, originals)), input_shapes, providers).require()
+    drop_tensors(model, written, originals)
+    paths = (output, _explaining(output))
+    files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
+    for light in files.values():
+        require_valid(light)
+    write_models(files)
     return Export(output, written, before, model.graph.num_nodes(), report)
+
+
+def _explaining(output: Path) -> Path:
+    """Beside the file that runs on every frame, the one that explains."""
+    return output.with_name(f"{output.stem}.explain.onnx")
 
 
 def list_layers(
@@ -169,15 +171,11 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manife
             item.name,
             item.fold.kind,
             item.shape,
-            _activations_name(i, item) if tensors else None,
+            activations_name(i, item) if tensors else None,
             GRADIENTS.format(i) if tensors else None,
         )
         for i, item in enumerate(chosen)
     )
-
-
-def _activations_name(i: int, item: Candidate) -> str:
-    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
 
 
 def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
@@ -204,109 +202,3 @@ def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tu
         logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(labels), classes)
         return ()
     return labels
-
-
-def _append(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
-    """Everything this package adds to the graph, activations and gradients always among it."""
-    op = Builder(model.graph)
-    start = append_choice(op, site, {item.value for item in chosen})
-    gradients = _gradients(op, start, chosen, site.score.targets)
-    pairs = []
-    for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
-        activations = item.value
-        if item.depth >= 0 and not activations.is_graph_output():
-            model.graph.outputs.append(activations)
-        if _activations_name(i, item) != item.name:
-            activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
-        if own is not gradient:
-            op.output(own, OWN_GRADIENTS.format(i))
-        pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
-    if written.head is not None:
-        map_ = CAM_HEADS[written.head.method](op, *pairs[0])
-        op.output(op.Cast(map_, to=ir.DataType.FLOAT) if map_.dtype != ir.DataType.FLOAT else map_, written.head.output)
-    ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
-    model.metadata_props[manifest.KEY] = written.to_json()
-    model.producer_name, model.producer_version = "aerocam", __version__
-
-
-def _gradients(
-    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int
-) -> list[tuple[ir.Value, ir.Value]]:
-    """Per layer the gradients in its own shape and folded, one after the other for several targets."""
-    layers = [item.value for item in chosen]
-    if targets == 1:
-        own = differentiate(op, start.value, start.seed, layers)
-        return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
-    one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
-    own = differentiate(op, start.value, one, layers)
-    folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
-    stacks = stack(op, one, start.seed, [*own, *folded], targets)
-    return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
-
-
-def _drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:
-    """Take out the activations and gradients that the manifest does not name, and what only they needed."""
-    kept = {*originals, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
-    tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, *_added_names(i))}
-    for value in [value for value in model.graph.outputs if value.name in tensors - kept]:
-        model.graph.outputs.remove(value)
-    passes.RemoveUnusedNodesPass()(model)
-
-
-def _added_names(i: int) -> tuple[str, ...]:
-    return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
-
-
-def self_check(
-    path: Path,
-    model: ir.Model,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    providers: Sequence[str] | None = None,
-) -> CheckReport:
-    """Compare a rewritten model with its original file and with finite differences.
-
-    Args:
-        path: The original model.
-        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape.
-        input_shapes: As given at export.
-        providers: Execution providers to run on; None: the CPU.
-    """
-    original = read_model(path)
-    freeze_inputs(original.proto, input_shapes or {})
-    names = {value.name for value in model.graph.outputs}
-    layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
-    own = {y.name for node in model.graph for y in node.outputs}
-    pairs = {}
-    for i, layer in enumerate(layers):
-        if GRADIENTS.format(i) in names:
-            folded = OWN_GRADIENTS.format(i) in own
-            pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
-    return check_model(original, model, pairs, providers)
-
-
-def check_export(
-    path: str | Path,
-    exported: str | Path,
-    *,
-    input_shapes: Mapping[str, Sequence[int]] | None = None,
-    providers: Sequence[str] | None = None,
-) -> CheckReport:
-    """Compare an exported file with its original, for example on the provider that will be used.
-
-    Args:
-        path: The original model.
-        exported: What `export_model` made of it.
-        input_shapes: As given at export.
-        providers: Execution providers to run on; None: the CPU.
-
-    Raises:
-        ManifestError: `exported` carries no manifest, or was made of another model.
-    """
-    light = read_model(exported)
-    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
-    if text is None:
-        raise ManifestError(f"{exported}: it carries no manifest; make it with: aerocam export {path}")
-    source = Manifest.from_json(text, str(exported)).source
-    if source.sha256 != sha256(path):
-        raise ManifestError(f"{exported}: it was made of {source.name!r}, not of this {path}; give that file")
-    return self_check(Path(path), light.whole(), input_shapes, providers)

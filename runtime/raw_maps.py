@@ -81,6 +81,7 @@ class FromLayers:
         self.method, self.normalisation = self._compute.name, self._compute.normalisation
         self.layers = tuple(layer.name for layer in manifest.layers)
         self._scale = np.float32(1 / manifest.seed_scale)
+        self._targets = manifest.score.targets
         self._pairs: list[tuple[str, str | None]] = []
         for layer in manifest.layers:
             absent = "activations" if layer.activations is None else None
@@ -102,11 +103,13 @@ class FromLayers:
             g = g.astype(np.float32) * self._scale
         try:
             with np.errstate(invalid="ignore", over="ignore"):
-                return self._compute(activations, g)
+                if g is None:
+                    return np.repeat(self._compute(activations), self._targets, axis=0)
+                return self._compute(np.broadcast_to(activations, g.shape), g)
         except (np.linalg.LinAlgError, ValueError):
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise
-            return np.full((len(activations), *activations.shape[2:]), np.nan, np.float32)
+            return np.full((self._targets, *activations.shape[2:]), np.nan, np.float32)
 
 
 def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:

@@ -18,7 +18,7 @@ from aerocam.export import export_model, list_layers
 from aerocam.export.check import KINKS
 from aerocam.export.graph import load_model
 from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import write_model
+from aerocam.export.onnx_file import write_models
 from aerocam.export.opset import IR_VERSION, OLDEST_OPSET, OPSET
 from aerocam.export.shapes import is_static
 from onnx_graphs import model, run_ort
@@ -446,7 +446,7 @@ def test_an_old_operator_that_no_converter_knows_is_refused(tmp_path: Path) -> N
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "out.onnx"
-    write_model(LightModel(cnn(), {}), path)
+    write_models({path: LightModel(cnn(), {})})
     assert path.read_bytes() == cnn().SerializeToString()
     assert path.stat().st_mode & 0o777 == 0o644
 
@@ -455,7 +455,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("os.replace", full_disk)
     with pytest.raises(WriteError, match=r"cannot write it: No space left on device"):
-        write_model(LightModel(newer(18), {}), path)
+        write_models({path: LightModel(newer(18), {})})
     assert [item.name for item in tmp_path.iterdir()] == ["out.onnx"]
     assert path.read_bytes() == cnn().SerializeToString()
 

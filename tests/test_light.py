@@ -18,7 +18,7 @@ from aerocam.export import export_model
 from aerocam.export import onnx_file as files
 from aerocam.export.graph import load_model
 from aerocam.export.light import ELSEWHERE, LightModel
-from aerocam.export.onnx_file import read_model, sha256, write_model
+from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.sessions import ALIGNMENT, SessionFolder
 from aerocam.export.wire import LARGE, RAW_DATA, fields, header, without_weights
 from onnx_graphs import model, run_ort
@@ -68,12 +68,12 @@ def test_what_is_read_is_written_to_the_bit(tmp_path: Path) -> None:
     proto.graph.initializer[0].doc_string = "of a weight"
     helper.set_model_props(proto, {"author": "me"})
     path = saved(tmp_path, proto)
-    write_model(read_model(path), tmp_path / "copy.onnx")
+    write_models({tmp_path / "copy.onnx": read_model(path)})
     assert (tmp_path / "copy.onnx").read_bytes() == path.read_bytes()
-    write_model(LightModel.of(read_model(path).whole()), tmp_path / "copy.onnx")
+    write_models({tmp_path / "copy.onnx": LightModel.of(read_model(path).whole())})
     assert (tmp_path / "copy.onnx").read_bytes() == ir.to_proto(ir.from_proto(proto)).SerializeToString()
     proto.graph.initializer[0].metadata_props.add(key="k", value="v")
-    write_model(read_model(saved(tmp_path, proto)), tmp_path / "copy.onnx")
+    write_models({tmp_path / "copy.onnx": read_model(saved(tmp_path, proto))})
     assert (tmp_path / "copy.onnx").read_bytes() == path.read_bytes()
 
 
@@ -111,7 +111,7 @@ def test_external_data_become_one_file(tmp_path: Path) -> None:
     onnx.save_model(proto, path, save_as_external_data=True, location="w.bin", size_threshold=0)
     read = read_model(path)
     assert set(read.weights) == {"kernel", "linear"}
-    write_model(read, tmp_path / "one.onnx")
+    write_models({tmp_path / "one.onnx": read})
     assert (tmp_path / "one.onnx").read_bytes() == network().SerializeToString()
 
 
@@ -151,10 +151,10 @@ def test_more_than_protobuf_takes_is_refused_before_it_is_written(
     proto = network()
     monkeypatch.setattr(files, "MOST_BYTES", proto.ByteSize() - 1)
     with pytest.raises(ModelError, match="over protobuf's 2 GiB"):
-        write_model(read_model(saved(tmp_path, proto)), tmp_path / "out.onnx")
+        write_models({tmp_path / "out.onnx": read_model(saved(tmp_path, proto))})
     assert not (tmp_path / "out.onnx").exists()
     monkeypatch.setattr(files, "MOST_BYTES", proto.ByteSize())
-    write_model(read_model(tmp_path / "model.onnx"), tmp_path / "out.onnx")
+    write_models({tmp_path / "out.onnx": read_model(tmp_path / "model.onnx")})
     assert (tmp_path / "out.onnx").stat().st_size == proto.ByteSize()
 
 

@@ -36,6 +36,7 @@ MAP = "aerocam_map"
 """Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
 
 Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
+Packaging = Literal["fused", "split"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
 BoxUnit = Literal["pixel", "share"]

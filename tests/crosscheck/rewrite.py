@@ -19,7 +19,8 @@ from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.adjoints.registry import operator_name
 from aerocam.export.autodiff import nodes_between
 from aerocam.export.graph import load_model
-from aerocam.export.pipeline import check_export, export_model, list_layers
+from aerocam.export.pipeline import export_model, list_layers
+from aerocam.export.recheck import check_export
 from aerocam.export.scores import find_score
 from aerocam.export.shapes import is_float
 

@@ -3,6 +3,7 @@
 Examples:
   aerocam export model.onnx                                              automatic layer, writes model.cam.onnx
   aerocam export model.onnx --head gradcam -o fast.onnx                  Grad-CAM inside the graph: only the map leaves
+  aerocam export model.onnx --packaging split --targets 5                plain frames at full speed, five boxes at once
   aerocam export model.onnx --layer '*layer3*' --labels names.txt --preprocess imagenet
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Interpolation, Preprocess, ResizeRule
+from aerocam.manifest import ColorOrder, Interpolation, Packaging, Preprocess, ResizeRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,6 +37,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam)")
     parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
+    )
+    parser.add_argument(
+        "--targets", type=int, default=1, metavar="N", help="targets explained in one pass (default: 1)"
+    )
+    parser.add_argument(
+        "--packaging",
+        choices=get_args(Packaging),
+        default="fused",
+        help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
     parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
@@ -63,6 +73,8 @@ def run(args: argparse.Namespace) -> None:
         tensors=True if args.tensors else None,
         task=args.task,
         score_output=args.output_name,
+        targets=args.targets,
+        packaging=args.packaging,
         input_shapes=shapes,
         preprocess=lambda model: chosen_preprocess(model, args),
         labels=read_labels(args.labels) if args.labels else None,

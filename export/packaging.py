@@ -1,0 +1,158 @@
+"""One explainable model as two: one that runs on every frame, and one that explains what it is asked to.
+
+The forward model is the original with the target layers as further outputs. The explaining one takes these and the
+target, computes the part behind the layers once more, and the gradients; so it holds neither image nor backbone, and
+nothing of it runs on a frame that nobody asks about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from aerocam import manifest
+from aerocam.export.autodiff import values_read
+from aerocam.export.rewriting import added_names
+from aerocam.manifest import Manifest
+
+
+def split_manifest(model: ir.Model, written: Manifest, before: Collection[str], explain: str) -> Manifest:
+    """The manifest of a rewritten model that is to be split; the model gets it.
+
+    Args:
+        model: The rewritten model.
+        written: Its manifest.
+        before: Names of all tensors that the model had before it was rewritten.
+        explain: Name of the file that explains.
+    """
+    layers = [layer.name for layer in written.layers]
+    carried = carried_values(model, layers, added_names(model, len(layers)), before)
+    written = replace(written, split=manifest.Split(explain, tuple(carried)))
+    model.metadata_props[manifest.KEY] = written.to_json()
+    return written
+
+
+def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple[ir.Model, ...]:
+    """What is written of a rewritten model: itself, or the forward model and the explaining one."""
+    if written.split is None:
+        return (model,)
+    return split(model, written.split.carried, originals, added_names(model, len(written.layers)))
+
+
+def carried_values(
+    model: ir.Model, layers: Sequence[str], added: Collection[str], before: Collection[str]
+) -> list[str]:
+    """What an explaining model takes from the forward one: the layers, and what reaches the score around them.
+
+    Args:
+        model: A rewritten model.
+        layers: Names of the target layers.
+        added: Names of the inputs and outputs that the rewriting added, but for the layers themselves.
+        before: Names of all tensors before the rewriting: no other is carried.
+    """
+    tensors = tensor_table(model)
+    found = dict.fromkeys(tensors[name] for name in layers)
+    behind = {*found, *(value for value in model.graph.inputs if value.name in added)}
+    for node in model.graph:
+        if any(x in behind for x in values_read(node)):
+            behind.update(node.outputs)
+    waiting, seen = [value for value in model.graph.outputs if value.name in added], set(found)
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        producer = value.producer()
+        if value not in behind and value.name in before and value.name in tensors:
+            found[value] = None
+        elif producer is not None:
+            waiting += values_read(producer)
+    return [str(value.name) for value in found]
+
+
+def split(
+    model: ir.Model, carried: Sequence[str], originals: Sequence[str], added: Collection[str]
+) -> tuple[ir.Model, ir.Model]:
+    """The forward model and the explaining one.
+
+    Args:
+        model: A rewritten model; it stays as it is.
+        carried: As `carried_values` gives it.
+        originals: Names of the original outputs.
+        added: As for `carried_values`.
+    """
+    forward, explain = model.clone(), model.clone()
+    given = {value.name for value in model.graph.inputs}
+    _keep(forward, list(dict.fromkeys([*originals, *(name for name in carried if name not in given)])))
+    forward.graph.inputs[:] = [value for value in forward.graph.inputs if value.name not in added]
+    tensors = tensor_table(explain)
+    for name in carried:
+        _make_input(explain.graph, tensors[name])
+    _keep(explain, [str(value.name) for value in model.graph.outputs if value.name in added])
+    kept = {*carried, *added}
+    explain.graph.inputs[:] = [value for value in explain.graph.inputs if value.name in kept]
+    return forward, explain
+
+
+def tensor_table(model: ir.Model) -> dict[str, ir.Value]:
+    """Inputs and computed tensors by name."""
+    values = (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))
+    return {str(value.name): value for value in values}
+
+
+def _make_input(graph: ir.Graph, value: ir.Value) -> None:
+    """Let a tensor come from outside instead of from its node."""
+    if value.is_graph_input():
+        return
+    given = ir.Value(name=value.name, type=value.type, shape=value.shape)
+    value.name = f"{value.name}_computed"
+    for user, place in list(value.uses()):
+        user.replace_input_with(place, given)
+    graph.inputs.append(given)
+
+
+def _keep(model: ir.Model, outputs: Sequence[str]) -> None:
+    """Leave these outputs, and take out whatever nothing needs."""
+    tensors = tensor_table(model)
+    model.graph.outputs[:] = [tensors[name] for name in outputs]
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
+    """One model again, in which what explains takes its inputs from what runs on every frame.
+
+    Args:
+        forward: As `split` gives it; it is changed. Without an explaining model it stays as it is.
+        explain: As `split` gives it; it is changed.
+    """
+    if explain is None:
+        return forward
+    tensors = tensor_table(forward)
+    for node in explain.graph:
+        node.name = f"{node.name}_again"
+        for y in node.outputs:
+            if y.name in tensors:
+                y.name = f"{y.name}_again"
+    own = [value for value in explain.graph.inputs if value.name not in tensors]
+    for value in explain.graph.inputs:
+        for user, place in list(value.uses()) if value.name in tensors else ():
+            user.replace_input_with(place, tensors[str(value.name)])
+    weights = list(explain.graph.initializers.values())
+    for value in weights:
+        given = forward.graph.initializers.get(str(value.name))
+        for user, place in list(value.uses()) if given is not None else ():
+            user.replace_input_with(place, given)
+    nodes, outputs = list(explain.graph), list(explain.graph.outputs)
+    for container in (explain.graph.inputs, explain.graph.outputs, explain.graph.initializers):
+        container.clear()
+    explain.graph.remove(nodes)
+    forward.graph.inputs.extend(own)
+    forward.graph.extend(nodes)
+    for value in weights:
+        if value.name not in forward.graph.initializers:
+            forward.graph.register_initializer(value)
+    forward.graph.outputs.extend(outputs)
+    return forward

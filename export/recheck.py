@@ -1,0 +1,75 @@
+"""The self-check of an exported model: against its original file, right after the export or at any later time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.errors import ManifestError
+from aerocam.export.check import CheckReport, check_model
+from aerocam.export.graph import freeze_inputs
+from aerocam.export.onnx_file import read_model, sha256
+from aerocam.export.packaging import join
+from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
+from aerocam.manifest import Manifest
+
+
+def self_check(
+    path: Path,
+    model: ir.Model,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    providers: Sequence[str] | None = None,
+) -> CheckReport:
+    """Compare a rewritten model with its original file and with finite differences.
+
+    Args:
+        path: The original model.
+        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape.
+        input_shapes: As given at export.
+        providers: Execution providers to run on; None: the CPU.
+    """
+    original = read_model(path)
+    freeze_inputs(original.proto, input_shapes or {})
+    names = {value.name for value in model.graph.outputs}
+    layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
+    own = {y.name for node in model.graph for y in node.outputs}
+    pairs = {}
+    for i, layer in enumerate(layers):
+        if GRADIENTS.format(i) in names:
+            folded = OWN_GRADIENTS.format(i) in own
+            pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
+    return check_model(original, model, pairs, providers)
+
+
+def check_export(
+    path: str | Path,
+    exported: str | Path,
+    *,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    providers: Sequence[str] | None = None,
+) -> CheckReport:
+    """Compare an exported file with its original, for example on the provider that will be used.
+
+    Args:
+        path: The original model.
+        exported: What `export_model` made of it.
+        input_shapes: As given at export.
+        providers: Execution providers to run on; None: the CPU.
+
+    Raises:
+        ManifestError: `exported` carries no manifest, or was made of another model.
+    """
+    light = read_model(exported)
+    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
+    if text is None:
+        raise ManifestError(f"{exported}: it carries no manifest; make it with: aerocam export {path}")
+    found = Manifest.from_json(text, str(exported))
+    if found.source.sha256 != sha256(path):
+        raise ManifestError(f"{exported}: it was made of {found.source.name!r}, not of this {path}; give that file")
+    model = light.whole()
+    if found.split is not None:
+        model = join(model, read_model(Path(exported).with_name(found.split.explain)).whole())
+    return self_check(Path(path), model, input_shapes, providers)

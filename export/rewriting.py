@@ -1,0 +1,92 @@
+"""Everything that is added to a model's graph: the choice of a score, activations, gradients, a fused head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from aerocam import __version__, manifest
+from aerocam.export.autodiff import differentiate
+from aerocam.export.builder import Builder
+from aerocam.export.heads import CAM_HEADS
+from aerocam.export.scores import Chosen, ScoreSite, append_choice
+from aerocam.export.shapes import static_shape
+from aerocam.export.stacking import stack
+from aerocam.export.target_layers import Candidate
+from aerocam.manifest import Manifest
+
+ACTIVATIONS = "aerocam_activations_{}"
+"""Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
+
+GRADIENTS = "aerocam_gradients_{}"
+"""Output with the gradients of a layer, in the shape of its activations."""
+
+OWN_GRADIENTS = "aerocam_own_gradients_{}"
+"""Tensor with the gradients of a folded layer in its own shape."""
+
+
+def activations_name(i: int, item: Candidate) -> str:
+    """Name of the output with the activations of layer number `i`."""
+    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
+
+
+def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
+    """Everything this package adds to the graph, activations and gradients always among it."""
+    op = Builder(model.graph)
+    start = append_choice(op, site, {item.value for item in chosen})
+    gradients = _gradients(op, start, chosen, site.score.targets)
+    pairs = []
+    for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
+        activations = item.value
+        if item.depth >= 0 and not activations.is_graph_output():
+            model.graph.outputs.append(activations)
+        if activations_name(i, item) != item.name:
+            activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
+        if own is not gradient:
+            op.output(own, OWN_GRADIENTS.format(i))
+        pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
+    if written.head is not None:
+        map_ = CAM_HEADS[written.head.method](op, *pairs[0])
+        op.output(op.Cast(map_, to=ir.DataType.FLOAT) if map_.dtype != ir.DataType.FLOAT else map_, written.head.output)
+    ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
+    model.metadata_props[manifest.KEY] = written.to_json()
+    model.producer_name, model.producer_version = "aerocam", __version__
+
+
+def _gradients(
+    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int
+) -> list[tuple[ir.Value, ir.Value]]:
+    """Per layer the gradients in its own shape and folded, one after the other for several targets."""
+    layers = [item.value for item in chosen]
+    if targets == 1:
+        own = differentiate(op, start.value, start.seed, layers)
+        return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
+    one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
+    own = differentiate(op, start.value, one, layers)
+    folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
+    stacks = stack(op, one, start.seed, [*own, *folded], targets)
+    return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
+
+
+def drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:
+    """Take out the activations and gradients that the manifest does not name, and what only they needed."""
+    kept = {*originals, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
+    tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, *tensor_names(i))}
+    for value in [value for value in model.graph.outputs if value.name in tensors - kept]:
+        model.graph.outputs.remove(value)
+    passes.RemoveUnusedNodesPass()(model)
+
+
+def tensor_names(i: int) -> tuple[str, ...]:
+    """Names that the tensors of layer number `i` have, if they are added to the graph."""
+    return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
+
+
+def added_names(model: ir.Model, layers: int) -> list[str]:
+    """The inputs and outputs of a rewritten model that are this package's own."""
+    own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
+    own.update(name for i in range(layers) for name in tensor_names(i))
+    return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]
