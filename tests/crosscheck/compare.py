@@ -57,6 +57,7 @@ class Row:
         nodes: How many the rewrite added.
         seconds: That it took.
         megabytes: The rewriting process's peak.
+        model: Size of the exporter's file, in MB.
         note: An error, or what aerocam's own check says.
     """
 
@@ -73,6 +74,7 @@ class Row:
     nodes: int | None = None
     seconds: float | None = None
     megabytes: float | None = None
+    model: float | None = None
     note: str = ""
 
 
@@ -120,7 +122,8 @@ def _layers(case: Case, exporter: str, path: Path) -> Iterator[Row]:
     for place, share in PLACES.items():
         for layer, output in matched[round(share * (len(matched) - 1)) :][:1]:
             if all(layer["name"] != row.layer for row in rows):
-                rows.append(Row(case.name, exporter, place, "", layer["name"], tuple(layer["shape"])))
+                size = path.stat().st_size / 1e6
+                rows.append(Row(case.name, exporter, place, "", layer["name"], tuple(layer["shape"]), model=size))
                 matches.append(output)
     wanted = [{"layer": row.layer, "output": str(path.with_suffix(f".{row.place}.onnx"))} for row in rows]
     done = rewrite({"do": "export", "model": str(path), "task": case.network.task, "wanted": wanted})

@@ -10,8 +10,8 @@ from compare import DOUBLE, KINKED, KINKED_MAP, SMOOTH, SMOOTH_MAP, Row
 from networks import NETWORKS
 
 PACKAGES = ("torch", "torchvision", "timm", "ultralytics", "grad-cam", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
-SECONDS, MEGABYTES = 5, 500
-"""What a rewrite may take; more is marked with `!`."""
+SECONDS, MEGABYTES, TIMES = 5, 500, 4
+"""What a rewrite may take: seconds, and megabytes or so many times the model's size; more is marked with `!`."""
 NOTE = 240
 """Characters of a note that are shown."""
 
@@ -31,7 +31,8 @@ the Grad-CAM map with pytorch-grad-cam's at that module.
 
 - **gradient**: largest difference, relative to the largest gradient; **correlation**: of the two gradients; **map**:
   largest difference of the maps, both in [0, 1]; **nodes** added, **s** and **MB**: time and peak memory of the
-  rewrite (in its own process; `!`: above {seconds} s or {megabytes} MB).
+  rewrite with its self-check, in its own process (`!`: above {seconds} s, or above {megabytes} MB and {times} times the
+  model's size).
 - Limits: smooth networks {smooth:g} for gradients and {smooth_map:g} for maps. Networks with kinks (ReLU, hard swish),
   where a mask may come out differently in float32: correlation {kinked}, maps {kinked_map:g}.
 - **float64**: what is beyond these limits is compared again with both sides in float64; below {double:g}, the
@@ -54,6 +55,7 @@ def document(rows: list[Row]) -> str:
         versions=", ".join(f"{name} {_version(name)}" for name in PACKAGES),
         seconds=SECONDS,
         megabytes=MEGABYTES,
+        times=TIMES,
         double=DOUBLE,
         smooth=SMOOTH,
         smooth_map=SMOOTH_MAP,
@@ -78,7 +80,7 @@ def line(row: Row) -> str:
         _figure(row.double, ".1e"),
         _figure(row.nodes, "d"),
         _figure(row.seconds, ".1f", SECONDS),
-        _figure(row.megabytes, ".0f", MEGABYTES),
+        _figure(row.megabytes, ".0f", max(MEGABYTES, TIMES * (row.model or 0))),
         " ".join(row.note.replace("|", "\\|").split())[:NOTE],
     ]
     return f"| {' | '.join(cells)} |"
