@@ -90,6 +90,7 @@ class Explainer:
         self._first = slots(self._resolved[1], self.manifest.score.targets)
         self._asked = self._first
         self._said: set[str] = set()
+        self._compared = self.manifest.task != "embed"
 
     def __call__(self, frame: NDArray[np.uint8], target: Targets = None) -> Explanation:
         """Explain one frame.
@@ -143,6 +144,38 @@ class Explainer:
             )
         return self._explain(prediction, self.resolve(target))
 
+    def embed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """An embedding network's output for a frame, float32 (numbers,); a copy.
+
+        Raises:
+            UsageError: The model is no embedding network, or cannot take the frame.
+        """
+        if self.manifest.task != "embed":
+            raise UsageError(
+                f"{self.session.path}: its task is {self.manifest.task}, a reference needs embed; export the model with"
+                " --task embed"
+            )
+        return self._begin(frame, self._first[0]).probabilities.copy()
+
+    def compare_with(self, reference: NDArray[Any]) -> None:
+        """Explain from now on why a frame is like this one: the score is the cosine of the two embeddings.
+
+        Args:
+            reference: A frame, as for a call of the explainer, or an embedding, float (numbers,).
+
+        Raises:
+            UsageError: As `embed`, or an embedding of another length.
+        """
+        vector = self.embed(reference) if reference.dtype == np.uint8 else np.asarray(reference, np.float32)
+        score = self.manifest.score
+        if self.manifest.task != "embed" or vector.shape != (score.classes,):
+            raise UsageError(
+                f"reference: got {vector.shape} for task {self.manifest.task}, an embedding of shape ({score.classes},)"
+                " of a network exported with --task embed is expected"
+            )
+        self._passes.fixed[contract.REFERENCE] = np.tile(vector, (score.targets, 1))
+        self._compared = True
+
     def resolve(self, target: Targets) -> NDArray[np.int32]:
         """Targets as numbers, int32 (n, 1) or (n, 2); see `targets.resolve`. Worked out anew only when they change.
 
@@ -162,8 +195,13 @@ class Explainer:
         outputs = self._passes.begin(tensor, first)
         inferred = perf_counter()
         self._frames += 1
-        values = scores.probabilities(outputs[self.manifest.score.output], self.manifest.score)
-        classes = scores.top_classes(values, self.manifest.labels, self.top)
+        output = outputs[self.manifest.score.output]
+        if self.manifest.task in scores.NUMBERS:
+            values = np.array(output, np.float32).reshape(-1)
+            classes = scores.numbers(values, self.manifest, self.top)
+        else:
+            values = scores.probabilities(output, self.manifest.score)
+            classes = scores.top_classes(values, self.manifest.labels, self.top)
         timings = {
             "preprocess": 1e3 * (prepared - started),
             "infer": 1e3 * (inferred - prepared),
@@ -173,6 +211,11 @@ class Explainer:
 
     def _explain(self, prediction: Prediction, rows: NDArray[np.int32]) -> Explanation:
         """The maps of these targets."""
+        if not self._compared:
+            raise UsageError(
+                f"{self.session.path}: there is no reference that the embedding is compared with; give one:"
+                " compare_with(FRAME), or --reference PICTURE"
+            )
         count, asked = self.manifest.score.targets, self._asked
         if count == 1 and rows.min() < -1:
             asked = slots(ranked(rows, prediction.probabilities), 1)
@@ -234,6 +277,9 @@ class Explainer:
 
     def _target(self, chosen: list[int], logit: float, prediction: Prediction) -> Target:
         score = self.manifest.score
+        if self.manifest.task in scores.NUMBERS:
+            index = max(chosen[0], 0)
+            return Target(index, scores.number_label(index, self.manifest), logit, logit)
         index, output = chosen[0], prediction.outputs[score.output]
         label = scores.label_of(index, self.manifest.labels)
         if self.manifest.task != "detect":

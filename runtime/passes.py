@@ -17,7 +17,13 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Passes(Protocol):
-    """Runs a model on one frame after the other, and explains targets of the frame it saw last."""
+    """Runs a model on one frame after the other, and explains targets of the frame it saw last.
+
+    Attributes:
+        fixed: Inputs of what explains that stay from frame to frame, by name.
+    """
+
+    fixed: Arrays
 
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
         """See a frame.
@@ -65,6 +71,7 @@ class FusedPasses:
         self._session, self._names = session, (*own, *added)
         self._input = _image_input(session)
         require(session, (self._input, contract.TARGET), self._names)
+        self.fixed: Arrays = _fixed(session)
         self._tensor: NDArray[Any] | None = None
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
@@ -72,7 +79,8 @@ class FusedPasses:
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: one run, for these targets."""
         self._tensor, self._targets = tensor, targets
-        self._outputs = self._session.run({self._input: tensor, contract.TARGET: targets}, self._names)
+        feeds = {self._input: tensor, contract.TARGET: targets, **self.fixed}
+        self._outputs = self._session.run(feeds, self._names)
         return self._outputs
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
@@ -104,6 +112,7 @@ class SplitPasses:
         self._added = tuple(name for name in added if name not in self._own)
         require(session, (self._input,), self._own)
         self._half: Session | None = None
+        self.fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
@@ -117,7 +126,7 @@ class SplitPasses:
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: the explaining file alone."""
         half = self._half = self._half or self._open()
-        found = half.run({**self._feeds, contract.TARGET: targets}, self._added)
+        found = half.run({**self._feeds, contract.TARGET: targets, **self.fixed}, self._added)
         return {**self._feeds, **found}
 
     def close(self) -> None:
@@ -135,6 +144,14 @@ class SplitPasses:
             )
         require(half, (contract.TARGET, *self._feeds), self._added)
         return half
+
+
+def _fixed(session: Session) -> Arrays:
+    """The reference of an embedding network, zeros until there is one."""
+    if session.manifest.task != "embed":
+        return {}
+    score = session.manifest.score
+    return {contract.REFERENCE: np.zeros((score.targets, score.classes), np.float32)}
 
 
 def _image_input(session: Session) -> str:

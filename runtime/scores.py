@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.manifest import Score
+from aerocam.manifest import Manifest, Score
 from aerocam.runtime.placement import Box
 
 BOX_ROWS = 4
 """Rows before the class scores that a detector of the YOLO family has: centre x, centre y, width, height."""
+
+NUMBERS = frozenset({"embed", "regress", "scalar"})
+"""Tasks whose output has no probabilities."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,21 @@ def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int
     best = np.argpartition(-values, count - 1)[:count]
     best = best[np.lexsort((best, -values[best]))]
     return [ClassScore(int(index), label_of(int(index), labels), float(values[index])) for index in best]
+
+
+def numbers(values: NDArray[np.float32], manifest: Manifest, count: int) -> list[ClassScore]:
+    """The `count` numbers of a regression farthest from 0, as they are; none of an embedding."""
+    if manifest.task == "embed":
+        return []
+    order = np.argsort(-np.abs(values), kind="stable")[:count].tolist()
+    return [ClassScore(index, number_label(index, manifest), float(values[index])) for index in order]
+
+
+def number_label(index: int, manifest: Manifest) -> str:
+    """What a score is called that is no class's."""
+    if manifest.task == "embed":
+        return "similarity"
+    return manifest.labels[index] if manifest.labels else f"output {index}"
 
 
 def label_of(index: int, labels: tuple[str, ...]) -> str:
