@@ -8,7 +8,7 @@ operators put the scale in, so that a value that is written with one scale and r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
 import onnx_ir as ir
@@ -32,7 +32,13 @@ READING = QUANTISING | MOVING | {"DequantizeLinear"}
 """Operators whose rule takes an integer input for a real number."""
 
 
-def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence[ir.Value]) -> list[ir.Value]:
+def differentiate(
+    op: Builder,
+    score: ir.Value,
+    seed: ir.Value,
+    layers: Sequence[ir.Value],
+    rules: Mapping[str, Rule] = ADJOINTS,
+) -> list[ir.Value]:
     """Append the nodes that compute the gradient of `score` with respect to `layers`.
 
     Only nodes on a path from a layer to the score are visited. Gradients of a value used several times are added;
@@ -43,6 +49,7 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         score: What is differentiated.
         seed: Cotangent of `score`, of its shape.
         layers: Float values that the score depends on.
+        rules: Rule per operator; another table than that of the adjoints gives other quantities than gradients.
 
     Returns:
         One value per layer, of the layer's shape.
@@ -59,7 +66,7 @@ def differentiate(op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence
         if not any(dy is not None for dy in dys):
             continue
         with _way_out(op.graph, path, node):
-            for x, dx in _cotangents(op, node, dys, active):
+            for x, dx in _cotangents(op, node, dys, active, rules):
                 arrived.setdefault(x, []).append(dx)
     for layer in layers:
         if layer not in arrived:
@@ -130,14 +137,14 @@ def ancestors(value: ir.Value) -> set[ir.Value]:
 
 
 def _cotangents(
-    op: Builder, node: ir.Node, dys: Sequence[ir.Value | None], active: Set[ir.Value]
+    op: Builder, node: ir.Node, dys: Sequence[ir.Value | None], active: Set[ir.Value], rules: Mapping[str, Rule]
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
     """The inputs of a node that depend on a layer, each with a cotangent of its shape.
 
     Raises:
         ModelError: The node has no rule, or is not of a form that its rule covers.
     """
-    for i, (x, dx) in enumerate(zip(node.inputs, rule_of(node)(op, node, *dys), strict=True)):
+    for i, (x, dx) in enumerate(zip(node.inputs, rule_of(node, rules)(op, node, *dys), strict=True)):
         if x is not None and depends(x, active):
             yield x, checked_cotangent(op, node, i, dx)
 
@@ -163,14 +170,14 @@ def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -
     return op.sum_to(dx, static_shape(x))
 
 
-def rule_of(node: ir.Node) -> Rule:
-    """The adjoint rule of a node's operator.
+def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
+    """The rule of a node's operator, from the table of adjoints or another one.
 
     Raises:
         UnsupportedOperatorError: It has none.
     """
     name = operator_name(node)
-    rule = ADJOINTS.get(name)
+    rule = rules.get(name)
     if rule is None:
         reason = f": {REFUSED[name]}" if name in REFUSED else ""
         raise UnsupportedOperatorError(

@@ -13,6 +13,7 @@ from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.graph import load_model
+from aerocam.export.guided import with_input
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256, write_models
@@ -54,6 +55,7 @@ def export_model(
     layers: str | Sequence[str] = AUTO,
     head: str | None = None,
     tensors: bool | None = None,
+    guided: bool = False,
     packaging: manifest.Packaging = "fused",
     task: manifest.Task | None = None,
     score_output: str | None = None,
@@ -76,6 +78,8 @@ def export_model(
         layers: `auto`, or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
+        guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
+            backpropagation; at other layers they stay true.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
         task: `classify`, `detect` or `segment`; None: from the model's metadata, else `classify`.
@@ -103,9 +107,11 @@ def export_model(
     before = model.graph.num_nodes()
     site = find_score(model, task or default_task(model), score_output, targets)
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
+    if guided:
+        chosen = with_input(model, site, chosen, head)
     written = Manifest(
         task=site.task,
-        layers=_manifest_layers(chosen, tensors if tensors is not None else head is None),
+        layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, guided),
         score=site.score,
         preprocess=preprocess if isinstance(preprocess, manifest.Preprocess) else preprocess(model),
         source=_source(path),
@@ -165,7 +171,7 @@ def _source(path: Path) -> manifest.Source:
     return manifest.Source(sha256(path), path.name, default_opset(proto, str(path)), producer)
 
 
-def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manifest.Layer, ...]:
+def _manifest_layers(chosen: Sequence[Candidate], tensors: bool, guided: bool) -> tuple[manifest.Layer, ...]:
     return tuple(
         manifest.Layer(
             item.name,
@@ -173,6 +179,7 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool) -> tuple[manife
             item.shape,
             activations_name(i, item) if tensors else None,
             GRADIENTS.format(i) if tensors else None,
+            guided and item.depth < 0,
         )
         for i, item in enumerate(chosen)
     )

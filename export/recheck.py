@@ -11,6 +11,7 @@ from aerocam import manifest
 from aerocam.errors import ManifestError
 from aerocam.export.check import CheckReport, check_model
 from aerocam.export.graph import freeze_inputs
+from aerocam.export.guided import check_guided
 from aerocam.export.onnx_file import read_model, sha256
 from aerocam.export.packaging import join
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
@@ -27,7 +28,8 @@ def self_check(
 
     Args:
         path: The original model.
-        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape.
+        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape. Guided
+            ones are no derivative: only whether they are finite is checked.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
@@ -38,9 +40,11 @@ def self_check(
     own = {y.name for node in model.graph for y in node.outputs}
     pairs = {}
     for i, layer in enumerate(layers):
-        if GRADIENTS.format(i) in names:
+        if GRADIENTS.format(i) in names and not layer.guided:
             folded = OWN_GRADIENTS.format(i) in own
             pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
+    if guided := [GRADIENTS.format(i) for i, layer in enumerate(layers) if layer.guided]:
+        check_guided(model, guided, providers)
     return check_model(original, model, pairs, providers)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
-from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
+from aerocam.export.guided import gradients_of
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.shapes import static_shape
@@ -37,7 +37,8 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
     start = append_choice(op, site, {item.value for item in chosen})
-    gradients = _gradients(op, start, chosen, site.score.targets)
+    guided = {item.value for item, layer in zip(chosen, written.layers, strict=True) if layer.guided}
+    gradients = _gradients(op, start, chosen, site.score.targets, guided)
     pairs = []
     for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
         activations = item.value
@@ -57,15 +58,15 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
 
 
 def _gradients(
-    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int
+    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, guided: Collection[ir.Value]
 ) -> list[tuple[ir.Value, ir.Value]]:
     """Per layer the gradients in its own shape and folded, one after the other for several targets."""
     layers = [item.value for item in chosen]
     if targets == 1:
-        own = differentiate(op, start.value, start.seed, layers)
+        own = gradients_of(op, start.value, start.seed, layers, guided)
         return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
     one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
-    own = differentiate(op, start.value, one, layers)
+    own = gradients_of(op, start.value, one, layers, guided)
     folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
     stacks = stack(op, one, start.seed, [*own, *folded], targets)
     return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))

@@ -126,7 +126,7 @@ def _depending(graph: ir.Graph, one: ir.Value, values: Sequence[ir.Value]) -> li
     return [node for node in graph if node in found]
 
 
-@stacking("Add", "Cast", "Div", "Identity", "Mul", "Neg", "Sub", "Sum", "Where")
+@stacking("Add", "Cast", "Div", "Identity", "Mul", "Neg", "Relu", "Sub", "Sum", "Where")
 def _entrywise(replay: Replay) -> ir.Value:
     """Entry by entry; T lies on axis 0 where no input is broadcast along that axis against it."""
     shape = static_shape(replay.node.outputs[0])

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer as Explainer
     from aerocam.runtime.explanation import Explanation as Explanation
     from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
+    from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
     from aerocam.runtime.overlay import overlay_map as overlay_map
     from aerocam.runtime.pictures import read_picture as read_picture
     from aerocam.runtime.session import Session as Session
@@ -25,6 +26,7 @@ _HOMES = {
     "CAM_METHODS": "methods",
     "Explainer": "explainer",
     "Explanation": "explanation",
+    "INPUT_METHODS": "methods",
     "Session": "session",
     "Target": "targets",
     "VideoSink": "video_sink",

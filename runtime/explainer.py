@@ -17,12 +17,13 @@ from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.input_maps import Rerun
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.preprocess import Preprocessor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
-from aerocam.runtime.targets import Target, Targets, ranked, resolve, slots
+from aerocam.runtime.targets import Target, Targets, explained, ranked, resolve, slots
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -37,6 +38,7 @@ class Explainer:
         model: str | os.PathLike[str] | Session,
         *,
         method: str | None = None,
+        options: Mapping[str, Any] | None = None,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
         fusion: saliency.Fusion = "mean",
@@ -46,14 +48,16 @@ class Explainer:
 
         Args:
             model: A file written by `aerocam export`, or an open session (which then stays the caller's to close).
-            method: CAM method; by default that of the model's fused head, or gradcam where it has none.
+            method: CAM method, or method on the input picture; by default that of the model's fused head, or gradcam
+                where it has none.
+            options: Keyword arguments of the method, such as `steps` of integrated_gradients.
             providers: ONNX Runtime's execution providers by their own names; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
             fusion: How the maps of several layers become one: `mean`, `max` or `product`.
             top: How many of the model's top classes to report.
 
         Raises:
-            UsageError: An unknown method, fusion or provider, or a method that the file has not the outputs for.
+            UsageError: An unknown method, option, fusion or provider, or a method that the file lacks the outputs for.
             ModelError: The file cannot be read, or does not hold what its manifest says.
         """
         if fusion not in saliency.FUSIONS:
@@ -78,11 +82,11 @@ class Explainer:
         self._rule = self.manifest.preprocess
         self.fusion: saliency.Fusion = fusion
         self.top = top
-        self.raw_maps = raw_maps(self.manifest, method)
+        self.raw_maps = raw_maps(self.manifest, method, options)
         self.method = self.raw_maps.method
-        options: dict[str, Any] = {"providers": providers, "threads": threads}
+        opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
-        self._passes = passes(self.session, (self.manifest.score.output,), added, options)
+        self._passes = passes(self.session, (self.manifest.score.output,), added, opening)
         self._check_input()
         self._preprocess = Preprocessor(self._rule)
         self._frames = 0
@@ -207,7 +211,7 @@ class Explainer:
             "infer": 1e3 * (inferred - prepared),
             "scores": 1e3 * (perf_counter() - inferred),
         }
-        return Prediction(frame, placement, classes, values, outputs, self._frames, timings)
+        return Prediction(frame, placement, tensor, classes, values, outputs, self._frames, timings)
 
     def _explain(self, prediction: Prediction, rows: NDArray[np.int32]) -> Explanation:
         """The maps of these targets."""
@@ -225,11 +229,14 @@ class Explainer:
         for slot in asked:
             started = perf_counter()
             outputs = self._passes.explain(slot)
-            explained = perf_counter()
-            parts.append([raw[: len(rows) - len(targets)] for raw in self.raw_maps(outputs)])
-            timings["explain"] += 1e3 * (explained - started)
-            timings["cam"] += 1e3 * (perf_counter() - explained)
-            targets += self._targets(outputs, prediction)[: len(rows) - len(targets)]
+            if self.raw_maps.runs_again:
+                outputs = {name: array.copy() for name, array in outputs.items()}
+            done = perf_counter()
+            raws = self.raw_maps(outputs, Rerun(self._passes, self._rule, prediction.tensor, outputs[contract.CHOSEN]))
+            parts.append([raw[: len(rows) - len(targets)] for raw in raws])
+            timings["explain"] += 1e3 * (done - started)
+            timings["cam"] += 1e3 * (perf_counter() - done)
+            targets += explained(outputs, prediction, self.manifest)[: len(rows) - len(targets)]
         explanation = Explanation(
             frame=prediction.frame,
             raws=parts[0] if len(parts) == 1 else [np.concatenate(layer) for layer in zip(*parts, strict=True)],
@@ -269,31 +276,11 @@ class Explainer:
                 " export the model again"
             )
 
-    def _targets(self, outputs: Outputs, prediction: Prediction) -> list[Target]:
-        """What the model says it explained."""
-        logits = outputs[contract.SCORE]
-        chosen = outputs[contract.CHOSEN].reshape(len(logits), -1)
-        return [self._target(row, float(logit), prediction) for row, logit in zip(chosen.tolist(), logits, strict=True)]
-
-    def _target(self, chosen: list[int], logit: float, prediction: Prediction) -> Target:
-        score = self.manifest.score
-        if self.manifest.task in scores.NUMBERS:
-            index = max(chosen[0], 0)
-            return Target(index, scores.number_label(index, self.manifest), logit, logit)
-        index, output = chosen[0], prediction.outputs[score.output]
-        label = scores.label_of(index, self.manifest.labels)
-        if self.manifest.task != "detect":
-            return Target(index, label, float(prediction.probabilities[index]), logit)
-        anchor = chosen[1]
-        box = scores.box_at(output, score, anchor)
-        in_frame = prediction.placement.to_frame(box) if box is not None else None
-        return Target(index, label, scores.at_anchor(output, score, index, anchor), logit, anchor, in_frame)
-
     def _warnings(self, explanation: Explanation) -> list[str]:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""
         finite = all(math.isfinite(target.logit) for target in explanation.targets)
         found = [] if finite else ["the explained score is not finite"]
-        found += saliency.problems(explanation.raws, explanation.layers, self.fusion)
+        found += saliency.problems(explanation.raws, explanation.layers, self.fusion, explanation.normalisation)
         for text in found:
             logger.log(logging.DEBUG if text in self._said else logging.WARNING, "%s: %s", self.session.path, text)
             self._said.add(text)

@@ -41,6 +41,10 @@ class Passes(Protocol):
         """What explains these targets, by name; the next call may overwrite the arrays."""
         ...
 
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """What explains these targets on another tensor; what is known of the frame stays as it is."""
+        ...
+
     def close(self) -> None:
         """Give back what was opened here."""
         ...
@@ -90,6 +94,10 @@ class FusedPasses:
             self.begin(self._tensor, targets)
         return self._outputs
 
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """See `Passes`."""
+        return self._session.run({self._input: tensor, contract.TARGET: targets, **self.fixed}, outputs)
+
     def close(self) -> None:
         """Nothing was opened here."""
 
@@ -128,6 +136,16 @@ class SplitPasses:
         half = self._half = self._half or self._open()
         found = half.run({**self._feeds, contract.TARGET: targets, **self.fixed}, self._added)
         return {**self._feeds, **found}
+
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """See `Passes`: both files."""
+        half = self._half = self._half or self._open()
+        feeds: Arrays = {contract.TARGET: targets, **self.fixed}
+        if self._carried:
+            feeds |= self._session.run({self._input: tensor}, self._carried)
+        if self._takes_image:
+            feeds[self._input] = tensor
+        return half.run(feeds, outputs)
 
     def close(self) -> None:
         """Close the explaining half."""

@@ -1,4 +1,4 @@
-"""Raw maps from a model's outputs: by a CAM method from activations and gradients, or ready from a fused head."""
+"""Raw maps from a model's outputs: by a method in NumPy, or ready from a fused head."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.methods import get
+from aerocam.runtime.input_maps import FromInput, Rerun
+from aerocam.runtime.methods import InputMethod, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -24,36 +25,50 @@ class RawMaps(Protocol):
         normalisation: The method's.
         layers: Names of the target layers.
         outputs: Names of the model's outputs that it needs; no other has to leave the accelerator.
+        runs_again: Whether it may run the model again, which overwrites the outputs of the run before.
     """
 
     method: str
     normalisation: Normalisation
     layers: tuple[str, ...]
     outputs: tuple[str, ...]
+    runs_again: bool
 
-    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
-        """One float32 (targets, h, w) per layer, before ReLU and normalisation; new arrays."""
+    def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
+        """One float32 (targets, h, w) per layer, before ReLU and normalisation; new arrays.
+
+        Args:
+            outputs: The model's, for the frame.
+            rerun: The model on other pictures; for a method that `runs_again`.
+        """
         ...
 
 
-def raw_maps(manifest: Manifest, method: str | None) -> RawMaps:
+def raw_maps(manifest: Manifest, method: str | None, options: Mapping[str, Any] | None = None) -> RawMaps:
     """The way to the raw maps.
 
     Args:
         manifest: The model's.
         method: CAM method; None means that of the fused head, or gradcam where there is none.
+        options: Keyword arguments of the method.
 
     Raises:
-        UsageError: No such method, or the file does not have the outputs it needs.
+        UsageError: No such method or option, or the file does not have the outputs it needs.
     """
-    head = manifest.head
-    if head is not None and (method is None or get(method).name == get(head.method).name):
+    options, head = options or {}, manifest.head
+    wanted = find(method or (head.method if head is not None else "gradcam"))
+    if isinstance(wanted, InputMethod):
+        cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
+        return FromInput(manifest, wanted, options, cams)
+    if head is not None and not options and wanted is get(head.method):
         return FromHead(manifest)
-    return FromLayers(manifest, method or "gradcam")
+    return FromLayers(manifest, wanted.name, options)
 
 
 class FromHead:
     """The map as the model's fused head gives it."""
+
+    runs_again = False
 
     def __init__(self, manifest: Manifest) -> None:
         """Take the head from the manifest, which must have one."""
@@ -63,27 +78,35 @@ class FromHead:
         self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
         self.outputs: tuple[str, ...] = (manifest.head.output,)
 
-    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
+    def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
         return [outputs[self.outputs[0]].astype(np.float32)]
 
 
 class FromLayers:
-    """A CAM method in NumPy on each layer's activations and gradients."""
+    """A CAM method in NumPy on each layer's activations and gradients; guided gradients are left to other methods."""
 
-    def __init__(self, manifest: Manifest, method: str) -> None:
-        """Find the outputs that the method needs.
+    runs_again = False
+
+    def __init__(self, manifest: Manifest, method: str, options: Mapping[str, Any] | None = None) -> None:
+        """Find the outputs that the method needs, and try its options.
 
         Raises:
-            UsageError: No such method, or the file does not have the outputs it needs.
+            UsageError: No such method or option, or the file does not have the outputs it needs.
         """
-        self._compute = get(method)
+        self._compute, self._options = get(method), dict(options or {})
         self.method, self.normalisation = self._compute.name, self._compute.normalisation
-        self.layers = tuple(layer.name for layer in manifest.layers)
+        layers = [layer for layer in manifest.layers if not layer.guided]
+        if not layers:
+            raise UsageError(
+                f"method '{self.method}': the file has guided gradients of the input only, activations and true"
+                " gradients of a layer are expected; export the model again: aerocam export MODEL [--guided]"
+            )
+        self.layers = tuple(layer.name for layer in layers)
         self._scale = np.float32(1 / manifest.seed_scale)
         self._targets = manifest.score.targets
         self._pairs: list[tuple[str, str | None]] = []
-        for layer in manifest.layers:
+        for layer in layers:
             absent = "activations" if layer.activations is None else None
             if self._compute.needs_gradients and layer.gradients is None:
                 absent = absent or "gradients"
@@ -91,8 +114,10 @@ class FromLayers:
                 raise UsageError(_why_not(manifest, self.method, layer.name, absent))
             self._pairs.append((layer.activations, layer.gradients if self._compute.needs_gradients else None))
         self.outputs = tuple(name for pair in self._pairs for name in pair if name is not None)
+        if self._options:
+            self._compute(*np.zeros((2, 1, 2, 2, 2), np.float32), **self._options)
 
-    def __call__(self, outputs: Outputs) -> list[NDArray[np.float32]]:
+    def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
         return [self._raw(outputs[first], outputs[second] if second else None) for first, second in self._pairs]
 
@@ -104,8 +129,8 @@ class FromLayers:
         try:
             with np.errstate(invalid="ignore", over="ignore"):
                 if g is None:
-                    return np.repeat(self._compute(activations), self._targets, axis=0)
-                return self._compute(np.broadcast_to(activations, g.shape), g)
+                    return np.repeat(self._compute(activations, **self._options), self._targets, axis=0)
+                return self._compute(np.broadcast_to(activations, g.shape), g, **self._options)
         except (np.linalg.LinAlgError, ValueError):
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise

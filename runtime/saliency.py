@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.opencv import cv2
 
-Normalisation = Literal["minmax", "max"]
+Normalisation = Literal["minmax", "max", "magnitude"]
 Fusion = Literal["mean", "max", "product"]
 
 FUSIONS: dict[str, np.ufunc] = {"mean": np.add, "max": np.maximum, "product": np.multiply}
@@ -24,13 +24,17 @@ FUSIONS: dict[str, np.ufunc] = {"mean": np.add, "max": np.maximum, "product": np
 
 EPSILON = 1e-7
 
+OUTLIERS = 99
+"""Percentile that `magnitude` takes for the largest value: gradients at single pixels would leave all else black."""
+
 
 def normalise(saliency: NDArray[np.float32], rule: Normalisation = "minmax") -> NDArray[np.float32]:
     """Scale each map to [0, 1], in place.
 
     Args:
         saliency: float32 (N, H, W), none of it negative. It is overwritten.
-        rule: `minmax`: (x - min) / (max - min + 1e-7); `max`: x / max, the zero stays where it is.
+        rule: `minmax`: (x - min) / (max - min + 1e-7); `max`: x / max, the zero stays where it is; `magnitude`: x
+            divided by its 99th percentile, at most 1, the zero stays too.
 
     Returns:
         The same array; a constant map gives zeros under `minmax`, an all-zero one under both.
@@ -38,6 +42,10 @@ def normalise(saliency: NDArray[np.float32], rule: Normalisation = "minmax") -> 
     if rule == "minmax":
         saliency -= saliency.min(axis=(1, 2), keepdims=True)
     peak = saliency.max(axis=(1, 2), keepdims=True)
+    if rule == "magnitude":
+        usual = np.percentile(saliency, OUTLIERS, axis=(1, 2), keepdims=True, method="higher")
+        peak = np.where(usual > 0, usual, peak)
+        np.minimum(saliency, peak, out=saliency)
     saliency /= peak + np.float32(EPSILON) if rule == "minmax" else np.where(peak > 0, peak, np.float32(1))
     return saliency
 
@@ -81,7 +89,7 @@ def combine(
     """
     if fusion not in FUSIONS:
         raise UsageError(f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, FUSIONS)}")
-    positive = [np.maximum(finite(raw), 0) for raw in raws]
+    positive = [np.abs(finite(raw)) if rule == "magnitude" else np.maximum(finite(raw), 0) for raw in raws]
     if fusion != "product":  # a silent layer adds nothing; a detector's anchor speaks to one layer of several
         positive = [raw for raw in positive if raw.any()] or positive[:1]
     fused = resize(normalise(positive[0], rule), size)
@@ -96,7 +104,12 @@ def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     return raw if good.all() else np.where(good, raw, np.float32(0))
 
 
-def problems(raws: Sequence[NDArray[np.float32]], layers: Sequence[str], fusion: Fusion = "mean") -> list[str]:
+def problems(
+    raws: Sequence[NDArray[np.float32]],
+    layers: Sequence[str],
+    fusion: Fusion = "mean",
+    rule: Normalisation = "minmax",
+) -> list[str]:
     """What a reader of the fused map has to know about the raw maps (N, h, w); empty if all is well.
 
     That one layer of several is silent is not worth a word: a detector's anchor speaks to the layer of its own scale.
@@ -107,7 +120,7 @@ def problems(raws: Sequence[NDArray[np.float32]], layers: Sequence[str], fusion:
         for layer, (low, high) in zip(layers, ends, strict=True)
         if not (math.isfinite(low) and math.isfinite(high))
     ]
-    positive = [high > 0 for _, high in ends]
+    positive = [high > 0 or (rule == "magnitude" and low < 0) for low, high in ends]
     if not found and not (all(positive) if fusion == "product" else any(positive)):
         found.append(f"the map is zero everywhere: nothing in {', '.join(layers)} speaks for the target")
     return found

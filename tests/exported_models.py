@@ -1,4 +1,6 @@
-"""EfficientNet-Lite0 as `aerocam export` writes it, and photographs, for tests of the runtime on the real thing.
+"""Models as `aerocam export` writes them, and photographs, for tests of the runtime on the real thing.
+
+EfficientNet-Lite0, and the small network of golden/input at its input, with true and with guided gradients.
 
 An environment without onnx cannot export: there the folder that `python tests/exported_models.py DIR` wrote is read,
 named by AEROCAM_TEST_MODELS.
@@ -13,7 +15,8 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-TENSORS, FUSED = "lite0.cam.onnx", "lite0.gradcam.onnx"
+TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
+SMALL, SMALL_GUIDED = "small.input.cam.onnx", "small.guided.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -28,11 +31,17 @@ def write(target: Path) -> Path:
     """Export the models and copy the photographs."""
     from aerocam.benchmarks import zoo
     from aerocam.export import export_model
+    from aerocam.manifest import Preprocess
 
     target.mkdir(parents=True, exist_ok=True)
     known = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels()}
     export_model(zoo.lite0.model(), target / TENSORS, **known)
     export_model(zoo.lite0.model(), target / FUSED, head="gradcam", check=False, **known)
+    export_model(zoo.lite0.model(), target / INPUT, layers="images", check=False, **known)
+    small = Path(__file__).parent / "golden/input/network.onnx"
+    rule = Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)
+    export_model(small, target / SMALL, layers="images", preprocess=rule)
+    export_model(small, target / SMALL_GUIDED, layers="features", guided=True, preprocess=rule)
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

@@ -119,6 +119,23 @@ def test_a_frame_is_explained_as_by_the_twin(tmp_path: Path) -> None:
     assert found[0].map.std() > 0
 
 
+@pytest.mark.parametrize(("method", "guided"), [("smoothgrad", False), ("ig", False), ("guided_gradcam", True)])
+def test_methods_on_the_picture_explain_as_for_the_twin(tmp_path: Path, method: str, guided: bool) -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (31, 40, 3), np.uint8)
+    found = []
+    options = {"ig": {"steps": 3, "baseline": "blur"}, "smoothgrad": {"samples": 2}}.get(method)
+    for last in (True, False):
+        layers = ["input", LAYERS[1]] if guided else "input"
+        path = saved(tmp_path, keras_cnn(last))
+        tf = {"preprocess": lambda ready: default_preprocess(ready, "tf")}
+        done = export_model(path, layers=layers, guided=guided, **tf)
+        with Explainer(done.path, method=method, options=options) as explainer:
+            found.append(explainer(frame, 2).raw)
+        assert found[-1].shape == (1, HEIGHT, WIDTH)
+    assert np.abs(found[1]).max() > 0
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6 * np.abs(found[1]).max())
+
+
 def test_channels_first_is_taken_where_both_could_be(tmp_path: Path) -> None:
     nodes = [node("Conv", ["x", "k"], ["c"]), node("GlobalAveragePool", ["c"], ["p"]), node("Flatten", ["p"], ["y"])]
     path = saved(tmp_path, model(nodes, {"x": f32(1, 3, 8, 3)}, {"k": f32(4, 3, 2, 2)}, ["y"]))

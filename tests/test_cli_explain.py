@@ -9,7 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
+import exported_models
+from aerocam.cli.arguments import parse_options
 from aerocam.cli.explain import distinct_stems
+from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 from runtime_fixtures import RUN, picture, run_cli, run_python
 from tiny_models import model
@@ -157,3 +160,47 @@ def test_a_picture_too_narrow_for_the_crop(capfd: pytest.CaptureFixture[str]) ->
     assert err.startswith("aerocam explain: error: tall.png: frame of 64x96 px")
     assert "smaller than the centre crop of 48x32" in err
     assert names() == [f"wide.cam.{end}" for end in ("json", "npy", "png")]
+
+
+def test_options_of_a_method() -> None:
+    pictures = {}
+    for steps in (2, 5):
+        arguments = ["--method", "integrated_gradients", "--option", f"steps={steps}", "--option", "baseline=blur"]
+        assert run_cli("explain", small(), "red.png", *arguments, "-o", f"out{steps}") == 0
+        pictures[steps] = np.load(f"out{steps}/red.cam.npy")
+    options = {"steps": 5, "baseline": "blur"}
+    with Explainer(small(), method="integrated_gradients", options=options) as explainer:
+        np.testing.assert_array_equal(pictures[5], explainer(FRAME).raw)
+    assert (pictures[2] != pictures[5]).any()
+
+
+def small() -> Path:
+    return exported_models.folder() / exported_models.SMALL
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("steps", "--option steps: NAME=VALUE is expected, as in steps=100"),
+        ("=3", "--option =3: NAME=VALUE is expected"),
+        ("steps=", "--option steps=: NAME=VALUE is expected"),
+        ("steps=many", "method integrated_gradients: option steps is 'many', expected a whole number from 1 on"),
+        ("step=3", "method integrated_gradients: it has no option 'step'. Did you mean 'steps'?"),
+        ("baseline=[1, 2", "option baseline is '[1, 2'"),
+    ],
+)
+def test_a_wrong_option_is_one_line(option: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--method", "integrated_gradients", "--option", option, "-o", "out"]
+    assert run_cli("explain", small(), "red.png", *arguments) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert len(error) == 1
+    assert message in error[0]
+    assert names() == []
+
+
+def test_values_of_options() -> None:
+    given = ["a=3", "b=0.5", "c=true", "d=True", "e=[1, 2]", "f=max_abs", "g='x y'", "h=a=b", "i=None", "j=-1"]
+    expected = {"a": 3, "b": 0.5, "c": "true", "d": True, "e": [1, 2], "f": "max_abs", "g": "x y", "h": "a=b"}
+    assert parse_options(given) == {**expected, "i": None, "j": -1}
+    with pytest.raises(UsageError, match="--option a=4: a was given before, as 3; give it once"):
+        parse_options(["a=3", "a=4"])

@@ -77,6 +77,7 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "layer": ("export model.onnx --layer stam", 2, "layer 'stam': .*Did you mean 'stem'"),
     "pooled": ("export model.onnx --layer pooled", 2, r"'pooled' \(GlobalAveragePool\) has shape \(1, 6, 1, 1\)"),
     "head": ("export model.onnx --head gradcan", 2, "--head gradcan: .*Did you mean 'gradcam'"),
+    "guided": ("export model.onnx --guided --head gradcam", 2, "--guided: not with --head gradcam, which takes true"),
     "output": ("export model.onnx --output-name z", 2, "--output-name z: the model has no such output. Known: 'y'"),
     "itself": ("export model.onnx -o model.onnx", 2, "-o model.onnx: that is the model itself"),
     "folder": ("export model.onnx -o no/where.onnx", 2, "-o no/where.onnx: there is no folder 'no'"),
@@ -277,3 +278,14 @@ def test_check_prints_the_figures(capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setattr("aerocam.export.check_export", lambda *_, **__: CheckReport(1.0, {}, "P"))
     assert run("check", "model.onnx", "model.cam.onnx", "-q") == 1
     assert capsys.readouterr().err.startswith("aerocam check: error: the exported model's outputs differ")
+
+
+def test_guided_gradients_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "model.onnx", "--guided") == 0
+    assert "guided gradients at the input x, through 2 ReLUs" in capsys.readouterr().err
+    layers = read_manifest(Path("model.cam.onnx")).layers
+    assert [(layer.name, layer.guided) for layer in layers] == [("x", True), ("r1", False)]
+    assert run("export", "model.onnx", "--guided", "--layer", "x") == 0
+    assert "outputs differ by 0" in capsys.readouterr().err
+    assert run("check", "model.onnx", "model.cam.onnx") == 0
+    assert "are no derivatives (guided)" in capsys.readouterr().out

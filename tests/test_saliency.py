@@ -101,3 +101,21 @@ def test_a_map_without_anything_positive_is_zero_and_reported(rule: str) -> None
 def test_unknown_fusion() -> None:
     with pytest.raises(UsageError, match="fusion 'avg'"):
         combine([raw(1, 2, 2)], (2, 2), "minmax", "avg")  # type: ignore[arg-type]
+
+
+def test_magnitude_takes_both_signs_and_cuts_off_outliers() -> None:
+    raw = np.zeros((2, 20, 20), np.float32)
+    raw[0, 0, :8] = [-1, 2, -4, 4, 4, -4, -100, 50]  # 5 of 400 values above 99 %: the largest but five is 4
+    raw[1, 3, 4] = -5  # alone: 99 % are 0
+    found = combine([raw], (20, 20), "magnitude")
+    np.testing.assert_allclose(found[0, 0, :8], [0.25, 0.5, 1, 1, 1, 1, 1, 1])
+    assert found[0].sum() == pytest.approx(6.75)
+    assert (found[1, 3, 4], found[1].sum()) == (1, 1)
+    assert found.dtype == np.float32
+
+
+def test_what_speaks_against_the_class_is_no_silence_for_magnitude() -> None:
+    raw = np.full((1, 2, 2), -1, np.float32)
+    assert problems([raw], ["x"], rule="magnitude") == []
+    assert "zero everywhere" in problems([raw], ["x"])[0]
+    assert "zero everywhere" in problems([0 * raw], ["x"], rule="magnitude")[0]

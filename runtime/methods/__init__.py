@@ -8,20 +8,37 @@ as `CamMethod.normalisation` says. Inputs are never written to. Arithmetic is fl
 
     raw = get("gradcam++")(activations, gradients)
 
+Methods on the input picture (`INPUT_METHODS`) take the picture and a function that has the model's gradient at any
+picture of its shape; some of them run the model many times. `Explainer` calls both kinds.
+
 To add a method: one function under `@cam_method` in the file of its family, one row in `tests/test_methods.py`.
 """
 
-from aerocam.runtime.methods import cfcam, eigen, gradient  # noqa: F401 - importing them fills CAM_METHODS
+from aerocam.runtime.methods import cfcam, eigen, gradient, input  # noqa: F401 - importing them fills the tables
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
-from aerocam.runtime.methods.registry import CAM_METHODS, CamMethod, cam_method, get, without_gradients
+from aerocam.runtime.methods.registry import (
+    CAM_METHODS,
+    INPUT_METHODS,
+    CamMethod,
+    InputMethod,
+    cam_method,
+    find,
+    get,
+    input_method,
+    without_gradients,
+)
 
 __all__ = [
     "CAM_METHODS",
+    "INPUT_METHODS",
     "CamMethod",
     "CfCamConfig",
     "ChannelClusters",
+    "InputMethod",
     "cam_method",
     "cluster_channels",
+    "find",
     "get",
+    "input_method",
     "without_gradients",
 ]

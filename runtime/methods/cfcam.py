@@ -169,8 +169,11 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
     positive value the map stays zero; A or G that is not finite gives a map of NaN.
 
     Raises:
+        UsageError: `config` is something else.
         MissingDependencyError: `config.dbscan` is `scikit-learn`, and that is not installed.
     """
+    if not isinstance(config, CfCamConfig):
+        raise UsageError(f"method cfcam: option config is {config!r}, expected a CfCamConfig; give it from Python")
     return np.stack([_one_image(a, g, config) for a, g in zip(activations, gradients, strict=True)])
 
 

@@ -1,11 +1,11 @@
-"""The table of CAM methods, and how a name finds its method."""
+"""The tables of methods, and how a name finds its method."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,10 @@ import numpy.typing as npt
 from aerocam.errors import UsageError, did_you_mean
 
 Array = npt.NDArray[np.float32]
-Normalisation = Literal["minmax", "max"]
+Normalisation = Literal["minmax", "max", "magnitude"]
+
+Gradient: TypeAlias = Callable[[Array], tuple[Array, Array]]
+"""The model at a picture (1, C, H, W), for N targets: d score / d picture (N, C, H, W) and score (N,), float32, new."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class CamMethod:
         function: The arithmetic, on float32 arrays of equal shape (N, C, H, W).
         needs_gradients: False where the activations alone are enough; then the file needs no gradients.
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
-            the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it.
+            the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
+            see `InputMethod`.
     """
 
     name: str
@@ -47,7 +51,7 @@ class CamMethod:
         Raises:
             UsageError: Another shape, gradients missing, an unknown option, or one that the method refuses.
         """
-        self._check_options(options)
+        _check_options(self, options)
         a = np.ascontiguousarray(activations, dtype=np.float32)
         if a.ndim != 4 or 0 in a.shape:
             raise UsageError(
@@ -72,22 +76,68 @@ class CamMethod:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes beside the arrays."""
-        parameters = inspect.signature(self.function).parameters.values()
-        return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+        return _keywords(self.function)
 
-    def _check_options(self, options: dict[str, Any]) -> None:
-        for option in options:
-            if option not in self.options:
-                raise UsageError(
-                    f"method {self.name}: it has no option {option!r}. {did_you_mean(option, self.options)}"
-                )
+
+@dataclass(frozen=True)
+class InputMethod:
+    """A method on the model's input picture, which may run the model on pictures of its own.
+
+    Attributes:
+        name: Its key in `INPUT_METHODS`.
+        function: The arithmetic: the picture, float32 (1, C, H, W), and its `Gradient` to the raw map (N, H, W); where
+            `over_layers` is set also Grad-CAM's map of a layer, its positive part, resized to the picture, (N, H, W).
+        guided: Whether the gradient is that of guided backpropagation.
+        over_layers: Whether it takes Grad-CAM's map of a layer too.
+        normalisation: As `CamMethod.normalisation`. `magnitude`: these maps have both signs, against the class as well
+            as for it; what is shown is their absolute value, divided by its 99th percentile and cut off at 1.
+    """
+
+    name: str
+    function: Callable[..., Array]
+    guided: bool = False
+    over_layers: bool = False
+    normalisation: Normalisation = "magnitude"
+
+    def __call__(self, picture: Array, gradient: Gradient, *cam: Array, **options: Any) -> Array:
+        """The raw map, with its sign; see `function`.
+
+        Returns:
+            float32, shape (N, H, W).
+
+        Raises:
+            UsageError: An unknown option, or one that the method refuses.
+        """
+        _check_options(self, options)
+        return np.asarray(self.function(picture, gradient, *cam, **options), np.float32)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the keyword arguments that the method takes."""
+        return _keywords(self.function)
+
+
+def _keywords(function: Callable[..., Array]) -> tuple[str, ...]:
+    parameters = inspect.signature(function).parameters.values()
+    return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
+
+
+def _check_options(method: CamMethod | InputMethod, options: dict[str, Any]) -> None:
+    for option in options:
+        if option not in method.options:
+            raise UsageError(
+                f"method {method.name}: it has no option {option!r}. {did_you_mean(option, method.options)}"
+            )
 
 
 CAM_METHODS: dict[str, CamMethod] = {}
-"""Every method by its one name."""
+"""Every method on a layer's activations and gradients, by its one name."""
+
+INPUT_METHODS: dict[str, InputMethod] = {}
+"""Every method on the input picture, by its one name."""
 
 _ALIASES: dict[str, str] = {}
-"""Folded name or alias -> key of `CAM_METHODS`."""
+"""Folded name or alias -> key of `CAM_METHODS` or `INPUT_METHODS`."""
 
 
 def cam_method(
@@ -103,31 +153,73 @@ def cam_method(
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
-        spellings = {_fold(each) for each in (name, *aliases)}
-        if taken := spellings & _ALIASES.keys():
-            raise ValueError(f"{', '.join(sorted(taken))}: another CAM method has that name already")
-        _ALIASES.update(dict.fromkeys(spellings, name))
+        _claim(name, *aliases)
         CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
         return function
 
     return register
 
 
-def get(name: str) -> CamMethod:
-    """The method called `name`, in any of its spellings: `gradcam++`, `GradCAMPlusPlus`, `grad-cam-pp`, ...
+def input_method(
+    name: str, *aliases: str, guided: bool = False, over_layers: bool = False
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Enter the decorated function into `INPUT_METHODS`; the function itself stays as it is.
+
+    Args:
+        name: The key.
+        aliases: As for `cam_method`.
+        guided: See `InputMethod`.
+        over_layers: See `InputMethod`.
+    """
+
+    def register(function: Callable[..., Array]) -> Callable[..., Array]:
+        _claim(name, *aliases)
+        INPUT_METHODS[name] = InputMethod(name, function, guided, over_layers)
+        return function
+
+    return register
+
+
+def find(name: str) -> CamMethod | InputMethod:
+    """The method called `name`, in any of its spellings: `gradcam++`, `GradCAMPlusPlus`, `smooth-grad`, ...
 
     Raises:
         UsageError: No method has that name; the message has close ones.
     """
-    key = _ALIASES.get(_fold(name))
-    if key is None:
-        raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), CAM_METHODS)}")
-    return CAM_METHODS[key]
+    key = _ALIASES.get(_fold(name), "")
+    if key not in CAM_METHODS and key not in INPUT_METHODS:
+        raise UsageError(
+            f"there is no CAM method {name!r}. {did_you_mean(_fold(name), [*CAM_METHODS, *INPUT_METHODS])}"
+        )
+    return CAM_METHODS[key] if key in CAM_METHODS else INPUT_METHODS[key]
+
+
+def get(name: str) -> CamMethod:
+    """The method on activations and gradients called `name`; see `find`.
+
+    Raises:
+        UsageError: No such method has that name; the message has close ones.
+    """
+    method = find(name)
+    if isinstance(method, InputMethod):
+        raise UsageError(
+            f"method {method.name}: it works on the input picture, a method on a layer's activations is expected;"
+            " call it through Explainer, or take it from INPUT_METHODS"
+        )
+    return method
 
 
 def without_gradients() -> tuple[str, ...]:
     """Names of the methods that need the activations only."""
     return tuple(method.name for method in CAM_METHODS.values() if not method.needs_gradients)
+
+
+def _claim(name: str, *aliases: str) -> None:
+    """Make `name` and its aliases lead to `name`."""
+    spellings = {_fold(each) for each in (name, *aliases)}
+    if taken := spellings & _ALIASES.keys():
+        raise ValueError(f"{', '.join(sorted(taken))}: another CAM method has that name already")
+    _ALIASES.update(dict.fromkeys(spellings, name))
 
 
 def _fold(name: str) -> str:

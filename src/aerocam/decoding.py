@@ -58,6 +58,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
         return value
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    if hint is bool and isinstance(value, bool):
+        return value
     if hint in (int, str) and isinstance(value, hint) and not isinstance(value, bool):
         return value
     expected = " or ".join(map(repr, arguments)) if origin is Literal else getattr(hint, "__name__", str(hint))

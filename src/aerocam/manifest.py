@@ -59,6 +59,8 @@ class Layer:
         activations: Name of the graph output with the activations A, or None where only a fused head's map leaves
             the graph.
         gradients: Name of the graph output with the gradients G = d score / d A, same shape, or None.
+        guided: Whether these are no gradients but what guided backpropagation leaves of them (arXiv:1412.6806); only
+            at the model's input.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Layer:
     shape: tuple[int, ...]
     activations: str | None
     gradients: str | None
+    guided: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import os
-from typing import get_args
+from typing import Any, get_args
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Task
@@ -68,6 +69,26 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
 def parse_providers(text: str | None) -> list[str] | None:
     """The providers named in `text`, None where there is none."""
     return [name.strip() for name in text.split(",") if name.strip()] if text else None
+
+
+def parse_options(given: list[str]) -> dict[str, Any]:
+    """`NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
+
+    Raises:
+        UsageError: Not of that form, or a name twice.
+    """
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value):
+            raise UsageError(f"--option {item}: NAME=VALUE is expected, as in steps=100")
+        if name in options:
+            raise UsageError(f"--option {item}: {name} was given before, as {options[name]!r}; give it once")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
 
 
 def one_blas_thread() -> None:

@@ -31,5 +31,8 @@ def run(args: argparse.Namespace) -> None:
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
     if not report.gradients:
-        print("gradients do not leave this file (--head without --tensors); they were checked when it was exported")
+        print(
+            "gradients do not leave this file (--head without --tensors), or are no derivatives (guided); what can be"
+            " compared with differences was compared when it was exported"
+        )
     report.require()

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
@@ -38,6 +38,13 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that `explain` and `stream` share."""
     parser.add_argument(
         "--method", metavar="NAME", help="CAM method (default: that of the model's fused head, else gradcam)"
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the method, such as steps=100 for integrated_gradients; may be repeated",
     )
     parser.add_argument(
         "--target", metavar="CLASS", help="class to explain, by index or name (default: the model's own top class)"
@@ -92,6 +99,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
     return Explainer(
         args.model,
         method=args.method,
+        options=parse_options(args.option),
         providers=parse_providers(args.providers),
         threads=args.threads,
         fusion=args.fusion,

@@ -47,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="fused",
         help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to",
     )
+    parser.add_argument(
+        "--guided",
+        action="store_true",
+        help="gradients of the input by guided backpropagation; the input becomes a layer if it is none",
+    )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
     parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
     parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
@@ -71,6 +76,7 @@ def run(args: argparse.Namespace) -> None:
         layers=args.layer or "auto",
         head=args.head,
         tensors=True if args.tensors else None,
+        guided=args.guided,
         task=args.task,
         score_output=args.output_name,
         targets=args.targets,
@@ -81,14 +87,11 @@ def run(args: argparse.Namespace) -> None:
         check=not args.no_check,
         providers=parse_providers(args.providers),
     )
-    if done.report is not None:
-        worst = max(done.report.gradients.values())
-        logger.info(
-            "check on %s: outputs differ by %.1g, gradients from finite differences by %.1g",
-            done.report.provider,
-            done.report.outputs,
-            worst,
+    if (report := done.report) is not None:
+        found = (
+            f", gradients from finite differences by {max(report.gradients.values()):.1g}" if report.gradients else ""
         )
+        logger.info("check on %s: outputs differ by %.1g%s", report.provider, report.outputs, found)
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
 
 
