@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -26,16 +24,11 @@ VERBS = ("layers", "export", "check")
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder with one model, its export and class names; the logger as it was, afterwards."""
-    logger = logging.getLogger("aerocam")
-    before = logger.handlers, logger.propagate, logger.level
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder with one model, its export and class names."""
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, cnn())
     Path("names.txt").write_text("red\ngreen\nblue\ncyan\nblack\n")
-    yield
-    logger.handlers, logger.propagate = before[:2]
-    logger.setLevel(before[2])
 
 
 def run(*arguments: object) -> int:
