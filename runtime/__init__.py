@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
     from aerocam.runtime.overlay import overlay_map as overlay_map
     from aerocam.runtime.pictures import read_picture as read_picture
+    from aerocam.runtime.regions import Region as Region
+    from aerocam.runtime.regions import find_regions as find_regions
     from aerocam.runtime.session import Session as Session
     from aerocam.runtime.session import open_session as open_session
     from aerocam.runtime.stream import process as process
@@ -27,10 +29,12 @@ _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
     "INPUT_METHODS": "methods",
+    "Region": "regions",
     "Session": "session",
     "Target": "targets",
     "VideoSink": "video_sink",
     "VideoSource": "video",
+    "find_regions": "regions",
     "open_session": "session",
     "overlay_map": "overlay",
     "process": "stream",
