@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from aerocam.files import make_folder, write_together
 from aerocam.runtime import saliency
 from aerocam.runtime.opencv import cv2
-from aerocam.runtime.overlay import draw_targets, overlay_map
+from aerocam.runtime.overlay import PALETTE, Drawn, draw_targets, overlay_map
 from aerocam.runtime.placement import Placement
+from aerocam.runtime.regions import Region, RegionRule, find_regions
 from aerocam.runtime.scores import ClassScore
 from aerocam.runtime.targets import Target
 
@@ -52,6 +53,7 @@ class Explanation:
     fusion: saliency.Fusion = "mean"
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def target(self) -> Target:
@@ -73,8 +75,34 @@ class Explanation:
         """The map over the frame, float32 (targets, H, W) in [0, 1]; 0 where the model does not see the frame."""
         return np.stack([self.placement.place(one) for one in self.tensor_map])
 
+    def regions(self, rule: RegionRule = "otsu", *, largest: bool = True) -> list[list[Region]]:
+        """Where the maps are strong, by target: box and mask over the frame; worked out once.
+
+        Args:
+            rule: `otsu`, or a share of the map's maximum; see `find_regions`.
+            largest: Only the largest region of each target.
+
+        Returns:
+            One list per target, the largest region first; empty where the map is.
+
+        Raises:
+            UsageError: There is no such rule.
+        """
+        if (rule, largest) not in self._regions:
+            seen = self.placement.region
+            found = [find_regions(one, rule, largest=largest, within=seen) for one in self.map]
+            self._regions[rule, largest] = found
+        return self._regions[rule, largest]
+
     def overlay(
-        self, alpha: float = 0.5, colormap: str = "jet", caption: bool = True, target: int | None = None
+        self,
+        alpha: float = 0.5,
+        colormap: str = "jet",
+        caption: bool = True,
+        target: int | None = None,
+        *,
+        boxes: bool | None = None,
+        regions: RegionRule | None = None,
     ) -> NDArray[np.uint8]:
         """The maps laid over the frame: of one target, or at each place the strongest.
 
@@ -83,33 +111,48 @@ class Explanation:
         Args:
             alpha: Weight of the map's colour, 0 to 1.
             colormap: One of OpenCV's colour maps by name, such as `jet` or `turbo`.
-            caption: Whether to draw classes, their probabilities and, for a detector, the boxes.
+            caption: Whether to write classes and their probabilities.
             target: Which of `targets`; None: all of them.
+            boxes: Whether to draw a detector's boxes; None: with the caption.
+            regions: Draw each target's largest region by this rule, see `regions`: its outline, and its box where there
+                is no detector's; None: not.
 
         Returns:
-            uint8 (H, W, 3), BGR, a new array.
+            uint8 (H, W, 3), BGR, a new array. Each target has its colour of `overlay.PALETTE`.
 
         Raises:
-            UsageError: An unknown colour map, or a weight outside 0 to 1.
+            UsageError: An unknown colour map or rule, or a weight outside 0 to 1.
         """
         frame = self.frame if self.frame.ndim == 3 else cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR)
         shown = range(len(self.targets)) if target is None else [target]
         tensor_map = self.tensor_map[shown[0]] if len(shown) == 1 else self.tensor_map.max(axis=0)
         seen = self.placement.cut(tensor_map)
         picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=self.placement.region)
-        if caption:
-            texts = [(f"{self.targets[i].label} {self.targets[i].score:.2f}", self.targets[i].box) for i in shown]
-            draw_targets(picture, texts)
+        boxes = caption if boxes is None else boxes
+        if caption or boxes or regions is not None:
+            draw_targets(picture, [self._drawn(i, boxes, regions) for i in shown], caption)
         return picture
 
-    def record(self) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON: numbers that are not finite are None."""
+    def _drawn(self, target: int, boxes: bool, rule: RegionRule | None) -> Drawn:
+        """What the overlay shows of a target."""
+        one, colour = self.targets[target], PALETTE[target % len(PALETTE)]
+        found = [] if rule is None else self.regions(rule)[target]
+        return Drawn(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found)
+
+    def record(self, regions: RegionRule | None = None) -> dict[str, Any]:
+        """Everything but the arrays, ready for JSON: numbers that are not finite are None.
+
+        Args:
+            regions: Also each target's largest region by this rule; None: not.
+        """
         height, width = self.frame.shape[:2]
+        targets = [one | {"raw": self._ends(i)} for i, one in enumerate(self.target_records(regions))]
         record = {
-            "targets": [asdict(target) | {"raw": self._ends(i)} for i, target in enumerate(self.targets)],
+            "targets": targets,
             "classes": [asdict(one) for one in self.classes],
             "method": self.method,
             "fusion": self.fusion,
+            **({} if regions is None else {"region_rule": regions}),
             "frame": {"width": width, "height": height},
             "layers": list(self.layers),
             "timings_ms": {stage: round(spent, 3) for stage, spent in self.timings.items()},
@@ -118,42 +161,63 @@ class Explanation:
         plain: dict[str, Any] = jsonable(record)
         return plain
 
+    def target_records(self, regions: RegionRule | None = None) -> list[dict[str, Any]]:
+        """The targets as dictionaries, with their `regions` (box, area, mean, peak, polygons) if a rule is given."""
+        plain = [asdict(target) for target in self.targets]
+        if regions is None:
+            return plain
+        found = self.regions(regions)
+        return [one | {"regions": [r.record() for r in parts]} for one, parts in zip(plain, found, strict=True)]
+
     def _ends(self, target: int) -> list[dict[str, Any]]:
         """Size, minimum and maximum of a target's raw maps, layer by layer."""
         maps = [raw[target] for raw in self.raws]
         return [{"size": list(one.shape), "min": float(one.min()), "max": float(one.max())} for one in maps]
 
     def save(
-        self, directory: str | Path, stem: str, *, alpha: float = 0.5, colormap: str = "jet", caption: bool = True
+        self,
+        directory: str | Path,
+        stem: str,
+        *,
+        alpha: float = 0.5,
+        colormap: str = "jet",
+        caption: bool = True,
+        regions: RegionRule | None = None,
     ) -> dict[str, Path]:
         """Write `<stem>.cam.png` (overlay), `<stem>.cam.npy` (raw map) and `<stem>.cam.json` (record).
 
-        With several layers each raw map has a file: `<stem>.cam.1.npy`, `<stem>.cam.2.npy`, in the record's order.
+        With several targets each also has an overlay of its own: `<stem>.cam.1.png`, `<stem>.cam.2.png`. With several
+        layers each raw map has a file: `<stem>.cam.1.npy`, `<stem>.cam.2.npy`. Both in the record's order.
 
         Args:
             directory: Where; it is made if it is absent.
-            stem: Beginning of the three names.
+            stem: Beginning of the names.
             alpha: See `overlay`.
             colormap: See `overlay`.
             caption: See `overlay`.
+            regions: See `overlay` and `record`.
 
         Returns:
-            The paths, under `overlay`, `record` and `raw` (with several layers `raw.1`, `raw.2`, ...).
+            The paths, under `overlay`, `record` and `raw` (with several targets also `overlay.1`, `overlay.2`, ...;
+            with several layers `raw.1`, `raw.2`, ... instead).
 
         Raises:
-            MediaError: A file cannot be written; then none of them is.
+            WriteError: A file cannot be written; then none of them is.
             UsageError: See `overlay`.
         """
-        picture = self.overlay(alpha, colormap, caption)
+        wanted = [None, *range(len(self.targets))] if len(self.targets) > 1 else [None]
+        numbers = [""] if len(self.raws) == 1 else [f".{number}" for number in range(1, len(self.raws) + 1)]
+        text = json.dumps(self.record(regions), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+        contents: dict[str, tuple[str, bytes]] = {}
+        for one in wanted:
+            number = "" if one is None else f".{one + 1}"
+            picture = self.overlay(alpha, colormap, caption, one, regions=regions)
+            contents[f"overlay{number}"] = f"{stem}.cam{number}.png", cv2.imencode(".png", picture)[1].tobytes()
+        contents["record"] = f"{stem}.cam.json", text.encode()
+        for number, raw in zip(numbers, self.raws, strict=True):
+            contents[f"raw{number}"] = f"{stem}.cam{number}.npy", _npy(raw)
         folder = Path(directory)
         make_folder(folder)
-        text = json.dumps(self.record(), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-        numbers = [""] if len(self.raws) == 1 else [f".{number}" for number in range(1, len(self.raws) + 1)]
-        contents = {
-            "overlay": (f"{stem}.cam.png", cv2.imencode(".png", picture)[1].tobytes()),
-            "record": (f"{stem}.cam.json", text.encode()),
-            **{f"raw{no}": (f"{stem}.cam{no}.npy", _npy(raw)) for no, raw in zip(numbers, self.raws, strict=True)},
-        }
         write_together({folder / name: content for name, content in contents.values()})
         return {kind: folder / name for kind, (name, _) in contents.items()}
 

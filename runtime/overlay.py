@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,22 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.opencv import COLORMAPS, cv2
 from aerocam.runtime.placement import Box
+from aerocam.runtime.regions import Region
 
-Region = tuple[int, int, int, int]
-"""(top, left, bottom, right) in frame px."""
+Colour = tuple[int, int, int]
+"""Blue, green, red, 0 to 255."""
+
+WHITE: Colour = (255, 255, 255)
+
+PALETTE: tuple[Colour, ...] = (
+    WHITE,
+    (235, 110, 255),  # pink
+    (130, 235, 255),  # cream
+    (215, 255, 170),  # mint
+    (255, 150, 170),  # lilac
+    (130, 170, 255),  # peach
+)
+"""One colour per target, in turn. Light tints: jet and its like are saturated, so none of these is on their scale."""
 
 STRIP = 0.3
 """Brightness left under a caption, so that white text is legible on it."""
@@ -26,7 +40,7 @@ def overlay_map(
     *,
     alpha: float = 0.5,
     colormap: str = "jet",
-    region: Region | None = None,
+    region: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.uint8]:
     """Blend a coloured map over a frame: alpha * colour + (1 - alpha) * frame.
 
@@ -37,7 +51,8 @@ def overlay_map(
         saliency: float32 (h, w) in [0, 1], of any size; it is resized to the region.
         alpha: Weight of the colour, 0 to 1.
         colormap: Name of one of OpenCV's colour maps, such as `jet`, `turbo` or `viridis`.
-        region: The part of the frame that the map covers, the whole frame by default. The rest stays as it is.
+        region: (top, left, bottom, right) in px, the part of the frame that the map covers, by default all of it. The
+            rest stays as it is.
 
     Returns:
         uint8 (H, W, 3), BGR, a new array.
@@ -88,26 +103,46 @@ def draw_caption(picture: NDArray[np.uint8], text: str) -> None:
     cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), thickness, cv2.LINE_AA)
 
 
-def draw_box(picture: NDArray[np.uint8], box: Box) -> None:
-    """Draw a white box with a dark rim, in place.
+def draw_box(picture: NDArray[np.uint8], box: Box, colour: Colour = WHITE) -> None:
+    """Draw a box with a dark rim, in place.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
         box: (x0, y0, x1, y1) in px.
+        colour: Of the line.
     """
     x0, y0, x1, y1 = (round(value) for value in box)
-    line = max(min(picture.shape[:2]) // 360, 1)
+    line = _line(picture)
     cv2.rectangle(picture, (x0, y0), (x1, y1), (0, 0, 0), line + 2)
-    cv2.rectangle(picture, (x0, y0), (x1, y1), (255, 255, 255), line)
+    cv2.rectangle(picture, (x0, y0), (x1, y1), colour, line)
 
 
-def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float]) -> None:
-    """Write a short text in white on black above a corner of a box, in place; inside the picture all the same.
+def draw_outline(picture: NDArray[np.uint8], region: Region, colour: Colour = WHITE) -> None:
+    """Draw the outline of a region and of its holes, with a dark rim, in place.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR, of the size of the region's map.
+        region: A region of the map over the picture.
+        colour: Of the line.
+    """
+    line = _line(picture)
+    cv2.drawContours(picture, region.contours, -1, (0, 0, 0), line + 2)
+    cv2.drawContours(picture, region.contours, -1, colour, line)
+
+
+def _line(picture: NDArray[np.uint8]) -> int:
+    """The width of a line that is seen on a picture of this size, px."""
+    return max(min(picture.shape[:2]) // 360, 1)
+
+
+def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float], colour: Colour = WHITE) -> None:
+    """Write a short text on black above a corner of a box, in place; inside the picture all the same.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
         text: See `draw_caption`.
         corner: (x, y) of the box's upper left, in px.
+        colour: Of the text.
     """
     height, width = picture.shape[:2]
     text, scale = ascii_text(text), max(min(height, width) / 1100, 0.35)
@@ -115,25 +150,51 @@ def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float])
     left = int(np.clip(round(corner[0]), 0, max(width - text_width, 0)))
     bottom = int(np.clip(round(corner[1]), text_height + baseline, height))
     cv2.rectangle(picture, (left, bottom - text_height - baseline), (left + text_width, bottom), (0, 0, 0), cv2.FILLED)
-    origin = (left, bottom - baseline)
-    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    cv2.putText(picture, text, (left, bottom - baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
 
 
-def draw_targets(picture: NDArray[np.uint8], targets: Sequence[tuple[str, Box | None]]) -> None:
-    """Draw what was explained, in place: every box, with its text on it where there are several; else a caption.
+class Drawn(NamedTuple):
+    """What is drawn of one target: text, colour, the detector's box in px if there is one, the regions asked for."""
+
+    text: str
+    colour: Colour = WHITE
+    box: Box | None = None
+    regions: Sequence[Region] = ()
+
+    @property
+    def frame(self) -> Box | None:
+        """The detector's box, or that of the largest region, its edge on the region's own px; None: neither."""
+        if self.box is not None or not self.regions:
+            return self.box
+        x0, y0, x1, y1 = self.regions[0].box
+        return x0, y0, x1 - 1, y1 - 1
+
+
+def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Drawn], text: bool = True) -> None:
+    """Draw what was explained, in place: regions, boxes, and each text on its box where there are several, else below.
+
+    A region's own box is drawn for its target only where no detector gave one, and only that of the largest region.
 
     Args:
         picture: uint8 (H, W, 3), BGR.
-        targets: Text and box, (x0, y0, x1, y1) in px, of each.
+        targets: What to draw.
+        text: Whether to write the texts.
     """
-    for _, box in targets:
-        if box is not None:
-            draw_box(picture, box)
-    tagged = [(text, box) for text, box in targets if box is not None] if len(targets) > 1 else []
-    for text, box in tagged:
-        draw_tag(picture, text, box[:2])
-    if len(tagged) < len(targets):
-        draw_caption(picture, ", ".join(text for text, box in targets if box is None or not tagged))
+    for target in targets:
+        for region in target.regions:
+            draw_outline(picture, region, target.colour)
+    for target in targets:
+        if target.frame is not None:
+            draw_box(picture, target.frame, target.colour)
+    if not text:
+        return
+    tagged = [target for target in targets if target.frame is not None] if len(targets) > 1 else []
+    for target in tagged:
+        assert target.frame is not None
+        draw_tag(picture, target.text, target.frame[:2], target.colour)
+    rest = [target.text for target in targets if target.frame is None or not tagged]
+    if rest:
+        draw_caption(picture, ", ".join(rest))
 
 
 def ascii_text(text: str) -> str:

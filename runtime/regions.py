@@ -64,7 +64,7 @@ class Region:
         return list(found)
 
     def record(self) -> dict[str, Any]:
-        """Ready for JSON; `polygons`: outline and holes as lists of [x, y], to 1 px; filled by even and odd, the mask."""
+        """Ready for JSON; `polygons`: outline and holes as lists of [x, y], to 1 px; even-odd filled the mask."""
         outlines = [cv2.approxPolyDP(contour, TOLERANCE, True)[:, 0].tolist() for contour in self.contours]
         shown = {"box": list(self.box), "area": self.area, "mean": round(self.mean, 4), "peak": round(self.peak, 4)}
         return {**shown, "polygons": outlines}
