@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aerocam.runtime.background import WriteBehind, read_ahead
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation, jsonable
+from aerocam.runtime.regions import RegionRule
 from aerocam.runtime.targets import Targets
 
 
@@ -77,11 +78,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Look:
-    """How an overlay looks; see `Explanation.overlay`."""
+    """How an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
 
     alpha: float = 0.5
     colormap: str = "jet"
     caption: bool = True
+    regions: RegionRule | None = None
 
 
 def process(
@@ -119,26 +121,30 @@ def process(
         AerocamError: A frame cannot be explained or written; frames that wait are then dropped.
     """
     stop = stop or threading.Event()
-    output = _Output(sink, record, progress)
     look = look or Look()
+    output = _Output(sink, record, progress, look.regions)
     started = perf_counter()
     with WriteBehind(output.write) as writer:
         for frame in read_ahead(_read(source, max_frames), stop):  # 1. read
             explanation = explainer(frame.pixels, target)  # 2. explain
             explanation.timings = {"read": frame.read, **explanation.timings}
+            _find_regions(explanation, look)
             picture = _overlay(explanation, look) if sink is not None else None
             writer.put(Explained(frame, explanation, picture))  # 3. write
     return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
 
 
-def frame_record(done: Explained) -> dict[str, Any]:
-    """One frame's record, ready for JSON: frame number, time in s, targets, classes, ms by stage, warnings."""
+def frame_record(done: Explained, regions: RegionRule | None = None) -> dict[str, Any]:
+    """One frame's record, ready for JSON: frame number, time in s, targets, classes, ms by stage, warnings.
+
+    With a rule the targets have their regions.
+    """
     explanation = done.explanation
     record: dict[str, Any] = jsonable(
         {
             "frame": done.frame.number,
             "time": round(done.frame.time, 6),
-            "targets": [asdict(target) for target in explanation.targets],
+            "targets": explanation.target_records(regions),
             "classes": [asdict(one) for one in explanation.classes],
             "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},
             "warnings": explanation.warnings,
@@ -155,8 +161,9 @@ class _Output:
         sink: FrameSink | None,
         record: Callable[[dict[str, Any]], None] | None,
         progress: Callable[[int], None] | None,
+        regions: RegionRule | None,
     ) -> None:
-        self._sink, self._record, self._progress = sink, record, progress
+        self._sink, self._record, self._progress, self._regions = sink, record, progress, regions
         self.frames = 0
         self.warned = 0
 
@@ -168,7 +175,7 @@ class _Output:
             self._sink.write(done.picture)
             timings["write"] = 1e3 * (perf_counter() - started)
         if self._record is not None:
-            self._record(frame_record(done))
+            self._record(frame_record(done, self._regions))
         self.frames += 1
         self.warned += bool(done.explanation.warnings)
         if self._progress is not None:
@@ -186,9 +193,17 @@ def _read(source: FrameSource, max_frames: int | None) -> Iterator[Frame]:
         started = perf_counter()
 
 
+def _find_regions(explanation: Explanation, look: Look) -> None:
+    """Find the regions that are wanted, their time noted."""
+    if look.regions is not None:
+        started = perf_counter()
+        explanation.regions(look.regions)
+        explanation.timings["regions"] = 1e3 * (perf_counter() - started)
+
+
 def _overlay(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
     """The overlay, its time noted."""
     started = perf_counter()
-    picture = explanation.overlay(look.alpha, look.colormap, look.caption)
+    picture = explanation.overlay(look.alpha, look.colormap, look.caption, regions=look.regions)
     explanation.timings["overlay"] = 1e3 * (perf_counter() - started)
     return picture

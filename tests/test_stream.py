@@ -76,6 +76,21 @@ def test_a_record(explainer: Explainer) -> None:
     assert list(record["timings_ms"]) == ["read", "preprocess", "infer", "scores", "explain", "cam", "overlay", "write"]
 
 
+def test_regions_are_drawn_and_recorded(explainer: Explainer) -> None:
+    frames = moving_square(4)
+    sink, records = Kept(), []  # type: ignore[var-annotated]
+    process(Frames(frames), explainer, sink, records.append, target=["red", "green"], look=Look(regions=0.5))
+    assert list(records[0]["timings_ms"])[-3:] == ["regions", "overlay", "write"]
+    for frame, shown, record in zip(frames, sink.frames, records, strict=True):
+        expected = explainer(frame, ["red", "green"])
+        np.testing.assert_array_equal(shown, expected.overlay(regions=0.5))
+        red, green = record["targets"]
+        assert green["regions"] == []
+        assert red["regions"] == [expected.regions(0.5)[0][0].record()]
+    lefts = [record["targets"][0]["regions"][0]["box"][0] for record in records]
+    assert lefts[-1] - lefts[0] == pytest.approx(12, abs=3)  # the square moves by 4 px a frame
+
+
 def test_without_a_sink_no_overlay_is_made(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     summary = process(Frames(moving_square(3)), explainer, record=records.append)
