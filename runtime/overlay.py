@@ -131,11 +131,17 @@ def draw_outline(picture: NDArray[np.uint8], region: Region, colour: Colour = WH
 
 
 def _line(picture: NDArray[np.uint8]) -> int:
-    """The width of a line that is seen on a picture of this size, px."""
-    return max(min(picture.shape[:2]) // 360, 1)
+    """The width of a line that is still seen when the picture is shown small, px."""
+    return max(round(min(picture.shape[:2]) / 240), 1)
 
 
-def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float], colour: Colour = WHITE) -> None:
+def draw_tag(
+    picture: NDArray[np.uint8],
+    text: str,
+    corner: tuple[float, float],
+    colour: Colour = WHITE,
+    taken: Sequence[Box] = (),
+) -> Box:
     """Write a short text on black above a corner of a box, in place; inside the picture all the same.
 
     Args:
@@ -143,14 +149,24 @@ def draw_tag(picture: NDArray[np.uint8], text: str, corner: tuple[float, float],
         text: See `draw_caption`.
         corner: (x, y) of the box's upper left, in px.
         colour: Of the text.
+        taken: Where other tags are: the text moves down, below those that it would cover.
+
+    Returns:
+        Where it is, (x0, y0, x1, y1) in px.
     """
     height, width = picture.shape[:2]
     text, scale = ascii_text(text), max(min(height, width) / 1100, 0.35)
     (text_width, text_height), baseline = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    tall = text_height + baseline
     left = int(np.clip(round(corner[0]), 0, max(width - text_width, 0)))
-    bottom = int(np.clip(round(corner[1]), text_height + baseline, height))
-    cv2.rectangle(picture, (left, bottom - text_height - baseline), (left + text_width, bottom), (0, 0, 0), cv2.FILLED)
-    cv2.putText(picture, text, (left, bottom - baseline), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    bottom = int(np.clip(round(corner[1]), tall, height))
+    for x0, y0, x1, y1 in sorted(taken, key=lambda box: box[1]):
+        if left <= x1 and x0 <= left + text_width and y0 < bottom and bottom - tall < y1:
+            bottom = min(int(y1) + tall + 1, height)
+    cv2.rectangle(picture, (left, bottom - tall), (left + text_width, bottom), (0, 0, 0), cv2.FILLED)
+    origin = left, bottom - baseline
+    cv2.putText(picture, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    return left, bottom - tall, left + text_width, bottom
 
 
 class Drawn(NamedTuple):
@@ -189,9 +205,10 @@ def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Drawn], text: boo
     if not text:
         return
     tagged = [target for target in targets if target.frame is not None] if len(targets) > 1 else []
+    taken: list[Box] = []
     for target in tagged:
         assert target.frame is not None
-        draw_tag(picture, target.text, target.frame[:2], target.colour)
+        taken.append(draw_tag(picture, target.text, target.frame[:2], target.colour, taken))
     rest = [target.text for target in targets if target.frame is None or not tagged]
     if rest:
         draw_caption(picture, ", ".join(rest))

@@ -24,22 +24,35 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
         MediaError: The file is absent or is not a picture that OpenCV can read.
     """
     try:
-        content = np.fromfile(path, np.uint8)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise MediaError(f"{path}: cannot read it: {error.strerror or error}") from error
-    if _cut_short(content.tobytes()):
-        raise MediaError(f"{path}: found a JPEG that is cut short at {content.size} bytes, expected a whole one")
+    return decode_picture(content, str(path))
+
+
+def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
+    """A picture from the content of its file; see `read_picture`.
+
+    Args:
+        content: The file's.
+        name: What to call it in messages.
+
+    Raises:
+        MediaError: It is not a picture that OpenCV can read.
+    """
+    if _cut_short(content):
+        raise MediaError(f"{name}: found a JPEG that is cut short at {len(content)} bytes, expected a whole one")
     picture = None
     with captured_stderr() as said:
         try:
-            picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
         except cv2.error as error:
             said.append(str(error))
     for line in said:
-        logger.log(logging.DEBUG if picture is None else logging.WARNING, "%s: the decoder says: %s", path, line)
+        logger.log(logging.DEBUG if picture is None else logging.WARNING, "%s: the decoder says: %s", name, line)
     if picture is None:
         raise MediaError(
-            f"{path}: found {content.size} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...)"
+            f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...)"
         )
     return picture
 

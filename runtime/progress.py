@@ -12,7 +12,7 @@ INTERVAL = 0.1
 
 
 class Progress:
-    """Shows how many frames are done, the rate and the time left."""
+    """Shows how many frames are done, the rate, the time left, and how many failed."""
 
     def __init__(self, total: int = 0, stream: TextIO | None = None) -> None:
         """Begin.
@@ -27,8 +27,8 @@ class Progress:
         self._started = perf_counter()
         self._drawn = 0.0
 
-    def __call__(self, done: int) -> None:
-        """Say that `done` frames are finished."""
+    def __call__(self, done: int, failed: int = 0) -> None:
+        """Say that `done` frames are finished, `failed` of them without success."""
         now = perf_counter()
         if not self._shown or now - self._drawn < INTERVAL:
             return
@@ -39,12 +39,14 @@ class Progress:
             left = max(self._total - done, 0) / rate
             filled = min(20 * done // self._total, 20)
             line = f"[{'#' * filled}{'.' * (20 - filled)}] {done}/{self._total}, {rate:.1f}/s, {left:.0f} s left"
+        line += f", {failed} failed" if failed else ""
         width = shutil.get_terminal_size().columns - 1
         self._stream.write(f"\r{line[:width]:{width}}")
         self._stream.flush()
 
     def close(self) -> None:
-        """Clear the line."""
+        """Clear the line: at the end, or for a line of text; the next call draws it again at once."""
         if self._shown and self._drawn:
+            self._drawn = 0.0
             self._stream.write(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r")
             self._stream.flush()

@@ -11,7 +11,6 @@ import pytest
 
 import exported_models
 from aerocam.cli.arguments import parse_options
-from aerocam.cli.explain import distinct_stems
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 from runtime_fixtures import RUN, picture, run_cli, run_python
@@ -102,11 +101,6 @@ def test_pictures_of_one_name_do_not_overwrite_each_other() -> None:
     assert run_cli("explain", model("stretch"), "red.png", "other/red.jpg", "-o", "out") == 0
     assert names() == [f"{stem}.cam.{end}" for stem in ("red-2", "red") for end in ("json", "npy", "png")]
     assert Path("red.png").exists()
-
-
-def test_distinct_stems() -> None:
-    assert distinct_stems(["a/x.png", "b/x.jpg", "y.png", "x.bmp"]) == ["x", "x-2", "y", "x-3"]
-    assert distinct_stems(["a/x.png", "b/x.png", "x-2.png"]) == ["x", "x-3", "x-2"]
 
 
 def test_a_warning_is_said_with_the_picture(capfd: pytest.CaptureFixture[str]) -> None:

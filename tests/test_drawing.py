@@ -12,7 +12,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation, find_regions
-from aerocam.runtime.overlay import PALETTE, Drawn, draw_outline, draw_targets
+from aerocam.runtime.overlay import PALETTE, Drawn, draw_outline, draw_tag, draw_targets
 from runtime_fixtures import picture
 from tiny_models import model
 
@@ -77,6 +77,17 @@ def test_several_targets_have_boxes_and_tags_of_their_own_colour() -> None:
         brightest = tag[tag.sum(axis=1).argmax()]  # of letters that are thinner than a px
         np.testing.assert_allclose(brightest / brightest.max(), np.array(colour) / max(colour), atol=0.1)
     assert frame[198, 5].tolist() == [128] * 3  # no caption
+
+
+def test_tags_do_not_cover_each_other() -> None:
+    frame = np.full((200, 300, 3), 128, np.uint8)
+    places: list[tuple[float, float, float, float]] = []
+    for corner in ((50, 60), (60, 62), (55, 50), (200, 60), (55, 65), (50, 60)):
+        places.append(draw_tag(frame, "football", corner, PALETTE[0], places))
+    for a, b in combinations(places, 2):
+        assert a[2] < b[0] or b[2] < a[0] or a[3] <= b[1] or b[3] <= a[1]
+    assert places[0][:2] == pytest.approx((50, 60 - (places[0][3] - places[0][1])))
+    assert places[3][0] == 200
 
 
 def test_a_detectors_box_goes_before_the_regions() -> None:

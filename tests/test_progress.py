@@ -42,6 +42,21 @@ def test_bar_rate_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream.getvalue().endswith("\r")
 
 
+def test_failures_and_a_line_of_text_in_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "perf_counter", lambda: 100.5)
+    stream = Terminal()
+    bar = Progress(4, stream)
+    bar._started = 100.0
+    bar(1)
+    bar.close()
+    assert stream.getvalue().split("\r")[-2].isspace()  # nothing is left of it
+    bar(2, 1)  # at once, although no time has passed
+    assert stream.getvalue().split("\r")[-1].strip() == "[##########..........] 2/4, 4.0/s, 0 s left, 1 failed"
+    end = stream.getvalue()
+    Progress(4, stream).close()
+    assert stream.getvalue() == end
+
+
 def test_without_a_total() -> None:
     stream = Terminal()
     Progress(0, stream)(7)

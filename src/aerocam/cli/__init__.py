@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from aerocam import __version__
+from aerocam.cli.arguments import joined
 from aerocam.errors import AerocamError
 
 COMMANDS = ("layers", "export", "check", "explain", "stream", "bench", "demo")
@@ -51,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code: 0, 1 (it failed) or 2 (the call is wrong), 130 (interrupted)."""
-    args = build_parser().parse_args(argv)
+    args = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))

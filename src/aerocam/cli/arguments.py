@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
+from collections.abc import Sequence
 from typing import Any, get_args
 
 from aerocam.errors import UsageError
@@ -89,6 +91,17 @@ def parse_options(given: list[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             options[name] = value
     return options
+
+
+def joined(argv: Sequence[str], options: Sequence[str] = ("--target",)) -> list[str]:
+    """`--target -1,-2` as `--target=-1,-2`: argparse would take a list that begins with a minus for an option."""
+    words: list[str] = []
+    for word in argv:
+        if words and words[-1] in options and re.fullmatch(r"-\d+(,[^-]*|,-\d+)+", word):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def one_blas_thread() -> None:

@@ -1,36 +1,50 @@
-"""Explain pictures: overlay, raw map and record for each.
+"""Explain pictures: overlay, raw map and record for each, and all of them on one page.
 
-For each picture these files are written into the folder DIR: NAME.cam.png, the map laid over the picture; NAME.cam.npy,
-the raw map before normalisation (float32; one per layer, NAME.cam.1.npy and so on, where the model has several);
-NAME.cam.json, what was explained, the model's top classes, timings and warnings. A picture that cannot be read or
-does not fit the model is reported and leaves no file, the others are still done; the exit code is then 1.
+IMAGES are files, folders (all pictures in them, by name), quoted patterns such as "flights/**/*.jpg", and - for a
+picture on standard input. For each picture these files are written into the folder DIR: NAME.cam.png, the map laid over
+the picture; NAME.cam.npy, the raw map before normalisation (float32; one per layer, NAME.cam.1.npy and so on, where the
+model has several); NAME.cam.json, what was explained, the model's top classes, timings and warnings. With several
+targets each also has an overlay of its own, NAME.cam.1.png and so on. A picture that cannot be read or does not fit the
+model is reported and leaves no file, the others are still done; the exit code is then 1.
 
 Examples:
   aerocam explain model.cam.onnx photo.jpg
-  aerocam explain model.cam.onnx photos/*.jpg -o out --method layercam --colormap turbo
-  aerocam explain model.cam.onnx photo.jpg --target "football helmet"
+  aerocam explain model.cam.onnx "photos/*.jpg" -o out --method layercam --colormap turbo
+  aerocam explain model.cam.onnx photo.jpg --target "football helmet" --target "space shuttle" --regions otsu
+  aerocam explain model.cam.onnx photos -o out --recursive --top 3 --html out/index.html --sheet out/sheet.png
+  curl -s https://example.org/photo.jpg | aerocam explain model.cam.onnx - --regions 0.2
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
+from aerocam.cli.inputs import distinct_stems, find_pictures, read, shown
+from aerocam.cli.results import Result, open_results, refuse_overwriting
+from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.targets import TargetLike
+    from aerocam.runtime.explanation import Explanation
+    from aerocam.runtime.stream import Look
+    from aerocam.runtime.targets import Class, TargetLike, Targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `aerocam explain` takes."""
     parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
-    parser.add_argument("images", metavar="IMAGES", nargs="+", help="pictures")
+    parser.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, folders, quoted patterns, -")
     parser.add_argument("-o", "--out", metavar="DIR", default=".", help="folder to write to (default: this one)")
+    parser.add_argument("-r", "--recursive", action="store_true", help="search folders to their depth")
+    parser.add_argument("--html", metavar="FILE", help="also write a page of all results, which opens in any browser")
+    parser.add_argument(
+        "--sheet", metavar="FILE", help="also write a contact sheet: pictures and targets (over 48: FILE-2, ...)"
+    )
     add_explainer_arguments(parser)
 
 
@@ -47,8 +61,13 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option of the method, such as steps=100 for integrated_gradients; may be repeated",
     )
     parser.add_argument(
-        "--target", metavar="CLASS", help="class to explain, by index or name (default: the model's own top class)"
+        "--target",
+        metavar="CLASS",
+        action="append",
+        help="class to explain, by index or name; -1: the model's best (the default), -2: its second best; several:"
+        " repeat it, or separate them by commas",
     )
+    parser.add_argument("--top", metavar="N", type=int, help="explain the model's N best classes")
     parser.add_argument(
         "--anchor", metavar="N", type=int, help="for a detector: the anchor to explain (default: the class's best)"
     )
@@ -57,39 +76,78 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_providers(parser)
     parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
+    _add_look_arguments(parser)
+
+
+def _add_look_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what an overlay looks like."""
     parser.add_argument(
         "--alpha", metavar="W", type=float, default=0.5, help="weight of the map, 0 to 1 (default: 0.5)"
     )
     parser.add_argument("--colormap", metavar="NAME", default="jet", help="jet, turbo, viridis, ... (default: jet)")
     parser.add_argument("--no-caption", action="store_true", help="do not write class and score on the overlay")
+    parser.add_argument(
+        "--regions",
+        metavar="RULE",
+        help="draw and record where the map is strong, as box and outline: otsu, or a share of its maximum such as 0.2",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain the pictures; 1 if one of them could not be read or explained."""
     one_blas_thread()
-    from aerocam.errors import MediaError, UsageError
-    from aerocam.runtime.overlay import check_style
-    from aerocam.runtime.pictures import read_picture
-
-    check_style(args.alpha, args.colormap)
-    failed = 0
+    images, look = find_pictures(args.images, args.recursive), look_of(args)
+    refuse_overwriting(args, images)
     with open_explainer(args) as explainer:
-        explainer.resolve(target_of(args))
-        for path, stem in zip(args.images, distinct_stems(args.images), strict=True):
-            try:
-                explanation = explainer(read_picture(path), target_of(args))
-            except (MediaError, UsageError) as error:  # of this picture; the target was checked before
-                subject = "" if isinstance(error, MediaError) else f"{path}: "
-                print(f"aerocam explain: error: {subject}{error}", file=sys.stderr)
-                failed += 1
-                continue
-            explanation.save(args.out, stem, alpha=args.alpha, colormap=args.colormap, caption=not args.no_caption)
-            if not args.quiet:
-                spent = sum(explanation.timings.values())
-                said = ", ".join(f"{target.label} {target.score:.3f}" for target in explanation.targets)
-                warned = "".join(f"  warning: {text}" for text in explanation.warnings)
-                print(f"{path}: {said}, {spent:.1f} ms{warned}")
+        targets = targets_of(args, explainer.manifest.labels)
+        explainer.resolve(targets)
+        with contextlib.ExitStack() as stack:
+            results = [stack.enter_context(one) for one in open_results(args, explainer, targets, look)]
+            failed = _explain(args, images, explainer, targets, look, results)
     return 1 if failed else 0
+
+
+def _explain(
+    args: argparse.Namespace,
+    images: list[str],
+    explainer: Explainer,
+    targets: Targets,
+    look: Look,
+    results: list[Result],
+) -> int:
+    """Explain every picture, one after the other; how many failed."""
+    from aerocam.runtime.progress import Progress
+
+    progress = Progress(len(images))
+    failed = 0
+    for number, (path, stem) in enumerate(zip(images, distinct_stems(images), strict=True), 1):
+        try:
+            explanation = explainer(read(path), targets)
+        except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
+            failed += 1
+            reason = str(error).removeprefix(f"{shown(path)}: ")
+            line, to = f"aerocam explain: error: {shown(path)}: {reason}", sys.stderr
+            for result in results:
+                result.fail(path, reason)
+        else:
+            line, to = _line(path, explanation), sys.stdout
+            saved = explanation.save(args.out, stem, **vars(look))
+            for result in results:
+                result.add(path, explanation, saved)
+        progress.close()
+        if to is sys.stderr or not args.quiet:
+            print(line, file=to, flush=True)
+        if len(images) > 1 and not args.quiet:
+            progress(number, failed)
+    progress.close()
+    return failed
+
+
+def _line(path: str, explanation: Explanation) -> str:
+    """What is said of a picture."""
+    spent = sum(explanation.timings.values())
+    said = ", ".join(f"{target.label} {target.score:.3f}" for target in explanation.targets)
+    return f"{shown(path)}: {said}, {spent:.1f} ms" + "".join(f"  warning: {text}" for text in explanation.warnings)
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:
@@ -103,27 +161,58 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         providers=parse_providers(args.providers),
         threads=args.threads,
         fusion=args.fusion,
+        top=max(5, args.top or 0),
     )
 
 
-def target_of(args: argparse.Namespace) -> TargetLike:
-    """The target that the shared options ask for."""
-    wanted: int | str | None = args.target
-    if args.target is not None and args.target.lstrip("-").isdecimal():
-        wanted = int(args.target)
-    return wanted if args.anchor is None else (wanted, args.anchor)
+def look_of(args: argparse.Namespace) -> Look:
+    """How overlays look by the shared options.
+
+    Raises:
+        UsageError: No such colour map, weight or rule.
+    """
+    from aerocam.runtime.overlay import check_style
+    from aerocam.runtime.regions import RegionRule, check_rule
+    from aerocam.runtime.stream import Look
+
+    check_style(args.alpha, args.colormap)
+    rule: RegionRule | None = args.regions
+    with contextlib.suppress(TypeError, ValueError):
+        rule = float(args.regions)
+    if rule is not None:
+        check_rule(rule)
+    return Look(args.alpha, args.colormap, not args.no_caption, rule)
 
 
-def distinct_stems(paths: Sequence[str]) -> list[str]:
-    """A stem for each path's output files; equal ones (`a/x.png`, `b/x.jpg`) are numbered: `x`, `x-2`."""
-    stems: list[str] = []
-    taken = {Path(path).stem for path in paths}
-    for path in paths:
-        stem, number = Path(path).stem, 2
-        if stem in stems:
-            while f"{stem}-{number}" in taken:
-                number += 1
-            stem = f"{stem}-{number}"
-            taken.add(stem)
-        stems.append(stem)
-    return stems
+def targets_of(args: argparse.Namespace, labels: Sequence[str]) -> Targets:
+    """The targets that the shared options ask for: one, or a list of several.
+
+    Args:
+        args: Of the command line.
+        labels: The model's; one that has a comma in it is one class.
+
+    Raises:
+        UsageError: --target and --top together, an empty class, or a number that cannot be.
+    """
+    if args.top is not None and (args.target or args.top < 1):
+        found = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
+        raise UsageError(f"--top: got {found}")
+    wanted: list[Class] = [None]
+    if args.top is not None:
+        wanted = [-rank for rank in range(1, args.top + 1)]
+    elif args.target:
+        wanted = [_class(text) for given in args.target for text in _split(given, labels)]
+    targets: list[TargetLike] = [one if args.anchor is None else (one, args.anchor) for one in wanted]
+    return targets if len(targets) > 1 else targets[0]
+
+
+def _split(given: str, labels: Sequence[str]) -> list[str]:
+    """The classes in one --target."""
+    parts = [given] if given in labels else [part.strip() for part in given.split(",")]
+    if not all(parts):
+        raise UsageError(f"--target '{given}': found an empty class, expected names or indices, as in cat,dog or -1,-2")
+    return parts
+
+
+def _class(text: str) -> Class:
+    return int(text) if text.removeprefix("-").isdecimal() else text

@@ -10,6 +10,7 @@ source without an end, such as a camera, and 130 for a file that was cut short. 
 Examples:
   aerocam stream model.cam.onnx flight.mp4 overlay.webm
   aerocam stream model.cam.onnx 0 overlay.mp4 --records flight.jsonl --target person
+  aerocam stream model.cam.onnx flight.mp4 overlay.webm --target person,boat --regions 0.2 --records flight.jsonl
   aerocam stream model.cam.onnx rtsp://192.168.1.10/live --method eigencam --max-frames 500
 """
 
@@ -28,12 +29,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aerocam.cli.arguments import one_blas_thread
-from aerocam.cli.explain import add_explainer_arguments, open_explainer, target_of
+from aerocam.cli.explain import add_explainer_arguments, look_of, open_explainer, targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.stream import Summary
+    from aerocam.runtime.stream import Look, Summary
+    from aerocam.runtime.targets import Targets
     from aerocam.runtime.video import VideoSource
 
 logger = logging.getLogger(__name__)
@@ -55,15 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain the video; 130 if a source with an end was cut short."""
     one_blas_thread()
-    from aerocam.runtime.overlay import check_style
     from aerocam.runtime.video import VideoSource
 
     _check(args)
-    check_style(args.alpha, args.colormap)
+    look = look_of(args)
     with open_explainer(args) as explainer:
-        explainer.resolve(target_of(args))
+        targets = targets_of(args, explainer.manifest.labels)
+        explainer.resolve(targets)
         with VideoSource(args.source) as source, stop_on_signal() as stop:
-            summary = _stream(args, explainer, source, stop)
+            summary = _stream(args, explainer, source, targets, look, stop)
     where = f" -> {args.sink}" if args.sink else ""
     rate = summary.frames / max(summary.seconds, 1e-6)
     logger.info("%s%d frames%s, %.1f/s", "stopped after " if summary.stopped else "", summary.frames, where, rate)
@@ -83,10 +85,17 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{name}: this is the source itself; write to another file")
 
 
-def _stream(args: argparse.Namespace, explainer: Explainer, source: VideoSource, stop: threading.Event) -> Summary:
+def _stream(
+    args: argparse.Namespace,
+    explainer: Explainer,
+    source: VideoSource,
+    targets: Targets,
+    look: Look,
+    stop: threading.Event,
+) -> Summary:
     """Open the outputs and process the source."""
     from aerocam.runtime.progress import Progress
-    from aerocam.runtime.stream import Look, process
+    from aerocam.runtime.stream import process
     from aerocam.runtime.video_sink import VideoSink
 
     progress = Progress(0 if args.quiet else min(source.count, args.max_frames or source.count))
@@ -100,8 +109,8 @@ def _stream(args: argparse.Namespace, explainer: Explainer, source: VideoSource,
             explainer,
             sink,
             record,
-            target=target_of(args),
-            look=Look(args.alpha, args.colormap, not args.no_caption),
+            target=targets,
+            look=look,
             max_frames=args.max_frames,
             stop=stop,
             progress=None if args.quiet else progress,

@@ -1,0 +1,91 @@
+"""What `aerocam explain` makes of all pictures together: the page and the contact sheet."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from aerocam.errors import UsageError
+
+if TYPE_CHECKING:
+    from aerocam.runtime.explainer import Explainer
+    from aerocam.runtime.explanation import Explanation
+    from aerocam.runtime.stream import Look
+    from aerocam.runtime.targets import Targets
+
+
+class Result(Protocol):
+    """What takes the explanations one by one, and writes when its context ends without an error."""
+
+    def add(self, name: str, explanation: Explanation, files: Mapping[str, Path]) -> None:
+        """Take the explanation of a picture, and what was saved of it."""
+
+    def fail(self, name: str, reason: str) -> None:
+        """Take that a picture could not be explained."""
+
+
+def open_results(
+    args: argparse.Namespace, explainer: Explainer, targets: Targets, look: Look
+) -> list[AbstractContextManager[Any]]:
+    """The results that are asked for; each is a `Result` in its context.
+
+    Raises:
+        UsageError: A format that cannot be written.
+        WriteError: A folder that cannot be written to.
+    """
+    from aerocam.runtime.results_page import ResultsPage
+    from aerocam.runtime.results_sheet import ResultsSheet
+
+    titles = [_title(target) for target in (targets if isinstance(targets, list) else [targets])]
+    found: list[AbstractContextManager[Any]] = []
+    if args.sheet:
+        found.append(ResultsSheet(args.sheet, titles, look))
+    if args.html:
+        found.append(ResultsPage(args.html, _facts(args, explainer, titles, look), look))
+    return found
+
+
+def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
+    """Make sure that neither page nor sheet is one of the pictures, or the other.
+
+    Raises:
+        UsageError: It is.
+    """
+    real = {os.path.realpath(image): image for image in images}
+    for name in filter(None, (args.html, args.sheet)):
+        if os.path.realpath(name) in real or os.path.isdir(name):
+            what = "a folder" if os.path.isdir(name) else "one of the pictures"
+            raise UsageError(f"{name}: this is {what}; name another file to write to")
+    if args.html and args.sheet and os.path.realpath(args.html) == os.path.realpath(args.sheet):
+        raise UsageError(f"{args.html}: --html and --sheet name the same file; name two")
+
+
+def _title(target: Any) -> str:
+    """What a target is called above its column."""
+    wanted, anchor = target if isinstance(target, tuple) else (target, None)
+    title = f"class {wanted}" if isinstance(wanted, int) else str(wanted)
+    if wanted is None or wanted == -1:
+        title = "top class"
+    elif isinstance(wanted, int) and wanted < 0:
+        title = f"top class no. {-wanted}"
+    return title if anchor is None else f"{title}, anchor {anchor}"
+
+
+def _facts(args: argparse.Namespace, explainer: Explainer, titles: Sequence[str], look: Look) -> dict[str, str]:
+    """The settings of the run, as the page says them."""
+    source, layers = explainer.manifest.source, ", ".join(layer.name for layer in explainer.manifest.layers)
+    regions = "none" if look.regions is None else f"{look.regions}, the largest of each target"
+    return {
+        "Model": Path(args.model).name,
+        "Exported from": f"{source.name} (SHA-256 {source.sha256[:12]}…)",
+        "Layer": layers if len(explainer.manifest.layers) == 1 else f"{layers} (fused: {explainer.fusion})",
+        "Method": explainer.method,
+        "Targets": ", ".join(titles),
+        "Regions": regions,
+        "Overlay": f"{look.colormap}, weight {look.alpha:g}",
+        "Runs on": f"{args.providers or 'the CPU'}, threads: {args.threads or 'one per core'}",
+    }
