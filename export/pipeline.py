@@ -19,10 +19,10 @@ from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
-from aerocam.export.preprocessing import default_preprocess, default_task, image_input, model_labels
+from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
 from aerocam.export.recheck import self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
-from aerocam.export.scores import ScoreSite, find_score
+from aerocam.export.scores import Hints, find_score
 from aerocam.export.target_layers import AUTO, Candidate, automatic_layers, candidates, choose_layers
 from aerocam.manifest import Manifest
 
@@ -59,6 +59,7 @@ def export_model(
     packaging: manifest.Packaging = "fused",
     task: manifest.Task | None = None,
     score_output: str | None = None,
+    layout: str | None = None,
     targets: int = 1,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
@@ -82,8 +83,10 @@ def export_model(
             backpropagation; at other layers they stay true.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
-        task: `classify`, `detect` or `segment`; None: from the model's metadata, else `classify`.
+        task: Of `manifest.Task`; None: from the model's metadata, `detect` where its outputs have the form of a
+            detector's, else `classify`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
+        layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
         input_shapes: Static shapes for dynamic inputs, by name.
         preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
@@ -105,7 +108,8 @@ def export_model(
     _refuse_rewritten(model)
     image_input(model)
     before = model.graph.num_nodes()
-    site = find_score(model, task or default_task(model), score_output, targets)
+    hints = Hints(tuple(labels) if labels is not None else model_labels(model.metadata_props), layout)
+    site = find_score(model, task or default_task(model, score_output, hints), score_output, targets, hints)
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)
@@ -116,7 +120,8 @@ def export_model(
         preprocess=preprocess if isinstance(preprocess, manifest.Preprocess) else preprocess(model),
         source=_source(path),
         head=_manifest_head(head, chosen),
-        labels=_labels(labels, model, site),
+        boxes=site.place,
+        labels=class_labels(hints.labels, site.score, given=labels is not None),
         aerocam=__version__,
     )
     if written.head is None and written.layers[0].activations is None:
@@ -147,6 +152,7 @@ def list_layers(
     *,
     task: manifest.Task | None = None,
     score_output: str | None = None,
+    layout: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """The candidates for a target layer, in graph order, and those that `auto` takes: none where it finds none.
@@ -154,7 +160,8 @@ def list_layers(
     Args and errors are those of `export_model`.
     """
     model = load_model(path, input_shapes)
-    site = find_score(model, task or default_task(model), score_output)
+    hints = Hints(model_labels(model.metadata_props), layout)
+    site = find_score(model, task or default_task(model, score_output, hints), score_output, hints=hints)
     known = candidates(model, site, try_out=True)
     return known, automatic_layers(model, site, known)
 
@@ -196,16 +203,3 @@ def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.He
             f"--head {head}: {len(chosen)} target layers ({names}), a head takes one; choose it with --layer"
         )
     return manifest.Head(head, manifest.MAP)
-
-
-def _labels(given: Sequence[str] | None, model: ir.Model, site: ScoreSite) -> tuple[str, ...]:
-    classes = site.score.classes
-    if given is not None and given and len(given) != classes:
-        raise UsageError(f"labels: {len(given)} names for {classes} classes; give one name per class")
-    if given is not None:
-        return tuple(given)
-    labels = model_labels(model.metadata_props)
-    if labels and len(labels) != classes:
-        logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(labels), classes)
-        return ()
-    return labels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.shapes import PICTURE_CHANNELS, is_channels_last, is_float, static_shape
-from aerocam.manifest import Preprocess, Task, TensorLayout
+from aerocam.export.scores import NO_HINTS, Hints, detectors, named_outputs
+from aerocam.export.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
+from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -75,7 +76,8 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     last = is_channels_last(static_shape(image))
     channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     if preset is None:
-        preset = "yolo" if is_ultralytics(model) else "tf" if last else "imagenet"
+        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
+        preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else "tf" if last else "imagenet"
         logger.info("preprocessing: %s assumed; --preprocess and --mean, --std, --color, --resize change it", preset)
     if preset not in PRESETS:
         raise UsageError(f"--preprocess {preset}: no such preset. {did_you_mean(preset, PRESETS)}")
@@ -93,12 +95,25 @@ def is_ultralytics(model: ir.Model) -> bool:
     return "stride" in model.metadata_props and "names" in model.metadata_props
 
 
-def default_task(model: ir.Model) -> Task:
-    """The task that Ultralytics' metadata names, else `classify`.
+def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
+    """The task that Ultralytics' metadata names; `detect` where an output has a detector's form; else `classify`.
+
+    Args:
+        model: In normal form.
+        output: Name of the output that holds the class scores; None: any.
+        hints: What is known beside the graph.
 
     Raises:
         ModelError: A task that is not explained yet.
+        UsageError: No such output.
     """
+    if hints.layout is not None:
+        return "detect"
+    if not is_ultralytics(model):
+        for value in named_outputs(model, output):
+            if is_static(value) and (layout := detectors.fits(model, value, hints)):
+                logger.info("task: detect, as output %r has the layout %s; --task says otherwise", value.name, layout)
+                return "detect"
     named = model.metadata_props.get("task", "classify") if is_ultralytics(model) else "classify"
     if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
         raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
@@ -117,6 +132,28 @@ def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
         logger.warning("the model's metadata has `names` that cannot be read; classes go by number")
         return ()
     return tuple(str(name) for name in names)
+
+
+def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, ...]:
+    """One name per class; that of the background is put in where all others are there.
+
+    Args:
+        names: Of the classes.
+        score: What the classes are of.
+        given: Whether the user gave them, and must correct them; the model's own are left out where they do not fit.
+
+    Raises:
+        UsageError: Another number of names than of classes.
+    """
+    classes, background = score.classes, score.background
+    if background is not None and background < classes == len(names) + 1:
+        names = [*names[:background], "background", *names[background:]]
+    if names and len(names) != classes:
+        if given:
+            raise UsageError(f"labels: {len(names)} names for {classes} classes; give one name per class")
+        logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(names), classes)
+        return ()
+    return tuple(names)
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:

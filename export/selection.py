@@ -171,6 +171,18 @@ def _concat(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.V
     return None
 
 
+@selector("TopK")
+def _top(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
+    """The k-th best entry is that at the k-th best place, of a single row of entries."""
+    values, places = node.outputs
+    axis, x = node.attributes.get_int("axis", -1) % len(static_shape(value)), node.inputs[0]
+    assert x is not None
+    if value is not values or choice.axis != axis or np.prod(static_shape(x), dtype=int) != static_shape(x)[axis]:
+        return None
+    picked = op.Gather(op.reshape(places, static_shape(places)[axis]), choice.index, axis=0)
+    return select(op, x, replace(choice, axis=axis, index=picked, low=0, high=static_shape(x)[axis]))
+
+
 @selector("Split")
 def _split(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
     axis = node.attributes.get_int("axis", 0) % len(static_shape(value))

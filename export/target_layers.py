@@ -17,6 +17,7 @@ from aerocam.export.cost import gradient_cost, multiply_adds
 from aerocam.export.folding import Fold, layer_fold
 from aerocam.export.layout import layouts
 from aerocam.export.obstacles import obstacles, try_rules
+from aerocam.export.origins import ACTIVATIONS, CHOOSING, MOVING, Part, origins
 from aerocam.export.scores import ScoreSite
 from aerocam.export.shapes import is_float, is_static, static_shape
 
@@ -250,11 +251,15 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
 
 def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
     """The inputs of a detection head, one per scale: where box and class predictions of that scale part ways."""
-    assert site.boxes is not None
-    to_boxes = ancestors(site.boxes)
-    parts = _scales(site.logits)
+    to_boxes = {value for tensor in site.boxes for value in ancestors(tensor)}
     found: list[Candidate] = []
-    for part in parts:
+    scales = _scales(site)
+    if any(len(static_shape(part)) != 4 for part in scales):
+        return _before_queries(model, site, known)
+    for part in scales:
+        if len(scales) > 1 and static_shape(part)[2:] == (1, 1):
+            logger.info("scale of one position, where %s is predicted, left out: it has no map", part.name)
+            continue
         if part in to_boxes:  # one convolution predicts boxes and classes
             shared = last_cut(model, part, known)
         else:
@@ -267,19 +272,36 @@ def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -
     return found
 
 
-def _scales(logits: ir.Value) -> list[ir.Value]:
+def _before_queries(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+    """What the queries of a DETR read: the encoder's tokens, or the last map of each scale where there are several.
+
+    Behind it nothing has a place in the picture: queries attend to all of it.
+    """
+    labels = layouts(model.graph, _images(model))
+    maps = [item for item in known if item.depth >= 0 and {"H", "W"} <= set(labels.get(item.value) or ())]
+    last, passed = [], set[ir.Value]()
+    for item in reversed(maps):
+        if item.value not in passed:
+            last.append(item)
+            passed |= ancestors(item.value)
+    cut = last_cut(model, site.logits, [item for item in known if item in maps or item.fold.kind == "tokens"])
+    if cut is not None and all(item.value in ancestors(cut.value) for item in last):
+        return [cut]
+    if not last:
+        raise ModelError("what the queries read was not found; name a layer (aerocam layers MODEL)")
+    return last[::-1]
+
+
+def _scales(site: ScoreSite) -> list[ir.Value]:
     """The spatial predictions that are joined along the anchors."""
-    views = ("Split", "Slice", "Reshape", "Transpose", "Flatten", "Identity")
-    value, parts = logits, [logits]
-    while (node := value.producer()) is not None and node.op_type in (*views, "Concat"):
-        if node.op_type == "Concat":
-            parts = [x for x in node.inputs if x is not None]
-            break
-        value = node.inputs[0]  # type: ignore[assignment]
-    return [_before_views(part, views) for part in parts]
-
-
-def _before_views(value: ir.Value, views: Sequence[str]) -> ir.Value:
-    while (node := value.producer()) is not None and node.op_type in views:
-        value = node.inputs[0]  # type: ignore[assignment]
-    return value
+    classes = 1 if site.score.label_at is not None else site.score.classes
+    part = Part(site.logits, site.axis, site.start, site.start + classes)
+    through, scales = MOVING | CHOOSING | ACTIVATIONS, dict[ir.Value, None]()
+    waiting = origins(part, through)
+    while waiting:
+        item = waiting.pop(0)
+        if item.op in through and (behind := origins(Part(item.value), through)) != [Part(item.value)]:
+            waiting = behind + waiting  # the classes are no longer in a row there: all of what is behind
+        else:
+            scales[item.value] = None
+    return list(scales)

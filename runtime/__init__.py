@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aerocam.runtime.detections import Detection as Detection
     from aerocam.runtime.explainer import Explainer as Explainer
     from aerocam.runtime.explanation import Explanation as Explanation
     from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CAM_METHODS": "methods",
+    "Detection": "detections",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "INPUT_METHODS": "methods",

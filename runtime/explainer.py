@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
+from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.input_maps import Rerun
 from aerocam.runtime.passes import passes
@@ -23,7 +24,7 @@ from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.preprocess import Preprocessor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
-from aerocam.runtime.targets import Target, Targets, explained, ranked, resolve, slots
+from aerocam.runtime.targets import Target, Targets, ranked, resolve, slots
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -86,7 +87,7 @@ class Explainer:
         self.method = self.raw_maps.method
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
-        self._passes = passes(self.session, (self.manifest.score.output,), added, opening)
+        self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._check_input()
         self._preprocess = Preprocessor(self._rule)
         self._frames = 0

@@ -1,4 +1,4 @@
-"""Reading a model's own output: class probabilities, the top classes, the box at an anchor."""
+"""Reading a model's own output: class probabilities, the top classes, the classes of a detector's anchors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.manifest import Manifest, Score
-from aerocam.runtime.placement import Box
-
-BOX_ROWS = 4
-"""Rows before the class scores that a detector of the YOLO family has: centre x, centre y, width, height."""
 
 NUMBERS = frozenset({"embed", "regress", "scalar"})
 """Tasks whose output has no probabilities."""
@@ -41,31 +37,91 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
         score: The manifest's.
 
     Returns:
-        float32 (classes,).
+        float32 (classes,). 0 for a detector's background, and for classes that none of its finished boxes has.
     """
-    if score.anchors:
+    if not score.anchors:
+        values = np.asarray(output, np.float32).reshape(-1)
+        if len(values) < score.classes:  # one logit, or its sigmoid, for two classes
+            values = values if score.activation != "none" else _sigmoid(values)
+            return np.concatenate([1 - values, values])
+        return values if score.activation != "none" else _softmax(values)
+    if score.label_at is not None:
+        found = np.zeros(score.classes, np.float32)
+        labels, shares = _labels(output, score), _columns(output, score, score.class_offset, 1)[:, 0]
+        known = (labels >= 0) & (labels < score.classes)
+        np.maximum.at(found, labels[known], np.asarray(shares[known], np.float32))
+        return found
+    if score.objectness is None and score.background is None:
         rows = np.moveaxis(output[0], score.class_axis - 1, 0)[score.class_offset :][: score.classes]
         best = np.asarray(rows.reshape(score.classes, -1).max(axis=1), np.float32)
         return best if score.activation != "none" else _sigmoid(best)
-    values = np.asarray(output, np.float32).reshape(-1)
-    if len(values) < score.classes:  # one logit, or its sigmoid, for two classes
-        values = values if score.activation != "none" else _sigmoid(values)
-        return np.concatenate([1 - values, values])
-    return values if score.activation != "none" else _softmax(values)
+    best = _class_shares(output, score, slice(None)).max(axis=0)
+    if score.background is not None and score.background < score.classes:
+        best[score.background] = 0
+    return best
 
 
 def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> float:
-    """The probability of one class at one anchor of a detector."""
-    value = np.asarray(output[0, score.class_offset + index, anchor], np.float32)
-    return float(value if score.activation != "none" else _sigmoid(value))
+    """The probability of one class at one anchor of a detector, times the objectness where there is one.
+
+    Where an anchor has one class and one score it is that score.
+    """
+    if score.label_at is not None:
+        return float(_columns(output, score, score.class_offset, 1)[anchor, 0])
+    return float(_class_shares(output, score, slice(anchor, anchor + 1))[0, index])
 
 
-def box_at(output: NDArray[Any], score: Score, anchor: int) -> Box | None:
-    """The box at an anchor in px of the input tensor, or None where the output's form has no box."""
-    if score.class_offset != BOX_ROWS:
-        return None
-    x, y, width, height = (float(value) for value in output[0, :BOX_ROWS, anchor])
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+def anchor_scores(
+    output: NDArray[Any], score: Score, above: float
+) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]:
+    """The anchors of a detector whose best class has a probability above a threshold.
+
+    Args:
+        output: The model's output that `score` describes.
+        score: The manifest's.
+        above: The threshold; objectness is included in what is compared.
+
+    Returns:
+        Anchors in their order, the best class of each (never the background), and its probability, (n,) each.
+    """
+    if score.label_at is not None:
+        shares = np.asarray(_columns(output, score, score.class_offset, 1)[:, 0], np.float32)
+        anchors = np.flatnonzero(shares > above)
+        return anchors, _labels(output, score)[anchors], shares[anchors]
+    anchors = np.arange(score.anchors)
+    if score.objectness is not None:  # times a probability, it only gets less: most anchors are out already
+        anchors = np.flatnonzero(_columns(output, score, score.objectness, 1)[:, 0] > above)
+    elif score.background is None and score.activation != "none":
+        anchors = np.flatnonzero(_columns(output, score, score.class_offset, score.classes).max(axis=1) > above)
+    shares = _class_shares(output, score, anchors)
+    if score.background is not None and score.background < score.classes:
+        shares[:, score.background] = -1
+    labels = shares.argmax(axis=1)
+    best = shares[np.arange(len(anchors)), labels]
+    found = best > above
+    return anchors[found], labels[found].astype(np.int64), best[found]
+
+
+def _columns(output: NDArray[Any], score: Score, start: int, count: int) -> NDArray[Any]:
+    """Columns of a detector's output as (anchors, count), a view."""
+    return np.moveaxis(output[0], score.class_axis - 1, -1)[:, start : start + count]
+
+
+def _labels(output: NDArray[Any], score: Score) -> NDArray[np.int64]:
+    """The one class of each anchor."""
+    assert score.label_at is not None
+    return np.asarray(_columns(output, score, score.label_at, 1)[:, 0]).astype(np.int64)
+
+
+def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+    """The probability of each class at these anchors, objectness included: (n, classes), never a view."""
+    count = max(score.classes, 0 if score.background is None else score.background + 1)
+    shares = np.array(_columns(output, score, score.class_offset, count)[anchors], np.float32)
+    if score.activation == "none":
+        shares = _sigmoid(shares) if score.background is None else _softmax(shares)
+    if score.objectness is not None:
+        shares *= np.asarray(_columns(output, score, score.objectness, 1)[anchors], np.float32)
+    return shares[:, : score.classes]
 
 
 def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int) -> list[ClassScore]:
@@ -99,9 +155,9 @@ def label_of(index: int, labels: tuple[str, ...]) -> str:
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """exp(x) / sum(exp(x)), safe against overflow."""
-    powers = np.exp(logits - logits.max())
-    shares: NDArray[np.float32] = powers / powers.sum()
+    """exp(x) / sum(exp(x)) over the last axis, safe against overflow."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares
 
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam import manifest as contract
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.manifest import Manifest
-from aerocam.runtime import scores
 from aerocam.runtime.placement import Box
-from aerocam.runtime.prediction import Prediction
 
 Class = int | str | None
 TargetLike = Class | tuple[Class, int | None]
@@ -67,7 +62,7 @@ def resolve(targets: Targets, manifest: Manifest) -> NDArray[np.int32]:
 
 def _row(target: TargetLike, manifest: Manifest) -> list[int]:
     wanted, anchor = target if isinstance(target, tuple) else (target, None)
-    index = _class_index(wanted, manifest)
+    index = class_index(wanted, manifest)
     anchors = manifest.score.anchors
     if manifest.task != "detect":
         if anchor is not None:
@@ -92,8 +87,12 @@ def slots(rows: NDArray[np.int32], count: int) -> list[NDArray[np.int32]]:
     return [np.ascontiguousarray(part).reshape(-1) for part in full.reshape(-1, count, rows.shape[1])]
 
 
-def _class_index(wanted: Class, manifest: Manifest) -> int:
-    """The class as an index, -1 for the model's own choice."""
+def class_index(wanted: Class, manifest: Manifest) -> int:
+    """The class as an index, -1 for the model's own choice.
+
+    Raises:
+        UsageError: The model has no such class.
+    """
     if wanted is None:
         return -1
     if isinstance(wanted, str):
@@ -116,31 +115,3 @@ def _named(name: str, labels: tuple[str, ...]) -> int:
     if not labels:
         raise UsageError(f"target class '{name}': the model carries no class names; give the index")
     raise UsageError(f"target class '{name}': the model has no such class. {did_you_mean(name, labels)}")
-
-
-def explained(outputs: Mapping[str, NDArray[Any]], prediction: Prediction, manifest: Manifest) -> list[Target]:
-    """What the model says it explained, target by target.
-
-    Args:
-        outputs: What explains, with `manifest.CHOSEN` and `manifest.SCORE` among it.
-        prediction: What the model says of the frame.
-        manifest: The model's.
-    """
-    logits = outputs[contract.SCORE]
-    chosen = outputs[contract.CHOSEN].reshape(len(logits), -1)
-    pairs = zip(chosen.tolist(), logits, strict=True)
-    return [_explained(row, float(logit), prediction, manifest) for row, logit in pairs]
-
-
-def _explained(chosen: list[int], logit: float, prediction: Prediction, manifest: Manifest) -> Target:
-    if manifest.task in scores.NUMBERS:
-        index = max(chosen[0], 0)
-        return Target(index, scores.number_label(index, manifest), logit, logit)
-    score, index = manifest.score, chosen[0]
-    label, output = scores.label_of(index, manifest.labels), prediction.outputs[score.output]
-    if manifest.task != "detect":
-        return Target(index, label, float(prediction.probabilities[index]), logit)
-    anchor = chosen[1]
-    box = scores.box_at(output, score, anchor)
-    in_frame = prediction.placement.to_frame(box) if box is not None else None
-    return Target(index, label, scores.at_anchor(output, score, index, anchor), logit, anchor, in_frame)

@@ -98,6 +98,10 @@ ROWS = [
     Row([("Concat", ["x", "x"], {"axis": 0})], 1),
     Row([("Concat", ["x", "c"], {"axis": -2})], 1, {"c": f32(3, 4)}),
     Row([("Concat", ["x", "c"], {"axis": 1})], 1, {"c": f32(2, 3)}, early=False),
+    Row([("TopK", ["x", "n"], {"axis": 1})], 1, {"n": i64(3)}, (1, 5)),
+    Row([("TopK", ["x", "n"], {"axis": 1, "largest": 0})], 1, {"n": i64(3)}, (1, 5, 1)),
+    Row([("TopK", ["x", "n"], {})], 1, {"n": i64(3)}, early=False),
+    Row([("TopK", ["x", "n"], {"axis": 0})], 1, {"n": i64(1)}, (1, 5), early=False),
     Row([("Split", ["x", "n"], {"axis": 1})], 1, {"n": i64(1, 3)}, output=1),
     Row([("Split", ["x", "n"], {"axis": -1})], 1, {"n": i64(3, 1)}),
     Row([("Split", ["x", "n"], {"axis": 0})], 1, {"n": i64(1, 1)}, output=1),
@@ -128,7 +132,7 @@ def build(row: Row) -> tuple[ir.Graph, NDArray[np.float32]]:
     nodes = []
     for i, (op, inputs, attributes) in enumerate(row.nodes):
         last = i == len(row.nodes) - 1
-        count = len(row.constants["n"]) if op == "Split" else 1
+        count = {"Split": len(row.constants.get("n", ())), "TopK": 2}.get(op, 1)
         names = [f"y{k}" if last else str(i) for k in range(count)]
         nodes.append(node(op, list(inputs), names, **attributes))
     x = f32(*row.shape, seed=3)

@@ -113,6 +113,7 @@ def test_photographs_are_bgr_frames():
         "camera": (512, 512, 3),
         "rocket": (427, 640, 3),
         "astronaut": (512, 512, 3),
+        "room": (375, 500, 3),
     }
     blue, green, red = zoo.photograph("chelsea").reshape(-1, 3).mean(axis=0)
     assert blue < green < red  # a ginger cat

@@ -56,13 +56,15 @@ def test_graph_is_as_documented():
         "Clip": 59,
         "Transpose": 12,
         "Reshape": 12,
-        "Add": 10,
-        "Concat": 2,
+        "Add": 12,
+        "Concat": 3,
         "Sigmoid": 1,
+        **dict.fromkeys(("Split", "Div", "Exp", "Sub"), 1),
+        "Mul": 2,
     }
     assert (model.ir_version, model.opset_import[0].version) == (8, 17)
     shapes = {item.name: [dim.dim_value for dim in item.type.tensor_type.shape.dim] for item in model.graph.output}
-    assert shapes == {"raw_box_encodings": [1, 1917, 4], "raw_box_scores": [1, 1917, 2]}
+    assert shapes == {"boxes": [1, 1917, 4], "raw_box_scores": [1, 1917, 2]}
 
 
 def test_values_are_tensorflows():
@@ -75,6 +77,11 @@ def test_values_are_tensorflows():
 
 def test_anchors_are_tensorflows():
     compare(ssdlite.anchors(), GOLDEN["anchors"], 1e-6)
+
+
+def test_boxes_are_decoded_in_the_graph():
+    encodings, boxes = run(pattern(), ("raw_box_encodings", "boxes"))
+    np.testing.assert_allclose(boxes[0], ssdlite.decode(encodings[0], ssdlite.anchors()), rtol=1e-4, atol=1e-5)
 
 
 def test_a_person_is_where_tensorflow_finds_her():

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from aerocam import manifest as contract
-from aerocam.manifest import Head, Layer, Manifest, Preprocess, Score, Source
+from aerocam.manifest import Boxes, Head, Layer, Manifest, Preprocess, Score, Source
 
 WEIGHTS = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [-1, -1, -1]], np.float32)
 LABELS = ("red", "green", "blue", "darkness")
@@ -284,6 +284,7 @@ class _Graph:
             preprocess=tiny.rule,
             source=Source("0" * 64, "tiny.onnx", 17, "by hand"),
             head=Head("gradcam", contract.MAP) if tiny.head else None,
+            boxes=Boxes(self.outputs[0], axis=1) if tiny.detect else None,
             labels=tiny.labels,
             seed_scale=tiny.seed_scale,
         )

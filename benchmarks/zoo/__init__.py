@@ -6,11 +6,13 @@
 from aerocam.benchmarks.zoo import light, lite0, ssdlite
 from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
 from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
+from aerocam.benchmarks.zoo.pages import PAGES, page
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
 from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
 
 __all__ = [
     "OCR_MODELS",
+    "PAGES",
     "PHOTOGRAPHS",
     "VIDEOS",
     "WHEELS",
@@ -19,6 +21,7 @@ __all__ = [
     "light",
     "lite0",
     "ocr_model",
+    "page",
     "photograph",
     "photograph_file",
     "read",

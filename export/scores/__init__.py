@@ -1,6 +1,20 @@
 """The score that is explained: found in the graph, and made a choice at run time; one module per task."""
 
-from aerocam.export.scores import classify, detect, embed, regress, segment
-from aerocam.export.scores.registry import Chosen, ScoreSite, append_choice, find_score
+from aerocam.export.scores import classify, detect, detectors, embed, regress, segment
+from aerocam.export.scores.registry import NO_HINTS, Chosen, Hints, ScoreSite, append_choice, find_score, named_outputs
 
-__all__ = ["Chosen", "ScoreSite", "append_choice", "classify", "detect", "embed", "find_score", "regress", "segment"]
+__all__ = [
+    "NO_HINTS",
+    "Chosen",
+    "Hints",
+    "ScoreSite",
+    "append_choice",
+    "classify",
+    "detect",
+    "detectors",
+    "embed",
+    "find_score",
+    "named_outputs",
+    "regress",
+    "segment",
+]

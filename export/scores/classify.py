@@ -13,6 +13,7 @@ from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
     TASKS,
     Chosen,
+    Hints,
     ScoreSite,
     Task,
     one_each,
@@ -25,7 +26,7 @@ from aerocam.export.shapes import static_shape
 VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
-def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """The logits behind an output (1, classes) or (1, classes, 1, ...); one logit alone stands for two classes."""
     value, activation = output, "none"
     logits = output

@@ -1,4 +1,10 @@
-"""A detector's score: the logit of a class at an anchor."""
+"""A detector's score: the logit of a class at an anchor, before sigmoid or softmax and before any suppression.
+
+Where that logit is no tensor of the graph (YOLOv5 and YOLOX apply sigmoids scale by scale before they join them,
+YOLOv10 chooses among probabilities), the probability p is differentiated in its place, with the seed 1 / (p (1 - p)):
+the derivative of logit(p), so that the sigmoid's own derivative on the way cancels. The score that leaves the graph is
+logit(p) then.
+"""
 
 from __future__ import annotations
 
@@ -8,62 +14,128 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import Builder
+from aerocam.export.builder import NARROW, Builder
+from aerocam.export.scores.detectors import find
 from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score
 from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import static_shape
 
-BOX_ROWS = 4
-"""Rows before the class scores in an Ultralytics detection output (1, 4 + classes, anchors)."""
+SMALLEST, SMALLEST_NARROW = 1e-30, 2.0**-14
+"""Least value of p and p (1 - p) that is divided by, also in float16; beyond, gradients fade instead of overflowing."""
 
-
-def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
-    """The class logits before an output (1, 4 + classes, anchors) of Ultralytics' form."""
-    node = output.producer()
-    shape = static_shape(output)
-    if len(shape) != 3 or shape[0] != 1 or node is None or node.op_type != "Concat" or len(node.inputs) != 2:
-        return None
-    if node.attributes["axis"].as_int() % 3 != 1:
-        return None
-    boxes, scores = node.inputs
-    assert boxes is not None
-    assert scores is not None
-    last = scores.producer()
-    if static_shape(boxes)[1] != BOX_ROWS or last is None or last.op_type != "Sigmoid" or last.inputs[0] is None:
-        return None
-    classes, anchors = static_shape(scores)[1:]
-    score = manifest.Score(str(output.name), "sigmoid", classes, class_offset=BOX_ROWS, anchors=anchors)
-    return ScoreSite("detect", last.inputs[0], score, boxes)
+LARGEST = 1 - 2.0**-24
+"""Largest p below 1 in float32."""
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """One class's logit at one anchor; the target is [class, anchor]."""
-    classes, anchors, count = site.score.classes, site.score.anchors, site.score.targets
-    wanted = op.reshape(target, count, 2)
-    wanted_class, wanted_anchor = (op.reshape(op.slice_axis(wanted, 1, i, i + 1), count, 1, 1) for i in range(2))
+    """One class's logit at one anchor; the target is [class, anchor].
 
-    def allowed(wanted: ir.Value, count: int, *shape: int) -> ir.Value:
-        positions = op.constant(np.arange(count, dtype=np.int32).reshape(shape))
-        return op.Or(op.Equal(positions, wanted), op.Less(wanted, op.constant(np.int32(0))))
+    -1 is the class or anchor of the greatest probability, objectness included. Where each anchor has one class, the
+    anchor decides, and a class that no anchor has leads to the best one of all; the output `CHOSEN` says so.
+    """
+    score, axes = site.score, [site.axis, 3 - site.axis]
+    wanted = op.reshape(target, score.targets, 2)
+    label, anchor = (op.slice_axis(wanted, 1, i, i + 1) for i in range(2))
+    best = _best_entry(op, site, label, anchor) if score.label_at is None else _best_row(op, site, label, anchor)
+    label, anchor, value = best
+    output_score(op, _logit(op, value) if site.is_share else value, score.targets)
+    classes = op.Add(label, op.integers(site.start)) if site.start else label
+    start, stop = site.start, site.start + score.classes
+    if score.label_at is not None:
+        classes, stop, axes = op.integers(start), start + 1, axes[1:]
+    row = select(op, site.logits, Choice(site.axis, classes, start, stop, keep))
+    chosen = select(op, row, Choice(3 - site.axis, anchor, 0, score.anchors, keep))
+    return one_each(op, chosen, axes, _logit_slope(op, chosen) if site.is_share else None)
 
-    mask = op.And(allowed(wanted_class, classes, classes, 1), allowed(wanted_anchor, anchors, 1, anchors))
-    grid = op.reshape(site.logits, classes, anchors)
-    lowest = op.floats_like(grid, np.finfo(np.float16 if grid.dtype == ir.DataType.FLOAT16 else np.float32).min)
-    flat = op.reshape(op.Where(mask, grid, lowest), count, classes * anchors)
-    best = op.ArgMax(flat, axis=1, keepdims=1)
-    label = op.Div(best, op.integers(anchors))
-    anchor = op.Sub(best, op.Mul(label, op.integers(anchors)))
-    chosen = op.reshape(op.Concat(label, anchor, axis=1), 2 * count)
-    op.output(op.Cast(chosen, to=ir.DataType.INT32), manifest.CHOSEN)
-    output_score(op, op.GatherElements(flat, best, axis=1), count)
-    label, anchor = op.reshape(label, count), op.reshape(anchor, count)
-    row = select(op, site.logits, Choice(1, label, 0, classes, keep))
-    return one_each(op, select(op, row, Choice(2, anchor, 0, anchors, keep)), [1, 2])
+
+Best = tuple[ir.Value, ir.Value, ir.Value]
+"""Class, int64 (targets,), anchor, int64 (targets,), and the entry of the logits there, (1, targets)."""
+
+
+def _best_entry(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
+    """The best of the entries that the target allows; `label` and `anchor` are int32 (targets, 1)."""
+    score, count = site.score, site.score.targets
+    sizes = [score.classes, score.anchors] if site.axis == 1 else [score.anchors, score.classes]
+
+    def allowed(wanted: ir.Value, axis: int, never: int | None = None) -> ir.Value:
+        shape = [sizes[i] if i == axis - 1 else 1 for i in range(2)]
+        positions = op.constant(np.arange(sizes[axis - 1], dtype=np.int32).reshape(1, *shape))
+        wanted = op.reshape(wanted, count, 1, 1)
+        free = op.Less(wanted, op.constant(np.int32(0)))
+        if never is not None and never < sizes[axis - 1]:
+            free = op.And(free, op.Not(op.Equal(positions, op.constant(np.int32(never)))))
+        return op.Or(op.Equal(positions, wanted), free)
+
+    mask = op.And(allowed(label, site.axis, score.background), allowed(anchor, 3 - site.axis))
+    key, own = _preference(op, site)
+    lowest = op.floats_like(key, np.finfo(np.float16 if key.dtype == ir.DataType.FLOAT16 else np.float32).min)
+    flat = op.reshape(op.Where(mask, key, lowest), count, sizes[0] * sizes[1])
+    best = op.reshape(op.ArgMax(flat, axis=1, keepdims=1), count)
+    first = op.Div(best, op.integers(sizes[1]))
+    second = op.Sub(best, op.Mul(first, op.integers(sizes[1])))
+    found = (first, second) if site.axis == 1 else (second, first)
+    _output_choice(op, *found, count)
+    return *found, op.Gather(op.reshape(own, 1, sizes[0] * sizes[1]), best, axis=1)
+
+
+def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
+    """By what the model prefers one entry to another, and the entries themselves; both as long as there are classes."""
+    score = site.score
+    own = op.slice_axis(site.logits, site.axis, site.start, site.start + score.classes)
+    key = own
+    if score.objectness is not None:  # it stands in the same tensor as the classes
+        key = op.Mul(own, op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1))
+    elif score.background is not None and not site.is_share and score.activation != "sigmoid":
+        key = op.slice_axis(op.LogSoftmax(site.logits, axis=site.axis), site.axis, 0, score.classes)
+    return key, own
+
+
+def _best_row(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
+    """The best row of a list of boxes with one class and one probability each, of those that the target allows."""
+    count, place = site.score.targets, site.score.label_at
+    assert place is not None
+    rows = static_shape(site.logits)[3 - site.axis]
+    shares, labels = (op.reshape(op.slice_axis(site.logits, site.axis, i, i + 1), 1, rows) for i in (site.start, place))
+    labels = op.Cast(labels, to=ir.DataType.INT32)
+    none = op.constant(np.int32(0))
+
+    def refused(positions: ir.Value, wanted: ir.Value) -> ir.Value:
+        other = op.Not(op.Equal(positions, wanted))
+        return op.Cast(op.And(other, op.GreaterOrEqual(wanted, none)), to=shares.dtype)
+
+    numbers = op.constant(np.arange(rows, dtype=np.int32).reshape(1, rows))
+    # A probability is at most 1: another class weighs more than that, another anchor more than both.
+    key = op.Sub(shares, op.Add(op.scale(refused(labels, label), 2.0), op.scale(refused(numbers, anchor), 4.0)))
+    best = op.reshape(op.ArgMax(key, axis=1, keepdims=1), count)
+    found = op.Cast(op.Gather(op.reshape(labels, rows), best, axis=0), to=ir.DataType.INT64)
+    _output_choice(op, found, best, count)
+    return found, best, op.Gather(shares, best, axis=1)
+
+
+def _output_choice(op: Builder, label: ir.Value, anchor: ir.Value, count: int) -> None:
+    pairs = op.Concat(op.reshape(label, count, 1), op.reshape(anchor, count, 1), axis=1)
+    op.output(op.Cast(op.reshape(pairs, 2 * count), to=ir.DataType.INT32), manifest.CHOSEN)
+
+
+def _smallest(value: ir.Value) -> float:
+    return SMALLEST_NARROW if value.dtype in NARROW else SMALLEST
+
+
+def _logit(op: Builder, p: ir.Value) -> ir.Value:
+    """log(p / (1 - p)), finite."""
+    p = op.Clip(op.widened(p), SMALLEST, LARGEST)
+    return op.Sub(op.Log(p), op.Log(op.Sub(1.0, p)))
+
+
+def _logit_slope(op: Builder, p: ir.Value) -> ir.Value:
+    """1 / (p (1 - p)), finite."""
+    return op.Reciprocal(op.Max(op.Mul(p, op.Sub(1.0, p)), _smallest(p)))
 
 
 TASKS["detect"] = Task(
     find,
     choose,
-    "(1, 4 + classes, anchors), boxes joined with sigmoids of class logits as Ultralytics has them",
+    "(1, 4 + classes, anchors), (1, anchors, 5 + classes) or (1, boxes, 6) with boxes and scores, or"
+    " (1, anchors, classes) beside boxes (1, anchors, 4),",
     width=2,
 )

@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
-from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, output_score
+from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, output_score
 from aerocam.export.shapes import is_float, static_shape
 
 SMALLEST = 1e-6
 """Length, and product of lengths, below which embeddings have no angle."""
 
 
-def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """An output (1, numbers) or (1, numbers, 1, ...)."""
     shape = static_shape(output)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):

@@ -29,18 +29,37 @@ class ScoreSite:
 
     Attributes:
         task: The key of its module.
-        logits: (1, classes) or (1, classes, 1, ...) to classify, (1, classes, anchors) to detect, classes and positions
-            in any order to segment.
+        logits: (1, classes) or (1, classes, 1, ...) to classify, classes and anchors in either order to detect, classes
+            and positions in any order to segment.
         score: What the manifest says of it.
-        boxes: The box rows (1, 4, anchors) to detect.
+        boxes: To detect, the tensors that the boxes are taken from.
         axis: Axis of `logits` with the classes.
+        start: To detect, the place of the first class on that axis.
+        is_share: To detect, whether `logits` holds probabilities, their logits being no tensor of the graph.
+        place: To detect, where the boxes are; None where the graph does not compute them.
     """
 
     task: manifest.Task
     logits: ir.Value
     score: manifest.Score
-    boxes: ir.Value | None = None
+    boxes: tuple[ir.Value, ...] = ()
     axis: int = 1
+    start: int = 0
+    is_share: bool = False
+    place: manifest.Boxes | None = None
+
+
+@dataclass(frozen=True)
+class Hints:
+    """What is known of a model beside its graph.
+
+    Attributes:
+        labels: Names of its classes, none where they are not known.
+        layout: The layout of a detector's outputs that the user forces.
+    """
+
+    labels: Sequence[str] = ()
+    layout: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,7 +76,9 @@ class Chosen:
     seed: ir.Value
 
 
-Find: TypeAlias = Callable[[ir.Value, ir.Model], "ScoreSite | None"]
+NO_HINTS = Hints()
+
+Find: TypeAlias = Callable[[ir.Value, ir.Model, Hints], "ScoreSite | None"]
 Choose: TypeAlias = Callable[[Builder, ScoreSite, ir.Value, Set[ir.Value]], Chosen]
 
 
@@ -82,7 +103,13 @@ TASKS: dict[str, Task] = {}
 """By name, filled by the modules of this package."""
 
 
-def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, targets: int = 1) -> ScoreSite:
+def find_score(
+    model: ir.Model,
+    task: manifest.Task,
+    output: str | None = None,
+    targets: int = 1,
+    hints: Hints = NO_HINTS,
+) -> ScoreSite:
     """Find the class scores among the model's outputs.
 
     Args:
@@ -90,18 +117,23 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, 
         task: What the network does.
         output: Name of the output that holds the class scores; None: the first that fits.
         targets: How many are explained in one pass.
+        hints: What is known beside the graph.
 
     Raises:
-        UsageError: No such output, or no target.
+        UsageError: No such output, or no target, or a layout for what is no detector.
         ModelError: No output of the form that the task needs.
     """
     if targets < 1:
         raise UsageError(f"--targets {targets}: 1 or more is expected")
-    outputs = _outputs(model, output)
+    if hints.layout is not None and task != "detect":
+        raise UsageError(f"--layout {hints.layout}: a layout is one of a detector's, the task is {task}; see --task")
+    outputs = named_outputs(model, output)
     for value in outputs:
-        site = TASKS[task].find(value, model) if is_static(value) else None
+        site = TASKS[task].find(value, model, hints) if is_static(value) else None
         if site is not None:
-            if site.score.activation != "none":
+            if site.is_share:
+                logger.info("score: the logit of a probability, no tensor of the graph: differentiated through it")
+            elif site.score.activation != "none":
                 logger.info("score: the logits before the trailing %s", site.score.activation)
             return replace(site, score=replace(site.score, targets=targets))
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)
@@ -110,13 +142,17 @@ def find_score(model: ir.Model, task: manifest.Task, output: str | None = None, 
     )
 
 
-def _outputs(model: ir.Model, wanted: str | None) -> list[ir.Value]:
-    """The model's outputs, or the one that is wanted."""
+def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:
+    """The model's outputs, or the one called `name`.
+
+    Raises:
+        UsageError: There is none of that name.
+    """
     outputs = [value for value in model.graph.outputs if value.name]
     names = [str(value.name) for value in outputs]
-    if wanted is not None and wanted not in names:
-        raise UsageError(f"--output-name {wanted}: the model has no such output. {did_you_mean(wanted, names)}")
-    return [value for value in outputs if wanted in (None, value.name)]
+    if name is not None and name not in names:
+        raise UsageError(f"--output-name {name}: the model has no such output. {did_you_mean(name, names)}")
+    return [value for value in outputs if name in (None, value.name)]
 
 
 def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> Chosen:

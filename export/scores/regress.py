@@ -9,12 +9,12 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
-from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score, top_unless
+from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, one_each, output_score, top_unless
 from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import is_float, static_shape
 
 
-def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """An output (1, n) or (1, n, 1, ...)."""
     shape = static_shape(output)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):
@@ -22,7 +22,7 @@ def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
     return ScoreSite("regress", output, manifest.Score(str(output.name), "none", shape[1]))
 
 
-def find_scalar(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+def find_scalar(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """An output of one number, in whatever shape."""
     if int(np.prod(static_shape(output), dtype=int)) != 1 or not is_float(output):
         return None

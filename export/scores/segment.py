@@ -14,6 +14,7 @@ from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
     TASKS,
     Chosen,
+    Hints,
     ScoreSite,
     Task,
     one_each,
@@ -24,7 +25,7 @@ from aerocam.export.selection import Choice, select
 from aerocam.export.shapes import is_float, static_shape
 
 
-def find(output: ir.Value, model: ir.Model) -> ScoreSite | None:
+def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """The logits behind an output with one axis of classes and at least one of positions."""
     logits, activation, axis = output, "none", None
     order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is

@@ -77,7 +77,8 @@ class Score:
 
     Task `classify`: the logit of a class; the target is int32 of shape (1,): [class]. Of a network with one logit,
     class 1 has that, class 0 its negative.
-    Task `detect`: the logit of a class at an anchor; the target is int32 of shape (2,): [class, anchor].
+    Task `detect`: the logit of a class at an anchor; the target is int32 of shape (2,): [class, anchor]. An anchor is
+    whatever has a box: a cell of a grid, a query, or a row of a list of finished boxes.
     Task `segment`: the mean logit of a class over the positions where the model predicts it (of one class: where its
     logit is positive), or at its best position where it does so nowhere; the target is int32 of shape (1,): [class]; -1
     is the class of the greatest logit.
@@ -88,13 +89,20 @@ class Score:
 
     Attributes:
         output: Name of the model's own output that holds the class scores. Classify: (1, classes) or
-            (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors). Segment: (1, classes, H, W), or with the
-            classes on another axis.
-        activation: What the model applies to the logits to give `output`; `none` where it gives out logits.
+            (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors), or with the two axes the other way round.
+            Segment: (1, classes, H, W), or with the classes on another axis.
+        activation: What the model applies to the logits to give `output`; `none` where it gives out logits. To detect,
+            those are of a softmax where there is a background, of a sigmoid where there is none.
         classes: Number of classes; of numbers, for `regress` and `embed`.
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
         anchors: Number of anchors, or of positions to segment; 0 for classify.
         class_axis: Axis of `output` with the classes.
+        objectness: To detect, the row of `output` with the probability that anything is there, by which those of the
+            classes are to be multiplied (YOLOv5, YOLOX); None where there is none.
+        label_at: To detect, the row of `output` with the class of each box, where a box has one class and one score, at
+            `class_offset` (YOLOv10); its class logit is then that score's, whatever class is asked for. None elsewhere.
+        background: To detect, the class that means that nothing is there, never the model's own choice (SSD: 0); it
+            may stand behind the others and is then not counted in `classes` (DETR). None where there is none.
         targets: How many targets one pass explains: the target input has as many [class] or [class, anchor] one after
             the other, gradients and maps as many entries on axis 0. To classify or segment, -2 is the second best
             class then, -3 the third.
@@ -107,6 +115,9 @@ class Score:
     anchors: int = 0
     class_axis: int = 1
     targets: int = 1
+    objectness: int | None = None
+    label_at: int | None = None
+    background: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,7 +131,8 @@ class Boxes:
         form: Which four numbers: centre and size, or corners.
         unit: `pixel` of the input tensor, or `share` of its width and height.
         strides: For boxes relative to the cells of grids (YOLOX): px between cells, grid by grid, in the order of the
-            anchors; empty for all others.
+            anchors, row by row; the centre counts from the cell in cells, the size is a logarithm in cells. Empty for
+            all others.
         suppressed: Whether each object has one box already, so that nothing is left to suppress.
     """
 
@@ -266,6 +278,12 @@ class Manifest:
                     f"manifest: preprocess.{name} has {len(getattr(self.preprocess, name))} values,"
                     f" {self.preprocess.color} has {channels} channels; give one value per channel"
                 )
+
+    @property
+    def own_outputs(self) -> tuple[str, ...]:
+        """Names of the model's own outputs from which scores, and a detector's boxes, are read."""
+        boxes = () if self.boxes is None else (self.boxes.output,)
+        return tuple(dict.fromkeys((self.score.output, *boxes)))
 
     def to_json(self) -> str:
         """The manifest as one JSON object."""

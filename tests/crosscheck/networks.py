@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from detectors import Finished, Pair, box_logit
 from quantised import quantised
 from torch import nn
 
@@ -67,11 +68,10 @@ class Network:
         """The input."""
         return torch.randn(self.shape, generator=torch.Generator().manual_seed(1))
 
-    def score(self, outputs: torch.Tensor) -> torch.Tensor:
+    def score(self, outputs: Any) -> torch.Tensor:
         """The logit that is differentiated; for a map of logits, the class's mean where it is predicted."""
         if self.task == "detect":
-            label, anchor = self.target
-            return torch.logit(outputs[0, 4 + label, anchor])
+            return box_logit(outputs, *self.target)
         logits = outputs[0, self.target[0]]
         if self.task == "segment":
             mask = outputs[0].argmax(0) == self.target[0]
@@ -214,14 +214,15 @@ def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
     return build
 
 
-def _ultralytics(name: str) -> Callable[[], nn.Module]:
+def _ultralytics(name: str, finished: bool = False) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         os.environ |= {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
         os.environ.setdefault("YOLO_CONFIG_DIR", tempfile.mkdtemp(prefix="crosscheck-"))
         load_torchvision()
         from ultralytics.nn.tasks import DetectionModel
 
-        return Picked(DetectionModel(name, verbose=False), lambda y: y[0] if isinstance(y, tuple) else y)
+        model = DetectionModel(name, verbose=False)
+        return Finished(model) if finished else Picked(model, lambda y: y[0] if isinstance(y, tuple) else y)
 
     return build
 
@@ -236,6 +237,10 @@ def _segmentation(name: str, mean: tuple[int, ...] = ()) -> Callable[[], nn.Modu
 
 def _ssdlite() -> nn.Module:
     return SsdScores(torchvision("detection.ssdlite320_mobilenet_v3_large", weights_backbone=None)())
+
+
+def _retinanet() -> nn.Module:
+    return Pair(torchvision("detection.retinanet_resnet50_fpn", weights_backbone=None)(), nn.Sigmoid())
 
 
 POSITIONS = (2, 3)
@@ -268,4 +273,6 @@ NETWORKS: dict[str, Network] = {
     "resnet1d": Network(ResNet1d, (1, 2, 128)),
     "yolov8n": Network(_ultralytics("yolov8n.yaml"), smooth=True, task="detect", target=(3, 70)),
     "yolo11n": Network(_ultralytics("yolo11n.yaml"), smooth=True, task="detect", target=(3, 70)),
+    "yolov10n": Network(_ultralytics("yolov10n.yaml", True), (1, 3, 160, 160), True, "detect", (3, 0)),
+    "retinanet": Network(_retinanet, (1, 3, 128, 128), task="detect", target=(3, 70)),
 }

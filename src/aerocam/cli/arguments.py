@@ -16,8 +16,17 @@ from aerocam.manifest import Task
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model and what says how to read it."""
     parser.add_argument("model", metavar="MODEL", help="the ONNX file")
-    parser.add_argument("--task", choices=get_args(Task), help="default: from the model's metadata, or classify")
+    parser.add_argument(
+        "--task",
+        choices=get_args(Task),
+        help="default: from the model's metadata, detect where the outputs are a detector's, or classify",
+    )
     parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
+    parser.add_argument(
+        "--layout",
+        metavar="NAME",
+        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr, rtdetr",
+    )
     parser.add_argument(
         "--input-shape",
         action="append",

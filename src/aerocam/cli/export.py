@@ -79,6 +79,7 @@ def run(args: argparse.Namespace) -> None:
         guided=args.guided,
         task=args.task,
         score_output=args.output_name,
+        layout=args.layout,
         targets=args.targets,
         packaging=args.packaging,
         input_shapes=shapes,

@@ -25,7 +25,9 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.export import list_layers
 
     shapes = parse_input_shapes(args.input_shape, args.model)
-    known, automatic = list_layers(args.model, task=args.task, score_output=args.output_name, input_shapes=shapes)
+    known, automatic = list_layers(
+        args.model, task=args.task, score_output=args.output_name, layout=args.layout, input_shapes=shapes
+    )
     print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
     for item in known:
         if not (fnmatch.fnmatchcase(item.name, args.match) or fnmatch.fnmatchcase(item.node, args.match)):

@@ -1,0 +1,76 @@
+"""The layouts of detectors' outputs: each is recognised by one function, in the order of `LAYOUTS`.
+
+A finder gets an output that may hold class scores and says what it holds, or None. It trusts the shape alone where the
+user forces its layout; otherwise the nodes that compute the output must speak for it as well.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+import onnx_ir as ir
+
+from aerocam.errors import UsageError, did_you_mean
+from aerocam.export.scores.detectors import pairs, queries, yolo
+from aerocam.export.scores.detectors.measured import measured
+from aerocam.export.scores.registry import Hints, ScoreSite
+
+logger = logging.getLogger("aerocam.export")
+
+Finder: TypeAlias = Callable[[ir.Value, ir.Model, Hints], "ScoreSite | None"]
+
+LAYOUTS: dict[str, Finder] = {
+    "yolov8": yolo.find_yolov8,
+    "yolov10": yolo.find_yolov10,
+    "yolox": yolo.find_yolox,
+    "yolov5": yolo.find_yolov5,
+    "rtdetr": queries.find_rtdetr,
+    "detr": queries.find_detr,
+    "ssd": pairs.find_ssd,
+    "retinanet": pairs.find_retinanet,
+}
+"""By name, the likelier first where one output fits several."""
+
+
+def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """The class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit.
+
+    Raises:
+        UsageError: The user forces a layout that does not exist.
+    """
+    found = _fitting(output, model, hints)
+    if not found:
+        return None
+    name, *others = found
+    site = found[name]
+    forced = "as told" if hints.layout else "found"
+    also = f"; {' and '.join(others)} would fit as well: --layout chooses" if others else ""
+    logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)
+    if site.score.activation == "none":
+        link = "sigmoids" if site.score.background is None else "a softmax"
+        logger.info("output %r holds logits, taken for those of %s; --layout says otherwise", output.name, link)
+    if site.place is None:
+        logger.warning(
+            "output %r: its boxes are encodings relative to anchors that the graph does not hold; classes at anchors"
+            " can be explained, but no boxes be given; let the graph decode them",
+            output.name,
+        )
+    elif name in ("ssd", "retinanet"):
+        site = replace(site, place=measured(model, site.place))
+    return site
+
+
+def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
+    """The layout that an output has unmistakably, boxes included; "" where there is none."""
+    return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
+
+
+def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> dict[str, ScoreSite]:
+    if hints.layout is not None and hints.layout not in LAYOUTS:
+        raise UsageError(f"--layout {hints.layout}: no such layout. {did_you_mean(hints.layout, LAYOUTS)}")
+    wanted = [hints.layout] if hints.layout is not None else LAYOUTS
+    sites = {name: LAYOUTS[name](output, model, hints) for name in wanted}
+    return {name: site for name, site in sites.items() if site is not None}

@@ -1,0 +1,46 @@
+"""Which four numbers a detector's boxes are: read off the boxes that it gives for a picture of noise."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam.export.check import random_feeds
+from aerocam.export.light import LightModel
+from aerocam.export.sessions import SessionFolder
+from aerocam.manifest import Boxes, BoxForm, BoxUnit
+
+logger = logging.getLogger("aerocam.export")
+
+SHARE_LIMIT = 4.0
+"""Boxes of a median coordinate below it are shares: in px they would lie in the corner, all of them."""
+
+
+def measured(model: ir.Model, place: Boxes) -> Boxes:
+    """`place` with the form and the unit of the boxes (1, anchors, 4) that the model gives for noise, logged."""
+    feeds = random_feeds(model, np.random.default_rng(0))
+    with SessionFolder() as sessions:
+        (found,) = sessions.open(LightModel.of(model)).run([place.output], feeds)
+    form, unit = box_form(np.asarray(found[0], np.float64))
+    logger.info("boxes in output %r: %s in %ss, by those of a picture of noise", place.output, form, unit)
+    return replace(place, form=form, unit=unit)
+
+
+def box_form(boxes: NDArray[np.float64]) -> tuple[BoxForm, BoxUnit]:
+    """Form and unit of boxes (anchors, 4) in the order of the anchors.
+
+    Corners are in order in nearly every box. Anchors go along rows first, so that x changes faster than y.
+    """
+    unit: BoxUnit = "share" if np.median(np.abs(boxes)) < SHARE_LIMIT else "pixel"
+    if np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) < 0.9:
+        return "cxcywh", unit
+    first, second = ((boxes[:, i] + boxes[:, i + 2]) / 2 for i in range(2))
+    return ("xyxy" if _variation(first) >= _variation(second) else "yxyx"), unit
+
+
+def _variation(centres: NDArray[np.float64]) -> float:
+    return float(np.abs(np.diff(centres)).sum())

@@ -1,0 +1,70 @@
+"""DETR layouts: a fixed number of queries, each with a box as shares of the picture; nothing is left to suppress."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.export.origins import Part, origins
+from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
+from aerocam.export.scores.detectors.pairs import beside
+from aerocam.export.scores.registry import Hints, ScoreSite
+
+
+def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes (1, queries, 4)."""
+    for table in tables(output, 2):
+        if _is_joined(table, hints.layout == "rtdetr") and not beside(table, model):
+            name, classes = str(output.name), table.columns - BOX
+            place = manifest.Boxes(name, table.axis, unit="share", suppressed=True)
+            score = manifest.Score(name, "sigmoid", classes, BOX, table.anchors, table.axis)
+            return score_site(table, score, table, place)
+        return _beside(table, model, hints, "rtdetr")
+    return None
+
+
+def find_detr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """DETR: classes and, last, "no object" (1, queries, classes + 1), a softmax or its logits, beside the boxes."""
+    for table in tables(output, 2):
+        return _beside(table, model, hints, "detr")
+    return None
+
+
+def _is_joined(table: Table, forced: bool) -> bool:
+    """Whether boxes and classes are columns of one table, each a sigmoid of its own."""
+    if table.columns <= BOX or forced:
+        return forced and table.columns > BOX
+    parts = [*table.origins(0, BOX), *table.origins(BOX, table.columns)]
+    return len(parts) > 1 and all(part.op == "Sigmoid" and part.is_whole for part in parts)
+
+
+def _beside(table: Table, model: ir.Model, hints: Hints, layout: str) -> ScoreSite | None:
+    boxes = beside(table, model)
+    if boxes is None or (table.columns < 2 and layout == "detr"):
+        return None
+    if hints.layout is None:
+        if not all(part.op == "Sigmoid" for part in origins(Part(boxes))):
+            return None
+        if layout != _kind(table, model, hints):
+            return None
+    background = table.columns - 1 if layout == "detr" else None
+    classes = table.columns - (layout == "detr")
+    score = manifest.Score(str(table.value.name), "none", classes, 0, table.anchors, table.axis, background=background)
+    return score_site(table, score, Table(boxes, 2), manifest.Boxes(str(boxes.name), 2, unit="share", suppressed=True))
+
+
+def _kind(table: Table, model: ir.Model, hints: Hints) -> str:
+    """`rtdetr` or `detr`: sigmoids, or a softmax with "no object" behind the classes.
+
+    Logits alone do not say which. The number of labels does; else deformable attention (GridSample) speaks for
+    sigmoids, as everything since Deformable DETR has them.
+    """
+    activations = {part.op for part in table.origins(0, table.columns)}
+    if activations == {"Sigmoid"}:
+        return "rtdetr"
+    if activations == {"Softmax"}:
+        return "detr"
+    if len(hints.labels) in (table.columns, table.columns - 1):
+        return "rtdetr" if len(hints.labels) == table.columns else "detr"
+    deformable = any(node.op_type == "GridSample" for node in model.graph)
+    return "rtdetr" if deformable else "detr"

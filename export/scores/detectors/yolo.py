@@ -1,0 +1,147 @@
+"""YOLO layouts: boxes and class scores as columns of one output."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.errors import ModelError
+from aerocam.export.autodiff import ancestors
+from aerocam.export.builder import constant_array
+from aerocam.export.origins import CHOOSING, MOVING
+from aerocam.export.scores.detectors.columns import BOX, Table, box_tensors, image_size, score_site, tables
+from aerocam.export.scores.registry import Hints, ScoreSite
+from aerocam.export.shapes import is_float
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
+"""Px between the cells of each scale, in the models that there are."""
+
+
+def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """Ultralytics' form since v8 (v8, v9, 11, 12, YOLOv5u): (1, 4 + classes, anchors), or its transpose.
+
+    Boxes are decoded, centre and size in px; classes are sigmoids of a tensor of their own.
+    """
+    for table in tables(output, 1, 2):
+        if table.columns <= BOX:
+            continue
+        if hints.layout != "yolov8":
+            own = table.origins(BOX, table.columns)
+            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in own):
+                continue
+            if _has_objectness(table) or table.is_activated(0, BOX):
+                continue
+        score = manifest.Score(
+            str(output.name), "sigmoid", table.columns - BOX, BOX, table.anchors, class_axis=table.axis
+        )
+        return score_site(table, score, table, manifest.Boxes(str(output.name), table.axis))
+    return None
+
+
+def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
+
+    Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids.
+    """
+    for table in tables(output, 2):
+        if table.columns <= BOX + 1:
+            return None
+        if hints.layout != "yolov5":
+            if not table.is_activated(BOX, table.columns) or not _has_objectness(table):
+                return None
+            if _is_raw(table) or table.is_activated(0, BOX):
+                return None
+        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis))
+    return None
+
+
+def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """YOLOX as its exporter writes it: (1, anchors, 5 + classes), boxes relative to the cells of its grids.
+
+    Anchors are as many as there are cells at strides 8, 16 and 32 (and 64, or 4). Objectness and classes are sigmoids.
+
+    Raises:
+        ModelError: The layout is forced, and the anchors are no such number.
+    """
+    for table in tables(output, 2):
+        if table.columns <= BOX + 1:
+            return None
+        size = image_size(model)
+        strides = next((known for known in STRIDES if _cells(size, known) == table.anchors), None)
+        if hints.layout == "yolox" and strides is None:
+            counts = ", ".join(str(_cells(size, known)) for known in STRIDES)
+            raise ModelError(
+                f"--layout yolox: output {output.name!r} has {table.anchors} anchors, an input of"
+                f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
+            )
+        fits = table.is_activated(BOX, table.columns) and _has_objectness(table) and _is_raw(table)
+        if strides is None or not (fits or hints.layout == "yolox"):
+            return None
+        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
+    return None
+
+
+def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """A list of finished boxes, (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
+
+    Corners in px, or centre and size in shares where boxes come from a sigmoid. The number of classes is that of the
+    labels, or what the graph divides places by.
+
+    Raises:
+        ModelError: The number of classes is not to be found.
+    """
+    for table in tables(output, 2):
+        label = BOX + 1
+        if table.columns != label + 1:
+            return None
+        integral = all(part.op == "Cast" for part in table.origins(label, label + 1))
+        if hints.layout != "yolov10" and not integral:
+            return None
+        classes = len(hints.labels) or _divisor(table.origins(label, label + 1)[0].value)
+        if not classes:
+            raise ModelError(f"output {output.name!r} {list(output.shape or ())}: how many classes? give --labels")
+        shares = all(part.op == "Sigmoid" for part in table.origins(0, BOX, MOVING | CHOOSING))
+        form: manifest.BoxForm = "cxcywh" if shares else "xyxy"
+        unit: manifest.BoxUnit = "share" if shares else "pixel"
+        name, axis = str(output.name), table.axis
+        place = manifest.Boxes(name, axis, form=form, unit=unit, suppressed=True)
+        score = manifest.Score(name, "sigmoid", classes, BOX, table.anchors, axis, label_at=label)
+        return ScoreSite("detect", output, score, box_tensors(table), axis, BOX, True, place)
+    return None
+
+
+def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+    name, classes = str(table.value.name), table.columns - BOX - 1
+    score = manifest.Score(name, "sigmoid", classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
+    return score_site(table, score, table, place)
+
+
+def _has_objectness(table: Table) -> bool:
+    """Whether column 4 is no class: it has a tensor of its own, or shares one with the box."""
+    if table.columns <= BOX + 1:
+        return False
+    first, others = table.origins(BOX, BOX + 1), table.origins(BOX + 1, table.columns)
+    apart = {part.value for part in first}.isdisjoint(part.value for part in others)
+    return apart or not all(part.is_whole for part in table.origins(BOX, table.columns))
+
+
+def _is_raw(table: Table) -> bool:
+    """Whether the boxes leave the graph as a convolution gives them."""
+    return table.is_linear(0, BOX)
+
+
+def _cells(size: tuple[int, int], strides: tuple[int, ...]) -> int:
+    return sum((size[0] // stride) * (size[1] // stride) for stride in strides)
+
+
+def _divisor(label: ir.Value) -> int:
+    """The number of classes by which a place among classes and anchors is divided to give the class, 0 if unknown."""
+    for value in ancestors(label):
+        node = value.producer()
+        if node is None or node.op_type not in ("Mod", "Div") or is_float(value):
+            continue
+        divisor = constant_array(node.inputs[1])
+        if divisor is not None and divisor.size == 1:
+            return int(np.ravel(divisor)[0])
+    return 0

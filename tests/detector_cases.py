@@ -1,0 +1,125 @@
+"""What is to be found in each of the tiny detectors, and the logits and preferences behind their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tiny_detectors as tiny
+from aerocam.manifest import Boxes, Score
+
+Array = NDArray[Any]
+CELLS, CLASSES = tiny.CELLS, tiny.CLASSES
+
+
+@dataclass(frozen=True)
+class Case:
+    """A layout.
+
+    Attributes:
+        layout: Its name.
+        build: Makes the graph.
+        score: What the manifest is to say of the score.
+        boxes: And of the boxes.
+        layers: What `auto` takes.
+        link: `sigmoid` or `softmax`, of the logits behind the output `y`; `none` where `y` is logits of a softmax.
+    """
+
+    layout: str
+    build: Callable[[tiny.Graph], None]
+    score: Score
+    boxes: Boxes
+    layers: tuple[str, ...] = ("p0", "p1")
+    link: str = "sigmoid"
+
+    def logits(self, y: Array) -> Array:
+        """(anchors, classes): the logits as the output gives them; of a softmax, but for a number per anchor."""
+        y = y[0] if self.score.class_axis == 2 else y[0].T
+        if self.score.label_at is not None:
+            share = y[:, 4:5]
+            return np.log(share / (1 - share))
+        count = self.score.classes + (self.score.background == self.score.classes)
+        shares = y[:, self.score.class_offset :][:, :count]
+        if self.link == "none":
+            return shares[:, : self.score.classes]
+        if self.link == "softmax":
+            return np.log(shares)[:, : self.score.classes]
+        return np.log(shares / (1 - shares))
+
+    def preference(self, y: Array) -> Array:
+        """(anchors, classes): the probability by which the model is to choose."""
+        y = y[0] if self.score.class_axis == 2 else y[0].T
+        logits = self.logits(y[None] if self.score.class_axis == 2 else y.T[None])
+        shares = 1 / (1 + np.exp(-logits))
+        if self.link != "sigmoid":
+            powers = np.exp(y[:, : self.score.classes + 1]) if self.link == "none" else y
+            shares = (powers / powers.sum(axis=1, keepdims=True))[:, : self.score.classes]
+        return shares * y[:, 4:5] if self.score.objectness else shares
+
+
+YOLO = Score("y", "sigmoid", CLASSES, 4, CELLS)
+QUERY = Score("y", "sigmoid", CLASSES, 0, tiny.QUERIES, 2)
+SHARES = Boxes("boxes", 2, unit="share", suppressed=True)
+CORNERS = Boxes("boxes", 2, form="yxyx", unit="share")
+TOKENS = ("tokens",)
+
+CASES = {
+    "yolov8": Case("yolov8", tiny.yolov8, YOLO, Boxes("y", 1)),
+    "yolov8-last": Case("yolov8", tiny.yolov8_last, Score("y", "sigmoid", CLASSES, 4, CELLS, 2), Boxes("y", 2)),
+    "yolov5": Case("yolov5", tiny.yolov5, Score("y", "sigmoid", CLASSES, 5, 3 * CELLS, 2, objectness=4), Boxes("y", 2)),
+    "yolox": Case(
+        "yolox",
+        tiny.yolox,
+        Score("y", "sigmoid", CLASSES, 5, CELLS, 2, objectness=4),
+        Boxes("y", 2, strides=tiny.STRIDES),
+    ),
+    "yolox-decoded": Case(
+        "yolov5", tiny.yolox_decoded, Score("y", "sigmoid", CLASSES, 5, CELLS, 2, objectness=4), Boxes("y", 2)
+    ),
+    "yolov10": Case(
+        "yolov10",
+        tiny.yolov10,
+        Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
+        Boxes("y", 2, form="xyxy", suppressed=True),
+    ),
+    "ssd": Case(
+        "ssd", tiny.ssd, Score("y", "softmax", 1 + CLASSES, 0, CELLS, 2, background=0), CORNERS, link="softmax"
+    ),
+    "retinanet": Case("retinanet", tiny.retinanet, Score("y", "sigmoid", CLASSES, 0, CELLS, 2), CORNERS),
+    "retinanet-apart": Case("retinanet", tiny.retinanet_apart, Score("y", "sigmoid", CLASSES, 0, CELLS, 2), CORNERS),
+    "detr": Case(
+        "detr",
+        tiny.detr,
+        Score("y", "none", CLASSES, 0, tiny.QUERIES, 2, background=CLASSES),
+        SHARES,
+        TOKENS,
+        link="none",
+    ),
+    "detr-softmax": Case(
+        "detr",
+        tiny.detr_softmax,
+        Score("y", "softmax", CLASSES, 0, tiny.QUERIES, 2, background=CLASSES),
+        SHARES,
+        TOKENS,
+        link="softmax",
+    ),
+    "rtdetr": Case(
+        "rtdetr",
+        tiny.rtdetr,
+        Score("y", "sigmoid", CLASSES, 4, tiny.QUERIES, 2),
+        Boxes("y", 2, unit="share", suppressed=True),
+        TOKENS,
+    ),
+    "rtdetr-finished": Case(
+        "yolov10",
+        tiny.rtdetr_finished,
+        Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
+        Boxes("y", 2, unit="share", suppressed=True),
+        TOKENS,
+    ),
+    "rtdetr-beside": Case("rtdetr", tiny.rtdetr_beside, QUERY, SHARES, TOKENS),
+}

@@ -1,0 +1,266 @@
+"""A detector per layout of outputs, small enough for finite differences: 32x32 px, scales of 4x4, 2x2 and 1x1 cells.
+
+Every number is computed as the real ones compute theirs, by the same kind of nodes in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper
+
+from onnx_graphs import model
+from test_graph import f32
+
+Array = NDArray[Any]
+IMAGE = (1, 3, 32, 32)
+CHANNELS, CLASSES, QUERIES, FINISHED = 4, 3, 6, 5
+GRIDS, STRIDES = (4, 2, 1), (8, 16, 32)
+CELLS = sum(grid * grid for grid in GRIDS)
+CENTRES = np.concatenate(
+    [np.stack(np.meshgrid(np.arange(n), np.arange(n)), axis=-1).reshape(-1, 2) for n in GRIDS]
+).astype(np.float32)
+"""Column and row of every cell, scale by scale."""
+
+STEPS = np.concatenate([np.full((n * n, 1), stride) for n, stride in zip(GRIDS, STRIDES, strict=True)]).astype(
+    np.float32
+)
+
+
+@dataclass
+class Graph:
+    """Nodes and constants under construction."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def op(self, kind: str, inputs: Sequence[Any], output: str, **attributes: Any) -> str:
+        """A node; arrays among the inputs become constants. Several outputs are given with spaces between."""
+        names = []
+        for i, item in enumerate(inputs):
+            if not isinstance(item, str):
+                self.constants[f"{output.split()[0]}_{i}"] = np.asarray(item)
+                item = f"{output.split()[0]}_{i}"
+            names.append(item)
+        self.nodes.append(helper.make_node(kind, names, output.split(), name=output.split()[0], **attributes))
+        return output
+
+    def conv(self, x: str, output: str, channels: int, seed: int, size: int = 1, gain: float = 1.0) -> str:
+        """A convolution whose stride is its size."""
+        before = 3 if x == "x" else CHANNELS
+        weights = [gain * f32(channels, before, size, size, seed=seed), f32(channels, seed=seed + 50)]
+        return self.op("Conv", [x, *weights], output, strides=[size, size])
+
+    def rename(self, name: str) -> None:
+        """Give the last node and its output another name."""
+        self.nodes[-1].name = self.nodes[-1].output[0] = name
+
+    def reshape(self, x: str, output: str, *shape: int) -> str:
+        """A Reshape to constant sizes."""
+        return self.op("Reshape", [x, np.array(shape)], output)
+
+
+def scales(graph: Graph) -> None:
+    """`p0`, `p1`, `p2` from `x`, each of the one before."""
+    graph.conv("x", "c0", CHANNELS, 1, 8, 0.2)
+    graph.op("Sigmoid", ["c0"], "p0")
+    for i in (1, 2):
+        graph.conv(f"p{i - 1}", f"c{i}", CHANNELS, i + 1, 2)
+        graph.op("Sigmoid", [f"c{i}"], f"p{i}")
+
+
+def rows(graph: Graph, kind: str, columns: int, seed: int, last: bool = True) -> str:
+    """A head per scale, joined: (1, cells, columns), or (1, columns, cells)."""
+    parts = []
+    for i, n in enumerate(GRIDS):
+        value = graph.conv(f"p{i}", f"{kind}{i}", columns, seed + i)
+        if last:
+            value = graph.op("Transpose", [value], f"{kind}{i}_last", perm=[0, 2, 3, 1])
+        parts.append(graph.reshape(value, f"{kind}{i}_rows", 1, *((n * n, columns) if last else (columns, n * n))))
+    return graph.op("Concat", parts, kind, axis=1 if last else 2)
+
+
+def yolov8(graph: Graph) -> None:
+    """(1, 4 + classes, cells)."""
+    boxes = graph.op("Mul", [rows(graph, "reg", 4, 10, False), STEPS.reshape(1, 1, -1)], "boxes")
+    shares = graph.op("Sigmoid", [rows(graph, "cls", CLASSES, 20, False)], "shares")
+    graph.op("Concat", [boxes, shares], "y", axis=1)
+
+
+def yolov8_last(graph: Graph) -> None:
+    """The transpose of that."""
+    yolov8(graph)
+    graph.rename("joined")
+    graph.op("Transpose", ["joined"], "y", perm=[0, 2, 1])
+
+
+def yolov5(graph: Graph) -> None:
+    """(1, 3 * cells, 5 + classes): sigmoids scale by scale, boxes decoded with grids and anchors."""
+    parts, columns = [], 5 + CLASSES
+    for i, (n, stride) in enumerate(zip(GRIDS, STRIDES, strict=True)):
+        value = graph.conv(f"p{i}", f"all{i}", 3 * columns, 10 + i, gain=3)
+        value = graph.reshape(value, f"all{i}_apart", 1, 3, columns, n, n)
+        value = graph.op("Transpose", [value], f"all{i}_last", perm=[0, 1, 3, 4, 2])
+        value = graph.op("Sigmoid", [value], f"all{i}_shares")
+        graph.op("Split", [value, np.array([2, 2, columns - 4])], f"xy{i} wh{i} conf{i}", axis=4)
+        grid = np.stack(np.meshgrid(np.arange(n), np.arange(n)), axis=-1).astype(np.float32)
+        twice = graph.op("Mul", [f"xy{i}", np.float32(2)], f"xy{i}_twice")
+        moved = graph.op("Add", [twice, grid - 0.5], f"xy{i}_moved")
+        centre = graph.op("Mul", [moved, np.float32(stride)], f"xy{i}_px")
+        anchors = np.array([10, 13, 16, 30, 33, 23], np.float32).reshape(1, 3, 1, 1, 2) * (i + 1)
+        wide = graph.op("Mul", [f"wh{i}", np.float32(2)], f"wh{i}_twice")
+        size = graph.op("Mul", [graph.op("Pow", [wide, np.float32(2)], f"wh{i}_squared"), anchors], f"wh{i}_px")
+        joined = graph.op("Concat", [centre, size, f"conf{i}"], f"scale{i}", axis=4)
+        parts.append(graph.reshape(joined, f"scale{i}_rows", 1, 3 * n * n, columns))
+    graph.op("Concat", parts, "y", axis=1)
+
+
+def yolox(graph: Graph) -> None:
+    """(1, cells, 5 + classes): sigmoids scale by scale, boxes as the heads give them."""
+    parts = []
+    for i, n in enumerate(GRIDS):
+        box = graph.conv(f"p{i}", f"reg{i}", 4, 10 + i, gain=0.3)
+        sure = graph.op("Sigmoid", [graph.conv(f"p{i}", f"obj{i}", 1, 30 + i, gain=4)], f"obj{i}_shares")
+        kind = graph.op("Sigmoid", [graph.conv(f"p{i}", f"cls{i}", CLASSES, 20 + i)], f"cls{i}_shares")
+        joined = graph.op("Concat", [box, sure, kind], f"scale{i}", axis=1)
+        parts.append(graph.reshape(joined, f"scale{i}_rows", 1, 5 + CLASSES, n * n))
+    graph.op("Transpose", [graph.op("Concat", parts, "joined", axis=2)], "y", perm=[0, 2, 1])
+
+
+def yolox_decoded(graph: Graph) -> None:
+    """The same, with boxes in px."""
+    yolox(graph)
+    graph.rename("raw")
+    graph.op("Split", ["raw", np.array([2, 2, 1 + CLASSES])], "xy wh conf", axis=2)
+    centre = graph.op("Mul", [graph.op("Add", ["xy", CENTRES[None]], "xy_moved"), STEPS[None]], "xy_px")
+    size = graph.op("Mul", [graph.op("Exp", ["wh"], "wh_cells"), STEPS[None]], "wh_px")
+    graph.op("Concat", [centre, size, "conf"], "y", axis=2)
+
+
+def yolov10(graph: Graph) -> None:
+    """(1, boxes, 6): the best of all classes at all cells, chosen twice, as Ultralytics does it."""
+    yolov8_last(graph)
+    graph.rename("all")
+    graph.op("Split", ["all", np.array([4, CLASSES])], "all_boxes all_shares", axis=-1)
+    best = graph.op("ReduceMax", ["all_shares"], "best", axes=[-1], keepdims=0)
+    graph.op("TopK", [best, np.array([FINISHED])], "first first_places", axis=1)
+    places = graph.op("Unsqueeze", ["first_places", np.array([2])], "places")
+    wide = graph.op("Expand", [places, np.array([1, 1, CLASSES])], "places_of_classes")
+    shares = graph.op("GatherElements", ["all_shares", wide], "their_shares", axis=1)
+    flat = graph.op("Flatten", [shares], "flat", axis=1)
+    graph.op("TopK", [flat, np.array([FINISHED])], "second second_places", axis=1)
+    kind = graph.op("Mod", ["second_places", np.array(CLASSES)], "kind")
+    row = graph.op("Div", ["second_places", np.array(CLASSES)], "row")
+    cell = graph.op("GatherElements", ["first_places", row], "cell", axis=1)
+    cell = graph.op("Unsqueeze", [cell, np.array([2])], "cells")
+    cell = graph.op("Expand", [cell, np.array([1, 1, 4])], "cells_of_boxes")
+    box = graph.op("GatherElements", ["all_boxes", cell], "box", axis=1)
+    score = graph.op("Unsqueeze", ["second", np.array([2])], "score")
+    kind = graph.op("Cast", [graph.op("Unsqueeze", [kind, np.array([2])], "kinds")], "label", to=1)
+    graph.op("Concat", [box, score, kind], "y", axis=-1)
+
+
+def _decoded(graph: Graph) -> None:
+    """`boxes` (1, cells, 4): top, left, bottom, right in shares, from the anchors of an SSD."""
+    graph.op("Split", [rows(graph, "reg", 4, 10), np.array([2, 2])], "shift growth", axis=2)
+    small = graph.op("Mul", ["shift", np.float32(0.1)], "shift_small")
+    middle = ((CENTRES + 0.5) * STEPS / IMAGE[2])[None, :, ::-1]
+    centre = graph.op("Add", [small, middle], "centre")
+    grown = graph.op("Exp", [graph.op("Mul", ["growth", np.float32(0.2)], "growth_small")], "grown")
+    half = graph.op("Mul", [grown, STEPS[None] / IMAGE[2]], "half")
+    corners = [graph.op("Sub", [centre, half], "corner"), graph.op("Add", [centre, half], "other_corner")]
+    graph.op("Concat", corners, "boxes", axis=2)
+
+
+def ssd(graph: Graph) -> None:
+    """(1, cells, 1 + classes), a softmax, beside the boxes."""
+    _decoded(graph)
+    graph.op("Softmax", [rows(graph, "logits", 1 + CLASSES, 20)], "y", axis=-1)
+
+
+def retinanet(graph: Graph) -> None:
+    """(1, cells, classes), sigmoids, beside the boxes."""
+    _decoded(graph)
+    graph.op("Sigmoid", [rows(graph, "logits", CLASSES, 20)], "y")
+
+
+def retinanet_apart(graph: Graph) -> None:
+    """The same, with sigmoids scale by scale: there is no tensor of logits."""
+    _decoded(graph)
+    parts = []
+    for i, n in enumerate(GRIDS):
+        value = graph.op("Sigmoid", [graph.conv(f"p{i}", f"cls{i}", CLASSES, 20 + i)], f"cls{i}_shares")
+        value = graph.op("Transpose", [value], f"cls{i}_last", perm=[0, 2, 3, 1])
+        parts.append(graph.reshape(value, f"cls{i}_rows", 1, n * n, CLASSES))
+    graph.op("Concat", parts, "y", axis=1)
+
+
+def _queries(graph: Graph, columns: int) -> str:
+    """`boxes`, and the class logits of queries that attend to the cells of the first scale."""
+    tokens = graph.op("Transpose", [graph.reshape("p0", "flat", 1, CHANNELS, 16)], "tokens", perm=[0, 2, 1])
+    keys = graph.op("Transpose", [tokens], "keys", perm=[0, 2, 1])
+    weights = graph.op("MatMul", [3 * f32(1, QUERIES, CHANNELS, seed=5), keys], "weights")
+    read = graph.op("MatMul", [graph.op("Softmax", [weights], "attention", axis=-1), tokens], "read")
+    box = graph.op("MatMul", [read, f32(CHANNELS, 4, seed=6)], "box")
+    graph.op("Sigmoid", [box], "boxes")
+    logits = graph.op("MatMul", [read, 2 * f32(CHANNELS, columns, seed=7)], "unbiased")
+    return graph.op("Add", [logits, f32(columns, seed=8)], "logits")
+
+
+def detr(graph: Graph) -> None:
+    """(1, queries, classes + 1), logits of a softmax whose last class is none, beside the boxes."""
+    graph.op("Identity", [_queries(graph, CLASSES + 1)], "y")
+
+
+def detr_softmax(graph: Graph) -> None:
+    """The same with the softmax."""
+    graph.op("Softmax", [_queries(graph, CLASSES + 1)], "y", axis=-1)
+
+
+def rtdetr(graph: Graph) -> None:
+    """(1, queries, 4 + classes), all of them sigmoids."""
+    shares = graph.op("Sigmoid", [_queries(graph, CLASSES)], "shares")
+    graph.op("Concat", ["boxes", shares], "y", axis=-1)
+
+
+def rtdetr_beside(graph: Graph) -> None:
+    """(1, queries, classes), sigmoids, beside the boxes."""
+    graph.op("Sigmoid", [_queries(graph, CLASSES)], "y")
+
+
+def rtdetr_finished(graph: Graph) -> None:
+    """(1, boxes, 6) of that: the best of all classes of all queries, as Ultralytics has had it since 8.4."""
+    flat = graph.op("Flatten", [graph.op("Sigmoid", [_queries(graph, CLASSES)], "shares")], "all_flat", axis=1)
+    graph.op("TopK", [flat, np.array([FINISHED])], "best best_places", axis=1)
+    row = graph.op("Div", ["best_places", np.array(CLASSES)], "row")
+    kind = graph.op("Sub", ["best_places", graph.op("Mul", [row, np.array(CLASSES)], "first")], "kind")
+    row = graph.op("Unsqueeze", [row, np.array([2])], "rows")
+    row = graph.op("Expand", [row, np.array([1, 1, 4])], "rows_of_boxes")
+    box_ = graph.op("GatherElements", ["boxes", row], "box_of_best", axis=1)
+    score = graph.op("Unsqueeze", ["best", np.array([2])], "score")
+    kind = graph.op("Cast", [graph.op("Unsqueeze", [kind, np.array([2])], "kinds")], "label", to=1)
+    graph.op("Concat", [box_, score, kind], "y", axis=-1)
+
+
+def build(layout: Callable[[Graph], None]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """The detector, and its part behind `p0`. Outputs: `y`, and `boxes` where they are one of their own."""
+    graph = Graph()
+    scales(graph)
+    layout(graph)
+    joined = any("boxes" in item.input for item in graph.nodes) or not any("boxes" in n.output for n in graph.nodes)
+    outputs = ["y"] if joined else ["boxes", "y"]
+    behind = [item for item in graph.nodes if item.name not in ("c0", "p0")]
+    return tuple(
+        model(nodes, {name: np.zeros(shape, np.float32)}, _read(graph, nodes), outputs)
+        for nodes, name, shape in ((graph.nodes, "x", IMAGE), (behind, "p0", (1, CHANNELS, 4, 4)))
+    )  # type: ignore[return-value]
+
+
+def _read(graph: Graph, nodes: Sequence[onnx.NodeProto]) -> dict[str, Array]:
+    used = {name for item in nodes for name in item.input}
+    return {name: array for name, array in graph.constants.items() if name in used}
