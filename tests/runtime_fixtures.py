@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -11,9 +12,13 @@ import cv2
 import numpy as np
 
 from aerocam import cli
+from aerocam.runtime import Explanation
 
 RUN = "import sys; from aerocam import cli; sys.exit(cli.main(sys.argv[1:]))"
 """The command line as a program."""
+
+EVIL = "<script>alert('\"&')</script>"
+"""A class name that is no markup."""
 
 
 def picture(size: tuple[int, int], square: tuple[int, int, int, int], channel: int = 2) -> np.ndarray:
@@ -70,3 +75,10 @@ def run_python(code: str, *arguments: object) -> subprocess.CompletedProcess[str
     """Run code in a fresh interpreter."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def renamed(explanation: Explanation, label: str) -> Explanation:
+    """With this name in place of every class's."""
+    targets = [dataclasses.replace(one, label=label) for one in explanation.targets]
+    classes = [dataclasses.replace(one, label=label) for one in explanation.classes]
+    return dataclasses.replace(explanation, targets=targets, classes=classes, warnings=[f"beware of {label}"])
