@@ -90,7 +90,7 @@ def test_written_video_plays_to_its_end(browser: Any, tmp_path: Path, suffix: st
 
 TAB = "\ue004"
 LOADED = "return [...document.images].every(one => one.complete && one.naturalWidth > 0)"
-CARDS = "return [...document.querySelectorAll('article:not([hidden]) h2')].map(one => one.innerText)"
+CARDS = "return [...document.querySelectorAll('article:not([hidden]) h2')].map(one => one.textContent)"
 ORDER = "const s=document.getElementById('sort'); s.value=arguments[0]; s.dispatchEvent(new Event('change'))"
 FOCUS = "return document.activeElement.id || document.activeElement.getAttribute('href')"
 
