@@ -30,7 +30,8 @@ input, select { font: inherit; padding: .25rem .4rem; max-width: 100%; color: in
   border: 1px solid var(--faint); border-radius: .3rem; }
 #results { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem;
   margin-top: 1rem; align-items: start; }
-article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; min-width: 0; }
+article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; min-width: 0;
+  content-visibility: auto; contain-intrinsic-size: auto 24rem; }
 .pictures { display: flex; flex-wrap: wrap; gap: .6rem; }
 figure { flex: 1 1 11rem; max-width: 18rem; margin: 0; }
 figure a { display: block; }

@@ -7,6 +7,7 @@ takes some 10 kB per small picture, and is complete beside the folder that the e
 from __future__ import annotations
 
 import base64
+import logging
 import math
 import os
 import tempfile
@@ -30,6 +31,8 @@ from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.opencv import cv2
 from aerocam.runtime.page_parts import CONTROLS, SCRIPT, STYLE, policy
 from aerocam.runtime.stream import Look
+
+logger = logging.getLogger(__name__)
 
 SIDE = 224
 """Of a small picture, at most, in px."""
@@ -76,6 +79,7 @@ class ResultsPage:
         try:
             if kind is None:
                 write_together({self._path: self._parts()})
+                logger.info("page: %s (%.1f MB)", self._path, self._path.stat().st_size / 1e6)
         finally:
             self._cards.close()
 

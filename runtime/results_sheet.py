@@ -67,6 +67,9 @@ class ResultsSheet:
         """
         if kind is None and self._tiles:
             self._write()
+        if kind is None and self.written:
+            last = f" to {self.written[-1]}" if len(self.written) > 1 else ""
+            logger.info("contact sheet: %s%s", self.written[0], last)
 
     def add(self, name: str, explanation: Explanation, files: Mapping[str, Path]) -> None:
         """Add a picture; a sheet that is full is written.

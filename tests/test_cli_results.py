@@ -139,8 +139,10 @@ def test_a_folder_with_a_page_and_a_sheet(capfd: pytest.CaptureFixture[str]) -> 
         "photos/green.png",
         "photos/red.png",
     ]
-    assert err.startswith("aerocam explain: error: photos/bad.jpg: found 13 bytes")
-    assert err.count("\n") == 1
+    error, page_line, sheet_line = err.splitlines()
+    assert error.startswith("aerocam explain: error: photos/bad.jpg: found 13 bytes")
+    assert re.fullmatch(r"page: pages/all\.html \(0\.0 MB\)", page_line)
+    assert sheet_line == "contact sheet: out/sheet.jpg"
     page = Path("pages/all.html").read_text()
     links = re.findall('href="([^"]*)"', page)
     assert {str((Path("pages") / link).resolve()) for link in links if "out" in link} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import logging
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -226,14 +227,17 @@ def test_a_sheet(found: Explanation, tmp_path: Path) -> None:
 
 
 def test_a_full_sheet_is_followed_by_another(
-    found: Explanation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    found: Explanation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(results_sheet, "PICTURES", 4)
-    with ResultsSheet(tmp_path / "all.jpg", ["red", "darkness"]) as sheet:
+    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)  # the command line switches it off
+    caplog.set_level("INFO", "aerocam")
+    with ResultsSheet("all.jpg", ["red", "darkness"]) as sheet:
         for number in range(9):
             sheet.add(f"{number}.png", found, {})
             assert len(sheet._tiles) <= 4
     assert [path.name for path in sheet.written] == ["all.jpg", "all-2.jpg", "all-3.jpg"]
+    assert "contact sheet: all.jpg to all-3.jpg" in caplog.messages
     sizes = [cv2.imread(str(path)).shape[:2] for path in sheet.written]
     across = [6 + 3 * 246 * count for count in (2, 2, 1)]
     assert sizes == [(32 + rows * 186, width) for rows, width in zip((2, 2, 1), across, strict=True)]
