@@ -20,6 +20,8 @@ from aerocam.runtime import Explainer, VideoSink, VideoSource, process
 from aerocam.runtime.contact_sheet import contact_sheet
 from aerocam.runtime.opencv import cv2
 from aerocam.runtime.progress import Progress
+from aerocam.runtime.results_page import ResultsPage
+from aerocam.runtime.stream import Look
 
 logger = logging.getLogger("aerocam.demo")
 
@@ -37,7 +39,13 @@ METHODS = ("gradcam", "layercam", "eigencam", "cfcam", "cfcam-published")
 
 VIDEO = "cockatoo"
 MODEL, FAST_MODEL = "lite0.cam.onnx", "lite0.gradcam.onnx"
-SHEET, OVERLAY, RECORDS, BENCH = "contact-sheet.png", "cockatoo.webm", "cockatoo.jsonl", "bench.json"
+PAGE, SHEET, OVERLAY, RECORDS, BENCH = (
+    "pictures.html",
+    "contact-sheet.png",
+    "cockatoo.webm",
+    "cockatoo.jsonl",
+    "bench.json",
+)
 
 
 def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, rounds: int = 50) -> dict[str, Any]:
@@ -61,6 +69,8 @@ def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, roun
     logger.info("exported: %s (any method) and %s (Grad-CAM in the graph)", folder / MODEL, folder / FAST_MODEL)
     peaks = make_sheet(folder / MODEL, folder / SHEET, threads)
     logger.info("contact sheet: %s", folder / SHEET)
+    make_page(folder / MODEL, folder / PAGE, threads)
+    logger.info("page with each photograph's three best classes, and where they are: %s", folder / PAGE)
     frames = explain_video(folder / FAST_MODEL, folder, threads, max_frames)
     logger.info("video: %s (%d frames; plays in a browser), records: %s", folder / OVERLAY, frames, folder / RECORDS)
     bench = measure_overhead(plain, threads=1, protocol=Protocol(iterations=rounds))
@@ -88,6 +98,16 @@ def make_sheet(
     picture = contact_sheet(rows, ("picture", *METHODS), tile=(180, 260))
     write_together({sheet: cv2.imencode(sheet.suffix, picture)[1].tobytes()})
     return peaks
+
+
+def make_page(model: Path, page: Path, threads: int) -> None:
+    """Explain the three best classes of each photograph, with Otsu's regions, on one page."""
+    look = Look(regions="otsu")
+    facts = {"Model": "EfficientNet-Lite0, ImageNet", "Method": "gradcam", "Regions": "otsu"}
+    with Explainer(model, method="gradcam", threads=threads) as explainer, ResultsPage(page, facts, look) as results:
+        for name in dict.fromkeys(name for name, _ in PICTURES):
+            explanation = explainer(zoo.photograph(name), [-1, -2, -3])
+            results.add(name, explanation, explanation.save(page.parent / "pictures", name, regions="otsu"))
 
 
 def explain_video(model: Path, folder: Path, threads: int, max_frames: int | None) -> int:

@@ -132,7 +132,7 @@ def draw_outline(picture: NDArray[np.uint8], region: Region, colour: Colour = WH
 
 def _line(picture: NDArray[np.uint8]) -> int:
     """The width of a line that is still seen when the picture is shown small, px."""
-    return max(round(min(picture.shape[:2]) / 240), 1)
+    return -(-min(picture.shape[:2]) // 256)
 
 
 def draw_tag(

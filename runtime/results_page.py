@@ -87,7 +87,7 @@ class ResultsPage:
         """Add a picture.
 
         Args:
-            name: Of the picture's file; `-` for one without.
+            name: Of the picture's file, which is linked to if it is there; `-` for standard input.
             explanation: Of it.
             files: What `Explanation.save` wrote.
 
@@ -161,7 +161,7 @@ class _Card:
         frame = (
             explanation.frame if explanation.frame.ndim == 3 else cv2.cvtColor(explanation.frame, cv2.COLOR_GRAY2BGR)
         )
-        source = None if name == "-" else Path(name)
+        source = Path(name) if os.path.isfile(name) else None
         figures = [self._figure(frame, f"Picture {shown}", source, '<span class="faint">picture</span>')]
         several = len(explanation.targets) > 1
         for i, target in enumerate(explanation.targets):

@@ -104,6 +104,7 @@ def page(browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calla
         for name, (left, channel, bright) in squares.items():
             frame = picture((64, 96), (16, left, 48, left + 32), channel) // 255 * np.uint8(bright)
             explanation = explainer(frame)
+            Path(name).touch()
             page.add(name, explanation, explanation.save(tmp_path / "out", Path(name).stem))
         page.add("evil.png", renamed(explainer(np.zeros((64, 96, 3), np.uint8)), EVIL), {})
         page.fail("bad.png", EVIL)

@@ -22,6 +22,10 @@ def test_demo_writes_all_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
     sheet = cv2.imread(str(folder / demo.SHEET))
     assert sheet.shape[0] > 6 * 150
     assert sheet.std() > 30  # pictures, not paper
+    page = (folder / demo.PAGE).read_text()
+    assert page.count("<article") == 5
+    assert "<b>football helmet</b> 0.1" in page
+    assert 'href="pictures/astronaut.cam.1.png"' in page
     capture = cv2.VideoCapture(str(folder / demo.OVERLAY))
     frames = 0
     while capture.read()[0]:
