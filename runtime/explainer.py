@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explained import explained
@@ -89,7 +89,6 @@ class Explainer:
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
-        self._check_input()
         self._preprocess = Preprocessor(self._rule)
         self._frames = 0
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
@@ -117,6 +116,7 @@ class Explainer:
             ModelError: The engine failed.
         """
         if isinstance(target, Objects):
+            target.check(self.manifest)
             return self.explain(self.predict(frame), target)
         rows = self.resolve(target)
         known = self.manifest.score.targets > 1 or rows.min() >= -1
@@ -153,7 +153,6 @@ class Explainer:
             )
         if not isinstance(target, Objects):
             return self._explain(prediction, self.resolve(target))
-        target.check(self.manifest)
         found = target.find(prediction.outputs, self.manifest, prediction.placement)
         explanation = self._explain(prediction, self.resolve([(one.index, one.anchor) for one in found] or None))
         if not found:
@@ -202,6 +201,17 @@ class Explainer:
             self._resolved = (target, resolve(target, self.manifest))
             self._asked = slots(self._resolved[1], self.manifest.score.targets)
         return self._resolved[1]
+
+    def check(self, target: Targets | Objects) -> None:
+        """Make sure that the model has such targets.
+
+        Raises:
+            UsageError: It has not.
+        """
+        if isinstance(target, Objects):
+            target.check(self.manifest)
+        else:
+            self.resolve(target)
 
     def _begin(self, frame: NDArray[np.uint8], first: NDArray[np.int32]) -> Prediction:
         """Let the model see a frame."""
@@ -277,16 +287,6 @@ class Explainer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the session, unless it was handed in open."""
         self.close()
-
-    def _check_input(self) -> None:
-        """Make sure, once, that the model takes what its manifest says."""
-        rule = self._rule
-        found = next(spec for spec in self.session.inputs if spec.name == rule.input)
-        if not found.takes(np.empty(rule.shape, np.float32)):
-            raise ModelError(
-                f"{self.session.path}: input '{rule.input}' is {found}, its manifest says float32 {rule.shape};"
-                " export the model again"
-            )
 
     def _warnings(self, explanation: Explanation) -> list[str]:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""

@@ -63,6 +63,7 @@ def passes(session: Session, own: Sequence[str], added: Sequence[str], options: 
         UsageError: The session is that of the explaining half.
         ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
     """
+    _check_input(session)
     kind = FusedPasses if session.manifest.split is None else SplitPasses
     return kind(session, tuple(own), tuple(added), options)
 
@@ -170,6 +171,17 @@ def _fixed(session: Session) -> Arrays:
         return {}
     score = session.manifest.score
     return {contract.REFERENCE: np.zeros((score.targets, score.classes), np.float32)}
+
+
+def _check_input(session: Session) -> None:
+    rule = session.manifest.preprocess
+    assert rule is not None  # or there would be no explainer
+    for found in (spec for spec in session.inputs if spec.name == rule.input):
+        if not found.takes(np.empty(rule.shape, np.float32)):
+            raise ModelError(
+                f"{session.path}: input '{rule.input}' is {found}, its manifest says float32 {rule.shape};"
+                " export the model again"
+            )
 
 
 def _image_input(session: Session) -> str:

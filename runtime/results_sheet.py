@@ -76,7 +76,7 @@ class ResultsSheet:
 
         Args:
             name: Of the picture's file.
-            explanation: Of it, with as many targets as there are columns.
+            explanation: Of it; targets beyond the columns are left out.
             files: What `Explanation.save` wrote; not needed.
 
         Raises:
@@ -88,11 +88,13 @@ class ResultsSheet:
         colour = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
         overlays = [
             explanation.overlay(look.alpha, look.colormap, False, i, boxes=True, regions=look.regions)
-            for i in range(len(explanation.targets))
+            for i in range(min(len(explanation.targets), len(self._columns) - 1))
         ]
-        self._tiles.append([fitted(picture, TILE) for picture in (colour, *overlays)])
-        said = [f"{target.label} {target.score:.2f}" for target in explanation.targets]
-        self._texts.append([Path(name).name, *said])
+        said = [f"{target.label} {target.score:.2f}" for target in explanation.targets[: len(overlays)]]
+        missing = len(self._columns) - 1 - len(overlays)
+        blank = [np.full((*TILE, 3), 255, np.uint8)] * missing
+        self._tiles.append([*(fitted(picture, TILE) for picture in (colour, *overlays)), *blank])
+        self._texts.append([Path(name).name, *said, *[""] * missing])
 
     def fail(self, name: str, reason: str) -> None:
         """A picture that could not be explained is not on the sheet."""

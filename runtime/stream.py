@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.runtime.background import WriteBehind, read_ahead
+from aerocam.runtime.detections import Objects
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation, jsonable
 from aerocam.runtime.regions import RegionRule
@@ -92,7 +93,7 @@ def process(
     sink: FrameSink | None = None,
     record: Callable[[dict[str, Any]], None] | None = None,
     *,
-    target: Targets = None,
+    target: Targets | Objects = None,
     look: Look | None = None,
     max_frames: int | None = None,
     stop: threading.Event | None = None,

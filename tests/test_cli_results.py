@@ -15,7 +15,7 @@ import pytest
 
 from aerocam.cli import inputs
 from aerocam.cli.arguments import joined
-from aerocam.cli.explain import _split
+from aerocam.cli.targets import _split
 from aerocam.runtime import Explainer, progress
 from aerocam.runtime.stream import Look
 from runtime_fixtures import moving_square, picture, run_cli, write_video

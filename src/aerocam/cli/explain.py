@@ -20,19 +20,24 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
 from aerocam.cli.inputs import distinct_stems, find_pictures, read, shown
 from aerocam.cli.results import Result, open_results, refuse_overwriting
+from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
+    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.explanation import Explanation
     from aerocam.runtime.stream import Look
-    from aerocam.runtime.targets import Class, TargetLike, Targets
+    from aerocam.runtime.targets import Targets
+
+
+MOST = 5
+"""Objects of a detector that are explained when nobody says what."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,17 +65,7 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an option of the method, such as steps=100 for integrated_gradients; may be repeated",
     )
-    parser.add_argument(
-        "--target",
-        metavar="CLASS",
-        action="append",
-        help="class to explain, by index or name; -1: the model's best (the default), -2: its second best; several:"
-        " repeat it, or separate them by commas",
-    )
-    parser.add_argument("--top", metavar="N", type=int, help="explain the model's N best classes")
-    parser.add_argument(
-        "--anchor", metavar="N", type=int, help="for a detector: the anchor to explain (default: the class's best)"
-    )
+    add_target_arguments(parser)
     parser.add_argument(
         "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
     )
@@ -99,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     images, look = find_pictures(args.images, args.recursive), look_of(args)
     refuse_overwriting(args, images)
     with open_explainer(args) as explainer:
-        targets = targets_of(args, explainer.manifest.labels)
-        explainer.resolve(targets)
+        targets = targets_of(args, explainer.manifest, MOST)
+        explainer.check(targets)
         with contextlib.ExitStack() as stack:
             results = [stack.enter_context(one) for one in open_results(args, explainer, targets, look)]
             failed = _explain(args, images, explainer, targets, look, results)
@@ -111,7 +106,7 @@ def _explain(
     args: argparse.Namespace,
     images: list[str],
     explainer: Explainer,
-    targets: Targets,
+    targets: Targets | Objects,
     look: Look,
     results: list[Result],
 ) -> int:
@@ -182,37 +177,3 @@ def look_of(args: argparse.Namespace) -> Look:
     if rule is not None:
         check_rule(rule)
     return Look(args.alpha, args.colormap, not args.no_caption, rule)
-
-
-def targets_of(args: argparse.Namespace, labels: Sequence[str]) -> Targets:
-    """The targets that the shared options ask for: one, or a list of several.
-
-    Args:
-        args: Of the command line.
-        labels: The model's; one that has a comma in it is one class.
-
-    Raises:
-        UsageError: --target and --top together, an empty class, or a number that cannot be.
-    """
-    if args.top is not None and (args.target or args.top < 1):
-        found = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
-        raise UsageError(f"--top: got {found}")
-    wanted: list[Class] = [None]
-    if args.top is not None:
-        wanted = [-rank for rank in range(1, args.top + 1)]
-    elif args.target:
-        wanted = [_class(text) for given in args.target for text in _split(given, labels)]
-    targets: list[TargetLike] = [one if args.anchor is None else (one, args.anchor) for one in wanted]
-    return targets if len(targets) > 1 else targets[0]
-
-
-def _split(given: str, labels: Sequence[str]) -> list[str]:
-    """The classes in one --target."""
-    parts = [given] if given in labels else [part.strip() for part in given.split(",")]
-    if not all(parts):
-        raise UsageError(f"--target '{given}': found an empty class, expected names or indices, as in cat,dog or -1,-2")
-    return parts
-
-
-def _class(text: str) -> Class:
-    return int(text) if text.removeprefix("-").isdecimal() else text

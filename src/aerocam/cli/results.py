@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
+    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.explanation import Explanation
     from aerocam.runtime.stream import Look
@@ -29,7 +30,7 @@ class Result(Protocol):
 
 
 def open_results(
-    args: argparse.Namespace, explainer: Explainer, targets: Targets, look: Look
+    args: argparse.Namespace, explainer: Explainer, targets: Targets | Objects, look: Look
 ) -> list[AbstractContextManager[Any]]:
     """The results that are asked for; each is a `Result` in its context.
 
@@ -40,7 +41,7 @@ def open_results(
     from aerocam.runtime.results_page import ResultsPage
     from aerocam.runtime.results_sheet import ResultsSheet
 
-    titles = [_title(target) for target in (targets if isinstance(targets, list) else [targets])]
+    titles = _titles(targets)
     found: list[AbstractContextManager[Any]] = []
     if args.sheet:
         found.append(ResultsSheet(args.sheet, titles, look))
@@ -62,6 +63,17 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
             raise UsageError(f"{name}: this is {what}; name another file to write to")
     if args.html and args.sheet and os.path.realpath(args.html) == os.path.realpath(args.sheet):
         raise UsageError(f"{args.html}: --html and --sheet name the same file; name two")
+
+
+def _titles(targets: Targets | Objects) -> list[str]:
+    """What the targets are called above their columns."""
+    from aerocam.runtime.detections import Objects
+
+    if not isinstance(targets, Objects):
+        return [_title(target) for target in (targets if isinstance(targets, list) else [targets])]
+    if targets.number is not None:
+        return [f"object {targets.number}"]
+    return [f"object {number}" for number in range(1, targets.most + 1)]
 
 
 def _title(target: Any) -> str:

@@ -29,10 +29,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aerocam.cli.arguments import one_blas_thread
-from aerocam.cli.explain import add_explainer_arguments, look_of, open_explainer, targets_of
+from aerocam.cli.explain import add_explainer_arguments, look_of, open_explainer
+from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
+    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.stream import Look, Summary
     from aerocam.runtime.targets import Targets
@@ -62,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     look = look_of(args)
     with open_explainer(args) as explainer:
-        targets = targets_of(args, explainer.manifest.labels)
-        explainer.resolve(targets)
+        targets = targets_of(args, explainer.manifest)
+        explainer.check(targets)
         with VideoSource(args.source) as source, stop_on_signal() as stop:
             summary = _stream(args, explainer, source, targets, look, stop)
     where = f" -> {args.sink}" if args.sink else ""
@@ -89,7 +91,7 @@ def _stream(
     args: argparse.Namespace,
     explainer: Explainer,
     source: VideoSource,
-    targets: Targets,
+    targets: Targets | Objects,
     look: Look,
     stop: threading.Event,
 ) -> Summary:

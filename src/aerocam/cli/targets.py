@@ -1,0 +1,94 @@
+"""What is explained, by the options of `explain` and `stream`: classes, anchors, or the objects of a detector."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aerocam.errors import UsageError
+
+if TYPE_CHECKING:
+    from aerocam.manifest import Manifest
+    from aerocam.runtime.detections import Objects
+    from aerocam.runtime.targets import Class, TargetLike, Targets
+
+
+def add_target_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare them."""
+    parser.add_argument(
+        "--target",
+        metavar="CLASS",
+        action="append",
+        help="class to explain, by index or name; -1: the model's best (the default), -2: its second best; several:"
+        " repeat it, or separate them by commas",
+    )
+    parser.add_argument("--top", metavar="N", type=int, help="explain the model's N best classes")
+    parser.add_argument(
+        "--anchor", metavar="N", type=int, help="for a detector: the anchor to explain (default: the class's best)"
+    )
+    group = parser.add_argument_group("of a detector")
+    group.add_argument("--objects", metavar="N", type=int, help="explain the N best objects it finds")
+    group.add_argument("--box", metavar="N", type=int, help="explain object number N only; the best is 1")
+    group.add_argument(
+        "--class", dest="classes", metavar="LABEL", action="append", help="objects of this class; may be repeated"
+    )
+    group.add_argument("--conf", metavar="P", type=float, help="objects surer than this (default: 0.25)")
+    group.add_argument("--iou", metavar="P", type=float, help="overlap that suppresses (default: 0.7)")
+
+
+def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = None) -> Targets | Objects:
+    """The targets that the shared options ask for: one, a list of several, or a detector's objects.
+
+    Args:
+        args: Of the command line.
+        manifest: The model's; a label of it that has a comma in it is one class.
+        most: How many objects of a detector are meant when nothing is asked for; None: its own best guess is.
+
+    Raises:
+        UsageError: Options that exclude each other, an empty class, or a number that cannot be.
+    """
+    of_classes = {"--target": args.target, "--top": args.top, "--anchor": args.anchor}
+    of_objects = {"--objects": args.objects, "--box": args.box, "--class": args.classes}
+    of_objects |= {"--conf": args.conf, "--iou": args.iou}
+    given = [name for name, value in of_classes.items() if value is not None]
+    asked = [name for name, value in of_objects.items() if value is not None]
+    if given and asked:
+        raise UsageError(f"{asked[0]}: got {given[0]} as well, expected one of the two; --class chooses among objects")
+    if asked or (not given and most is not None and manifest.boxes is not None):
+        return _objects(args, most)
+    if args.top is not None and (args.target or args.top < 1):
+        found = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
+        raise UsageError(f"--top: got {found}")
+    wanted: list[Class] = [None]
+    if args.top is not None:
+        wanted = [-rank for rank in range(1, args.top + 1)]
+    elif args.target:
+        wanted = [_class(text) for item in args.target for text in _split(item, manifest.labels)]
+    targets: list[TargetLike] = [one if args.anchor is None else (one, args.anchor) for one in wanted]
+    return targets if len(targets) > 1 else targets[0]
+
+
+def _objects(args: argparse.Namespace, most: int | None) -> Objects:
+    from aerocam.runtime.detections import Objects
+
+    options = {
+        "most": args.objects if args.objects is not None else most,
+        "number": args.box,
+        "confidence": args.conf,
+        "iou": args.iou,
+        "classes": tuple(map(_class, args.classes)) if args.classes else None,
+    }
+    return Objects(**{name: value for name, value in options.items() if value is not None})
+
+
+def _split(given: str, labels: Sequence[str]) -> list[str]:
+    """The classes in one --target."""
+    parts = [given] if given in labels else [part.strip() for part in given.split(",")]
+    if not all(parts):
+        raise UsageError(f"--target '{given}': found an empty class, expected names or indices, as in cat,dog or -1,-2")
+    return parts
+
+
+def _class(text: str) -> Class:
+    return int(text) if text.removeprefix("-").isdecimal() else text
