@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ class Explanation:
         """
         wanted = [None, *range(len(self.targets))] if len(self.targets) > 1 else [None]
         numbers = [""] if len(self.raws) == 1 else [f".{number}" for number in range(1, len(self.raws) + 1)]
-        text = json.dumps(self.record(regions), ensure_ascii=False, indent=2, allow_nan=False) + "\n"
+        text = _json(self.record(regions))
         contents: dict[str, tuple[str, bytes]] = {}
         for one in wanted:
             number = "" if one is None else f".{one + 1}"
@@ -220,6 +221,12 @@ class Explanation:
         make_folder(folder)
         write_together({folder / name: content for name, content in contents.values()})
         return {kind: folder / name for kind, (name, _) in contents.items()}
+
+
+def _json(record: dict[str, Any]) -> str:
+    """A record as text, indented, but for pairs of numbers: a polygon would take three lines for each of its points."""
+    text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
+    return re.sub(r"\[\n +([^\s,]+),\n +([^\s,]+)\n +\]", r"[\1, \2]", text) + "\n"  # a string has no line ends
 
 
 def _npy(array: NDArray[Any]) -> bytes:

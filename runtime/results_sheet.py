@@ -101,8 +101,7 @@ class ResultsSheet:
 
     def _write(self) -> None:
         """Write what waits, and begin a new sheet."""
-        number = len(self.written) + 1
-        path = page_path(self._path, number)
+        path = sheet_paths(self._path, PICTURES * (len(self.written) + 1))[-1]
         across = min(max(WIDTH // len(self._columns), 1), math.ceil(len(self._tiles) ** 0.5))
         starts = range(0, len(self._tiles), across)
         rows = [list(chain.from_iterable(self._tiles[at : at + across])) for at in starts]
@@ -113,6 +112,7 @@ class ResultsSheet:
         self._tiles, self._texts = [], []
 
 
-def page_path(path: Path, number: int) -> Path:
-    """Where the sheet of this number is written, the first being 1."""
-    return path if number == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+def sheet_paths(path: Path, pictures: int) -> list[Path]:
+    """Where the sheets of so many pictures are written, the first at `path`."""
+    count = max(math.ceil(pictures / PICTURES), 1)
+    return [path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, count + 1))]

@@ -16,7 +16,7 @@ import pytest
 from aerocam.cli import inputs
 from aerocam.cli.arguments import joined
 from aerocam.cli.targets import _split
-from aerocam.runtime import Explainer, progress
+from aerocam.runtime import Explainer, progress, results_sheet
 from aerocam.runtime.stream import Look
 from runtime_fixtures import moving_square, picture, run_cli, write_video
 from tiny_models import model
@@ -203,6 +203,15 @@ def test_one_line_and_no_file(arguments: list[str], message: str, capfd: pytest.
     assert err.count("\n") == 1
     assert names() == []
     assert names(".") == ["photos"]
+
+
+def test_no_sheet_is_written_over_a_picture(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results_sheet, "PICTURES", 1)
+    Path("photos/red-2.png").write_bytes(Path("photos/red.png").read_bytes())
+    arguments = ["photos/green.png", "photos/red-2.png", "--sheet", "photos/red.png", "-o", "out"]
+    assert run_cli("explain", model("stretch"), *arguments) == 2
+    assert "photos/red-2.png: this is one of the pictures" in capfd.readouterr().err
+    assert names() == []
 
 
 def test_a_page_that_cannot_be_written(capfd: pytest.CaptureFixture[str]) -> None:

@@ -165,6 +165,8 @@ def test_save_writes_an_overlay_for_each_target(found: Explanation, tmp_path: Pa
     (green,) = found.regions(0.5)[1]
     assert (region["box"], region["area"]) == (list(green.box), green.area)
     assert region["polygons"] == green.record()["polygons"]
+    x, y = region["polygons"][0][0]
+    assert f"[{x}, {y}]" in paths["record"].read_text()  # a point is on one line
 
 
 def test_a_record_has_regions_only_where_they_are_asked_for(found: Explanation) -> None:

@@ -49,8 +49,8 @@ def find_pictures(arguments: Sequence[str], recursive: bool = False) -> list[str
 
 def _in_folder(folder: Path, recursive: bool) -> list[str]:
     """The pictures in a folder, by suffix; hidden ones and our own overlays are left out."""
-    paths = folder.rglob("*") if recursive else folder.iterdir()
     try:
+        paths = folder.rglob("*") if recursive else folder.iterdir()
         found = sorted(path for path in paths if _is_picture(path.relative_to(folder)) and path.is_file())
     except OSError as error:
         raise UsageError(f"{folder}: cannot read this folder: {error.strerror}; give another one") from error

@@ -56,12 +56,16 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     Raises:
         UsageError: It is.
     """
-    real = {os.path.realpath(image): image for image in images}
-    for name in filter(None, (args.html, args.sheet)):
-        if os.path.realpath(name) in real or os.path.isdir(name):
-            what = "a folder" if os.path.isdir(name) else "one of the pictures"
-            raise UsageError(f"{name}: this is {what}; name another file to write to")
-    if args.html and args.sheet and os.path.realpath(args.html) == os.path.realpath(args.sheet):
+    from aerocam.runtime.results_sheet import sheet_paths
+
+    sheets = sheet_paths(Path(args.sheet), len(images)) if args.sheet else []
+    pages = [Path(args.html)] if args.html else []
+    pictures = {os.path.realpath(image) for image in images}
+    for path in [*pages, *sheets]:
+        if os.path.realpath(path) in pictures or path.is_dir():
+            what = "a folder" if path.is_dir() else "one of the pictures"
+            raise UsageError(f"{path}: this is {what}; name another file to write to")
+    if {os.path.realpath(path) for path in pages} & {os.path.realpath(path) for path in sheets}:
         raise UsageError(f"{args.html}: --html and --sheet name the same file; name two")
 
 
