@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import cv2
@@ -16,7 +18,7 @@ import pytest
 from aerocam.cli import inputs
 from aerocam.cli.arguments import joined
 from aerocam.cli.targets import _split
-from aerocam.runtime import Explainer, progress, results_sheet
+from aerocam.runtime import Explainer, pictures, progress, results_sheet
 from aerocam.runtime.stream import Look
 from runtime_fixtures import moving_square, picture, run_cli, write_video
 from tiny_models import model
@@ -212,6 +214,27 @@ def test_no_sheet_is_written_over_a_picture(capfd: pytest.CaptureFixture[str], m
     assert run_cli("explain", model("stretch"), *arguments) == 2
     assert "photos/red-2.png: this is one of the pictures" in capfd.readouterr().err
     assert names() == []
+
+
+def test_ctrl_c_finishes_page_and_sheet(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes while the second of four pictures is in hand."""
+    read, seen = pictures.read_picture, []
+
+    def interrupted(path: str) -> np.ndarray:
+        seen.append(path)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return read(path)
+
+    monkeypatch.setattr(pictures, "read_picture", interrupted)
+    images = ["photos/red.png", "photos/green.png", "photos/deep/last.png", "absent.png"]
+    arguments = ["-o", "out", "--html", "out/page.html", "--sheet", "out/sheet.png"]
+    assert run_cli("explain", model("stretch"), *images, *arguments) == 130
+    out, err = capfd.readouterr()
+    assert out.count("\n") == 2
+    assert err.startswith("stopped after 2 of 4 pictures")
+    assert Path("out/page.html").read_text().count("<article") == 2
+    assert Path("out/sheet.png").exists()
 
 
 def test_a_page_that_cannot_be_written(capfd: pytest.CaptureFixture[str]) -> None:

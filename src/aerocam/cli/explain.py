@@ -5,7 +5,8 @@ picture on standard input. For each picture these files are written into the fol
 the picture; NAME.cam.npy, the raw map before normalisation (float32; one per layer, NAME.cam.1.npy and so on, where the
 model has several); NAME.cam.json, what was explained, the model's top classes, timings and warnings. With several
 targets each also has an overlay of its own, NAME.cam.1.png and so on. A picture that cannot be read or does not fit the
-model is reported and leaves no file, the others are still done; the exit code is then 1.
+model is reported and leaves no file, the others are still done; the exit code is then 1. Ctrl-C ends after the picture
+in hand, with page and sheet of those done; the exit code is then 130.
 
 Examples:
   aerocam explain model.cam.onnx photo.jpg
@@ -19,25 +20,31 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
 from aerocam.cli.inputs import distinct_stems, find_pictures, read, shown
 from aerocam.cli.results import Result, open_results, refuse_overwriting
+from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
     from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.explanation import Explanation
     from aerocam.runtime.stream import Look
     from aerocam.runtime.targets import Targets
 
 
 MOST = 5
 """Objects of a detector that are explained when nobody says what."""
+
+logger = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,51 +105,58 @@ def run(args: argparse.Namespace) -> int:
         explainer.check(targets)
         with contextlib.ExitStack() as stack:
             results = [stack.enter_context(one) for one in open_results(args, explainer, targets, look)]
-            failed = _explain(args, images, explainer, targets, look, results)
-    return 1 if failed else 0
+            # A single picture, which may come from a terminal, ends at once.
+            stop = stack.enter_context(stop_on_signal()) if len(images) > 1 else threading.Event()
+            failed = _Run(args, explainer, targets, look, results).all(images, stop)
+    return INTERRUPTED if stop.is_set() else 1 if failed else 0
 
 
-def _explain(
-    args: argparse.Namespace,
-    images: list[str],
-    explainer: Explainer,
-    targets: Targets | Objects,
-    look: Look,
-    results: list[Result],
-) -> int:
-    """Explain every picture, one after the other; how many failed."""
-    from aerocam.runtime.progress import Progress
+@dataclass(frozen=True)
+class _Run:
+    """Explains pictures one after the other; what was written of one is let go before the next."""
 
-    progress = Progress(len(images))
-    failed = 0
-    for number, (path, stem) in enumerate(zip(images, distinct_stems(images), strict=True), 1):
-        try:
-            explanation = explainer(read(path), targets)
-        except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
-            failed += 1
-            reason = str(error).removeprefix(f"{shown(path)}: ")
-            line, to = f"aerocam explain: error: {shown(path)}: {reason}", sys.stderr
-            for result in results:
-                result.fail(path, reason)
-        else:
-            line, to = _line(path, explanation), sys.stdout
-            saved = explanation.save(args.out, stem, **vars(look))
-            for result in results:
-                result.add(path, explanation, saved)
+    args: argparse.Namespace
+    explainer: Explainer
+    targets: Targets | Objects
+    look: Look
+    results: Sequence[Result]
+
+    def all(self, images: Sequence[str], stop: threading.Event) -> int:
+        """Explain every picture until it is time to stop; how many failed."""
+        from aerocam.runtime.progress import Progress
+
+        progress = Progress(len(images))
+        failed = 0
+        for done, (path, stem) in enumerate(zip(images, distinct_stems(images), strict=True)):
+            if stop.is_set():
+                logger.info("stopped after %d of %d pictures", done, len(images))
+                break
+            good, line = self._one(path, stem)
+            failed += not good
+            progress.close()
+            if not (good and self.args.quiet):
+                print(line, file=sys.stdout if good else sys.stderr, flush=True)
+            if len(images) > 1 and not self.args.quiet:
+                progress(done + 1, failed)
         progress.close()
-        if to is sys.stderr or not args.quiet:
-            print(line, file=to, flush=True)
-        if len(images) > 1 and not args.quiet:
-            progress(number, failed)
-    progress.close()
-    return failed
+        return failed
 
-
-def _line(path: str, explanation: Explanation) -> str:
-    """What is said of a picture."""
-    spent = sum(explanation.timings.values())
-    said = ", ".join(f"{target.label} {target.score:.3f}" for target in explanation.targets)
-    return f"{shown(path)}: {said}, {spent:.1f} ms" + "".join(f"  warning: {text}" for text in explanation.warnings)
+    def _one(self, path: str, stem: str) -> tuple[bool, str]:
+        """Explain a picture; whether that went well, and what to say of it."""
+        try:
+            explanation = self.explainer(read(path), self.targets)
+        except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
+            reason = str(error).removeprefix(f"{shown(path)}: ")
+            for result in self.results:
+                result.fail(path, reason)
+            return False, f"aerocam explain: error: {shown(path)}: {reason}"
+        saved = explanation.save(self.args.out, stem, **vars(self.look))
+        for result in self.results:
+            result.add(path, explanation, saved)
+        spent = sum(explanation.timings.values())
+        said = ", ".join(f"{target.label} {target.score:.3f}" for target in explanation.targets)
+        warned = "".join(f"  warning: {text}" for text in explanation.warnings)
+        return True, f"{shown(path)}: {said}, {spent:.1f} ms{warned}"
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:

@@ -21,15 +21,14 @@ import contextlib
 import json
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from aerocam.cli.arguments import one_blas_thread
 from aerocam.cli.explain import add_explainer_arguments, look_of, open_explainer
+from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
     from aerocam.runtime.video import VideoSource
 
 logger = logging.getLogger(__name__)
-
-INTERRUPTED = 130
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,24 +114,6 @@ def _stream(
             stop=stop,
             progress=None if args.quiet else progress,
         )
-
-
-@contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second raises KeyboardInterrupt."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
