@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
@@ -23,7 +24,7 @@ from aerocam.export.preprocessing import class_labels, default_preprocess, defau
 from aerocam.export.recheck import self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
 from aerocam.export.scores import Hints, find_score
-from aerocam.export.target_layers import AUTO, Candidate, automatic_layers, candidates, choose_layers
+from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")

@@ -10,12 +10,12 @@ import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
 from aerocam.export.builder import Builder
+from aerocam.export.candidates import Candidate
 from aerocam.export.guided import gradients_of
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
-from aerocam.export.target_layers import Candidate
 from aerocam.manifest import Manifest
 
 ACTIVATIONS = "aerocam_activations_{}"

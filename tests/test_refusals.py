@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
+from aerocam.export.candidates import candidates
 from aerocam.export.graph import load_model
 from aerocam.export.obstacles import try_rules
 from aerocam.export.operators_page import REFUSED_FORMS
 from aerocam.export.scores import find_score
-from aerocam.export.target_layers import candidates
 from test_graph import f32, saved
 
 node, info = helper.make_node, helper.make_tensor_value_info
