@@ -14,6 +14,9 @@ KINKS = 0.1
 STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
 """Step sizes tried for a central difference, relative to the activations' root mean square."""
 
+ENOUGH = KINKS / 5
+"""A difference below which no other step is tried: that of a wrong gradient is 1 and more."""
+
 RANDOM_DIRECTIONS = 2
 
 ULPS = 4
@@ -77,6 +80,6 @@ def _error_along(
         difference = (float(run(offset)) - float(run(-offset))) / 2
         size = max(min(abs(slope), abs(difference)), usual * step, least)
         best = min(best, abs(difference - slope) / size)
-        if best < KINKS / 50:
+        if best < ENOUGH:
             break
     return best
