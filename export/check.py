@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aerocam import manifest
 from aerocam.errors import CheckError, ModelError
 from aerocam.export.autodiff import QUANTISING, nodes_between
-from aerocam.export.differences import KINKS, gradient_error, is_faint
+from aerocam.export.differences import KINKS, RANDOM_DIRECTIONS, gradient_error, is_faint
 from aerocam.export.held import held_values
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
@@ -103,7 +103,7 @@ def check_model(
     """
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
     held = _held(model, list(pairs))
-    needed = {*held, *(name for pair in pairs.values() for name in pair)}
+    needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = _with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
     own = _own_choice(model)
@@ -124,7 +124,9 @@ def check_model(
         gradients = {}
         for layer, (activations, gradient) in pairs.items():
             run = _score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
-            gradients[layer] = _worst_error(run, layer, found[gradient], found[activations], seed)
+            random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
+            arrays = found[gradient], found[activations], found[manifest.SCORE]
+            gradients[layer] = _worst_error(run, layer, *arrays, seed, random)
     tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
@@ -150,7 +152,13 @@ def _score_of(
 
 
 def _worst_error(
-    run: Callable[[NDArray], NDArray], layer: str, gradients: NDArray, activations: NDArray, seed: int
+    run: Callable[[NDArray], NDArray],
+    layer: str,
+    gradients: NDArray,
+    activations: NDArray,
+    scores: NDArray,
+    seed: int,
+    random: int,
 ) -> float:
     """How far the gradients of the first target and the last are from finite differences."""
     stack = gradients.reshape(-1, *activations.shape)
@@ -160,8 +168,9 @@ def _worst_error(
         def one(offset: NDArray, target: int = target) -> float:
             return float(run(offset)[target])
 
-        errors.append(gradient_error(one, stack[target], activations, seed))
-        if is_faint(one(np.zeros_like(activations)), stack[target], activations):
+        score = float(scores[target])
+        errors.append(gradient_error(one, stack[target], activations, seed, score=score, random=random))
+        if is_faint(score, stack[target], activations):
             logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
     return max(errors)
 

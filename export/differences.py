@@ -23,7 +23,15 @@ ULPS = 4
 """What a score may be off by rounding, in units of its last place: no difference below that means anything."""
 
 
-def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activations: NDArray, seed: int = 0) -> float:
+def gradient_error(
+    run: Callable[[NDArray], float],
+    gradient: NDArray,
+    activations: NDArray,
+    seed: int = 0,
+    *,
+    score: float | None = None,
+    random: int = RANDOM_DIRECTIONS,
+) -> float:
     """How far a gradient is from central differences: along itself, and along random directions.
 
     Args:
@@ -31,6 +39,8 @@ def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activatio
         gradient: Of the score at the layer.
         activations: The layer's values, which set the scale of the steps.
         seed: Of the random directions.
+        score: Where the layer is not moved; None: `run` says.
+        random: How many random directions.
 
     Returns:
         The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
@@ -43,8 +53,9 @@ def gradient_error(run: Callable[[NDArray], float], gradient: NDArray, activatio
     norm = float(np.linalg.norm(g))
     rng = np.random.default_rng(seed)
     directions = [g / np.abs(g).max()] if norm else []
-    directions += [rng.standard_normal(g.shape) for _ in range(RANDOM_DIRECTIONS)]
-    scale, least = _scale(activations), _resolution(run(np.zeros_like(activations)))
+    directions += [rng.standard_normal(g.shape) for _ in range(random)]
+    score = run(np.zeros_like(activations)) if score is None else score
+    scale, least = _scale(activations), _resolution(score)
     return max(_error_along(run, g, direction * scale, gradient.dtype, least) for direction in directions)
 
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from aerocam.benchmarks import zoo
+from aerocam.benchmarks.export_cost import export_cost
 from aerocam.benchmarks.latency import Protocol
 from aerocam.benchmarks.published_tails import PAGE, RECORD, networks, table
 from aerocam.benchmarks.tail import find_tail, measure_tail
@@ -42,6 +43,13 @@ def test_a_measurement_says_what_was_added() -> None:
     assert one["ratio"] == pytest.approx(one["added"]["median"] / one["milliseconds"]["tail"])
 
 
+def test_an_export_in_a_process_of_its_own() -> None:
+    found = export_cost(zoo.lite0.model())
+    assert 0.1 < found["seconds"] < 60
+    assert 90 < found["peak MB"] < 500
+    assert found["MB"] == pytest.approx(18.6, abs=0.2)
+
+
 def test_a_row_of_the_table() -> None:
     one = {
         "settings": {"layers": ["a", "b"], "threads": 1, "protocol": {"iterations": 30}},
@@ -49,9 +57,10 @@ def test_a_row_of_the_table() -> None:
         "milliseconds": {"plain": 10.04, "explained": 11.0, "tail": 2.0},
         "added": {"median": 1.004, "q1": 0.5, "q3": 1.5},
         "ratio": 0.502,
+        "export": {"seconds": 1.26, "peak MB": 200.4, "MB": 12.6},
     }
     host = {"processor": "Q", "cores": 3, "onnxruntime": "1.2"}
-    row = "| n | `a`, `b` | 50 | 11 | 10.0 | 2.00 | 1.00 (0.50 to 1.50) | 0.100 | 0.50 |"
+    row = "| n | `a`, `b` | 50 | 11 | 10.0 | 2.00 | 1.00 (0.50 to 1.50) | 0.100 | 0.50 | 1.3 | 200 | 13 |"
     assert table({"machine": host, "networks": {"n": one}}).splitlines()[-1] == row
 
 
