@@ -69,8 +69,8 @@ FAMILIES: list[tuple[str, str, str]] = [
         "Detectors",
         "spatial, the head's inputs at all scales",
         f"YOLOv8n for document layout and SSDLite-MobileNetV2 for persons with their weights: {OUTPUTS} kept,"
-        f" {GRADIENTS} against finite differences. SSDLite's own outputs fit no task yet: what was explained is the"
-        " mean logit of a class over its anchors, an output that the test adds",
+        f" {GRADIENTS} against finite differences (SSDLite's of the mean logit over all anchors); boxes, their anchors"
+        " and their maps: [tests/test_real_detectors.py](../tests/test_real_detectors.py)",
     ),
     (
         "TensorFlow and Keras, through tf2onnx",
