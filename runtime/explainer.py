@@ -45,6 +45,7 @@ class Explainer:
         threads: int | None = None,
         fusion: saliency.Fusion = "mean",
         top: int = 5,
+        counterfactual: bool = False,
     ) -> None:
         """Load the model.
 
@@ -57,6 +58,7 @@ class Explainer:
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
             fusion: How the maps of several layers become one: `mean`, `max` or `product`.
             top: How many of the model's top classes to report.
+            counterfactual: Whether to explain the negative of the score, what speaks against a target.
 
         Raises:
             UsageError: An unknown method, option, fusion or provider, or a method that the file lacks the outputs for.
@@ -84,7 +86,7 @@ class Explainer:
         self._rule = self.manifest.preprocess
         self.fusion: saliency.Fusion = fusion
         self.top = top
-        self.raw_maps = raw_maps(self.manifest, method, options)
+        self.raw_maps = raw_maps(self.manifest, method, options, counterfactual)
         self.method = self.raw_maps.method
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)

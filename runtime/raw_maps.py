@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,25 +46,39 @@ class RawMaps(Protocol):
         ...
 
 
-def raw_maps(manifest: Manifest, method: str | None, options: Mapping[str, Any] | None = None) -> RawMaps:
+def raw_maps(
+    manifest: Manifest, method: str | None, options: Mapping[str, Any] | None = None, counterfactual: bool = False
+) -> RawMaps:
     """The way to the raw maps.
 
     Args:
         manifest: The model's.
         method: CAM method; None means that of the fused head, or `default_method` where there is none.
         options: Keyword arguments of the method.
+        counterfactual: Whether the negative of the score is explained: what speaks against the target.
 
     Raises:
-        UsageError: No such method or option, or the file does not have the outputs it needs.
+        UsageError: No such method or option, the file does not have the outputs it needs, or a method without
+            gradients is asked for a counterfactual.
     """
+    if counterfactual:
+        manifest = replace(manifest, seed_scale=-manifest.seed_scale)
     options, head = options or {}, manifest.head
     wanted = find(method or (head.method if head is not None else default_method(manifest)))
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
+    if counterfactual and not isinstance(wanted, InputMethod) and not wanted.needs_gradients:
+        raise UsageError(
+            f"method '{wanted.name}': it reads no gradients, so nothing speaks against a target; try gradcam"
+        )
     if head is not None and not options and wanted is get(head.method):
         return FromHead(manifest)
     return FromLayers(manifest, wanted.name, options)
+
+
+LINEAR = frozenset({"cam", "gradcam", "hirescam", "xgradcam"})
+"""Methods whose raw map changes its sign with the gradient's."""
 
 
 def default_method(manifest: Manifest) -> str:
@@ -84,12 +100,18 @@ class FromHead:
         assert manifest.head is not None
         method = get(manifest.head.method)
         self.method, self.normalisation = method.name, method.normalisation
+        self._sign = np.float32(math.copysign(1, manifest.seed_scale))
+        if self._sign < 0 and self.method not in LINEAR:
+            raise UsageError(
+                f"method '{self.method}': its fused head has no map of the negative score; export the model with"
+                " --tensors as well"
+            )
         self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
         self.outputs: tuple[str, ...] = (manifest.head.output,)
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
-        return [outputs[self.outputs[0]].astype(np.float32)]
+        return [outputs[self.outputs[0]].astype(np.float32) * self._sign]
 
 
 class FromLayers:

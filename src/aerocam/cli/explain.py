@@ -171,6 +171,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         threads=args.threads,
         fusion=args.fusion,
         top=max(5, args.top or 0),
+        counterfactual=args.counterfactual,
     )
 
 
