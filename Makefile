@@ -109,6 +109,7 @@ $(JETSON)/.ready: Makefile
 bench: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.published
 	@$(RUN) -m aerocam.benchmarks.published_tails
+	@$(RUN) -m aerocam.benchmarks.published_packagings
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.export.operators_page docs/operators.md

@@ -91,9 +91,9 @@ def measure_tail(
     with tempfile.TemporaryDirectory() as folder:
         done = export_model(path, Path(folder) / "explained.onnx", check=False, **common)
         sessions = {
-            PLAIN: _session(str(path), threads),
-            EXPLAINED: _session(str(done.path), threads),
-            TAIL: _session(tail.proto.SerializeToString(), threads),
+            PLAIN: open_plain(str(path), threads),
+            EXPLAINED: open_plain(str(done.path), threads),
+            TAIL: open_plain(tail.proto.SerializeToString(), threads),
         }
     feeds = _feeds(path, tail, sessions[EXPLAINED], input_shapes)
     samples = alternate({name: _timed(sessions[name], feeds[name]) for name in sessions}, protocol)
@@ -109,7 +109,8 @@ def measure_tail(
     }
 
 
-def _session(model: str | bytes, threads: int) -> Any:
+def open_plain(model: str | Path | bytes, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU, of a file or of a serialised model, with so many threads in an operator."""
     import onnxruntime
 
     from aerocam.runtime.ort import STOP_SPINNING
@@ -118,7 +119,8 @@ def _session(model: str | bytes, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry(*STOP_SPINNING)
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    source = model if isinstance(model, bytes) else str(model)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _feeds(
@@ -137,7 +139,7 @@ def _feeds(
     inner = [name for name in tail.inputs if name in computed]
     there = {value.name for value in model.graph.outputs}
     model.graph.outputs.extend(computed[name] for name in inner if name not in there)
-    found = _session(ir.to_proto(model).SerializeToString(), 0).run(inner, plain)
+    found = open_plain(ir.to_proto(model).SerializeToString(), 0).run(inner, plain)
     return {
         PLAIN: plain,
         EXPLAINED: {**plain, manifest.TARGET: np.full(target.shape, -1, np.int32)},

@@ -20,6 +20,7 @@ from aerocam.runtime.detections import Objects
 from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.input_maps import Rerun
+from aerocam.runtime.masks import predicted_masks
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.preprocess import Preprocessor
@@ -271,6 +272,7 @@ class Explainer:
             layers=self.raw_maps.layers,
             normalisation=self.raw_maps.normalisation,
             fusion=self.fusion,
+            predicted=predicted_masks(prediction, self.manifest, targets),
             timings=timings,
         )
         explanation.warnings = self._warnings(explanation)

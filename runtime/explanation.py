@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aerocam.files import make_folder, write_together
 from aerocam.runtime import saliency
+from aerocam.runtime.masks import in_frame
 from aerocam.runtime.opencv import cv2
 from aerocam.runtime.overlay import PALETTE, Drawn, draw_targets, overlay_map
 from aerocam.runtime.placement import Placement
@@ -39,6 +40,7 @@ class Explanation:
         layers: Names of the target layers.
         normalisation: The method's, see `saliency.normalise`.
         fusion: How several layers became one map.
+        predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
         timings: ms by stage.
         warnings: What a reader of the map has to know; empty if all is well.
     """
@@ -52,6 +54,7 @@ class Explanation:
     layers: tuple[str, ...]
     normalisation: saliency.Normalisation = "minmax"
     fusion: saliency.Fusion = "mean"
+    predicted: list[NDArray[np.bool_]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
@@ -95,6 +98,16 @@ class Explanation:
             self._regions[rule, largest] = found
         return self._regions[rule, largest]
 
+    @functools.cached_property
+    def masks(self) -> list[NDArray[np.bool_]]:
+        """For a segmenter, per target where it predicts the class, bool (H, W) over the frame; else empty."""
+        return [in_frame(mask, self.placement) for mask in self.predicted]
+
+    @functools.cached_property
+    def _mask_parts(self) -> list[list[Region]]:
+        """The connected parts of the masks."""
+        return [find_regions(mask.astype(np.float32), 0.5, largest=False) for mask in self.masks]
+
     def overlay(
         self,
         alpha: float = 0.5,
@@ -114,7 +127,7 @@ class Explanation:
             colormap: One of OpenCV's colour maps by name, such as `jet` or `turbo`.
             caption: Whether to write classes and their probabilities.
             target: Which of `targets`; None: all of them.
-            boxes: Whether to draw a detector's boxes; None: with the caption.
+            boxes: Whether to draw a detector's boxes, or the outline of a segmenter's mask; None: with the caption.
             regions: Draw each target's largest region by this rule, see `regions`: its outline, and its box where there
                 is no detector's; None: not.
 
@@ -138,7 +151,8 @@ class Explanation:
         """What the overlay shows of a target."""
         one, colour = self.targets[target], PALETTE[target % len(PALETTE)]
         found = [] if rule is None else self.regions(rule)[target]
-        return Drawn(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found)
+        mask = self._mask_parts[target] if boxes and self.predicted else ()
+        return Drawn(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found, mask)
 
     def record(self, regions: RegionRule | None = None) -> dict[str, Any]:
         """Everything but the arrays, ready for JSON: numbers that are not finite are None.
@@ -163,8 +177,11 @@ class Explanation:
         return plain
 
     def target_records(self, regions: RegionRule | None = None) -> list[dict[str, Any]]:
-        """The targets as dictionaries, with their `regions` (box, area, mean, peak, polygons) if a rule is given."""
+        """The targets as dictionaries; `mask` of a segmenter, `regions` if a rule is given: box, area, polygons."""
         plain = [asdict(target) for target in self.targets]
+        if self.predicted:
+            pairs = zip(plain, self._mask_parts, strict=True)
+            plain = [one | {"mask": [part.record() for part in parts]} for one, parts in pairs]
         if regions is None:
             return plain
         found = self.regions(regions)

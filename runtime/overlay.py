@@ -170,12 +170,13 @@ def draw_tag(
 
 
 class Drawn(NamedTuple):
-    """What is drawn of one target: text, colour, the detector's box in px if there is one, the regions asked for."""
+    """What is drawn of one target: text, colour, a detector's box in px, the regions asked for, a segmenter's mask."""
 
     text: str
     colour: Colour = WHITE
     box: Box | None = None
     regions: Sequence[Region] = ()
+    mask: Sequence[Region] = ()
 
     @property
     def frame(self) -> Box | None:
@@ -197,7 +198,7 @@ def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Drawn], text: boo
         text: Whether to write the texts.
     """
     for target in targets:
-        for region in target.regions:
+        for region in (*target.mask, *target.regions):
             draw_outline(picture, region, target.colour)
     for target in targets:
         if target.frame is not None:

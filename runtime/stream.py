@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -53,11 +53,12 @@ class Frame(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """A frame on its way out: with its explanation, and the overlay if one is wanted."""
+    """A frame on its way out: its explanation, the overlay if one is wanted, whether it was explained itself."""
 
     frame: Frame
     explanation: Explanation
     picture: NDArray[np.uint8] | None
+    fresh: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,11 +96,12 @@ def process(
     *,
     target: Targets | Objects = None,
     look: Look | None = None,
+    every: int = 1,
     max_frames: int | None = None,
     stop: threading.Event | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Summary:
-    """Explain every frame of a source.
+    """Explain the frames of a source.
 
     Frames are read and written in threads of their own, so that decoding and encoding go on while the model runs; order
     is kept and at most two frames wait on either side.
@@ -111,6 +113,8 @@ def process(
         record: Called with one JSON-able dict per frame, from the writing thread; see `frame_record`.
         target: What to explain; see `Explainer`.
         look: How the overlay looks.
+        every: Explain every so many frames. On the others the model predicts only, which costs less where it is split
+            into two files, and the last map and its targets stay.
         max_frames: Stop after so many.
         stop: Set it to stop after the frame in hand; all that was begun is written.
         progress: Called with the number of frames done, from the writing thread.
@@ -124,19 +128,32 @@ def process(
     stop = stop or threading.Event()
     look = look or Look()
     output = _Output(sink, record, progress, look.regions)
-    started = perf_counter()
+    started, last = perf_counter(), None
     with WriteBehind(output.write) as writer:
         for frame in read_ahead(_read(source, max_frames), stop):  # 1. read
-            explanation = explainer(frame.pixels, target)  # 2. explain
+            fresh = last is None or frame.number % every == 0
+            explanation = explainer(frame.pixels, target) if fresh else _kept(explainer, frame, last)  # 2. explain
+            last = explanation
             explanation.timings = {"read": frame.read, **explanation.timings}
             _find_regions(explanation, look)
             picture = _overlay(explanation, look) if sink is not None else None
-            writer.put(Explained(frame, explanation, picture))  # 3. write
+            writer.put(Explained(frame, explanation, picture, fresh))  # 3. write
     return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
 
 
+def _kept(explainer: Explainer, frame: Frame, last: Explanation | None) -> Explanation:
+    """The last explanation over a frame that the model only looks at."""
+    assert last is not None  # the first frame is explained
+    seen = explainer.predict(frame.pixels)
+    return replace(
+        last, frame=seen.frame, placement=seen.placement, classes=seen.classes, timings=seen.timings, warnings=[]
+    )
+
+
 def frame_record(done: Explained, regions: RegionRule | None = None) -> dict[str, Any]:
-    """One frame's record, ready for JSON: frame number, time in s, targets, classes, ms by stage, warnings.
+    """One frame's record, ready for JSON.
+
+    Frame number, time in s, whether the frame was explained itself, targets, classes, ms by stage, warnings.
 
     With a rule the targets have their regions.
     """
@@ -145,6 +162,7 @@ def frame_record(done: Explained, regions: RegionRule | None = None) -> dict[str
         {
             "frame": done.frame.number,
             "time": round(done.frame.time, 6),
+            "explained": done.fresh,
             "targets": explanation.target_records(regions),
             "classes": [asdict(one) for one in explanation.classes],
             "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},

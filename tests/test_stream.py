@@ -68,7 +68,7 @@ def test_a_record(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     process(Frames(moving_square(2)), explainer, Kept(), records.append, target="red")
     record = json.loads(json.dumps(records[1], allow_nan=False))
-    assert list(record) == ["frame", "time", "targets", "classes", "timings_ms", "warnings"]
+    assert list(record) == ["frame", "time", "explained", "targets", "classes", "timings_ms", "warnings"]
     (target,) = record["targets"]
     assert target["label"] == "red"
     assert target["logit"] == pytest.approx(4 / 96)
@@ -257,3 +257,19 @@ def test_memory_does_not_grow(explainer: Explainer) -> None:
     finally:
         gc.enable()
     assert most <= 10
+
+
+def test_frames_between_keep_the_last_map(explainer: Explainer) -> None:
+    records: list[dict[str, Any]] = []
+    sink = Kept()
+    frames = moving_square(5)
+    process(Frames(frames), explainer, sink, records.append, every=2)
+    assert [record["explained"] for record in records] == [True, False, True, False, True]
+    explained = [explainer(frame) for frame in frames]
+    np.testing.assert_array_equal(sink.frames[2], explained[2].overlay())
+    assert records[3]["targets"] == records[2]["targets"]
+    assert records[3]["classes"][0]["score"] == pytest.approx(explained[3].classes[0].score)
+    assert "explain" not in records[3]["timings_ms"]
+    shown = explained[2]
+    shown.frame = frames[3]
+    np.testing.assert_array_equal(sink.frames[3], shown.overlay())

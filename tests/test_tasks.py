@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aerocam.benchmarks import zoo
+from aerocam.cli import main
 from aerocam.errors import UsageError
 from aerocam.export import export_model
 from aerocam.runtime import Explainer
@@ -95,6 +97,21 @@ def test_an_embedding_is_compared_with_a_reference_picture(features: Path) -> No
     assert 0.05 < found.target.logit < 0.6
 
 
+def test_the_command_takes_a_reference_picture(features: Path, tmp_path: Path) -> None:
+    explainer(features, "embed").close()
+    for name in ("chelsea", "coffee"):
+        cv2.imwrite(str(tmp_path / f"{name}.png"), zoo.photograph(name))
+    model, picture = features.with_name("embed.cam.onnx"), tmp_path / "coffee.png"
+    call = ["explain", "-q", str(model), str(picture), "-o", str(tmp_path)]
+    assert main([*call, "--reference", str(picture)]) == 0
+    (same,) = json.loads((tmp_path / "coffee.cam.json").read_text())["targets"]
+    assert (same["label"], same["score"]) == ("similarity", pytest.approx(1, abs=1e-5))
+    assert main([*call, "--reference", str(tmp_path / "chelsea.png")]) == 0
+    (other,) = json.loads((tmp_path / "coffee.cam.json").read_text())["targets"]
+    assert other["score"] < 0.6
+    assert main(call) == 1
+
+
 def test_what_a_reference_must_be(features: Path) -> None:
     with explainer(features, "embed") as explained, pytest.raises(UsageError, match=r"got \(7,\) .* shape \(1280,\)"):
         explained.compare_with(np.zeros(7, np.float32))
@@ -124,5 +141,12 @@ def test_a_mask_of_one_class(tmp_path: Path) -> None:
     plain.graph.output.append(onnx.helper.make_empty_tensor_value_info(last.input[0]))
     (logits,) = run_ort(plain, {"x": tensor}, [last.input[0]])
     assert found.target.logit == pytest.approx(logits[logits > 0].mean(), rel=1e-4)
+    (mask,) = found.masks
+    assert mask.shape == (320, 320)
+    np.testing.assert_array_equal(found.predicted[0], logits[0, 0] > 0)
+    assert 0.5 < mask[150:220].sum() / mask.sum() <= 1
+    (record,) = found.target_records()
+    assert sum(part["area"] for part in record["mask"]) == mask.sum()
+    assert (found.overlay() != found.overlay(boxes=False)).any()
     rows = found.map[0].sum(axis=1)
     assert rows[150:220].sum() > 0.5 * rows.sum()

@@ -162,8 +162,9 @@ class _Run:
 def open_explainer(args: argparse.Namespace) -> Explainer:
     """The explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
+    from aerocam.runtime.pictures import read_picture
 
-    return Explainer(
+    explainer = Explainer(
         args.model,
         method=args.method,
         options=parse_options(args.option),
@@ -173,6 +174,13 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         top=max(5, args.top or 0),
         counterfactual=args.counterfactual,
     )
+    if args.reference is not None:
+        try:
+            explainer.compare_with(read_picture(args.reference))
+        except BaseException:
+            explainer.close()
+            raise
+    return explainer
 
 
 def look_of(args: argparse.Namespace) -> Look:

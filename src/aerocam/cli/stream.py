@@ -49,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("sink", metavar="SINK", nargs="?", help="overlay video to write: .webm, .mp4 or .avi")
     parser.add_argument("--records", metavar="FILE", help="JSON lines, one record per frame; - is standard output")
     parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many frames")
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=1, help="explain every N-th frame; on the others the last map stays"
+    )
     parser.add_argument("--codec", metavar="FOURCC", help="OpenCV codec for SINK, instead of the suffix's own")
     add_explainer_arguments(parser)
 
@@ -77,6 +80,8 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse, before anything is opened, what cannot be meant."""
     if args.max_frames is not None and args.max_frames < 1:
         raise UsageError(f"--max-frames: got {args.max_frames}, expected 1 or more")
+    if args.every < 1:
+        raise UsageError(f"--every: got {args.every}, expected 1 or more")
     if args.codec and not args.sink:
         raise UsageError("--codec: there is no SINK to use it for; name a video file")
     for name in (args.sink, args.records):
@@ -110,6 +115,7 @@ def _stream(
             record,
             target=targets,
             look=look,
+            every=args.every,
             max_frames=args.max_frames,
             stop=stop,
             progress=None if args.quiet else progress,

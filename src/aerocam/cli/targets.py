@@ -27,6 +27,9 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--anchor", metavar="N", type=int, help="for a detector: the anchor to explain (default: the class's best)"
     )
+    parser.add_argument(
+        "--reference", metavar="PICTURE", help="of an embedding network: what pictures are compared with"
+    )
     parser.add_argument("--counterfactual", action="store_true", help="show what speaks against the target")
     group = parser.add_argument_group("of a detector")
     group.add_argument("--objects", metavar="N", type=int, help="explain the N best objects it finds")
