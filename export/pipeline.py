@@ -84,8 +84,8 @@ def export_model(
             backpropagation; at other layers they stay true.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
-        task: Of `manifest.Task`; None: from the model's metadata, `detect` where its outputs have the form of a
-            detector's, else `classify`.
+        task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
+            or `segment`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
         layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.

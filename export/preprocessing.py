@@ -13,7 +13,7 @@ from typing import Any
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.scores import NO_HINTS, Hints, detectors, named_outputs
+from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
 from aerocam.export.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
 from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
@@ -96,7 +96,7 @@ def is_ultralytics(model: ir.Model) -> bool:
 
 
 def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
-    """The task that Ultralytics' metadata names; `detect` where an output has a detector's form; else `classify`.
+    """The task that Ultralytics' metadata names; else that whose form an output has: detect, classify, segment.
 
     Args:
         model: In normal form.
@@ -110,14 +110,29 @@ def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_H
     if hints.layout is not None:
         return "detect"
     if not is_ultralytics(model):
-        for value in named_outputs(model, output):
-            if is_static(value) and (layout := detectors.fits(model, value, hints)):
-                logger.info("task: detect, as output %r has the layout %s; --task says otherwise", value.name, layout)
-                return "detect"
-    named = model.metadata_props.get("task", "classify") if is_ultralytics(model) else "classify"
+        return _task_by_form(model, [value for value in named_outputs(model, output) if is_static(value)], hints)
+    named = model.metadata_props.get("task", "classify")
     if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
         raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
     return named  # type: ignore[return-value]
+
+
+def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) -> Task:
+    """What the outputs speak for, logged where it is not `classify`."""
+    for value in outputs:
+        if layout := detectors.fits(model, value, hints):
+            logger.info("task: detect, as output %r has the layout %s; --task says otherwise", value.name, layout)
+            return "detect"
+    if any(classify.find(value, model, hints) for value in outputs):
+        return "classify"
+    for value in outputs:
+        if len(static_shape(value)) > 3 and segment.find(value, model, hints):
+            shape = static_shape(value)
+            logger.info(
+                "task: segment, as output %r %s has classes at positions; --task says otherwise", value.name, shape
+            )
+            return "segment"
+    return "classify"
 
 
 def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from onnx import helper
 
 from aerocam import manifest
+from aerocam.benchmarks import zoo
 from aerocam.errors import ModelError
 from aerocam.export import export_model, list_layers
 from aerocam.runtime import Explainer
@@ -119,3 +121,14 @@ def test_the_runtime_reads_it(tmp_path: Path, form: str, classes: int) -> None:
     assert sorted(item.index for item in found.classes) == list(range(classes))
     assert all(0 <= item.score <= 1 for item in found.classes)
     assert found.map.shape == (1, 9, 9)
+
+
+def test_maps_of_classes_give_the_task(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="aerocam.export")
+    path = zoo.ocr_model("ppocr-v4-det")
+    done = export_model(path, tmp_path / "det.onnx", input_shapes={"x": (1, 3, 64, 64)}, check=False)
+    assert done.manifest.task == "segment"
+    assert "task: segment, as output 'sigmoid_0.tmp_0' (1, 1, 64, 64) has classes at positions" in caplog.text

@@ -19,7 +19,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=get_args(Task),
-        help="default: from the model's metadata, detect where the outputs are a detector's, or classify",
+        help="default: from the model's metadata, or by the form of its outputs: detect, classify, segment",
     )
     parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
     parser.add_argument(
