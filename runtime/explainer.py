@@ -191,7 +191,7 @@ class Explainer:
                 f"reference: got {vector.shape} for task {self.manifest.task}, an embedding of shape ({score.classes},)"
                 " of a network exported with --task embed is expected"
             )
-        self._passes.fixed[contract.REFERENCE] = np.tile(vector, (score.targets, 1))
+        self._passes.fix(contract.REFERENCE, np.tile(vector, (score.targets, 1)))
         self._compared = True
 
     def resolve(self, target: Targets) -> NDArray[np.int32]:
@@ -201,7 +201,8 @@ class Explainer:
             UsageError: The model has no such class or anchor.
         """
         if target != self._resolved[0]:
-            self._resolved = (target, resolve(target, self.manifest))
+            kept = list(target) if isinstance(target, list) else target  # the caller may change its list
+            self._resolved = (kept, resolve(target, self.manifest))
             self._asked = slots(self._resolved[1], self.manifest.score.targets)
         return self._resolved[1]
 

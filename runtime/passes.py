@@ -17,13 +17,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class Passes(Protocol):
-    """Runs a model on one frame after the other, and explains targets of the frame it saw last.
-
-    Attributes:
-        fixed: Inputs of what explains that stay from frame to frame, by name.
-    """
-
-    fixed: Arrays
+    """Runs a model on one frame after the other, and explains targets of the frame it saw last."""
 
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
         """See a frame.
@@ -39,6 +33,10 @@ class Passes(Protocol):
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """What explains these targets, by name; the next call may overwrite the arrays."""
+        ...
+
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """Set an input of what explains that stays from frame to frame."""
         ...
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
@@ -76,7 +74,7 @@ class FusedPasses:
         self._session, self._names = session, (*own, *added)
         self._input = _image_input(session)
         require(session, (self._input, contract.TARGET), self._names)
-        self.fixed: Arrays = _fixed(session)
+        self._fixed: Arrays = _fixed(session)
         self._tensor: NDArray[Any] | None = None
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
@@ -84,20 +82,24 @@ class FusedPasses:
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: one run, for these targets."""
         self._tensor, self._targets = tensor, targets
-        feeds = {self._input: tensor, contract.TARGET: targets, **self.fixed}
+        feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
         self._outputs = self._session.run(feeds, self._names)
         return self._outputs
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: nothing is run for the targets of the run before."""
-        if targets is not self._targets and not np.array_equal(targets, self._targets):  # type: ignore[arg-type]
+        if self._targets is None or (targets is not self._targets and not np.array_equal(targets, self._targets)):
             assert self._tensor is not None
             self.begin(self._tensor, targets)
         return self._outputs
 
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """See `Passes`: what was explained before no longer holds."""
+        self._fixed[name], self._targets = array, None
+
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """See `Passes`."""
-        return self._session.run({self._input: tensor, contract.TARGET: targets, **self.fixed}, outputs)
+        return self._session.run({self._input: tensor, contract.TARGET: targets, **self._fixed}, outputs)
 
     def close(self) -> None:
         """Nothing was opened here."""
@@ -121,7 +123,7 @@ class SplitPasses:
         self._added = tuple(name for name in added if name not in self._own)
         require(session, (self._input,), self._own)
         self._half: Session | None = None
-        self.fixed: Arrays = _fixed(session)
+        self._fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
@@ -135,13 +137,17 @@ class SplitPasses:
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: the explaining file alone."""
         half = self._half = self._half or self._open()
-        found = half.run({**self._feeds, contract.TARGET: targets, **self.fixed}, self._added)
+        found = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
         return {**self._feeds, **found}
+
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """See `Passes`."""
+        self._fixed[name] = array
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """See `Passes`: both files."""
         half = self._half = self._half or self._open()
-        feeds: Arrays = {contract.TARGET: targets, **self.fixed}
+        feeds: Arrays = {contract.TARGET: targets, **self._fixed}
         if self._carried:
             feeds |= self._session.run({self._input: tensor}, self._carried)
         if self._takes_image:

@@ -65,6 +65,10 @@ def raw_maps(
         manifest = replace(manifest, seed_scale=-manifest.seed_scale)
     options, head = options or {}, manifest.head
     wanted = find(method or (head.method if head is not None else default_method(manifest)))
+    if counterfactual and isinstance(wanted, InputMethod) and wanted.guided:
+        raise UsageError(
+            f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
+        )
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)

@@ -424,3 +424,11 @@ def test_a_model_that_is_not_what_its_manifest_says() -> None:
 def test_a_frame_with_the_wrong_channels() -> None:
     with Explainer(model("stretch")) as explainer, pytest.raises(UsageError, match=r"got uint8 \(64, 96, 4\)"):
         explainer(np.zeros((64, 96, 4), np.uint8))
+
+
+def test_a_list_of_targets_may_change_between_frames() -> None:
+    wanted: list[Any] = ["red", "green"]
+    with Explainer(model("stretch")) as explainer:
+        assert [target.label for target in explainer(FRAME, wanted).targets] == ["red", "green"]
+        wanted[1] = "blue"
+        assert [target.label for target in explainer(FRAME, wanted).targets] == ["red", "blue"]

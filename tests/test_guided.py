@@ -153,3 +153,9 @@ def test_several_targets_share_noise_and_way(
         found = explain(frame, [3, 1, 0])
     assert [target.index for target in found.targets] == [3, 1, 0]
     np.testing.assert_allclose(found.raw, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_guided_gradients_have_no_counterfactual(tmp_path: Path) -> None:
+    path = export_model(NETWORK, tmp_path / "g.onnx", layers="images", guided=True, preprocess=RULE).path
+    with pytest.raises(UsageError, match="guided gradients of the negative score are not the negative ones"):
+        Explainer(path, method="guided_backprop", counterfactual=True)

@@ -82,8 +82,9 @@ def test_an_embedding_is_compared_with_a_reference_picture(features: Path) -> No
         reference = explained.embed(other).astype(np.float64)
         found = explained(frame)
         activations, gradients = arrays(explained)
-        explained.compare_with(explained.embed(frame))
-        same = explained(frame)
+        prediction = explained.predict(frame)
+        explained.compare_with(prediction.probabilities.copy())
+        same = explained.explain(prediction)
 
     def cosine(a: NDArray[np.float64]) -> float:
         e = a[0].mean(axis=(1, 2))
