@@ -61,6 +61,22 @@ def model(
     return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
 
 
+def beside_a_branch(body: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """`a`, a convolution of `x`; `z`, a convolution of Relu of `a` plus the `b` that `body` makes of `a`; `y`, scores.
+
+    Where `body` lets no gradient through, `a` cannot be explained; `side`, `sum` and `z` can.
+    """
+    return [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="stem", pads=[1] * 4),
+        *body,
+        helper.make_node("Relu", ["a"], ["side"], name="beside"),
+        helper.make_node("Add", ["side", "b"], ["sum"], name="joined"),
+        helper.make_node("Conv", ["sum", "k"], ["z"], name="last"),
+        helper.make_node("GlobalAveragePool", ["z"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["y"]),
+    ]
+
+
 def in_float64(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The same model with float64 in place of float32: inputs, weights, constants and casts."""
     copy = onnx.ModelProto()

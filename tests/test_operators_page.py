@@ -18,7 +18,7 @@ from aerocam.export.adjoints.registry import REFUSED
 from aerocam.export.autodiff import differentiate, nodes_between
 from aerocam.export.builder import Builder
 from aerocam.export.operators_page import NEWEST_OPSET, REFUSED_FORMS, RENAMED, main, page
-from onnx_graphs import model
+from onnx_graphs import beside_a_branch, model
 from test_graph import f32, saved
 
 ROOT = Path(__file__).parents[1]
@@ -147,16 +147,8 @@ def blocked(operator: str) -> list[onnx.NodeProto]:
 
 
 def network(operator: str) -> onnx.ModelProto:
-    """`a` from a convolution; `z`, a convolution of Relu of `a` plus what the blocking node makes of it; a score."""
-    nodes = [
-        node("Conv", ["x", "w"], ["a"], name="stem", pads=[1] * 4),
-        *blocked(operator),
-        node("Relu", ["a"], ["side"], name="beside"),
-        node("Add", ["side", "b"], ["sum"], name="joined"),
-        node("Conv", ["sum", "k"], ["z"], name="last"),
-        node("GlobalAveragePool", ["z"], ["p"]),
-        node("Flatten", ["p"], ["y"]),
-    ]
+    """The graph in which the operator blocks one of two ways."""
+    nodes = beside_a_branch(blocked(operator))
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}.get(operator, 1)
     constants = {
         "w": f32(4, 3, 3, 3), "k": f32(4, 4, 1, 1), "zero": np.float32(0), "trips": np.array(2),

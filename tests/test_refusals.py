@@ -18,6 +18,7 @@ from aerocam.export.graph import load_model
 from aerocam.export.obstacles import try_rules
 from aerocam.export.operators_page import REFUSED_FORMS
 from aerocam.export.scores import find_score
+from onnx_graphs import beside_a_branch
 from test_graph import f32, saved
 
 node, info = helper.make_node, helper.make_tensor_value_info
@@ -154,16 +155,8 @@ FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] =
 
 
 def network(opset: int, body: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
-    """`a` from a convolution; `z`, a convolution of Relu of `a` plus `b`; a score."""
-    nodes = [
-        node("Conv", ["x", "w"], ["a"], name="stem", pads=[1] * 4),
-        *body,
-        node("Relu", ["a"], ["side"], name="beside"),
-        node("Add", ["side", "b"], ["sum"], name="joined"),
-        node("Conv", ["sum", "k"], ["z"], name="last"),
-        node("GlobalAveragePool", ["z"], ["p"]),
-        node("Flatten", ["p"], ["y"]),
-    ]
+    """The graph in which `body` is one of two ways."""
+    nodes = beside_a_branch(body)
     weights = {"w": f32(4, 3, 3, 3), "k": f32(4, 4, 1, 1), "zero": np.float32(0), **constants}
     tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
     tensors.append(helper.make_tensor("short", TensorProto.FLOAT8E4M3FN, [], [0.0]))
