@@ -24,6 +24,14 @@ YOLO_LAST = ("--layer", "/model.21/cv2/act/Mul_output_0")
 """What the last of YOLOv8n's three scales reads."""
 
 
+def origin(record: str, host: Mapping[str, Any]) -> str:
+    """How a page of figures says where they come from, up to ONNX Runtime's device; `host` as `machine()` gives it."""
+    return (
+        f"`make bench` wrote this page and `{record}`, on this machine: {host['processor']}, {host['cores']} cores,\n"
+        f"ONNX Runtime {host['onnxruntime']} on the CPU"
+    )
+
+
 @dataclass(frozen=True)
 class Row:
     """One call of `aerocam bench`.

@@ -22,7 +22,7 @@ from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency import Protocol, Stages, alternate, ratio
 from aerocam.benchmarks.machine import machine
-from aerocam.benchmarks.published import FOLDER, YOLO_LAST
+from aerocam.benchmarks.published import FOLDER, YOLO_LAST, origin
 from aerocam.benchmarks.tail import TAIL, find_tail, open_plain
 from aerocam.errors import AerocamError
 from aerocam.export import export_model
@@ -115,12 +115,10 @@ def main() -> int:
 
 def table(record: Mapping[str, Any]) -> str:
     """The record as a Markdown page."""
-    host = record["machine"]
     lines = [
         "# Two files, and several targets",
         "",
-        f"`make bench` wrote this page and `{RECORD}`, on this machine: {host['processor']}, {host['cores']} cores,",
-        f"ONNX Runtime {host['onnxruntime']} on the CPU, one thread. Medians of paired ratios, with their quartiles.",
+        f"{origin(RECORD, record['machine'])}, one thread. Medians of paired ratios, with their quartiles.",
         "",
         "- **forward / plain**: a frame that nobody asks about, with the file of two that runs on every frame;",
         "- **split / (fused + tail)**: a frame that both files explain, over the one file that explains always and the",

@@ -21,7 +21,7 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.export_cost import export_cost
 from aerocam.benchmarks.latency import Protocol
 from aerocam.benchmarks.machine import machine
-from aerocam.benchmarks.published import FOLDER
+from aerocam.benchmarks.published import FOLDER, origin
 from aerocam.benchmarks.tail import measure_tail
 from aerocam.errors import AerocamError
 from aerocam.files import make_folder, write_together
@@ -94,12 +94,10 @@ def main() -> int:
 def table(record: Mapping[str, Any]) -> str:
     """The record as a Markdown page."""
     settings = next(iter(record["networks"].values()))["settings"]
-    host = record["machine"]
     lines = [
         "# What gradients cost at the layer that is taken when nobody says",
         "",
-        f"`make bench` wrote this page and `{RECORD}`, on this machine: {host['processor']}, {host['cores']} cores,",
-        f"ONNX Runtime {host['onnxruntime']} on the CPU, {settings['threads']} thread,"
+        f"{origin(RECORD, record['machine'])}, {settings['threads']} thread,"
         f" {settings['protocol']['iterations']} rounds, one after the other in one process.",
         "",
         "- **plain**: the network; **tail**: its part from the target layer to the score, run alone; both medians.",
