@@ -132,7 +132,8 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
         return forward
     tensors = tensor_table(forward)
     for node in explain.graph:
-        node.name = f"{node.name}_again"
+        if node.name:  # many may have none; names must differ
+            node.name = f"{node.name}_again"
         for y in node.outputs:
             if y.name in tensors:
                 y.name = f"{y.name}_again"

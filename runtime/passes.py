@@ -129,6 +129,8 @@ class SplitPasses:
     def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: the forward file alone."""
         outputs = self._session.run({self._input: tensor}, self._own)
+        if self._own == self._carried:  # `again` asks for the same, and a session overwrites what it gave
+            outputs = {name: array.copy() for name, array in outputs.items()}
         self._feeds = {name: outputs[name] for name in self._carried}
         if self._takes_image:
             self._feeds[self._input] = tensor

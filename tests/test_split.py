@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from aerocam import manifest
 from aerocam.benchmarks import zoo
@@ -15,7 +16,8 @@ from aerocam.cli import main
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import check_export, export_model
 from aerocam.runtime import Explainer
-from onnx_graphs import run_ort
+from onnx_graphs import model, run_ort
+from test_graph import f32, saved
 
 PRODUCER, BESIDE = "blocks.4/depthwise/act", "blocks.3/project/conv"
 """A layer with a residual connection around it."""
@@ -137,3 +139,28 @@ def test_the_command_writes_both(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.cam.explain.onnx", "m.cam.onnx"]
     with Explainer(output) as explainer:
         assert explainer.manifest.score.targets == 2
+
+
+def test_a_layer_that_is_the_models_output_is_not_overwritten_by_runs_on_other_pictures(tmp_path: Path) -> None:
+    """No node has a name, and SmoothGrad runs both files many times between two explanations of one frame."""
+    nodes = [
+        helper.make_node("Conv", ["x", "k"], ["features"], pads=[1] * 4),
+        helper.make_node("Relu", ["features"], ["positive"]),
+        helper.make_node("Conv", ["positive", "c"], ["y"]),
+    ]
+    weights = {"k": f32(4, 3, 3, 3), "c": f32(3, 4, 1, 1, seed=5)}
+    source = saved(tmp_path, model(nodes, {"x": f32(1, 3, 6, 6)}, weights, ["y"]))
+    frame = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
+    found = {}
+    for packaging in ("fused", "split"):
+        done = export_model(
+            source, tmp_path / f"{packaging}.onnx", layers=["x", "y"], task="segment", packaging=packaging
+        )
+        with Explainer(done.path, method="smoothgrad") as explainer:
+            prediction = explainer.predict(frame)
+            explanations = [explainer.explain(prediction, target) for target in (1, 2)]
+        found[packaging] = [(item.target.score, item.predicted[0], item.raw) for item in explanations]
+    for fused, split in zip(found["fused"], found["split"], strict=True):
+        np.testing.assert_allclose(split[0], fused[0], rtol=1e-5)
+        np.testing.assert_array_equal(split[1], fused[1])
+        np.testing.assert_allclose(split[2], fused[2], rtol=1e-4, atol=1e-6)
