@@ -1,14 +1,6 @@
-"""CAM methods as ONNX nodes, so that nothing but the map leaves the accelerator.
-
-Each has the name, the shapes and the values of its NumPy reference in `aerocam.runtime.methods`: activations and
-gradients (N, C, H, W) -> raw map (N, H, W), before ReLU and normalisation. Several targets have gradients each,
-(T, C, H, W), and the same activations, (1, C, H, W): the maps are (T, H, W).
-"""
+"""Heads that weigh the activations with the gradients by a closed formula."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -16,23 +8,9 @@ from numpy.typing import NDArray
 
 from aerocam.export.adjoints.registry import tensor
 from aerocam.export.builder import Builder, constant_array
+from aerocam.export.heads.registry import cam_head
 from aerocam.export.shapes import static_shape
 from aerocam.export.windows import Window, windows
-
-Head: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
-
-CAM_HEADS: dict[str, Head] = {}
-"""Head per method, filled by `@cam_head`."""
-
-
-def cam_head(method: str) -> Callable[[Head], Head]:
-    """Register the head of `method`."""
-
-    def register(head: Head) -> Head:
-        CAM_HEADS[method] = head
-        return head
-
-    return register
 
 
 @cam_head("gradcam")
