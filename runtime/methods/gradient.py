@@ -1,7 +1,8 @@
 """CAM methods that weigh the activations with the gradients by a closed formula.
 
-All take A and G, float32, shape (N, C, H, W), and return the raw map, float32, (N, H, W). Sums over h, w run over the
-positions of one channel. The small constants are pytorch-grad-cam's, so that the maps equal its own.
+Each gives the weights w of L = Σ_c w_c A_c for A and G, float32, shape (N, C, H, W): one weight per channel, (N, C), or
+one per entry, (N, C, H, W). Sums over h, w run over the positions of one channel. The small constants are
+pytorch-grad-cam's, so that the maps equal its own.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from functools import lru_cache
 import numpy as np
 
 from aerocam.errors import UsageError
-from aerocam.runtime.methods.registry import Array, cam_method
+from aerocam.runtime.methods.registry import Array, weighting
 
 CAM_TOLERANCE = 1e-3
 """`cam`: largest spread of G over a map that counts as constant, relative to the largest |G| (float16 noise passes)."""
 
 
-@cam_method("gradcam")
+@weighting("gradcam")
 def grad_cam(activations: Array, gradients: Array) -> Array:
-    """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): L = Σ_c w_c A_c, w_c = mean_hw G_c."""
+    """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): w_c = mean_hw G_c."""
     n, channels, height, width = gradients.shape
-    return _weighted_sum(gradients.reshape(n, channels, height * width) @ _averager(height * width), activations)
+    return gradients.reshape(n, channels, height * width) @ _averager(height * width)
 
 
 @lru_cache(maxsize=16)
@@ -30,9 +31,9 @@ def _averager(positions: int) -> Array:
     return np.full(positions, 1 / positions, np.float32)
 
 
-@cam_method("gradcam++", "gradcampp", "gradcamplusplus")
+@weighting("gradcam++", "gradcampp", "gradcamplusplus")
 def grad_cam_plus_plus(activations: Array, gradients: Array) -> Array:
-    """Grad-CAM++ (arXiv:1710.11063, eq. 7 and 19): L = Σ_c w_c A_c, w_c = Σ_hw α max(G, 0).
+    """Grad-CAM++ (arXiv:1710.11063, eq. 7 and 19): w_c = Σ_hw α max(G, 0).
 
     α = G² / (2 G² + (Σ_hw A) G³ + 1e-6), and 0 where G = 0. The constant is absolute: with |G| near 1e-3 it weighs as
     much as G², so that the map depends on the scale of G. G must be the true gradient, any seed scale taken out.
@@ -42,38 +43,38 @@ def grad_cam_plus_plus(activations: Array, gradients: Array) -> Array:
     denominator = 2 * squared + total * (squared * gradients) + np.float32(1e-6)
     defined = (gradients != 0) & (denominator != 0)
     alpha = np.divide(squared, denominator, out=np.zeros_like(squared), where=defined)
-    return _weighted_sum((np.maximum(gradients, 0) * alpha).sum(axis=(2, 3)), activations)
+    return (np.maximum(gradients, 0) * alpha).sum(axis=(2, 3))
 
 
-@cam_method("xgradcam")
+@weighting("xgradcam")
 def x_grad_cam(activations: Array, gradients: Array) -> Array:
-    """XGrad-CAM (arXiv:2008.02312, eq. 7): L = Σ_c w_c A_c, w_c = Σ_hw G A / (Σ_hw A + 1e-7)."""
+    """XGrad-CAM (arXiv:2008.02312, eq. 7): w_c = Σ_hw G A / (Σ_hw A + 1e-7)."""
     total = activations.sum(axis=(2, 3), keepdims=True) + np.float32(1e-7)
     scaled = np.divide(gradients * activations, total, out=np.zeros_like(activations), where=total != 0)
-    return _weighted_sum(scaled.sum(axis=(2, 3)), activations)
+    return scaled.sum(axis=(2, 3))
 
 
-@cam_method("layercam")
+@weighting("layercam")
 def layer_cam(activations: Array, gradients: Array) -> Array:
-    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5 and 6): L = Σ_c max(G, 0) A."""
-    return (np.maximum(gradients, 0) * activations).sum(axis=1)
+    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5 and 6): w = max(G, 0)."""
+    return np.maximum(gradients, 0)
 
 
-@cam_method("hirescam")
+@weighting("hirescam")
 def hi_res_cam(activations: Array, gradients: Array) -> Array:
-    """HiResCAM (arXiv:2011.08891, eq. 4): L = Σ_c G A."""
-    return (gradients * activations).sum(axis=1)
+    """HiResCAM (arXiv:2011.08891, eq. 4): w = G."""
+    return gradients
 
 
-@cam_method("gradcamelementwise")
+@weighting("gradcamelementwise")
 def grad_cam_element_wise(activations: Array, gradients: Array) -> Array:
-    """Element-wise Grad-CAM (as pytorch-grad-cam has it): L = Σ_c max(G A, 0)."""
-    return np.maximum(gradients * activations, 0).sum(axis=1)
+    """Element-wise Grad-CAM (as pytorch-grad-cam has it): L = Σ_c max(G A, 0), so w = G where G A > 0, else 0."""
+    return np.where(gradients * activations > 0, gradients, np.float32(0))
 
 
-@cam_method("cam")
+@weighting("cam")
 def class_activation_map(activations: Array, gradients: Array) -> Array:
-    """CAM (arXiv:1512.04150, eq. 2): L = Σ_c w_c A_c, w the class's row of the classifier's weight.
+    """CAM (arXiv:1512.04150, eq. 2): w the class's row of the classifier's weight.
 
     With a head of global average pooling and one linear layer, G_c = w_c / HW at every position, so w_c = Σ_hw G_c.
 
@@ -87,10 +88,4 @@ def class_activation_map(activations: Array, gradients: Array) -> Array:
             "method cam: the gradient varies over the map, expected one value per channel, as a head of global average"
             " pooling and one linear layer gives it; use method gradcam, or the layer just before the pooling"
         )
-    return _weighted_sum(gradients.sum(axis=(2, 3)), activations)
-
-
-def _weighted_sum(weights: Array, activations: Array) -> Array:
-    """Σ_c w_c A_c: (N, C) and (N, C, H, W) -> (N, H, W)."""
-    n, channels, height, width = activations.shape
-    return (weights[:, None] @ activations.reshape(n, channels, height * width)).reshape(n, height, width)
+    return gradients.sum(axis=(2, 3))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.runtime.methods.weighted import smoothed_sum, weighted_sum
 
 Array = npt.NDArray[np.float32]
 Normalisation = Literal["minmax", "max", "magnitude"]
@@ -25,17 +27,20 @@ class CamMethod:
 
     Attributes:
         name: Its key in `CAM_METHODS`: pytorch-grad-cam's name, where that has the method.
-        function: The arithmetic, on float32 arrays of equal shape (N, C, H, W).
+        function: The arithmetic, on float32 arrays of equal shape (N, C, H, W): the raw map, (N, H, W), or the weights.
         needs_gradients: False where the activations alone are enough; then the file needs no gradients.
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
             the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
             see `InputMethod`.
+        weighs: Whether `function` gives weights w, (N, C) or (N, C, H, W), of which the map is Σ_c w_c A_c. Such a
+            method takes one option more: `eigen_smooth`, see `weighted.smoothed_sum`.
     """
 
     name: str
     function: Callable[..., Array]
     needs_gradients: bool = True
     normalisation: Normalisation = "minmax"
+    weighs: bool = False
 
     def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
         """The raw map: before ReLU, normalisation and resize.
@@ -59,7 +64,7 @@ class CamMethod:
                 " reshape them, one channel per feature"
             )
         if not self.needs_gradients:
-            return self.function(a, **options)
+            return self._map(a, **options)
         if gradients is None:
             raise UsageError(
                 f"method {self.name}: got no gradients, and it needs them;"
@@ -71,12 +76,19 @@ class CamMethod:
                 f"method {self.name}: got gradients of shape {g.shape}, expected that of the activations, {a.shape};"
                 " take both from the same layer and run"
             )
-        return self.function(a, g, **options)
+        return self._map(a, g, **options)
+
+    def _map(self, *arrays: Array, eigen_smooth: bool = False, **options: Any) -> Array:
+        """The raw map of A, or of A and G."""
+        found = self.function(*arrays, **options)
+        if not self.weighs:
+            return found
+        return smoothed_sum(found, arrays[0]) if eigen_smooth else weighted_sum(found, arrays[0])
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes beside the arrays."""
-        return _keywords(self.function)
+        return (*_keywords(self.function), *(("eigen_smooth",) if self.weighs else ()))
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,11 @@ _ALIASES: dict[str, str] = {}
 
 
 def cam_method(
-    name: str, *aliases: str, needs_gradients: bool = True, normalisation: Normalisation = "minmax"
+    name: str,
+    *aliases: str,
+    needs_gradients: bool = True,
+    normalisation: Normalisation = "minmax",
+    weighs: bool = False,
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
 
@@ -150,14 +166,19 @@ def cam_method(
         aliases: Further names; case, spaces, `-` and `_` never matter.
         needs_gradients: See `CamMethod`.
         normalisation: See `CamMethod`.
+        weighs: See `CamMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs)
         return function
 
     return register
+
+
+weighting = partial(cam_method, weighs=True)
+"""Enter a function that gives the weights of Σ_c w_c A_c into `CAM_METHODS`; arguments as of `cam_method`."""
 
 
 def input_method(
