@@ -18,8 +18,12 @@ pytestmark = pytest.mark.runtime
 GOLDEN = Path(__file__).parent / "golden" / "methods" / "pytorch_grad_cam.npz"
 CASES = ["network", "classifier", "wide", "tall", "negative", "tiny_gradient"]
 LINEAR = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamelementwise"]
+ACTIVATIONS = ["fem", "kpcacam"]
 EIGEN = ["eigencam", "eigengradcam"]
-NO_GOLDEN_HERE = {"cam", "cfcam", "cfcam-published"}  # cam: one case below; CF-CAM: test_cfcam.py
+NORM_GRAD = ["normgrad", "normgrad-3x3", "normgrad-scaling", "normgrad-bias"]
+NO_GOLDEN_HERE = {"cam", "randomcam", *NORM_GRAD, "cfcam", "cfcam-published"}
+"""cam, randomcam and NormGrad: cases below; CF-CAM: test_cfcam.py."""
+WITHOUT_GRADIENTS = ("fem", "randomcam", "eigencam", "kpcacam")
 
 ALIASES = {
     "GradCAM": "gradcam",
@@ -34,6 +38,10 @@ ALIASES = {
     "EigenCAM": "eigencam",
     "eigen_grad_cam": "eigengradcam",
     "CAM": "cam",
+    "KPCA-CAM": "kpcacam",
+    "RandomCAM": "randomcam",
+    "NormGrad": "normgrad",
+    "normgrad_conv3x3": "normgrad-3x3",
     "CF-CAM": "cfcam",
     "CfCam_Published": "cfcam-published",
 }
@@ -58,7 +66,7 @@ def assert_equal(found, expected, tolerance=1e-5):
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", [*LINEAR, *ACTIVATIONS])
 def test_equals_pytorch_grad_cam(golden, case, name):
     assert_equal(get(name)(*pair(golden, case)), golden[f"{case}/{name}"])
 
@@ -72,12 +80,66 @@ def test_component_equals_pytorch_grad_cam_up_to_sign(golden, case, name):
     assert_equal(found, flip * expected)
 
 
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", LINEAR)
+def test_eigen_smooth_equals_pytorch_grad_cam_with_the_sign_of_the_sum(golden, case, name):
+    expected = golden[f"{case}/{name}/eigen_smooth"]
+    found = get(name)(*pair(golden, case), eigen_smooth=True)
+    plain = get(name)(*pair(golden, case))
+    flip = np.sign((found * expected).sum(axis=(1, 2), keepdims=True))
+    assert_equal(found, flip * expected)
+    for smooth, summed in zip(found, plain, strict=True):
+        assert (smooth * (summed - summed.mean())).sum() > 0
+
+
+@pytest.mark.parametrize("name", NORM_GRAD)
+def test_normgrad_is_the_norm_of_what_each_position_adds_to_the_weights_gradient(name):
+    """By the definition, position by position: outer products of the gradient with what the kernel meets."""
+    a, g = np.random.default_rng(10).normal(size=(2, 2, 5, 4, 3))
+    padded = np.pad(a, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    expected = np.zeros((2, 4, 3))
+    for n, i, j in np.ndindex(2, 4, 3):
+        here = g[n, :, i, j]
+        met = {
+            "normgrad": a[n, :, i, j],
+            "normgrad-3x3": padded[n, :, i : i + 3, j : j + 3].ravel(),
+            "normgrad-scaling": None,
+            "normgrad-bias": np.ones(1),
+        }[name]
+        added = np.outer(here, met) if met is not None else here * a[n, :, i, j]
+        expected[n, i, j] = np.sqrt((added**2).sum())
+    assert_equal(get(name)(a, g), expected.astype(np.float32))
+
+
+def test_randomcam_weighs_uniformly_and_by_its_seed():
+    a = np.random.default_rng(11).normal(size=(1, 4000, 1, 1))
+    ones = np.eye(4000, dtype=np.float32)[None, :, :, None]  # one channel per position: the map is the weights
+    weights = get("randomcam")(ones)[0, :, 0]
+    assert -1 <= weights.min() < -0.99
+    assert 0.99 < weights.max() <= 1
+    assert abs(weights.mean()) < 0.05
+    assert weights.var() == pytest.approx(1 / 3, rel=0.05)
+    np.testing.assert_allclose(get("randomcam")(a)[0, 0, 0], weights @ a[0, :, 0, 0], rtol=1e-4)
+    assert (get("randomcam")(a, seed=1) != get("randomcam")(a)).all()
+
+
+def test_kpcacam_refuses_a_map_with_too_many_positions():
+    with pytest.raises(UsageError, match=r"kpcacam: the layer has 65 x 64 positions"):
+        get("kpcacam")(np.ones((1, 2, 65, 64)))
+
+
+def test_fem_of_more_deviations_keeps_fewer_positions():
+    a = np.abs(np.random.default_rng(12).normal(size=(1, 1, 20, 20)))
+    share = [float((get("fem")(a, k=k) / a).mean()) for k in (0, 1, 2)]
+    assert share == pytest.approx([(a > a.mean() + k * a.std()).mean() for k in (0, 1, 2)], rel=1e-5)
+
+
 def test_cam_uses_the_classifiers_weight_row(golden):
     assert_equal(get("cam")(*pair(golden, "classifier")), golden["classifier/cam"])
 
 
 def test_every_method_has_a_golden_case():
-    assert {*LINEAR, *EIGEN} | NO_GOLDEN_HERE == CAM_METHODS.keys()
+    assert {*LINEAR, *ACTIVATIONS, *EIGEN} | NO_GOLDEN_HERE == CAM_METHODS.keys()
 
 
 @pytest.mark.parametrize("shape", [(2, 40, 3, 4), (2, 5, 9, 8)], ids=["more channels", "more pixels"])
@@ -213,10 +275,11 @@ def test_unknown_name_gets_close_ones():
 
 
 def test_which_methods_need_no_gradients():
-    assert without_gradients() == ("eigencam",)
+    assert without_gradients() == WITHOUT_GRADIENTS
     a = np.random.default_rng(8).normal(size=(1, 4, 3, 3))
-    assert get("eigencam")(a).shape == (1, 3, 3)
-    for name in CAM_METHODS.keys() - {"eigencam"}:
+    for name in WITHOUT_GRADIENTS:
+        assert get(name)(a).shape == (1, 3, 3)
+    for name in CAM_METHODS.keys() - {*WITHOUT_GRADIENTS}:
         with pytest.raises(UsageError, match=r"needs them; .*eigencam"):
             get(name)(a)
 
@@ -246,6 +309,7 @@ def test_a_name_can_be_taken_once():
         ((1, 3, 4, 0), (1, 3, 4, 0), {}, "non-empty"),
         ((1, 3, 4, 4), (1, 3, 4, 5), {}, r"gradients of shape \(1, 3, 4, 5\), expected that of the activations"),
         ((1, 3, 4, 4), (1, 3, 4, 4), {"sgin": "svd"}, "no option 'sgin'. Did you mean 'sign'"),
+        ((1, 3, 4, 4), (1, 3, 4, 4), {"eigen_smooth": True}, "no option 'eigen_smooth'"),
         ((1, 3, 4, 4), (1, 3, 4, 4), {"sign": "max"}, "option sign: got 'max'. Did you mean 'max_abs'"),
     ],
 )

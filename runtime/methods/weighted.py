@@ -19,7 +19,7 @@ def weighted_sum(weights: Array, activations: Array) -> Array:
 
 
 def smoothed_sum(weights: Array, activations: Array) -> Array:
-    """The weighted activations w A on their first principal component instead of their sum: pytorch-grad-cam's `eigen_smooth`.
+    """The first principal component of w A, instead of its sum: `eigen_smooth` of pytorch-grad-cam.
 
     The component's sign is that of its correlation with the sum; pytorch-grad-cam leaves it to the decomposition, which
     may turn a map inside out. Arguments and result as of `weighted_sum`.
