@@ -12,7 +12,7 @@ from aerocam import __version__, manifest
 from aerocam.export.builder import Builder
 from aerocam.export.candidates import Candidate
 from aerocam.export.guided import gradients_of
-from aerocam.export.heads import append_head
+from aerocam.export.heads import CAM_HEADS
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
@@ -50,7 +50,7 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
             op.output(own, OWN_GRADIENTS.format(i))
         pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
     if written.head is not None:
-        op.output(append_head(op, written.head.method, *pairs[0]), written.head.output)
+        op.output(CAM_HEADS[written.head.method](op, *pairs[0]), written.head.output)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__

@@ -1,79 +1,79 @@
-"""Heads that weigh the activations with the gradients by a closed formula."""
+"""Weights by a closed formula of activations and gradients; what each is: `aerocam.runtime.methods.gradient`.
+
+Where the gradients are the same at every position they are taken once: (T, C, 1, 1), broadcast where need be.
+"""
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
-from aerocam.export.adjoints.registry import tensor
-from aerocam.export.builder import Builder, constant_array
-from aerocam.export.heads.registry import cam_head
+from aerocam.errors import UsageError
+from aerocam.export.builder import Builder
+from aerocam.export.heads import spatial
+from aerocam.export.heads.registry import weighting_head
 from aerocam.export.shapes import static_shape
-from aerocam.export.windows import Window, windows
 
 
-@cam_head("gradcam")
+@weighting_head("gradcam")
 def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Grad-CAM (arXiv:1610.02391, eq. 1-2): each channel weighted by its mean gradient."""
-    weights, factor = _spatial_mean(op, gradients)
-    if weights.dtype != ir.DataType.FLOAT:  # in float16 the sum without the factor could overflow
-        weights, factor = op.scale(weights, factor), 1.0
-    return op.scale(_weighted_sum(op, weights, activations), factor)
+    """Grad-CAM (arXiv:1610.02391, eq. 1)."""
+    return spatial.mean(op, gradients)
 
 
-def _weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
-    """The channels of each image, weighted and added up: (T, C, 1, 1) and (N, C, H, W) -> (T, H, W), N = T or 1.
+@weighting_head("gradcam++")
+def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
+    g = spatial.narrowed(op, gradients)
+    squared = op.Mul(g, g)
+    cubed = op.Mul(op.Mul(squared, g), op.sum(activations, [2, 3]))
+    alpha = _quotient(op, squared, op.Add(op.Add(op.Mul(squared, 2.0), cubed), 1e-6))
+    return spatial.total(op, op.Mul(op.Relu(g), alpha), gradients)
 
-    A 1x1 Conv, one group per image: it takes both as they lie.
+
+@weighting_head("xgradcam")
+def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """XGrad-CAM (arXiv:2008.02312, eq. 7)."""
+    g, whole = spatial.narrowed(op, gradients), op.sum(activations, [2, 3])
+    products = op.sum(op.Mul(g, activations), [2, 3]) if g is gradients else op.Mul(g, whole)
+    return _quotient(op, products, op.Add(whole, 1e-7))
+
+
+@weighting_head("layercam")
+def layercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5)."""
+    return op.Relu(spatial.narrowed(op, gradients))
+
+
+@weighting_head("hirescam")
+def hirescam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """HiResCAM (arXiv:2011.08891, eq. 4)."""
+    return spatial.narrowed(op, gradients)
+
+
+@weighting_head("gradcamelementwise")
+def gradcam_elementwise(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """Element-wise Grad-CAM: the gradient where it and the activation have one sign."""
+    g = spatial.narrowed(op, gradients)
+    return op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
+
+
+@weighting_head("cam")
+def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """CAM (arXiv:1512.04150, eq. 2).
+
+    Raises:
+        UsageError: The graph does not say that the gradients are the same at every position.
     """
-    n, channels, height, width = static_shape(activations)
-    row = op.reshape(activations, 1, n * channels, height, width)
-    summed = op.Conv(row, weights, group=n, kernel_shape=[1, 1])
-    return op.reshape(summed, static_shape(weights)[0], height, width)
+    g = spatial.narrowed(op, gradients)
+    if static_shape(g)[2:] != (1, 1):
+        raise UsageError(
+            "--head cam: the gradient varies over the map, expected one value per channel, as a head of global average"
+            " pooling and one linear layer gives it; take --head gradcam, or the layer just before the pooling"
+        )
+    return spatial.total(op, g, gradients)
 
 
-def _spatial_mean(op: Builder, value: ir.Value) -> tuple[ir.Value, float]:
-    """The mean over positions: a (N, C, 1, 1) tensor and a number to multiply it with.
-
-    Worked out without `value` itself where there is a shorter way.
-    """
-    node, shape = value.producer(), static_shape(value)
-    if node is not None and node.op_type in ("Expand", "Mul") and static_shape(tensor(node)) == (*shape[:2], 1, 1):
-        spread = constant_array(tensor(node, 1))
-        if spread is not None:  # what was broadcast from one position
-            return tensor(node), 1.0 if node.op_type == "Expand" else float(spread.mean(dtype=np.float64))
-    positions = shape[2] * shape[3]
-    if node is not None and node.op_type == "Conv" and _is_plain(node):
-        return _sum_of_conv(op, node), 1.0 / positions
-    return op.sum(value, [2, 3]), 1.0 / positions
-
-
-def _is_plain(node: ir.Node) -> bool:
-    """Whether a Conv is as the adjoint of a Conv leaves it: constant weight, no bias, one group, stride 1."""
-    weight = constant_array(tensor(node, 1))
-    if weight is None or len(node.inputs) > 2 or node.attributes.get_int("group", 1) != 1:
-        return False
-    return all(axis.stride == 1 for axis in windows(node, kernel=weight.shape[2:]))
-
-
-def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
-    """The sum over positions of Y = W * X, (N, C, 1, 1), from sums of X and one product with W.
-
-    Tap (s, t) of the kernel meets the rows of X that some output has under s, and the columns under t. The sums of X
-    over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones.
-    """
-    x, weight = tensor(node), constant_array(tensor(node, 1))
-    assert weight is not None
-    rows, columns = (_met(axis) for axis in windows(node, kernel=weight.shape[2:]))
-    sums = op.MatMul(op.MatMul(op.floats_like(x, rows), x), op.floats_like(x, columns.T))
-    n, channels = static_shape(x)[0], weight.shape[0]
-    flat = op.reshape(sums, n, int(np.prod(weight.shape[1:])))
-    return op.reshape(op.MatMul(flat, op.constant(weight.reshape(channels, -1).T)), n, channels, 1, 1)
-
-
-def _met(axis: Window) -> NDArray:
-    """(kernel, size_in): 1 where some output has the input position under the tap."""
-    taps, positions = np.arange(axis.kernel)[:, None], np.arange(axis.size_in)[None]
-    outputs = positions - taps * axis.dilation + axis.pad
-    return ((outputs >= 0) & (outputs < axis.size_out)).astype(np.float64)
+def _quotient(op: Builder, numerator: ir.Value, denominator: ir.Value) -> ir.Value:
+    """The quotient, 0 where the denominator is."""
+    zero = op.Cast(op.Equal(denominator, 0.0), to=denominator.dtype)
+    return op.Mul(op.Div(numerator, op.Add(denominator, zero)), op.Sub(1.0, zero))

@@ -3,28 +3,90 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import onnx_ir as ir
 
+from aerocam.errors import UsageError
 from aerocam.export.builder import Builder
+from aerocam.export.heads.principal import first_component
+from aerocam.export.heads.spatial import weighted_sum
 
-Head: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
-
-CAM_HEADS: dict[str, Head] = {}
-"""Head per method, filled by `@cam_head`."""
+Function: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
 
 
-def cam_head(method: str) -> Callable[[Head], Head]:
-    """Register the head of `method`."""
+@dataclass(frozen=True)
+class CamHead:
+    """A CAM method fused into the graph.
 
-    def register(head: Head) -> Head:
-        CAM_HEADS[method] = head
-        return head
+    Attributes:
+        name: Its key in `CAM_HEADS`: the method's.
+        function: Appends it: activations (N, C, H, W) and gradients (T, C, H, W), float32, N = T or 1, to the raw map
+            (T, H, W), or to weights.
+        weighs: Whether `function` gives weights w, (T, C, 1, 1) or (T, C, H, W), of which the map is Σ_c w_c A_c.
+    """
+
+    name: str
+    function: Function
+    weighs: bool = False
+
+    def __call__(
+        self, op: Builder, activations: ir.Value, gradients: ir.Value, *, eigen_smooth: bool = False
+    ) -> ir.Value:
+        """Append the method.
+
+        Args:
+            op: Builder of the graph.
+            activations: (N, C, H, W), of any float type.
+            gradients: (T, C, H, W), true ones: no seed scale in them.
+            eigen_smooth: Whether the weighted activations are shown on their first principal component.
+
+        Returns:
+            The raw map, float32 (T, H, W).
+
+        Raises:
+            UsageError: The method has no weights to smooth, or cannot be had at such a layer.
+        """
+        if eigen_smooth and not self.weighs:
+            raise UsageError(
+                f"--eigen-smooth: method {self.name} has no weighted activations to smooth; take one of:"
+                f" {', '.join(head.name for head in CAM_HEADS.values() if head.weighs)}"
+            )
+        activations, gradients = op.widened(activations), op.widened(gradients)
+        found = self.function(op, activations, gradients)
+        if not self.weighs:
+            return found
+        if eigen_smooth:
+            return first_component(op, op.Mul(found, activations), "mean_act")
+        return weighted_sum(op, found, activations)
+
+
+CAM_HEADS: dict[str, CamHead] = {}
+"""Head per method, filled by `@cam_head` and `@weighting_head`."""
+
+HEADLESS: dict[str, str] = {
+    "cfcam": "not yet",
+    "cfcam-published": "not yet",
+    "kpcacam": "its kernel matrix is not definite, and repeated squaring finds the eigenvalue of the largest magnitude,"
+    " not the largest",
+}
+"""Methods on activations and gradients that are not fused: why."""
+
+
+def cam_head(method: str) -> Callable[[Function], Function]:
+    """Enter a function that gives the raw map of `method`."""
+    return _register(method, weighs=False)
+
+
+def weighting_head(method: str) -> Callable[[Function], Function]:
+    """Enter a function that gives the weights of `method`."""
+    return _register(method, weighs=True)
+
+
+def _register(method: str, weighs: bool) -> Callable[[Function], Function]:
+    def register(function: Function) -> Function:
+        CAM_HEADS[method] = CamHead(method, function, weighs)
+        return function
 
     return register
-
-
-def append_head(op: Builder, method: str, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """The raw map of a method, float32 (T, H, W)."""
-    return op.widened(CAM_HEADS[method](op, activations, gradients))

@@ -1,0 +1,23 @@
+"""EigenCAM and EigenGradCAM; what each is: `aerocam.runtime.methods.eigen`."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from aerocam.export.builder import Builder
+from aerocam.export.heads import spatial
+from aerocam.export.heads.activation import repeated
+from aerocam.export.heads.principal import first_component
+from aerocam.export.heads.registry import cam_head
+
+
+@cam_head("eigencam")
+def eigencam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """EigenCAM (arXiv:2008.00299)."""
+    return repeated(op, first_component(op, activations, "max_abs"), gradients)
+
+
+@cam_head("eigengradcam")
+def eigengradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """EigenGradCAM: EigenCAM of G A."""
+    return first_component(op, op.Mul(spatial.narrowed(op, gradients), activations), "max_abs")
