@@ -31,11 +31,16 @@ class Builder:
     Python numbers and NumPy arrays among the inputs become initializers, numbers of the type of the first float tensor.
     """
 
-    def __init__(self, graph: ir.Graph) -> None:
-        """Append to `graph`, which must import an opset of the default domain."""
-        self.graph = graph
+    def __init__(self, graph: ir.Graph, scope: str = PREFIX) -> None:
+        """Append to `graph`, which must import an opset of the default domain.
+
+        Args:
+            graph: The graph.
+            scope: Of the names that are given, one per builder: each counts from 0.
+        """
+        self.graph, self._scope = graph, scope
         self._builder = GraphBuilder(graph)
-        self._builder.push_module(PREFIX)
+        self._builder.push_module(scope)
         self._nodes: set[ir.Node] = set()
         self._constants: dict[Hashable, ir.Value] = {}
 
@@ -85,7 +90,7 @@ class Builder:
 
     def _initializer(self, key: Hashable, tensor: ir.TensorProtocol) -> ir.Value:
         if key not in self._constants:
-            tensor.name = f"{PREFIX}.constant_{len(self._constants)}"
+            tensor.name = f"{self._scope}.constant_{len(self._constants)}"
             while tensor.name in self.graph.initializers:
                 tensor.name += "_"
             self._constants[key] = self._builder.initializer(tensor, tensor.name, qualify=False)

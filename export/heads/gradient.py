@@ -25,7 +25,7 @@ def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -
     """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
     g = spatial.narrowed(op, gradients)
     squared = op.Mul(g, g)
-    cubed = op.Mul(op.Mul(squared, g), op.sum(activations, [2, 3]))
+    cubed = op.Mul(op.Mul(squared, g), spatial.careful_sum(op, activations))
     alpha = _quotient(op, squared, op.Add(op.Add(op.Mul(squared, 2.0), cubed), 1e-6))
     return spatial.total(op, op.Mul(op.Relu(g), alpha), gradients)
 
@@ -33,8 +33,8 @@ def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -
 @weighting_head("xgradcam")
 def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """XGrad-CAM (arXiv:2008.02312, eq. 7)."""
-    g, whole = spatial.narrowed(op, gradients), op.sum(activations, [2, 3])
-    products = op.sum(op.Mul(g, activations), [2, 3]) if g is gradients else op.Mul(g, whole)
+    g, whole = spatial.narrowed(op, gradients), spatial.careful_sum(op, activations)
+    products = spatial.careful_sum(op, op.Mul(g, activations)) if g is gradients else op.Mul(g, whole)
     return _quotient(op, products, op.Add(whole, 1e-7))
 
 

@@ -11,6 +11,9 @@ from aerocam.export.builder import Builder, constant_array
 from aerocam.export.shapes import is_float, static_shape
 from aerocam.export.windows import Window, windows
 
+SMALL_MAP = 256
+"""Positions that are summed in one go."""
+
 
 def weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
     """Σ_c w_c A_c: weights (T, C, 1, 1) or (T, C, H, W), activations (N, C, H, W), N = T or 1 -> (T, H, W).
@@ -50,6 +53,13 @@ def total(op: Builder, value: ir.Value, of: ir.Value) -> ir.Value:
     if static_shape(value)[2:] == static_shape(of)[2:]:
         return op.sum(value, [2, 3])
     return op.scale(value, float(positions(of)))
+
+
+def careful_sum(op: Builder, value: ir.Value) -> ir.Value:
+    """The sum over positions, (N, C, 1, 1), of a large map row by row: where signs cancel, fewer digits are lost."""
+    if positions(value) <= SMALL_MAP:
+        return op.sum(value, [2, 3])
+    return op.sum(op.sum(value, [3]), [2])
 
 
 def mean(op: Builder, gradients: ir.Value) -> ir.Value:
