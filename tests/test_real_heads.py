@@ -63,7 +63,7 @@ def test_every_head_equals_its_namesake(tmp_path: Path, network: str, layer: str
         off[method] = relative(one, expected)
         if method in CANCELLING and off[method] > TOLERANCE:
             exact = in_float64(method, activations, gradients)
-            assert relative(one, exact) < 3 * relative(expected, exact), method
+            assert relative(one, exact) < 5 * relative(expected, exact), method
             off[method] = 0.0
     assert {method: value for method, value in off.items() if not value <= TOLERANCE} == {}
 
