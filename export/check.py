@@ -102,6 +102,7 @@ def check_model(
         seed: Of the picture and of the directions.
     """
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
+    scale = np.float32(_manifest(model).seed_scale)
     held = _held(model, list(pairs))
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = _with_outputs(model, needed)
@@ -125,16 +126,21 @@ def check_model(
         for layer, (activations, gradient) in pairs.items():
             run = _score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
             random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
-            arrays = found[gradient], found[activations], found[manifest.SCORE]
+            true = found[gradient] if scale == 1 else found[gradient].astype(np.float32) / scale
+            arrays = true, found[activations], found[manifest.SCORE]
             gradients[layer] = _worst_error(run, layer, *arrays, seed, random)
     tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
 
+def _manifest(model: ir.Model) -> manifest.Manifest:
+    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
+
+
 def _own_choice(model: ir.Model) -> NDArray[np.int32]:
     """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
-    score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
+    score = _manifest(model).score
     rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
     if score.targets > 1:
         numbers = np.arange(score.targets)

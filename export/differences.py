@@ -56,7 +56,7 @@ def gradient_error(
     directions += [rng.standard_normal(g.shape) for _ in range(random)]
     score = run(np.zeros_like(activations)) if score is None else score
     scale, least = _scale(activations), _resolution(score)
-    return max(_error_along(run, g, direction * scale, gradient.dtype, least) for direction in directions)
+    return max(_error_along(run, g, direction * scale, activations.dtype, least) for direction in directions)
 
 
 def is_faint(score: float, gradient: NDArray, activations: NDArray) -> bool:

@@ -24,6 +24,7 @@ from aerocam.export.preprocessing import class_labels, default_preprocess, defau
 from aerocam.export.recheck import self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
 from aerocam.export.scores import Hints, find_score
+from aerocam.export.seed_scale import seed_scale
 from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.manifest import Manifest
 
@@ -123,6 +124,7 @@ def export_model(
         head=_manifest_head(head, chosen),
         boxes=site.place,
         labels=class_labels(hints.labels, site.score, given=labels is not None),
+        seed_scale=seed_scale(model.graph, [item.value for item in chosen], site.logits),
         aerocam=__version__,
     )
     if written.head is None and written.layers[0].activations is None:

@@ -14,6 +14,7 @@ from aerocam.export.candidates import Candidate
 from aerocam.export.guided import gradients_of
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
+from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
 from aerocam.manifest import Manifest
@@ -36,7 +37,7 @@ def activations_name(i: int, item: Candidate) -> str:
 def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
-    start = append_choice(op, site, {item.value for item in chosen})
+    start = scaled_seed(op, append_choice(op, site, {item.value for item in chosen}), written.seed_scale)
     guided = {item.value for item, layer in zip(chosen, written.layers, strict=True) if layer.guided}
     gradients = _gradients(op, start, chosen, site.score.targets, guided)
     pairs = []
@@ -50,7 +51,9 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
             op.output(own, OWN_GRADIENTS.format(i))
         pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
     if written.head is not None:
-        op.output(CAM_HEADS[written.head.method](op, *pairs[0]), written.head.output)
+        activations, scaled = pairs[0]
+        true = op.scale(op.widened(scaled), 1.0 / written.seed_scale)
+        op.output(CAM_HEADS[written.head.method](op, activations, true), written.head.output)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
