@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,7 +15,7 @@ from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
-from aerocam.export.heads import CAM_HEADS
+from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS
 from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
@@ -24,6 +24,7 @@ from aerocam.export.preprocessing import class_labels, default_preprocess, defau
 from aerocam.export.recheck import self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
 from aerocam.export.scores import Hints, find_score
+from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
 from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.manifest import Manifest
@@ -63,6 +64,7 @@ def export_model(
     score_output: str | None = None,
     layout: str | None = None,
     targets: int = 1,
+    contrast: manifest.Contrast | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
     labels: Sequence[str] | None = None,
@@ -90,6 +92,7 @@ def export_model(
         score_output: Name of the output that holds the class scores; None: the first that fits.
         layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
+        contrast: `finer`: the score is what a class has that its neighbours lack; None: only with head finercam.
         input_shapes: Static shapes for dynamic inputs, by name.
         preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
             metadata, else ImageNet's.
@@ -112,6 +115,9 @@ def export_model(
     before = model.graph.num_nodes()
     hints = Hints(tuple(labels) if labels is not None else model_labels(model.metadata_props), layout)
     site = find_score(model, task or default_task(model, score_output, hints), score_output, targets, hints)
+    if (contrast or HEAD_CONTRASTS.get(head or "", "none")) != "none":
+        require_contrast(site)
+        site = replace(site, score=replace(site.score, contrast="finer"))
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)

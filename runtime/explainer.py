@@ -20,6 +20,7 @@ from aerocam.runtime.detections import Objects
 from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.input_maps import Rerun
+from aerocam.runtime.map_smoothing import MapSmoothing, altered
 from aerocam.runtime.masks import predicted_masks
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
@@ -47,6 +48,7 @@ class Explainer:
         fusion: saliency.Fusion = "mean",
         top: int = 5,
         counterfactual: bool = False,
+        smoothing: MapSmoothing | None = None,
     ) -> None:
         """Load the model.
 
@@ -60,6 +62,7 @@ class Explainer:
             fusion: How the maps of several layers become one: `mean`, `max` or `product`.
             top: How many of the model's top classes to report.
             counterfactual: Whether to explain the negative of the score, what speaks against a target.
+            smoothing: How the maps are smoothed; None: not.
 
         Raises:
             UsageError: An unknown method, option, fusion or provider, or a method that the file lacks the outputs for.
@@ -87,7 +90,13 @@ class Explainer:
         self._rule = self.manifest.preprocess
         self.fusion: saliency.Fusion = fusion
         self.top = top
-        self.raw_maps = raw_maps(self.manifest, method, options, counterfactual)
+        self.smoothing = smoothing or MapSmoothing()
+        eigen = {"eigen_smooth": True} if self.smoothing.eigen else {}
+        self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
+        if self.smoothing.augmented and self.raw_maps.runs_again:
+            raise UsageError(
+                f"aug_smooth: method {self.raw_maps.method} alters the picture itself; take it without, or gradcam"
+            )
         self.method = self.raw_maps.method
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
@@ -251,21 +260,29 @@ class Explainer:
             asked = slots(ranked(rows, prediction.probabilities), 1)
         timings = dict(prediction.timings) | {"explain": 0.0, "cam": 0.0}
         targets: list[Target] = []
-        parts: list[list[NDArray[np.float32]]] = []
+        parts: list[list[list[NDArray[np.float32]]]] = []
         for slot in asked:
             started = perf_counter()
             outputs = self._passes.explain(slot)
             if self.raw_maps.runs_again:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             done = perf_counter()
-            raws = self.raw_maps(outputs, Rerun(self._passes, self._rule, prediction.tensor, outputs[contract.CHOSEN]))
-            parts.append([raw[: len(rows) - len(targets)] for raw in raws])
+            chosen = outputs[contract.CHOSEN].copy()
+            rerun = Rerun(self._passes, self._rule, prediction.tensor, chosen, prediction.probabilities)
+            maps = [self.raw_maps(outputs, rerun)]
+            left = len(rows) - len(targets)
+            targets += explained(outputs, prediction, self.manifest)[:left]
+            if self.smoothing.augmented:
+                maps += self._of_altered_frames(rerun)
+            parts.append([[raw[:left] for raw in raws] for raws in maps])
             timings["explain"] += 1e3 * (done - started)
             timings["cam"] += 1e3 * (perf_counter() - done)
-            targets += explained(outputs, prediction, self.manifest)[: len(rows) - len(targets)]
+        raws, *augmented = (
+            [np.concatenate(layer) for layer in zip(*slots, strict=True)] for slots in zip(*parts, strict=True)
+        )
         explanation = Explanation(
             frame=prediction.frame,
-            raws=parts[0] if len(parts) == 1 else [np.concatenate(layer) for layer in zip(*parts, strict=True)],
+            raws=raws,
             placement=prediction.placement,
             targets=targets,
             classes=prediction.classes,
@@ -273,11 +290,21 @@ class Explainer:
             layers=self.raw_maps.layers,
             normalisation=self.raw_maps.normalisation,
             fusion=self.fusion,
+            gaussian=self.smoothing.gaussian,
+            augmented=augmented,
             predicted=predicted_masks(prediction, self.manifest, targets),
             timings=timings,
         )
         explanation.warnings = self._warnings(explanation)
         return explanation
+
+    def _of_altered_frames(self, rerun: Rerun) -> list[list[NDArray[np.float32]]]:
+        """The raw maps of altered frames for the target that was chosen, turned back."""
+        found = []
+        for tensor, mirrored in altered(rerun.tensor, 3 if self._rule.layout == "NCHW" else 2):
+            raws = self.raw_maps(self._passes.again(tensor, rerun.target, self.raw_maps.outputs))
+            found.append([raw[:, :, ::-1] if mirrored else raw for raw in raws])
+        return found
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""

@@ -40,6 +40,8 @@ class Explanation:
         layers: Names of the target layers.
         normalisation: The method's, see `saliency.normalise`.
         fusion: How several layers became one map.
+        gaussian: Standard deviation of the Gaussian over each map, in positions of its layer.
+        augmented: The raw maps of altered frames, turned back, each as `raws`: the map is the mean of all then.
         predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
         timings: ms by stage.
         warnings: What a reader of the map has to know; empty if all is well.
@@ -54,6 +56,8 @@ class Explanation:
     layers: tuple[str, ...]
     normalisation: saliency.Normalisation = "minmax"
     fusion: saliency.Fusion = "mean"
+    gaussian: float = 0.0
+    augmented: list[list[NDArray[np.float32]]] = field(default_factory=list)
     predicted: list[NDArray[np.bool_]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -71,8 +75,13 @@ class Explanation:
 
     @functools.cached_property
     def tensor_map(self) -> NDArray[np.float32]:
-        """The map over the input tensor, float32 (targets, H, W) in [0, 1], as pytorch-grad-cam gives it."""
-        return saliency.combine(self.raws, self.placement.tensor_size, self.normalisation, self.fusion)
+        """The map over the input tensor, float32 (targets, H, W) in [0, 1], as pytorch-grad-cam gives it.
+
+        A mean over altered frames is not normalised once more: its maximum is below 1 where they differ.
+        """
+        size, rules = self.placement.tensor_size, (self.normalisation, self.fusion, self.gaussian)
+        maps = [saliency.combine(raws, size, *rules) for raws in (self.raws, *self.augmented)]
+        return maps[0] if len(maps) == 1 else np.mean(maps, axis=0, dtype=np.float32)
 
     @functools.cached_property
     def map(self) -> NDArray[np.float32]:
@@ -167,6 +176,8 @@ class Explanation:
             "classes": [asdict(one) for one in self.classes],
             "method": self.method,
             "fusion": self.fusion,
+            **({} if self.gaussian == 0 else {"gaussian": self.gaussian}),
+            **({} if not self.augmented else {"augmented": len(self.augmented)}),
             **({} if regions is None else {"region_rule": regions}),
             "frame": {"width": width, "height": height},
             "layers": list(self.layers),

@@ -27,12 +27,14 @@ class Rerun:
         rule: How its input tensor is laid out.
         tensor: The frame's input tensor, float32, in that layout.
         target: What the model said it explained, int32, no -1 among it.
+        probabilities: Of the classes on the frame, float32 (classes,).
     """
 
     passes: Passes
     rule: Preprocess
     tensor: NDArray[np.float32]
     target: NDArray[np.int32]
+    probabilities: NDArray[np.float32]
 
     @property
     def picture(self) -> NDArray[np.float32]:
@@ -43,6 +45,10 @@ class Rerun:
         """These outputs of the model for a picture, float32 (1, C, H, W); the next run may overwrite them."""
         tensor = picture if self.rule.layout == "NCHW" else np.moveaxis(picture, 1, 3)
         return self.passes.again(np.ascontiguousarray(tensor), self.target, outputs)
+
+    def explain(self, targets: NDArray[np.int32]) -> Outputs:
+        """What explains other targets of the frame; the next run may overwrite the arrays."""
+        return self.passes.explain(targets)
 
 
 class FromInput:

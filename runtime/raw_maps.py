@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
+from aerocam.runtime.contrast_maps import FromContrast
 from aerocam.runtime.input_maps import FromInput, Rerun
-from aerocam.runtime.methods import InputMethod, find, get
+from aerocam.runtime.methods import ContrastMethod, InputMethod, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -72,25 +73,45 @@ def raw_maps(
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
-    if counterfactual and not isinstance(wanted, InputMethod) and not wanted.needs_gradients:
+    if head is not None and not options and wanted.name == head.method:
+        return FromHead(manifest, wanted.normalisation)
+    if isinstance(wanted, ContrastMethod):
+        return _contrast(manifest, wanted, options)
+    if counterfactual and not wanted.needs_gradients:
         raise UsageError(
             f"method '{wanted.name}': it reads no gradients, so nothing speaks against a target; try gradcam"
         )
-    if head is not None and not options and wanted is get(head.method):
-        return FromHead(manifest)
     return FromLayers(manifest, wanted.name, options)
 
 
-LINEAR = frozenset({"cam", "gradcam", "hirescam", "xgradcam"})
+def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, Any]) -> RawMaps:
+    """A contrast: by the file's own gradients where they are of it, else made of several classes' gradients.
+
+    Its option `base` names the CAM method that makes a map of them, which takes all options that are not its own.
+    """
+    base = get(str(options.get("base", "gradcam")))
+    if not base.needs_gradients:
+        raise UsageError(f"method '{wanted.name}': option base is {base.name!r}, which reads no gradients; try gradcam")
+    own = {name: value for name, value in options.items() if name in wanted.options}
+    layers = FromLayers(manifest, base.name, {k: v for k, v in options.items() if k not in own and k != "base"})
+    if manifest.score.contrast != "none" and not own:
+        layers.method = wanted.name
+        return layers
+    return FromContrast(manifest, wanted, own, layers)
+
+
+LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "xgradcam"})
 """Methods whose raw map changes its sign with the gradient's."""
 
 
 def default_method(manifest: Manifest) -> str:
-    """gradcam; for a detector hirescam.
+    """gradcam; of a contrast finercam; for a detector hirescam.
 
     The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
     wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
     """
+    if manifest.score.contrast == "finer":
+        return "finercam"
     return "hirescam" if manifest.task == "detect" else "gradcam"
 
 
@@ -99,11 +120,15 @@ class FromHead:
 
     runs_again = False
 
-    def __init__(self, manifest: Manifest) -> None:
-        """Take the head from the manifest, which must have one."""
+    def __init__(self, manifest: Manifest, normalisation: Normalisation) -> None:
+        """Take the head from the manifest, which must have one.
+
+        Args:
+            manifest: The model's.
+            normalisation: The method's.
+        """
         assert manifest.head is not None
-        method = get(manifest.head.method)
-        self.method, self.normalisation = method.name, method.normalisation
+        self.method, self.normalisation = manifest.head.method, normalisation
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
         if self._sign < 0 and self.method not in LINEAR:
             raise UsageError(
@@ -149,6 +174,7 @@ class FromLayers:
                 raise UsageError(_why_not(manifest, self.method, layer.name, absent))
             self._pairs.append((layer.activations, layer.gradients if self._compute.needs_gradients else None))
         self.outputs = tuple(name for pair in self._pairs for name in pair if name is not None)
+        self.gradients = tuple(name for _, name in self._pairs if name is not None)
         if self._options:
             self._compute(*np.zeros((2, 1, 2, 2, 2), np.float32), **self._options)
 

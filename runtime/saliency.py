@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.runtime.map_smoothing import blurred
 from aerocam.runtime.opencv import cv2
 
 Normalisation = Literal["minmax", "max", "magnitude"]
@@ -71,6 +72,7 @@ def combine(
     size: tuple[int, int],
     rule: Normalisation = "minmax",
     fusion: Fusion = "mean",
+    gaussian: float = 0.0,
 ) -> NDArray[np.float32]:
     """One map per target from the raw maps of one layer or several.
 
@@ -80,6 +82,7 @@ def combine(
         size: (H, W) of the result, in px: that of the input tensor.
         rule: The method's normalisation.
         fusion: How several layers become one.
+        gaussian: Standard deviation of a Gaussian over the positive part of each map, in its positions; 0: none.
 
     Returns:
         float32 (N, H, W) in [0, 1].
@@ -92,6 +95,7 @@ def combine(
     positive = [np.abs(finite(raw)) if rule == "magnitude" else np.maximum(finite(raw), 0) for raw in raws]
     if fusion != "product":  # a silent layer adds nothing; a detector's anchor speaks to one layer of several
         positive = [raw for raw in positive if raw.any()] or positive[:1]
+    positive = [blurred(raw, gaussian) for raw in positive]
     fused = resize(normalise(positive[0], rule), size)
     for raw in positive[1:]:
         FUSIONS[fusion](fused, resize(normalise(raw, rule), size), out=fused)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
-SMALL, SMALL_GUIDED = "small.input.cam.onnx", "small.guided.cam.onnx"
+SMALL, SMALL_GUIDED, SMALL_FINER = "small.input.cam.onnx", "small.guided.cam.onnx", "small.finer.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -42,6 +42,7 @@ def write(target: Path) -> Path:
     rule = Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)
     export_model(small, target / SMALL, layers="images", preprocess=rule)
     export_model(small, target / SMALL_GUIDED, layers="features", guided=True, preprocess=rule)
+    export_model(small, target / SMALL_FINER, layers="features", contrast="finer", preprocess=rule)
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

@@ -15,18 +15,21 @@ from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.builder import Builder
-from aerocam.export.heads import HEADLESS
-from aerocam.runtime.methods import CAM_METHODS
+from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS
+from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS
 from onnx_graphs import model, run_ort
 from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
+HEADS = [method for method in CAM_HEADS if method not in HEAD_CONTRASTS]
+"""Heads that are the method on activations and gradients; contrasts: test_contrast.py."""
 
 
 def test_every_method_has_a_head_or_a_reason() -> None:
-    assert CAM_HEADS.keys() | HEADLESS.keys() == CAM_METHODS.keys()
+    assert CAM_HEADS.keys() | HEADLESS.keys() == CAM_METHODS.keys() | CONTRAST_METHODS.keys()
     assert not CAM_HEADS.keys() & HEADLESS.keys()
-    assert [name for name, head in CAM_HEADS.items() if head.weighs != CAM_METHODS[name].weighs] == []
+    assert HEAD_CONTRASTS.keys() == CONTRAST_METHODS.keys()
+    assert [name for name in HEADS if CAM_HEADS[name].weighs != CAM_METHODS[name].weighs] == []
 
 
 def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | None = None, **options: bool) -> tuple:
@@ -44,7 +47,7 @@ def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | No
     return found, given
 
 
-@pytest.mark.parametrize("method", CAM_HEADS)
+@pytest.mark.parametrize("method", HEADS)
 @pytest.mark.parametrize("uniform", [False, True], ids=["free", "uniform"])
 @pytest.mark.parametrize(("shape", "targets"), [((1, 6, 5, 4), 1), ((2, 3, 1, 7), 2), ((1, 5, 2, 2), 3)])
 def test_a_head_equals_its_namesake(method: str, uniform: bool, shape: tuple[int, ...], targets: int) -> None:
@@ -60,7 +63,7 @@ def test_a_head_equals_its_namesake(method: str, uniform: bool, shape: tuple[int
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("method", [name for name, head in CAM_HEADS.items() if head.weighs])
+@pytest.mark.parametrize("method", [name for name in HEADS if CAM_HEADS[name].weighs])
 def test_a_smoothed_head_equals_its_namesake(method: str) -> None:
     arrays = {"a": f32(1, 6, 5, 4), "g": f32(2, 6, 1, 1, seed=1)}
     found, gradients = appended(method, arrays, np.float32(0.5), eigen_smooth=True)
@@ -91,7 +94,7 @@ ONE_NUMBER = model(
 """Its gradient is one number, broadcast over channels as well as positions."""
 
 
-@pytest.mark.parametrize("method", CAM_HEADS)
+@pytest.mark.parametrize("method", HEADS)
 @pytest.mark.parametrize(
     ("proto", "layer"),
     [(cnn(), "r1"), (cnn(), "r0"), (ONE_NUMBER, "c")],
@@ -116,7 +119,7 @@ def test_a_fused_map_equals_the_method_on_the_file_s_own_tensors(
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("method", CAM_HEADS)
+@pytest.mark.parametrize("method", HEADS)
 def test_a_head_alone_leaves_only_the_map(tmp_path: Path, method: str) -> None:
     """No activations, no gradients, and no node or weight that nothing reads; the map is the same."""
     path = saved(tmp_path, cnn())
@@ -178,3 +181,30 @@ def test_the_mean_of_a_convolution_needs_no_convolution(
     graph.outputs.pop(0)
     ir.passes.common.RemoveUnusedNodesPass()(ir.Model(graph, ir_version=8))
     assert "w" not in [value.name for item in graph for value in item.inputs if item.op_type == "Conv"]
+
+
+def test_a_fused_finercam_equals_gradcam_of_its_score(tmp_path: Path) -> None:
+    """And the score is Finer-CAM's, of which the gradients are checked against differences at export."""
+    path = saved(tmp_path, cnn())
+    done = export_model(path, layers="r0", head="finercam", tensors=True)
+    assert done.manifest.score.contrast == "finer"
+    assert done.report is not None
+    feeds = {"x": f32(*SIZE, seed=4), manifest.TARGET: np.int32([3])}
+    names = ["y", manifest.SCORE, "r0", "aerocam_gradients_0", manifest.MAP]
+    logits, score, activations, gradients, found = run_ort(onnx.load(done.path), feeds, names)
+    np.testing.assert_allclose(found, CAM_METHODS["gradcam"](activations, gradients), rtol=1e-4, atol=1e-6)
+    values, others = logits[0].astype(np.float64), np.argsort(np.abs(logits[0] - logits[0, 3]))[1:4]
+    p = (np.exp(values) / np.exp(values).sum())[others]
+    assert score[0] == pytest.approx((p * (values[3] - values[others])).sum() / (p.sum() + 1e-9), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"targets": 2}, r"--contrast finer: it compares one target, not 2"),
+        ({"task": "regress"}, r"--contrast finer: task regress with 5 logits; a classifier"),
+    ],
+)
+def test_a_contrast_is_refused_where_there_is_none(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export_model(saved(tmp_path, cnn()), contrast="finer", **options)

@@ -243,7 +243,7 @@ def test_channels_last_pictures_are_turned_on_the_way_in_and_out() -> None:
             fed.append((tensor, targets.tolist()))
             return {}
 
-    rerun = Rerun(Passes(), rule, tensor, np.int32([3]))  # type: ignore[arg-type]
+    rerun = Rerun(Passes(), rule, tensor, np.int32([3]), np.ones(4, np.float32))  # type: ignore[arg-type]
     assert rerun.picture.shape == (1, 3, 4, 5)
     rerun(rerun.picture + 1, ("g",))
     ((given, targets),) = fed

@@ -10,6 +10,6 @@ table.
 """
 
 from aerocam.export.heads import activation, eigen, gradient, normgrad  # noqa: F401 - importing them fills the table
-from aerocam.export.heads.registry import CAM_HEADS, HEADLESS, CamHead, cam_head, weighting_head
+from aerocam.export.heads.registry import CAM_HEADS, HEAD_CONTRASTS, HEADLESS, CamHead, cam_head, weighting_head
 
-__all__ = ["CAM_HEADS", "HEADLESS", "CamHead", "cam_head", "weighting_head"]
+__all__ = ["CAM_HEADS", "HEADLESS", "HEAD_CONTRASTS", "CamHead", "cam_head", "weighting_head"]

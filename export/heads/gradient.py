@@ -20,6 +20,12 @@ def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value
     return spatial.mean(op, gradients)
 
 
+@weighting_head("finercam", contrast="finer")
+def finercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """Finer-CAM (arXiv:2501.11309) over Grad-CAM: the gradients are those of its score."""
+    return spatial.mean(op, gradients)
+
+
 @weighting_head("gradcam++")
 def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""

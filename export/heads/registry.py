@@ -12,6 +12,7 @@ from aerocam.errors import UsageError
 from aerocam.export.builder import Builder
 from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.spatial import weighted_sum
+from aerocam.manifest import Contrast
 
 Function: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
 
@@ -65,6 +66,9 @@ class CamHead:
 CAM_HEADS: dict[str, CamHead] = {}
 """Head per method, filled by `@cam_head` and `@weighting_head`."""
 
+HEAD_CONTRASTS: dict[str, Contrast] = {}
+"""The score of a head that explains no logit."""
+
 HEADLESS: dict[str, str] = {
     "cfcam": "not yet",
     "cfcam-published": "not yet",
@@ -79,8 +83,15 @@ def cam_head(method: str) -> Callable[[Function], Function]:
     return _register(method, weighs=False)
 
 
-def weighting_head(method: str) -> Callable[[Function], Function]:
-    """Enter a function that gives the weights of `method`."""
+def weighting_head(method: str, contrast: Contrast = "none") -> Callable[[Function], Function]:
+    """Enter a function that gives the weights of `method`.
+
+    Args:
+        method: The method's name.
+        contrast: The score that it needs.
+    """
+    if contrast != "none":
+        HEAD_CONTRASTS[method] = contrast
     return _register(method, weighs=True)
 
 

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.builder import Builder
+from aerocam.export.scores.contrast import choose_finer
 from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
     TASKS,
@@ -50,6 +51,8 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     flat = op.reshape(site.logits, 1, classes)
     index = top_unless(op, flat, target)
     op.output(index, manifest.CHOSEN)
+    if site.score.contrast == "finer":
+        return choose_finer(op, site, index, keep)
     output_score(op, op.Gather(flat, index, axis=1), count)
     return one_each(op, select(op, site.logits, Choice(1, index, 0, classes, keep)), [1])
 

@@ -17,6 +17,7 @@ To add a method: one function under `@cam_method` in the file of its family, one
 from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables
     activation,
     cfcam,
+    contrast,
     eigen,
     gradient,
     input,
@@ -25,8 +26,10 @@ from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the t
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
 from aerocam.runtime.methods.registry import (
     CAM_METHODS,
+    CONTRAST_METHODS,
     INPUT_METHODS,
     CamMethod,
+    ContrastMethod,
     InputMethod,
     cam_method,
     find,
@@ -37,10 +40,12 @@ from aerocam.runtime.methods.registry import (
 
 __all__ = [
     "CAM_METHODS",
+    "CONTRAST_METHODS",
     "INPUT_METHODS",
     "CamMethod",
     "CfCamConfig",
     "ChannelClusters",
+    "ContrastMethod",
     "InputMethod",
     "cam_method",
     "cluster_channels",

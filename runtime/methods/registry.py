@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -129,12 +129,47 @@ class InputMethod:
         return _keywords(self.function)
 
 
-def _keywords(function: Callable[..., Array]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class ContrastMethod:
+    """A method whose score is made of several classes' logits; the map is that of a CAM method at its gradients.
+
+    Attributes:
+        name: Its key in `CONTRAST_METHODS`.
+        function: The logits, float64 (classes,), and the target, to the classes that matter, int64 (k,), and the
+            score's derivative by the logit of each, float64 (k,).
+        normalisation: As `CamMethod.normalisation`.
+    """
+
+    name: str
+    function: Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
+    normalisation: Normalisation = "minmax"
+
+    def __call__(
+        self, logits: npt.NDArray[np.float64], target: int, **options: Any
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The classes and the derivatives; see `function`.
+
+        Raises:
+            UsageError: An unknown option, or one that the method refuses.
+        """
+        _check_options(self, options)
+        return self.function(logits, target, **options)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the keyword arguments that the method takes."""
+        return _keywords(self.function)
+
+
+Method: TypeAlias = "CamMethod | InputMethod | ContrastMethod"
+
+
+def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
     parameters = inspect.signature(function).parameters.values()
     return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
 
-def _check_options(method: CamMethod | InputMethod, options: dict[str, Any]) -> None:
+def _check_options(method: Method, options: dict[str, Any]) -> None:
     for option in options:
         if option not in method.options:
             raise UsageError(
@@ -148,8 +183,13 @@ CAM_METHODS: dict[str, CamMethod] = {}
 INPUT_METHODS: dict[str, InputMethod] = {}
 """Every method on the input picture, by its one name."""
 
+CONTRAST_METHODS: dict[str, ContrastMethod] = {}
+"""Every method that contrasts classes, by its one name."""
+
+_TABLES: tuple[Mapping[str, Method], ...] = (CAM_METHODS, INPUT_METHODS, CONTRAST_METHODS)
+
 _ALIASES: dict[str, str] = {}
-"""Folded name or alias -> key of `CAM_METHODS` or `INPUT_METHODS`."""
+"""Folded name or alias -> key of one of the tables."""
 
 
 def cam_method(
@@ -201,18 +241,34 @@ def input_method(
     return register
 
 
-def find(name: str) -> CamMethod | InputMethod:
+def contrast_method(name: str, *aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter the decorated function into `CONTRAST_METHODS`; the function itself stays as it is.
+
+    Args:
+        name: The key.
+        aliases: As for `cam_method`.
+    """
+
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
+        _claim(name, *aliases)
+        CONTRAST_METHODS[name] = ContrastMethod(name, function)
+        return function
+
+    return register
+
+
+def find(name: str) -> Method:
     """The method called `name`, in any of its spellings: `gradcam++`, `GradCAMPlusPlus`, `smooth-grad`, ...
 
     Raises:
         UsageError: No method has that name; the message has close ones.
     """
     key = _ALIASES.get(_fold(name), "")
-    if key not in CAM_METHODS and key not in INPUT_METHODS:
-        raise UsageError(
-            f"there is no CAM method {name!r}. {did_you_mean(_fold(name), [*CAM_METHODS, *INPUT_METHODS])}"
-        )
-    return CAM_METHODS[key] if key in CAM_METHODS else INPUT_METHODS[key]
+    for table in _TABLES:
+        if key in table:
+            return table[key]
+    known = [name for table in _TABLES for name in table]
+    raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), known)}")
 
 
 def get(name: str) -> CamMethod:
@@ -222,10 +278,11 @@ def get(name: str) -> CamMethod:
         UsageError: No such method has that name; the message has close ones.
     """
     method = find(name)
-    if isinstance(method, InputMethod):
+    if not isinstance(method, CamMethod):
+        works = "on the input picture" if isinstance(method, InputMethod) else "on the gradients of several classes"
         raise UsageError(
-            f"method {method.name}: it works on the input picture, a method on a layer's activations is expected;"
-            " call it through Explainer, or take it from INPUT_METHODS"
+            f"method {method.name}: it works {works}, a method on a layer's activations is expected;"
+            " call it through Explainer"
         )
     return method
 

@@ -44,6 +44,7 @@ ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
 TensorLayout = Literal["NCHW", "NHWC"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
+Contrast = Literal["none", "finer"]
 Activation = Literal["softmax", "sigmoid", "none"]
 
 
@@ -101,6 +102,8 @@ class Score:
             classes are to be multiplied (YOLOv5, YOLOX); None where there is none.
         label_at: To detect, the row of `output` with the class of each box, where a box has one class and one score, at
             `class_offset` (YOLOv10); its class logit is then that score's, whatever class is asked for. None elsewhere.
+        contrast: `finer`: the score is no logit but what the class has that its neighbours lack, Finer-CAM's S
+            (arXiv:2501.11309); to classify.
         background: To detect, the class that means that nothing is there, never the model's own choice (SSD: 0); it
             may stand behind the others and is then not counted in `classes` (DETR). None where there is none.
         targets: How many targets one pass explains: the target input has as many [class] or [class, anchor] one after
@@ -118,6 +121,7 @@ class Score:
     objectness: int | None = None
     label_at: int | None = None
     background: int | None = None
+    contrast: Contrast = "none"
 
 
 @dataclass(frozen=True)

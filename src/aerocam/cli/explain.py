@@ -76,9 +76,25 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
     )
+    _add_smoothing_arguments(parser)
     add_providers(parser)
     parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
     _add_look_arguments(parser)
+
+
+def _add_smoothing_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare how maps are smoothed."""
+    parser.add_argument(
+        "--eigen-smooth", action="store_true", help="show the weighted activations on their first principal component"
+    )
+    parser.add_argument(
+        "--aug-smooth",
+        action="store_true",
+        help="the mean of six maps: of the input times 0.9, 1 and 1.1, and mirrored; the model runs six times",
+    )
+    parser.add_argument(
+        "--gaussian", metavar="SIGMA", type=float, default=0.0, help="blur the map, in positions of the layer"
+    )
 
 
 def _add_look_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,6 +178,7 @@ class _Run:
 def open_explainer(args: argparse.Namespace) -> Explainer:
     """The explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
+    from aerocam.runtime.map_smoothing import MapSmoothing
     from aerocam.runtime.pictures import read_picture
 
     explainer = Explainer(
@@ -173,6 +190,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         fusion=args.fusion,
         top=max(5, args.top or 0),
         counterfactual=args.counterfactual,
+        smoothing=MapSmoothing(args.eigen_smooth, args.aug_smooth, args.gaussian),
     )
     if args.reference is not None:
         try:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, get_args
 
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Interpolation, Packaging, Preprocess, ResizeRule
+from aerocam.manifest import ColorOrder, Contrast, Interpolation, Packaging, Preprocess, ResizeRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -40,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--targets", type=int, default=1, metavar="N", help="targets explained in one pass (default: 1)"
+    )
+    parser.add_argument(
+        "--contrast",
+        choices=get_args(Contrast),
+        help="finer: explain what a class has that its nearest ones lack (Finer-CAM), instead of its logit",
     )
     parser.add_argument(
         "--packaging",
@@ -81,6 +86,7 @@ def run(args: argparse.Namespace) -> None:
         score_output=args.output_name,
         layout=args.layout,
         targets=args.targets,
+        contrast=args.contrast,
         packaging=args.packaging,
         input_shapes=shapes,
         preprocess=lambda model: chosen_preprocess(model, args),
