@@ -19,8 +19,8 @@ def fem(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """FEM (Fuad et al., IPTA 2020)."""
     share = 1.0 / spatial.positions(activations)
     centred = op.Sub(activations, op.scale(op.sum(activations, [2, 3]), share))
-    variance = op.scale(op.sum(op.Mul(centred, centred), [2, 3]), share)
-    above = op.Greater(centred, op.Mul(op.Sqrt(variance), FEM_DEVIATIONS))
+    variance = op.reduce("ReduceSumSquare", centred, [2, 3])
+    above = op.Greater(centred, op.Sqrt(op.scale(variance, share * FEM_DEVIATIONS**2)))
     weights = op.scale(op.sum(op.Cast(above, to=ir.DataType.FLOAT), [2, 3]), share)
     return repeated(op, weights, gradients)
 

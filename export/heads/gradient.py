@@ -5,12 +5,15 @@ Where the gradients are the same at every position they are taken once: (T, C, 1
 
 from __future__ import annotations
 
+from functools import partial
+
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
 from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
 from aerocam.export.heads.registry import weighting_head
+from aerocam.export.heads.sign import never_negative
 from aerocam.export.shapes import static_shape
 
 
@@ -29,11 +32,12 @@ def finercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 @weighting_head("gradcam++")
 def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
-    g = spatial.narrowed(op, gradients)
+    g = op.Relu(spatial.narrowed(op, gradients))  # where G is not positive the weight is 0 anyway
     squared = op.Mul(g, g)
     cubed = op.Mul(op.Mul(squared, g), spatial.careful_sum(op, activations))
-    alpha = _quotient(op, squared, op.Add(op.Add(op.Mul(squared, 2.0), cubed), 1e-6))
-    return spatial.total(op, op.Mul(op.Relu(g), alpha), gradients)
+    divisor = op.Add(op.Add(op.Mul(squared, 2.0), cubed), 1e-6)
+    quotient = op.Div if never_negative(activations) else partial(_quotient, op)
+    return spatial.total(op, op.Mul(g, quotient(squared, divisor)), gradients)
 
 
 @weighting_head("xgradcam")
@@ -41,7 +45,8 @@ def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
     """XGrad-CAM (arXiv:2008.02312, eq. 7)."""
     g, whole = spatial.narrowed(op, gradients), spatial.careful_sum(op, activations)
     products = spatial.careful_sum(op, op.Mul(g, activations)) if g is gradients else op.Mul(g, whole)
-    return _quotient(op, products, op.Add(whole, 1e-7))
+    quotient = op.Div if never_negative(activations) else partial(_quotient, op)
+    return quotient(products, op.Add(whole, 1e-7))
 
 
 @weighting_head("layercam")
@@ -60,7 +65,7 @@ def hirescam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 def gradcam_elementwise(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Element-wise Grad-CAM: the gradient where it and the activation have one sign."""
     g = spatial.narrowed(op, gradients)
-    return op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
+    return op.Relu(g) if never_negative(activations) else op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
 
 
 @weighting_head("cam")

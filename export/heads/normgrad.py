@@ -19,9 +19,9 @@ def normgrad(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 @cam_head("normgrad-3x3")
 def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1)."""
-    squared = op.sum(op.Mul(activations, activations), [1])
+    n, _, height, width = static_shape(activations)
+    squared = op.reshape(_squares(op, activations), n, 1, height, width)
     around = op.AveragePool(squared, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1], count_include_pad=1)
-    n, _, height, width = static_shape(squared)
     met = op.reshape(op.Sqrt(op.Mul(around, 9.0)), n, height, width)
     return op.Mul(_norm(op, spatial.narrowed(op, gradients)), met)
 
@@ -41,4 +41,9 @@ def normgrad_bias(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir
 
 def _norm(op: Builder, value: ir.Value) -> ir.Value:
     """The Euclidean norm over the channels: (T, C, H, W) -> (T, H, W)."""
-    return op.reduce("ReduceL2", value, [1], keepdims=False)
+    return op.Sqrt(_squares(op, value))
+
+
+def _squares(op: Builder, value: ir.Value) -> ir.Value:
+    """The sum of squares over the channels: (T, C, H, W) -> (T, H, W)."""
+    return spatial.channel_sum(op, op.Mul(value, value))

@@ -22,10 +22,20 @@ def weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Va
     """
     n, channels, height, width = static_shape(activations)
     if static_shape(weights)[2:] != (1, 1):
-        return op.sum(op.Mul(weights, activations), [1], keepdims=False)
+        return channel_sum(op, op.Mul(weights, activations))
     row = op.reshape(activations, 1, n * channels, height, width)
     summed = op.Conv(row, weights, group=n, kernel_shape=[1, 1])
     return op.reshape(summed, static_shape(weights)[0], height, width)
+
+
+def channel_sum(op: Builder, value: ir.Value) -> ir.Value:
+    """The sum over the channels, (T, C, H, W) -> (T, H, W).
+
+    By a 1x1 Conv with ones: ONNX Runtime's ReduceSum over an inner axis takes two to four times as long.
+    """
+    t, channels, height, width = static_shape(value)
+    ones = op.floats_like(value, np.ones((1, channels, 1, 1)))
+    return op.reshape(op.Conv(value, ones, kernel_shape=[1, 1]), t, height, width)
 
 
 def positions(value: ir.Value) -> int:
