@@ -187,7 +187,7 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool, guided: bool) -
             item.shape,
             activations_name(i, item) if tensors else None,
             GRADIENTS.format(i) if tensors else None,
-            guided and item.depth < 0,
+            "guided" if guided and item.depth < 0 else "gradient",
         )
         for i, item in enumerate(chosen)
     )

@@ -65,7 +65,7 @@ def raw_maps(
         manifest = replace(manifest, seed_scale=-manifest.seed_scale)
     options, head = options or {}, manifest.head
     wanted = find(method or (head.method if head is not None else default_method(manifest)))
-    if counterfactual and isinstance(wanted, InputMethod) and wanted.guided:
+    if counterfactual and isinstance(wanted, InputMethod) and wanted.rule == "guided":
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
@@ -131,7 +131,7 @@ class FromLayers:
         """
         self._compute, self._options = get(method), dict(options or {})
         self.method, self.normalisation = self._compute.name, self._compute.normalisation
-        layers = [layer for layer in manifest.layers if not layer.guided]
+        layers = [layer for layer in manifest.layers if layer.rule != "guided"]
         if not layers:
             raise UsageError(
                 f"method '{self.method}': the file has guided gradients of the input only, activations and true"

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.manifest import Rule
 
 Array = npt.NDArray[np.float32]
 Normalisation = Literal["minmax", "max", "magnitude"]
@@ -87,7 +88,7 @@ class InputMethod:
         name: Its key in `INPUT_METHODS`.
         function: The arithmetic: the picture, float32 (1, C, H, W), and its `Gradient` to the raw map (N, H, W); where
             `over_layers` is set also Grad-CAM's map of a layer, its positive part, resized to the picture, (N, H, W).
-        guided: Whether the gradient is that of guided backpropagation.
+        rule: Which gradient it takes, as `manifest.Layer.rule` has it.
         over_layers: Whether it takes Grad-CAM's map of a layer too.
         normalisation: As `CamMethod.normalisation`. `magnitude`: these maps have both signs, against the class as well
             as for it; what is shown is their absolute value, divided by its 99th percentile and cut off at 1.
@@ -95,7 +96,7 @@ class InputMethod:
 
     name: str
     function: Callable[..., Array]
-    guided: bool = False
+    rule: Rule = "gradient"
     over_layers: bool = False
     normalisation: Normalisation = "magnitude"
 
@@ -161,20 +162,20 @@ def cam_method(
 
 
 def input_method(
-    name: str, *aliases: str, guided: bool = False, over_layers: bool = False
+    name: str, *aliases: str, rule: Rule = "gradient", over_layers: bool = False
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `INPUT_METHODS`; the function itself stays as it is.
 
     Args:
         name: The key.
         aliases: As for `cam_method`.
-        guided: See `InputMethod`.
+        rule: See `InputMethod`.
         over_layers: See `InputMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        INPUT_METHODS[name] = InputMethod(name, function, guided, over_layers)
+        INPUT_METHODS[name] = InputMethod(name, function, rule, over_layers)
         return function
 
     return register
