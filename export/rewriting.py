@@ -61,13 +61,14 @@ def _gradients(
 ) -> list[tuple[ir.Value, ir.Value]]:
     """Per layer the gradients in its own shape and folded, one after the other for several targets."""
     layers = [item.value for item in chosen]
+    seed = start.relevance if "relevance" in rules and start.relevance is not None else start.seed
     if targets == 1:
-        own = gradients_of(op, start.value, start.seed, layers, rules)
+        own = gradients_of(op, start.value, seed, layers, rules)
         return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
     one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
     own = gradients_of(op, start.value, one, layers, rules)
     folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
-    stacks = stack(op, one, start.seed, [*own, *folded], targets)
+    stacks = stack(op, one, seed, [*own, *folded], targets)
     return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.errors import CheckError
+from aerocam.errors import CheckError, UsageError
 from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.adjoints.guided import GUIDED
 from aerocam.export.adjoints.registry import Rule
+from aerocam.export.adjoints.relevance import RELEVANCE
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from aerocam.export.check import random_feeds
@@ -22,11 +23,26 @@ from aerocam.export.shapes import static_shape
 
 logger = logging.getLogger("aerocam.export")
 
-TABLES: dict[manifest.Rule, Mapping[str, Rule]] = {"gradient": ADJOINTS, "guided": GUIDED}
+TABLES: dict[manifest.Rule, Mapping[str, Rule]] = {"gradient": ADJOINTS, "guided": GUIDED, "relevance": RELEVANCE}
 """What `differentiate` walks back with, by the name that a layer has in the manifest."""
 
-NAMES: dict[manifest.Rule, str] = {"guided": "guided gradients"}
+NAMES: dict[manifest.Rule, str] = {"guided": "guided gradients", "relevance": "multipliers of relevance"}
 """What those tables give that give no gradients."""
+
+
+def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule:
+    """The rule of layers behind the input; a fused head for relevance asks for it by itself.
+
+    Raises:
+        UsageError: Relevance is asked for together with something that takes gradients.
+    """
+    if not relevance and head != "relevance":
+        return "gradient"
+    if guided:
+        raise UsageError("--guided: not with relevance, which has rules of its own; export two files")
+    if head not in (None, "relevance"):
+        raise UsageError(f"--relevance: not with --head {head}, which takes gradients; try --head relevance")
+    return "relevance"
 
 
 def gradients_of(

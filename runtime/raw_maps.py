@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.manifest import Manifest
-from aerocam.runtime.input_maps import FromInput, Rerun
-from aerocam.runtime.methods import InputMethod, find, get
+from aerocam.manifest import Layer, Manifest
+from aerocam.runtime.input_maps import KINDS, FromInput, Rerun
+from aerocam.runtime.methods import CamMethod, InputMethod, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -81,16 +81,18 @@ def raw_maps(
     return FromLayers(manifest, wanted.name, options)
 
 
-LINEAR = frozenset({"cam", "gradcam", "hirescam", "xgradcam"})
+LINEAR = frozenset({"cam", "gradcam", "hirescam", "relevance", "xgradcam"})
 """Methods whose raw map changes its sign with the gradient's."""
 
 
 def default_method(manifest: Manifest) -> str:
-    """gradcam; for a detector hirescam.
+    """gradcam; for a detector hirescam; relevance for a file that has its multipliers in place of gradients.
 
     The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
     wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
     """
+    if any(layer.rule == "relevance" for layer in manifest.layers):
+        return "relevance"
     return "hirescam" if manifest.task == "detect" else "gradcam"
 
 
@@ -103,7 +105,7 @@ class FromHead:
         """Take the head from the manifest, which must have one."""
         assert manifest.head is not None
         method = get(manifest.head.method)
-        self.method, self.normalisation = method.name, method.normalisation
+        self.method, self.normalisation = method.name, _normalisation(manifest, method)
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
         if self._sign < 0 and self.method not in LINEAR:
             raise UsageError(
@@ -130,13 +132,15 @@ class FromLayers:
             UsageError: No such method or option, or the file does not have the outputs it needs.
         """
         self._compute, self._options = get(method), dict(options or {})
-        self.method, self.normalisation = self._compute.name, self._compute.normalisation
+        self.method, self.normalisation = self._compute.name, _normalisation(manifest, self._compute)
         layers = [layer for layer in manifest.layers if layer.rule != "guided"]
         if not layers:
             raise UsageError(
                 f"method '{self.method}': the file has guided gradients of the input only, activations and true"
                 " gradients of a layer are expected; export the model again: aerocam export MODEL [--guided]"
             )
+        if self._compute.needs_gradients:
+            _check_rule(layers, self._compute)
         self.layers = tuple(layer.name for layer in layers)
         self._scale = np.float32(1 / manifest.seed_scale)
         self._targets = manifest.score.targets
@@ -170,6 +174,28 @@ class FromLayers:
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise
             return np.full((self._targets, *activations.shape[2:]), np.nan, np.float32)
+
+
+def _normalisation(manifest: Manifest, method: CamMethod) -> Normalisation:
+    """The method's; relevance of the input itself is shown as the methods on the input picture are."""
+    rule = manifest.preprocess
+    at_input = rule is not None and all(layer.name == rule.input for layer in manifest.layers)
+    return "magnitude" if at_input and method.rule == "relevance" else method.normalisation
+
+
+def _check_rule(layers: Sequence[Layer], method: CamMethod) -> None:
+    """Make sure that what layers have in place of gradients is what the method takes.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    for layer in layers:
+        if layer.rule != method.rule:
+            flag = " with --relevance" if method.rule == "relevance" else " without --relevance, or take relevance"
+            raise UsageError(
+                f"method '{method.name}': the file has {KINDS[layer.rule]} of layer '{layer.name}',"
+                f" {KINDS[method.rule]} are expected; export the model again{flag}"
+            )
 
 
 def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:

@@ -281,4 +281,4 @@ def test_guided_gradients_from_the_command_line(capsys: pytest.CaptureFixture[st
     assert run("export", "model.onnx", "--guided", "--layer", "x") == 0
     assert "outputs differ by 0" in capsys.readouterr().err
     assert run("check", "model.onnx", "model.cam.onnx") == 0
-    assert "are no derivatives (guided)" in capsys.readouterr().out
+    assert "are no derivatives (guided, relevance)" in capsys.readouterr().out

@@ -19,7 +19,8 @@ GOLDEN = Path(__file__).parent / "golden" / "methods" / "pytorch_grad_cam.npz"
 CASES = ["network", "classifier", "wide", "tall", "negative", "tiny_gradient"]
 LINEAR = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamelementwise"]
 EIGEN = ["eigencam", "eigengradcam"]
-NO_GOLDEN_HERE = {"cam", "cfcam", "cfcam-published"}  # cam: one case below; CF-CAM: test_cfcam.py
+NO_GOLDEN_HERE = {"cam", "cfcam", "cfcam-published", "relevance"}
+"""cam: one case below; CF-CAM: test_cfcam.py; relevance: test_relevance_runtime.py."""
 
 ALIASES = {
     "GradCAM": "gradcam",
@@ -36,6 +37,8 @@ ALIASES = {
     "CAM": "cam",
     "CF-CAM": "cfcam",
     "CfCam_Published": "cfcam-published",
+    "LRP": "relevance",
+    "LRP-epsilon": "relevance",
 }
 
 

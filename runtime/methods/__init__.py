@@ -14,7 +14,7 @@ picture of its shape; some of them run the model many times. `Explainer` calls b
 To add a method: one function under `@cam_method` in the file of its family, one row in `tests/test_methods.py`.
 """
 
-from aerocam.runtime.methods import cfcam, eigen, gradient, input  # noqa: F401 - importing them fills the tables
+from aerocam.runtime.methods import cfcam, eigen, gradient, input, relevance  # noqa: F401 - importing them fills the tables
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
 from aerocam.runtime.methods.registry import (
     CAM_METHODS,

@@ -31,12 +31,14 @@ class CamMethod:
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
             the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
             see `InputMethod`.
+        rule: What its gradients are, as `manifest.Layer.rule` has it.
     """
 
     name: str
     function: Callable[..., Array]
     needs_gradients: bool = True
     normalisation: Normalisation = "minmax"
+    rule: Rule = "gradient"
 
     def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
         """The raw map: before ReLU, normalisation and resize.
@@ -142,7 +144,11 @@ _ALIASES: dict[str, str] = {}
 
 
 def cam_method(
-    name: str, *aliases: str, needs_gradients: bool = True, normalisation: Normalisation = "minmax"
+    name: str,
+    *aliases: str,
+    needs_gradients: bool = True,
+    normalisation: Normalisation = "minmax",
+    rule: Rule = "gradient",
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
 
@@ -151,11 +157,12 @@ def cam_method(
         aliases: Further names; case, spaces, `-` and `_` never matter.
         needs_gradients: See `CamMethod`.
         normalisation: See `CamMethod`.
+        rule: See `CamMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, rule)
         return function
 
     return register
