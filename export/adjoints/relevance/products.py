@@ -21,11 +21,11 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.adjoints.registry import STOPPED, Builder, Cotangents, tensor
+from aerocam.export.adjoints.registry import NO_GRADIENT, STOPPED, Builder, Cotangents, operator_name, tensor
 from aerocam.export.adjoints.relevance.registry import passed, relevance, stabilised
-from aerocam.export.autodiff import values_read
+from aerocam.export.autodiff import carries_gradient, values_read
 from aerocam.export.builder import constant_array
-from aerocam.export.shapes import static_shape
+from aerocam.export.shapes import is_float, static_shape
 
 GATES = frozenset({"HardSigmoid", "Reciprocal", "Sigmoid", "Softmax"})
 """Operators whose results weigh something else."""
@@ -45,7 +45,7 @@ ENTRYWISE = SHIFTING | {
 
 
 def varies(value: ir.Value | None) -> bool:
-    """Whether a value depends on the picture: on an input that is not this package's own."""
+    """Whether a value depends on the picture, other than by steps: a row of a weight, chosen by an index, does not."""
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
@@ -55,9 +55,16 @@ def varies(value: ir.Value | None) -> bool:
         if value.is_graph_input() and value.name not in (manifest.TARGET, manifest.REFERENCE):
             return True
         node = value.producer()
-        if node is not None:
+        if node is not None and not _is_step(node, value):
             waiting += values_read(node)
     return False
+
+
+def _is_step(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a node gives integers for real numbers, or has no gradient."""
+    if operator_name(node) in NO_GRADIENT:
+        return True
+    return not carries_gradient(value) and any(x is not None and is_float(x) for x in node.inputs)
 
 
 def shares(node: ir.Node, factors: Sequence[ir.Value]) -> list[float | None]:

@@ -8,8 +8,12 @@ import onnx_ir as ir
 
 from aerocam.export.adjoints.registry import Builder, Cotangents, Rule, refused, tensor
 
-EPSILON = 1e-6
-"""The stabiliser ε, absolute, in units of the tensor: far below activations, far above what float32 leaves of them."""
+EPSILON = 1e-9
+"""The stabiliser ε, absolute, in units of the tensor, as captum's `EpsilonRule` has it by default.
+
+float32 holds so small a one: no weighted sum divides by z alone, and what is 0 stays 0. Of float16 models the shares
+are computed in float32.
+"""
 
 RELEVANCE: dict[str, Rule] = {}
 """Relevance rule per operator, filled by `@relevance`; as a table of rules for `differentiate`."""
@@ -21,7 +25,7 @@ WITHOUT_RULE: dict[str, str] = {
     "ReduceLogSum": "a logarithm of a sum has no shares",
     "ReduceLogSumExp": "a logarithm of a sum has no shares",
     "ReduceProd": "a product of many has no shares",
-    "Softmax": "as weights of a product it counts as a constant, here it is none",
+    "Softmax": "what it weighs takes the relevance, and here that does not depend on the picture",
 }
 """Operators with an adjoint that relevance does not go through, and why."""
 
