@@ -117,6 +117,25 @@ def test_equals_captum(tmp_path: Path, fold: bool) -> None:
                 assert np.abs(r - expected).max() < 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("rectified", [False, True])
+def test_sums_as_small_as_the_stabiliser_give_on_their_share(rectified: bool) -> None:
+    """|z| near ε: z / (z + ε sign z) of the relevance passes, also where a ReLU reads z."""
+    x, w, m = 2 * np.float32(EPSILON) * f32(1, 4, 2, 2, seed=1), f32(3, 4, 1, 1, seed=2), f32(1, 3, 2, 2, seed=3)
+    nodes = [node("Conv", ["x", "w"], ["z"]), node("Relu" if rectified else "Identity", ["z"], ["y"])]
+    graph = ir.from_proto(model(nodes, {"x": x}, {"w": w}, ["y"])).graph
+    op = Builder(graph)
+    score = op.sum(op.Mul(graph.outputs[0], m), [0, 1, 2, 3], keepdims=False)
+    (found,) = differentiate(op, score, op.constant(np.float32(1)), list(graph.inputs), RELEVANCE)
+    op.output(found, "m")
+    _, multiplier = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), {"x": x})
+    z = np.einsum("oi,ip->op", w[:, :, 0, 0].astype(np.float64), x[0].reshape(4, -1))
+    r = (np.maximum(z, 0) if rectified else z) * m[0].reshape(3, -1)
+    expected = x[0].reshape(4, -1) * (w[:, :, 0, 0].T @ share(z, r))
+    absorbed = 1 - np.abs(share(z, r) * z).sum() / np.abs(r).sum()
+    assert 0.1 < absorbed < 0.9
+    np.testing.assert_allclose((x * multiplier)[0].reshape(4, -1), expected, rtol=1e-4)
+
+
 def network(*body: onnx.NodeProto, **weights: Array) -> onnx.ModelProto:
     """`a`, a convolution of `x` with ReLU; `b`, which `body` makes of `a`; `y`, scores; nothing has a bias."""
     nodes = [
@@ -327,6 +346,8 @@ def test_a_head_asks_for_relevance_by_itself(tmp_path: Path) -> None:
     with Explainer(tensors.path) as computed, Explainer(fused.path) as ready:
         expected, found = computed(frame, 2).raw, ready(frame, 2).raw
     assert (computed.method, ready.method) == ("relevance", "relevance")
+    with Explainer(fused.path, counterfactual=True) as against:
+        np.testing.assert_array_equal(against(frame, 2).raw, -found)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
