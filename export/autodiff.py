@@ -14,7 +14,16 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, Rule, operator_name, refused, tensor
+from aerocam.export.adjoints.registry import (
+    ADJOINTS,
+    NO_GRADIENT,
+    REFUSED,
+    STOPPED,
+    Rule,
+    operator_name,
+    refused,
+    tensor,
+)
 from aerocam.export.builder import Builder
 from aerocam.export.folding import layer_fold
 from aerocam.export.layout import layouts
@@ -70,9 +79,9 @@ def differentiate(
                 arrived.setdefault(x, []).append(dx)
     for layer in layers:
         if layer not in arrived:
-            raise ModelError(
-                f"layer {layer.name!r}: the score does not depend on it; choose another layer (aerocam layers MODEL)"
-            )
+            stopped = any(x is layer for node in path for x in values_read(node))
+            found = "it acts as a constant, such as a gate" if stopped else "the score does not depend on it"
+            raise ModelError(f"layer {layer.name!r}: {found}; choose another layer (aerocam layers MODEL)")
     return [op.total(arrived[layer]) for layer in layers]
 
 
@@ -145,7 +154,7 @@ def _cotangents(
         ModelError: The node has no rule, or is not of a form that its rule covers.
     """
     for i, (x, dx) in enumerate(zip(node.inputs, rule_of(node, rules)(op, node, *dys), strict=True)):
-        if x is not None and depends(x, active):
+        if x is not None and dx is not STOPPED and depends(x, active):
             yield x, checked_cotangent(op, node, i, dx)
 
 

@@ -23,6 +23,7 @@ from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
 from aerocam.export.recheck import self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
+from aerocam.export.rule_tables import layer_rule
 from aerocam.export.scores import Hints, find_score
 from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
@@ -59,6 +60,7 @@ def export_model(
     head: str | None = None,
     tensors: bool | None = None,
     guided: bool = False,
+    relevance: bool = False,
     packaging: manifest.Packaging = "fused",
     task: manifest.Task | None = None,
     score_output: str | None = None,
@@ -85,6 +87,8 @@ def export_model(
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
             backpropagation; at other layers they stay true.
+        relevance: Whether multipliers of relevance (LRP-epsilon) take the place of the gradients, at every layer; head
+            `relevance` asks for it by itself.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
@@ -118,12 +122,13 @@ def export_model(
     if (contrast or HEAD_CONTRASTS.get(head or "", "none")) != "none":
         require_contrast(site)
         site = replace(site, score=replace(site.score, contrast="finer"))
+    rule = layer_rule(relevance, guided, head)
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)
     written = Manifest(
         task=site.task,
-        layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, guided),
+        layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, rule, guided),
         score=site.score,
         preprocess=preprocess if isinstance(preprocess, manifest.Preprocess) else preprocess(model),
         source=_source(path),
@@ -187,7 +192,9 @@ def _source(path: Path) -> manifest.Source:
     return manifest.Source(sha256(path), path.name, default_opset(proto, str(path)), producer)
 
 
-def _manifest_layers(chosen: Sequence[Candidate], tensors: bool, guided: bool) -> tuple[manifest.Layer, ...]:
+def _manifest_layers(
+    chosen: Sequence[Candidate], tensors: bool, rule: manifest.Rule, guided: bool
+) -> tuple[manifest.Layer, ...]:
     return tuple(
         manifest.Layer(
             item.name,
@@ -195,7 +202,7 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool, guided: bool) -
             item.shape,
             activations_name(i, item) if tensors else None,
             GRADIENTS.format(i) if tensors else None,
-            guided and item.depth < 0,
+            "guided" if guided and item.depth < 0 else rule,
         )
         for i, item in enumerate(chosen)
     )

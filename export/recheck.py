@@ -11,10 +11,10 @@ from aerocam import manifest
 from aerocam.errors import ManifestError
 from aerocam.export.check import CheckReport, check_model
 from aerocam.export.graph import freeze_inputs
-from aerocam.export.guided import check_guided
 from aerocam.export.onnx_file import read_model, sha256
 from aerocam.export.packaging import join
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
+from aerocam.export.rule_tables import check_finite
 from aerocam.manifest import Manifest
 
 
@@ -28,8 +28,8 @@ def self_check(
 
     Args:
         path: The original model.
-        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape. Guided
-            ones are no derivative: only whether they are finite is checked.
+        model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape. What
+            another rule gives is no derivative: only whether it is finite is checked.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
@@ -40,11 +40,12 @@ def self_check(
     own = {y.name for node in model.graph for y in node.outputs}
     pairs = {}
     for i, layer in enumerate(layers):
-        if GRADIENTS.format(i) in names and not layer.guided:
+        if GRADIENTS.format(i) in names and layer.rule == "gradient":
             folded = OWN_GRADIENTS.format(i) in own
             pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
-    if guided := [GRADIENTS.format(i) for i, layer in enumerate(layers) if layer.guided]:
-        check_guided(model, guided, providers)
+    others = {GRADIENTS.format(i): layer.rule for i, layer in enumerate(layers) if layer.rule != "gradient"}
+    if others := {name: rule for name, rule in others.items() if name in names}:
+        check_finite(model, others, providers)
     return check_model(original, model, pairs, providers)
 
 

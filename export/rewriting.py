@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -11,8 +11,8 @@ import onnx_ir.passes.common as passes
 from aerocam import __version__, manifest
 from aerocam.export.builder import Builder
 from aerocam.export.candidates import Candidate
-from aerocam.export.guided import gradients_of
 from aerocam.export.heads import CAM_HEADS
+from aerocam.export.rule_tables import gradients_of
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.shapes import static_shape
@@ -38,8 +38,8 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
     """Everything this package adds to the graph, activations and gradients always among it."""
     op = Builder(model.graph)
     start = scaled_seed(op, append_choice(op, site, {item.value for item in chosen}), written.seed_scale)
-    guided = {item.value for item, layer in zip(chosen, written.layers, strict=True) if layer.guided}
-    gradients = _gradients(op, start, chosen, site.score.targets, guided)
+    rules = [layer.rule for layer in written.layers]
+    gradients = _gradients(op, start, chosen, site.score.targets, rules)
     pairs = []
     for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
         activations = item.value
@@ -60,17 +60,18 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
 
 
 def _gradients(
-    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, guided: Collection[ir.Value]
+    op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, rules: Sequence[manifest.Rule]
 ) -> list[tuple[ir.Value, ir.Value]]:
     """Per layer the gradients in its own shape and folded, one after the other for several targets."""
     layers = [item.value for item in chosen]
+    seed = start.relevance if "relevance" in rules and start.relevance is not None else start.seed
     if targets == 1:
-        own = gradients_of(op, start.value, start.seed, layers, guided)
+        own = gradients_of(op, start.value, seed, layers, rules)
         return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
     one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
-    own = gradients_of(op, start.value, one, layers, guided)
+    own = gradients_of(op, start.value, one, layers, rules)
     folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
-    stacks = stack(op, one, start.seed, [*own, *folded], targets)
+    stacks = stack(op, one, seed, [*own, *folded], targets)
     return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
 
 

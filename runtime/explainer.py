@@ -55,7 +55,7 @@ class Explainer:
         Args:
             model: A file written by `aerocam export`, or an open session (which then stays the caller's to close).
             method: CAM method, or method on the input picture; by default that of the model's fused head, or where it
-                has none gradcam, for a detector hirescam.
+                has none gradcam, for a detector hirescam, for a file made with --relevance relevance.
             options: Keyword arguments of the method, such as `steps` of integrated_gradients.
             providers: ONNX Runtime's execution providers by their own names; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.

@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.manifest import SCORE, Layer, Manifest, Preprocess
+from aerocam.manifest import SCORE, Layer, Manifest, Preprocess, Rule
 from aerocam.runtime.methods import InputMethod
 from aerocam.runtime.passes import Passes
 from aerocam.runtime.saliency import finite, resize
 
 Outputs = Mapping[str, NDArray[Any]]
+
+KINDS: dict[Rule, str] = {
+    "gradient": "gradients",
+    "guided": "guided gradients",
+    "relevance": "multipliers of relevance",
+}
+"""What a layer has in place of gradients, by its rule."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +113,13 @@ def _input_layer(manifest: Manifest, name: str, method: InputMethod) -> Layer:
         UsageError: There is none.
     """
     for layer in manifest.layers:
-        if layer.name == name and layer.gradients is not None and layer.guided == method.guided:
+        if layer.name == name and layer.gradients is not None and layer.rule == method.rule:
             return layer
-    kinds = ["guided gradients" if layer.guided else "gradients" for layer in manifest.layers]
     found = [
-        f"{kind if layer.gradients is not None else 'no gradients'} of layer '{layer.name}'"
-        for kind, layer in zip(kinds, manifest.layers, strict=True)
+        f"{KINDS[layer.rule] if layer.gradients is not None else 'no gradients'} of layer '{layer.name}'"
+        for layer in manifest.layers
     ]
-    wanted = "guided gradients" if method.guided else "true gradients"
+    wanted = "true gradients" if method.rule == "gradient" else KINDS[method.rule]
     raise UsageError(
         f"method '{method.name}': it needs the {wanted} of the input '{name}', the file has {', '.join(found)};"
         f" export the model again: aerocam export MODEL {_flags(name, method)}"
@@ -124,4 +130,4 @@ def _flags(name: str, method: InputMethod) -> str:
     """What to tell `aerocam export`."""
     if method.over_layers:
         return "--guided"
-    return f"--layer {name} --guided" if method.guided else f"--layer {name}"
+    return f"--layer {name} --guided" if method.rule == "guided" else f"--layer {name}"

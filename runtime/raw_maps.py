@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.manifest import Manifest
+from aerocam.manifest import Layer, Manifest
 from aerocam.runtime.contrast_maps import FromContrast
-from aerocam.runtime.input_maps import FromInput, Rerun
-from aerocam.runtime.methods import ContrastMethod, InputMethod, find, get
+from aerocam.runtime.input_maps import KINDS, FromInput, Rerun
+from aerocam.runtime.methods import CamMethod, ContrastMethod, InputMethod, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -66,7 +66,7 @@ def raw_maps(
         manifest = replace(manifest, seed_scale=-manifest.seed_scale)
     options, head = options or {}, manifest.head
     wanted = find(method or (head.method if head is not None else default_method(manifest)))
-    if counterfactual and isinstance(wanted, InputMethod) and wanted.guided:
+    if counterfactual and isinstance(wanted, InputMethod) and wanted.rule == "guided":
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
@@ -74,7 +74,7 @@ def raw_maps(
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
     if head is not None and not options and wanted.name == head.method:
-        return FromHead(manifest, wanted.normalisation)
+        return FromHead(manifest, _normalisation(manifest, wanted))
     if isinstance(wanted, ContrastMethod):
         return _contrast(manifest, wanted, options)
     if counterfactual and not wanted.needs_gradients:
@@ -100,16 +100,18 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
     return FromContrast(manifest, wanted, own, layers)
 
 
-LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "xgradcam"})
+LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "relevance", "xgradcam"})
 """Methods whose raw map changes its sign with the gradient's."""
 
 
 def default_method(manifest: Manifest) -> str:
-    """gradcam; of a contrast finercam; for a detector hirescam.
+    """gradcam; of a contrast finercam; for a detector hirescam; for multipliers in place of gradients relevance.
 
     The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
     wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
     """
+    if any(layer.rule == "relevance" for layer in manifest.layers):
+        return "relevance"
     if manifest.score.contrast == "finer":
         return "finercam"
     return "hirescam" if manifest.task == "detect" else "gradcam"
@@ -155,13 +157,15 @@ class FromLayers:
             UsageError: No such method or option, or the file does not have the outputs it needs.
         """
         self._compute, self._options = get(method), dict(options or {})
-        self.method, self.normalisation = self._compute.name, self._compute.normalisation
-        layers = [layer for layer in manifest.layers if not layer.guided]
+        self.method, self.normalisation = self._compute.name, _normalisation(manifest, self._compute)
+        layers = [layer for layer in manifest.layers if layer.rule != "guided"]
         if not layers:
             raise UsageError(
                 f"method '{self.method}': the file has guided gradients of the input only, activations and true"
                 " gradients of a layer are expected; export the model again: aerocam export MODEL [--guided]"
             )
+        if self._compute.needs_gradients:
+            _check_rule(layers, self._compute)
         self.layers = tuple(layer.name for layer in layers)
         self._scale = np.float32(1 / manifest.seed_scale)
         self._targets = manifest.score.targets
@@ -196,6 +200,29 @@ class FromLayers:
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise
             return np.full((self._targets, *activations.shape[2:]), np.nan, np.float32)
+
+
+def _normalisation(manifest: Manifest, method: CamMethod | ContrastMethod) -> Normalisation:
+    """The method's; relevance of the input itself is shown as the methods on the input picture are."""
+    rule = manifest.preprocess
+    at_input = rule is not None and all(layer.name == rule.input for layer in manifest.layers)
+    relevance = isinstance(method, CamMethod) and method.rule == "relevance"
+    return "magnitude" if at_input and relevance else method.normalisation
+
+
+def _check_rule(layers: Sequence[Layer], method: CamMethod) -> None:
+    """Make sure that what layers have in place of gradients is what the method takes.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    for layer in layers:
+        if layer.rule != method.rule:
+            flag = " with --relevance" if method.rule == "relevance" else " without --relevance, or take relevance"
+            raise UsageError(
+                f"method '{method.name}': the file has {KINDS[layer.rule]} of layer '{layer.name}',"
+                f" {KINDS[method.rule]} are expected; export the model again{flag}"
+            )
 
 
 def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:

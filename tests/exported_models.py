@@ -1,6 +1,7 @@
 """Models as `aerocam export` writes them, and photographs, for tests of the runtime on the real thing.
 
-EfficientNet-Lite0, and the small network of golden/input at its input, with true and with guided gradients.
+EfficientNet-Lite0, with relevance too; the small network of golden/input at its input, with true and with guided
+gradients; that of golden/relevance with relevance, at a layer and at its input.
 
 An environment without onnx cannot export: there the folder that `python tests/exported_models.py DIR` wrote is read,
 named by AEROCAM_TEST_MODELS.
@@ -17,6 +18,8 @@ from pathlib import Path
 
 TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
 SMALL, SMALL_GUIDED, SMALL_FINER = "small.input.cam.onnx", "small.guided.cam.onnx", "small.finer.cam.onnx"
+RELEVANCE, RELEVANCE_INPUT = "relevance.cam.onnx", "relevance.input.cam.onnx"
+LITE0_RELEVANCE = "lite0.relevance.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -43,6 +46,12 @@ def write(target: Path) -> Path:
     export_model(small, target / SMALL, layers="images", preprocess=rule)
     export_model(small, target / SMALL_GUIDED, layers="features", guided=True, preprocess=rule)
     export_model(small, target / SMALL_FINER, layers="features", contrast="finer", preprocess=rule)
+    small = small.parents[1] / "relevance/network.onnx"
+    export_model(small, target / RELEVANCE, layers="features", relevance=True, preprocess=rule)
+    export_model(small, target / RELEVANCE_INPUT, layers="images", relevance=True, preprocess=rule)
+    export_model(
+        zoo.lite0.model(), target / LITE0_RELEVANCE, layers="blocks.10/add", relevance=True, check=False, **known
+    )
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

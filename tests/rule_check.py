@@ -14,6 +14,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from aerocam.export.adjoints import ADJOINTS
+from aerocam.export.adjoints.registry import Rule
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from onnx_graphs import in_float64, node_model, run_ort, run_ort_double, run_reference, well_separated
@@ -39,8 +41,10 @@ def draw(case: Case) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[
     return inputs, constants, order
 
 
-def gradients(case: Case, weights: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Gradients of the sum of weights * outputs at the inputs, by the rule, in float32 in ONNX Runtime."""
+def gradients(
+    case: Case, weights: Sequence[NDArray[Any]], rules: Mapping[str, Rule] = ADJOINTS, only: str | None = None
+) -> list[NDArray[Any]]:
+    """Gradients of the sum of weights * outputs at the inputs, or at one, by the rule, in float32 in ONNX Runtime."""
     inputs, constants, order = draw(case)
     feeds = {name: array.astype(np.float32) for name, array in inputs.items()}
     proto = node_model(case.op, feeds, constants, order, case.attributes, case.outputs, case.opset)
@@ -54,7 +58,8 @@ def gradients(case: Case, weights: list[NDArray[Any]]) -> list[NDArray[Any]]:
         for i, weight in zip(case.used, weights, strict=True)
     ]
     score = op.total(terms)
-    found = differentiate(op, score, op.constant(np.float32(1)), list(graph.inputs))
+    layers = [x for x in graph.inputs if only in (None, x.name)]
+    found = differentiate(op, score, op.constant(np.float32(1)), layers, rules)
     for i, value in enumerate(found):
         op.output(value, f"dx{i}")
     return run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), feeds, [f"dx{i}" for i in range(len(found))])

@@ -18,6 +18,9 @@ pytestmark = pytest.mark.slow
 
 CLASSES = ["tiger cat", "espresso"]
 LAST, INNER = "head/act", "blocks.10/expand/act"
+RELEVANCE = "relevance"
+"""A method, and the file that has what it takes."""
+
 CLASS_FREE = {"eigencam", "fem", "kpcacam", "randomcam"}
 """They read no gradients."""
 
@@ -35,6 +38,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths = {layer: folder / f"{i}.onnx" for i, layer in enumerate((LAST, INNER))}
     for layer, path in paths.items():
         export_model(zoo.lite0.model(), path, layers=layer, **known)
+    paths[RELEVANCE] = export_model(
+        zoo.lite0.model(), folder / "relevance.onnx", layers=LAST, relevance=True, **known
+    ).path
     return paths
 
 
@@ -50,8 +56,8 @@ def correlation(path: Path, method: str) -> float:
 
 @pytest.mark.parametrize("method", [name for name in ALL if name not in CLASS_FREE | {"cfcam-published"}])
 def test_a_method_that_reads_gradients_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
-    layer = INNER if method in BY_GRADIENT_NORM else LAST
-    assert correlation(exported[layer], method) < 0.95
+    file = RELEVANCE if method == RELEVANCE else INNER if method in BY_GRADIENT_NORM else LAST
+    assert correlation(exported[file], method) < 0.95
 
 
 @pytest.mark.parametrize("method", sorted(CLASS_FREE | BY_GRADIENT_NORM | {"cfcam-published"}))

@@ -277,8 +277,20 @@ def test_guided_gradients_from_the_command_line(capsys: pytest.CaptureFixture[st
     assert run("export", "model.onnx", "--guided") == 0
     assert "guided gradients at the input x, through 2 ReLUs" in capsys.readouterr().err
     layers = read_manifest(Path("model.cam.onnx")).layers
-    assert [(layer.name, layer.guided) for layer in layers] == [("x", True), ("r1", False)]
+    assert [(layer.name, layer.rule) for layer in layers] == [("x", "guided"), ("r1", "gradient")]
     assert run("export", "model.onnx", "--guided", "--layer", "x") == 0
     assert "outputs differ by 0" in capsys.readouterr().err
     assert run("check", "model.onnx", "model.cam.onnx") == 0
-    assert "are no derivatives (guided)" in capsys.readouterr().out
+    assert "are no derivatives (guided, relevance)" in capsys.readouterr().out
+
+
+def test_relevance_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("export", "model.onnx", "--relevance") == 0
+    assert "aerocam_gradients_0: multipliers of relevance are no derivative" in capsys.readouterr().err
+    assert [(layer.name, layer.rule) for layer in read_manifest(Path("model.cam.onnx")).layers] == [("r1", "relevance")]
+    assert run("check", "model.onnx", "model.cam.onnx") == 0
+    assert "are no derivatives (guided, relevance)" in capsys.readouterr().out
+    assert run("export", "model.onnx", "--head", "relevance") == 0
+    assert [(layer.rule, layer.gradients) for layer in read_manifest(Path("model.cam.onnx")).layers] == [
+        ("relevance", None)
+    ]

@@ -17,7 +17,7 @@ from aerocam.export.adjoints import ADJOINTS
 from aerocam.export.adjoints.guided import GUIDED
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
-from aerocam.export.guided import check_guided
+from aerocam.export.rule_tables import check_finite
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.session import open_session
 from onnx_graphs import node_model, run_ort
@@ -55,21 +55,24 @@ def test_the_table_is_the_adjoints_but_for_two() -> None:
     assert {name for name in GUIDED if GUIDED[name] is not ADJOINTS[name]} == {"Relu", "Clip"}
 
 
-def layers_of(tmp_path: Path, **options: Any) -> list[tuple[str, bool]]:
+def layers_of(tmp_path: Path, **options: Any) -> list[tuple[str, manifest.Rule]]:
     done = export_model(NETWORK, tmp_path / "out.onnx", preprocess=RULE, **options)
-    return [(layer.name, layer.guided) for layer in done.manifest.layers]
+    return [(layer.name, layer.rule) for layer in done.manifest.layers]
 
 
 def test_only_the_input_is_guided_and_it_is_added_where_it_lacks(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "aerocam")
-    assert layers_of(tmp_path, guided=True) == [("images", True), ("i", False)]
+    assert layers_of(tmp_path, guided=True) == [("images", "guided"), ("i", "gradient")]
     assert "guided gradients at the input images, through 3 ReLUs" in caplog.text
     assert "aerocam_gradients_0: guided gradients are no derivative; finite" in caplog.text
-    assert layers_of(tmp_path, guided=True, layers="images") == [("images", True)]
-    assert layers_of(tmp_path, guided=True, layers=["features", "images"]) == [("features", False), ("images", True)]
-    assert layers_of(tmp_path, layers=["features", "images"]) == [("features", False), ("images", False)]
+    assert layers_of(tmp_path, guided=True, layers="images") == [("images", "guided")]
+    assert layers_of(tmp_path, guided=True, layers=["features", "images"]) == [
+        ("features", "gradient"),
+        ("images", "guided"),
+    ]
+    assert layers_of(tmp_path, layers=["features", "images"]) == [("features", "gradient"), ("images", "gradient")]
 
 
 def test_the_other_layers_keep_their_gradients(tmp_path: Path) -> None:
@@ -97,12 +100,12 @@ def test_the_check_compares_what_is_a_derivative(tmp_path: Path) -> None:
 def test_guided_gradients_that_are_not_finite_are_found(tmp_path: Path) -> None:
     done = export_model(NETWORK, tmp_path / "out.onnx", layers="images", guided=True, preprocess=RULE)
     model = ir.load(done.path)
-    check_guided(model, ["aerocam_gradients_0"])
+    check_finite(model, {"aerocam_gradients_0": "guided"})
     op = Builder(model.graph)
     gradients = next(value for value in model.graph.outputs if value.name == "aerocam_gradients_0")
     op.output(op.Div(gradients, 0.0), "broken")
     with pytest.raises(CheckError, match="broken: the guided gradients are not finite on CPUExecutionProvider"):
-        check_guided(model, ["aerocam_gradients_0", "broken"])
+        check_finite(model, {"aerocam_gradients_0": "guided", "broken": "guided"})
 
 
 def test_a_head_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ FULL = Manifest(
     task="detect",
     layers=(
         Layer("model.15/Concat", "spatial", (1, 64, 80, 80), None, None),
-        Layer("Größe", "spatial", (1, 128, 40, 40), "a", None, guided=True),
+        Layer("Größe", "spatial", (1, 128, 40, 40), "a", None, rule="guided"),
     ),
     score=Score("output0", "sigmoid", 2, class_offset=4, anchors=8400),
     preprocess=Preprocess("images", (640, 480), "GRAY", "crop", 700, "cubic", (127.5,), (2.0,), 0),
@@ -53,7 +53,7 @@ def test_defaults_may_be_absent() -> None:
     data = json.loads(SMALL.to_json())
     for name in ("head", "labels", "seed_scale", "aerocam"):
         del data[name]
-    del data["score"]["anchors"], data["layers"][0]["guided"]
+    del data["score"]["anchors"], data["layers"][0]["rule"]
     assert Manifest.from_json(json.dumps(data), "file") == SMALL
 
 
@@ -67,7 +67,7 @@ def test_defaults_may_be_absent() -> None:
         (("layers", 0, "shape", 1), 6.5, r"manifest\.layers\[0\]\.shape\[1\] is 6\.5, expected int"),
         (("layers", 0, "kind"), "pixels", r"layers\[0\]\.kind is 'pixels', expected 'spatial'"),
         (("layers", 0, "activations"), 3, r"layers\[0\]\.activations is 3, expected str"),
-        (("layers", 0, "guided"), 1, r"layers\[0\]\.guided is 1, expected bool"),
+        (("layers", 0, "rule"), "lrp", r"layers\[0\]\.rule is 'lrp', expected 'gradient' or 'guided' or 'rel"),
         (("score", "classes"), True, r"score\.classes is True, expected int"),
         (("score", "classes"), "3", r"score\.classes is '3', expected int"),
         (("preprocess", "size"), [8], r"preprocess\.size has 1 values, expected 2"),

@@ -21,8 +21,8 @@ LINEAR = ["gradcam", "gradcam++", "xgradcam", "layercam", "hirescam", "gradcamel
 ACTIVATIONS = ["fem", "kpcacam"]
 EIGEN = ["eigencam", "eigengradcam"]
 NORM_GRAD = ["normgrad", "normgrad-3x3", "normgrad-scaling", "normgrad-bias"]
-NO_GOLDEN_HERE = {"cam", "randomcam", *NORM_GRAD, "cfcam", "cfcam-published"}
-"""cam, randomcam and NormGrad: cases below; CF-CAM: test_cfcam.py."""
+NO_GOLDEN_HERE = {"cam", "randomcam", *NORM_GRAD, "cfcam", "cfcam-published", "relevance"}
+"""cam, randomcam and NormGrad: cases below; CF-CAM: test_cfcam.py; relevance: test_relevance_runtime.py."""
 WITHOUT_GRADIENTS = ("fem", "randomcam", "eigencam", "kpcacam")
 
 ALIASES = {
@@ -44,6 +44,8 @@ ALIASES = {
     "normgrad_conv3x3": "normgrad-3x3",
     "CF-CAM": "cfcam",
     "CfCam_Published": "cfcam-published",
+    "LRP": "relevance",
+    "LRP-epsilon": "relevance",
 }
 
 

@@ -41,6 +41,7 @@ class Tiny:
         tensors: Which of `activations` and `gradients` leave the graph.
         layers: 1, or 2 for a second layer, the first one pooled 2x2.
         seed_scale: Of the gradients.
+        table: The rule of its layers; of so linear a network gradients are multipliers of relevance, too.
         nan: Whether the activations are NaN where the picture is not black.
         labels: Class names.
         manifest: Whether the file carries one.
@@ -53,6 +54,7 @@ class Tiny:
     tensors: tuple[str, ...] = ("activations", "gradients")
     layers: int = 1
     seed_scale: float = 1.0
+    table: contract.Rule = "gradient"
     nan: bool = False
     labels: tuple[str, ...] = LABELS
     manifest: bool = True
@@ -79,6 +81,9 @@ RECIPES = {
     "two_layers": Tiny(layers=2),
     "scaled": Tiny(seed_scale=8.0),
     "nan": Tiny(nan=True),
+    "relevance": Tiny(table="relevance"),
+    "relevance_nan": Tiny(nan=True, table="relevance"),
+    "relevance_detect": Tiny(LETTERBOX, detect=True, activation="sigmoid", table="relevance"),
     "unnamed": Tiny(labels=()),
     "twins": Tiny(labels=("red", "crane", "crane", "darkness")),
     "no_manifest": Tiny(manifest=False),
@@ -262,7 +267,8 @@ class _Graph:
         names = {kind: name for kind, name in (("activations", a), ("gradients", g)) if kind in self.tiny.tensors}
         self.outputs += names.values()
         shape = (1, self.channels, *grid)
-        self.layers.append(Layer(a, "spatial", shape, names.get("activations"), names.get("gradients")))
+        tensors = names.get("activations"), names.get("gradients")
+        self.layers.append(Layer(a, "spatial", shape, *tensors, self.tiny.table))
 
     def _head(self) -> None:
         """Grad-CAM in the graph."""

@@ -71,7 +71,7 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statis
     x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
     axes = range(node.attributes.get_int("axis", -1) % rank, rank)
-    h, deviation = _standardised(op, node, x, axes)
+    h, deviation = standardised(op, node, x, axes)
     return _narrowed(op, node, [_through(op, op.Mul(dy, scale), h, deviation, axes), op.Mul(dy, h), dy])
 
 
@@ -84,7 +84,7 @@ def rms_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
     axes = range(node.attributes.get_int("axis", -1) % rank, rank)
-    h, deviation = _standardised(op, node, x, axes, centred=False)
+    h, deviation = standardised(op, node, x, axes, centred=False)
     return _narrowed(op, node, [_through(op, op.Mul(dy, scale), h, deviation, axes, centred=False), op.Mul(dy, h)])
 
 
@@ -115,7 +115,7 @@ def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) 
     (parts,) = static_shape(scale)
     by_group = (shape[0], groups, int(np.prod(shape[1:], dtype=int)) // groups)
     by_part = (shape[0], parts, int(np.prod(shape[1:], dtype=int)) // parts)
-    h, deviation = _standardised(op, node, op.reshape(x, *by_group), [2])
+    h, deviation = standardised(op, node, op.reshape(x, *by_group), [2])
     dy = op.reshape(dy, *by_part)
     g = op.reshape(op.Mul(dy, op.reshape(scale, 1, parts, 1)), *by_group)
     dx = op.reshape(_through(op, g, h, deviation, [2]), *shape)
@@ -123,7 +123,7 @@ def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) 
     return _narrowed(op, node, [dx, dscale, op.sum(dy, [0, 2], keepdims=False)])
 
 
-def _standardised(
+def standardised(
     op: Builder, node: ir.Node, x: ir.Value, axes: Sequence[int], centred: bool = True
 ) -> tuple[ir.Value, ir.Value]:
     """H = (X - mean) / sqrt(var + epsilon) over `axes`, and that root; not centred: with 0 for the mean."""

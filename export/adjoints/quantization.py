@@ -28,7 +28,7 @@ RANGES = {
 @adjoint("QuantizeLinear")
 def quantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = saturate(round(X / scale) + zero point): dX = dY / scale where nothing is saturated, else 0."""
-    _refuse_blocks(node)
+    refuse_blocks(node)
     axis = node.attributes.get_int("axis", 1)
     zero = node.inputs[2] if len(node.inputs) > 2 else None
     return [_quantised(op, node, tensor(node), tensor(node, 1), zero, axis, dy), *(None for _ in node.inputs[1:])]
@@ -37,8 +37,8 @@ def quantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 @adjoint("DequantizeLinear")
 def dequantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = (X - zero point) * scale: dX = dY * scale."""
-    _refuse_blocks(node)
-    scale = _along(op, tensor(node, 1), len(static_shape(tensor(node))), node.attributes.get_int("axis", 1))
+    refuse_blocks(node)
+    scale = along(op, tensor(node, 1), len(static_shape(tensor(node))), node.attributes.get_int("axis", 1))
     return [op.Mul(dy, scale), *(None for _ in node.inputs[1:])]
 
 
@@ -65,8 +65,8 @@ def qlinear_matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     a_real, b_real = _dequantised(op, a, a_scale, a_zero, axis=-2), _dequantised(op, b, b_scale, b_zero, axis=-1)
     dy = _quantised(op, node, op.MatMul(a_real, b_real), y_scale, y_zero, -2, dy)
     da, db = matmul_gradients(op, a_real, b_real, dy)
-    da = op.Mul(da, _along(op, a_scale, len(static_shape(a)), -2))
-    db = op.Mul(db, _along(op, b_scale, len(static_shape(b)), -1))
+    da = op.Mul(da, along(op, a_scale, len(static_shape(a)), -2))
+    db = op.Mul(db, along(op, b_scale, len(static_shape(b)), -1))
     return [da, None, None, db, None, None, None, None]
 
 
@@ -78,7 +78,7 @@ def _quantised(
     if dtype not in RANGES:
         raise refused(node, f"its output is {dtype}, integers of 4, 8 or 16 bits are expected")
     rank = len(static_shape(x))
-    step = _along(op, scale, rank, axis)
+    step = along(op, scale, rank, axis)
     level = op.Round(op.Div(x, step))
     low, high = RANGES[dtype]
     shift = np.zeros(()) if zero is None else constant_array(zero)
@@ -86,7 +86,7 @@ def _quantised(
         low, high = low - int(shift.flat[0]), high - int(shift.flat[0])
     else:
         assert zero is not None
-        level = op.Add(level, op.Cast(_along(op, zero, rank, axis), to=x.dtype))
+        level = op.Add(level, op.Cast(along(op, zero, rank, axis), to=x.dtype))
     inside = op.Equal(level, op.Clip(level, op.floats_like(x, float(low)), op.floats_like(x, float(high))))
     return op.masked(op.Div(dy, step), inside)
 
@@ -109,7 +109,7 @@ def _product(op: Builder, a: ir.Value, b: ir.Value) -> ir.Value:
     return op.Mul(a, b) if first is None or second is None else op.floats_like(a, first * second)
 
 
-def _along(op: Builder, value: ir.Value, rank: int, axis: int) -> ir.Value:
+def along(op: Builder, value: ir.Value, rank: int, axis: int) -> ir.Value:
     """A scale or zero point, of the whole tensor or of each slice along `axis`, in a shape that broadcasts."""
     shape = _broadcast_shape(static_shape(value), rank, axis)
     array = constant_array(value)
@@ -122,7 +122,7 @@ def _broadcast_shape(shape: tuple[int, ...], rank: int, axis: int) -> tuple[int,
     return tuple(shape[0] if i == axis % rank else 1 for i in range(rank)) if len(shape) == 1 else shape
 
 
-def _refuse_blocks(node: ir.Node) -> None:
+def refuse_blocks(node: ir.Node) -> None:
     size = node.attributes.get_int("block_size", 0)
     if size != 0:
         raise refused(node, f"block_size {size}, one scale per tensor or per slice is expected")

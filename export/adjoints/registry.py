@@ -21,6 +21,9 @@ Rule: TypeAlias = Callable[..., Cotangents]
 ADJOINTS: dict[str, Rule] = {}
 """Adjoint rule per operator, filled by `@adjoint`."""
 
+STOPPED = ir.Value(name="aerocam.stopped")
+"""What a rule gives for an input that gets nothing, by decision: the walk passes it over. No value of any graph."""
+
 NO_GRADIENT = frozenset(
     {
         "And", "ArgMax", "ArgMin", "Bernoulli", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",

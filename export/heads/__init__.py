@@ -9,7 +9,13 @@ To add a head: one function under `@cam_head`, or `@weighting_head`, in the file
 table.
 """
 
-from aerocam.export.heads import activation, eigen, gradient, normgrad  # noqa: F401 - importing them fills the table
+from aerocam.export.heads import (  # noqa: F401 - importing them fills the table
+    activation,
+    eigen,
+    gradient,
+    normgrad,
+    relevance,
+)
 from aerocam.export.heads.registry import CAM_HEADS, HEAD_CONTRASTS, HEADLESS, CamHead, cam_head, weighting_head
 
 __all__ = ["CAM_HEADS", "HEADLESS", "HEAD_CONTRASTS", "CamHead", "cam_head", "weighting_head"]

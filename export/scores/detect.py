@@ -3,7 +3,7 @@
 Where that logit is no tensor of the graph (YOLOv5 and YOLOX apply sigmoids scale by scale before they join them,
 YOLOv10 chooses among probabilities), the probability p is differentiated in its place, with the seed 1 / (p (1 - p)):
 the derivative of logit(p), so that the sigmoid's own derivative on the way cancels. The score that leaves the graph is
-logit(p) then.
+logit(p) then, and relevance starts with the multiplier logit(p) / p.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
         classes, stop, axes = op.integers(start), start + 1, axes[1:]
     row = select(op, site.logits, Choice(site.axis, classes, start, stop, keep))
     chosen = select(op, row, Choice(3 - site.axis, anchor, 0, score.anchors, keep))
-    return one_each(op, chosen, axes, _logit_slope(op, chosen) if site.is_share else None)
+    if not site.is_share:
+        return one_each(op, chosen, axes)
+    slope, ratio = (one_each(op, chosen, axes, weight(op, chosen)) for weight in (_logit_slope, _logit_ratio))
+    return Chosen(chosen, slope.seed, ratio.seed)
 
 
 Best = tuple[ir.Value, ir.Value, ir.Value]
@@ -130,6 +133,11 @@ def _logit(op: Builder, p: ir.Value) -> ir.Value:
 def _logit_slope(op: Builder, p: ir.Value) -> ir.Value:
     """1 / (p (1 - p)), finite."""
     return op.Reciprocal(op.Max(op.Mul(p, op.Sub(1.0, p)), _smallest(p)))
+
+
+def _logit_ratio(op: Builder, p: ir.Value) -> ir.Value:
+    """log(p / (1 - p)) / p, finite."""
+    return op.cast_like(op.Div(_logit(op, p), op.Max(op.widened(p), _smallest(p))), p)
 
 
 TASKS["detect"] = Task(

@@ -39,7 +39,11 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     cosine = op.sum(op.Mul(own[0], other[0]), [1])
     output_score(op, cosine, count)
     seed = op.Div(op.Sub(other[0], op.Mul(own[0], cosine)), own[1])
-    return Chosen(site.logits, op.cast_like(op.reshape(seed, count, *static_shape(site.logits)[1:]), site.logits))
+    seeds = (seed, op.Div(other[0], own[1]))  # for relevance |e| is a constant: those of the gradient add up to 0
+    return Chosen(
+        site.logits,
+        *(op.cast_like(op.reshape(item, count, *static_shape(site.logits)[1:]), site.logits) for item in seeds),
+    )
 
 
 def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:

@@ -70,10 +70,12 @@ class Chosen:
         value: The chosen logit or logits.
         seed: Their cotangent: the weights with which they make up the score. For several targets, one such cotangent
             per target, stacked on axis 0.
+        relevance: The multiplier of `value` whose product with it adds up to the score; None: the seed does.
     """
 
     value: ir.Value
     seed: ir.Value
+    relevance: ir.Value | None = None
 
 
 NO_HINTS = Hints()

@@ -22,6 +22,7 @@ from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the t
     gradient,
     input,
     normgrad,
+    relevance,
 )
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
 from aerocam.runtime.methods.registry import (

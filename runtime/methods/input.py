@@ -120,7 +120,7 @@ def integrated_gradients(
         steps *= 2
 
 
-@input_method("guided_backprop", "guidedbackpropagation", guided=True)
+@input_method("guided_backprop", "guidedbackpropagation", rule="guided")
 def guided_backprop(picture: Array, gradient: Gradient) -> Array:
     """Guided backpropagation (arXiv:1412.6806, sec. 3.4): L = Σ_c G, what each ReLU lets through of G being positive.
 
@@ -129,7 +129,7 @@ def guided_backprop(picture: Array, gradient: Gradient) -> Array:
     return gradient(picture)[0].sum(axis=1)
 
 
-@input_method("guided_gradcam", guided=True, over_layers=True)
+@input_method("guided_gradcam", rule="guided", over_layers=True)
 def guided_grad_cam(picture: Array, gradient: Gradient, cam: Array) -> Array:
     """Guided Grad-CAM (arXiv:1610.02391, sec. 3.2): L = Σ_c G cam, G by guided backpropagation.
 

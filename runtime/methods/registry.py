@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.manifest import Rule
 from aerocam.runtime.methods.weighted import smoothed_sum, weighted_sum
 
 Array = npt.NDArray[np.float32]
@@ -34,6 +35,7 @@ class CamMethod:
             see `InputMethod`.
         weighs: Whether `function` gives weights w, (N, C) or (N, C, H, W), of which the map is Σ_c w_c A_c. Such a
             method takes one option more: `eigen_smooth`, see `weighted.smoothed_sum`.
+        rule: What its gradients are, as `manifest.Layer.rule` has it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class CamMethod:
     needs_gradients: bool = True
     normalisation: Normalisation = "minmax"
     weighs: bool = False
+    rule: Rule = "gradient"
 
     def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
         """The raw map: before ReLU, normalisation and resize.
@@ -99,7 +102,7 @@ class InputMethod:
         name: Its key in `INPUT_METHODS`.
         function: The arithmetic: the picture, float32 (1, C, H, W), and its `Gradient` to the raw map (N, H, W); where
             `over_layers` is set also Grad-CAM's map of a layer, its positive part, resized to the picture, (N, H, W).
-        guided: Whether the gradient is that of guided backpropagation.
+        rule: Which gradient it takes, as `manifest.Layer.rule` has it.
         over_layers: Whether it takes Grad-CAM's map of a layer too.
         normalisation: As `CamMethod.normalisation`. `magnitude`: these maps have both signs, against the class as well
             as for it; what is shown is their absolute value, divided by its 99th percentile and cut off at 1.
@@ -107,7 +110,7 @@ class InputMethod:
 
     name: str
     function: Callable[..., Array]
-    guided: bool = False
+    rule: Rule = "gradient"
     over_layers: bool = False
     normalisation: Normalisation = "magnitude"
 
@@ -198,6 +201,7 @@ def cam_method(
     needs_gradients: bool = True,
     normalisation: Normalisation = "minmax",
     weighs: bool = False,
+    rule: Rule = "gradient",
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
 
@@ -207,11 +211,12 @@ def cam_method(
         needs_gradients: See `CamMethod`.
         normalisation: See `CamMethod`.
         weighs: See `CamMethod`.
+        rule: See `CamMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs)
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs, rule)
         return function
 
     return register
@@ -222,20 +227,20 @@ weighting = partial(cam_method, weighs=True)
 
 
 def input_method(
-    name: str, *aliases: str, guided: bool = False, over_layers: bool = False
+    name: str, *aliases: str, rule: Rule = "gradient", over_layers: bool = False
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `INPUT_METHODS`; the function itself stays as it is.
 
     Args:
         name: The key.
         aliases: As for `cam_method`.
-        guided: See `InputMethod`.
+        rule: See `InputMethod`.
         over_layers: See `InputMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        INPUT_METHODS[name] = InputMethod(name, function, guided, over_layers)
+        INPUT_METHODS[name] = InputMethod(name, function, rule, over_layers)
         return function
 
     return register

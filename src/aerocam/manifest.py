@@ -37,6 +37,7 @@ MAP = "aerocam_map"
 
 Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
 Packaging = Literal["fused", "split"]
+Rule = Literal["gradient", "guided", "relevance"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
 BoxUnit = Literal["pixel", "share"]
@@ -60,8 +61,9 @@ class Layer:
         activations: Name of the graph output with the activations A, or None where only a fused head's map leaves
             the graph.
         gradients: Name of the graph output with the gradients G = d score / d A, same shape, or None.
-        guided: Whether these are no gradients but what guided backpropagation leaves of them (arXiv:1412.6806); only
-            at the model's input.
+        rule: By which table of rules these were walked back. `gradient`: they are G. `guided`: what guided
+            backpropagation leaves of G (arXiv:1412.6806); only at the model's input. `relevance`: multipliers M of
+            layer-wise relevance propagation, whose product A M is the relevance of A for the score.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Layer:
     shape: tuple[int, ...]
     activations: str | None
     gradients: str | None
-    guided: bool = False
+    rule: Rule = "gradient"
 
 
 @dataclass(frozen=True)

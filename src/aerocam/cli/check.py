@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
     if not report.gradients:
         print(
-            "gradients do not leave this file (--head without --tensors), or are no derivatives (guided); what can be"
-            " compared with differences was compared when it was exported"
+            "gradients do not leave this file (--head without --tensors), or are no derivatives (guided, relevance);"
+            " what can be compared with differences was compared when it was exported"
         )
     report.require()

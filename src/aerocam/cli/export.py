@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
     )
-    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam)")
+    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam, relevance)")
     parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
     )
@@ -56,6 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--guided",
         action="store_true",
         help="gradients of the input by guided backpropagation; the input becomes a layer if it is none",
+    )
+    parser.add_argument(
+        "--relevance",
+        action="store_true",
+        help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
     parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
@@ -82,6 +87,7 @@ def run(args: argparse.Namespace) -> None:
         head=args.head,
         tensors=True if args.tensors else None,
         guided=args.guided,
+        relevance=args.relevance,
         task=args.task,
         score_output=args.output_name,
         layout=args.layout,
