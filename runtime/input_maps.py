@@ -44,6 +44,15 @@ class Rerun:
         tensor = picture if self.rule.layout == "NCHW" else np.moveaxis(picture, 1, 3)
         return self.passes.again(np.ascontiguousarray(tensor), self.target, outputs)
 
+    def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The targets' scores at pictures, float32 (n, C, H, W), one run each: (n, targets), new."""
+        found = [self(picture[None], (SCORE,))[SCORE].astype(np.float32) for picture in pictures]
+        return np.stack(found)
+
+    def tail_scores(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The targets' scores at activations of the layer, float32 (n, C, h, w): (n, targets), new."""
+        return self.passes.tail_scores(activations, self.target)
+
 
 class FromInput:
     """A method on the input picture; a `RawMaps`."""

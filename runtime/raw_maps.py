@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
+from aerocam.runtime.forward_maps import FromForward
 from aerocam.runtime.input_maps import FromInput, Rerun
-from aerocam.runtime.methods import InputMethod, find, get
+from aerocam.runtime.methods import ForwardMethod, InputMethod, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -69,6 +70,10 @@ def raw_maps(
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
+    if head is not None and not options and wanted is find(head.method):
+        return FromHead(manifest)
+    if isinstance(wanted, ForwardMethod):
+        return FromForward(manifest, wanted, options)
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
@@ -76,13 +81,11 @@ def raw_maps(
         raise UsageError(
             f"method '{wanted.name}': it reads no gradients, so nothing speaks against a target; try gradcam"
         )
-    if head is not None and not options and wanted is get(head.method):
-        return FromHead(manifest)
     return FromLayers(manifest, wanted.name, options)
 
 
-LINEAR = frozenset({"cam", "gradcam", "hirescam", "xgradcam"})
-"""Methods whose raw map changes its sign with the gradient's."""
+LINEAR = frozenset({"cam", "gradcam", "hirescam", "reciprocam", "xgradcam"})
+"""Methods whose raw map changes its sign with the gradient's, or the score's."""
 
 
 def default_method(manifest: Manifest) -> str:
@@ -102,7 +105,7 @@ class FromHead:
     def __init__(self, manifest: Manifest) -> None:
         """Take the head from the manifest, which must have one."""
         assert manifest.head is not None
-        method = get(manifest.head.method)
+        method = find(manifest.head.method)
         self.method, self.normalisation = method.name, method.normalisation
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
         if self._sign < 0 and self.method not in LINEAR:

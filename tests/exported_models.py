@@ -1,6 +1,7 @@
 """Models as `aerocam export` writes them, and photographs, for tests of the runtime on the real thing.
 
-EfficientNet-Lite0, and the small network of golden/input at its input, with true and with guided gradients.
+EfficientNet-Lite0, the small network of golden/input at its input, with true and with guided gradients, and that of
+golden/forward at both its layers.
 
 An environment without onnx cannot export: there the folder that `python tests/exported_models.py DIR` wrote is read,
 named by AEROCAM_TEST_MODELS.
@@ -17,6 +18,7 @@ from pathlib import Path
 
 TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
 SMALL, SMALL_GUIDED = "small.input.cam.onnx", "small.guided.cam.onnx"
+FORWARD, FORWARD_NEGATIVE = "forward.features.cam.onnx", "forward.negative.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -42,6 +44,10 @@ def write(target: Path) -> Path:
     rule = Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)
     export_model(small, target / SMALL, layers="images", preprocess=rule)
     export_model(small, target / SMALL_GUIDED, layers="features", guided=True, preprocess=rule)
+    forward = Path(__file__).parent / "golden/forward/network.onnx"
+    rule = Preprocess("images", (26, 22), mean=(127.0,) * 3, std=(64.0,) * 3)
+    for name, layer in ((FORWARD, "features"), (FORWARD_NEGATIVE, "negative")):
+        export_model(forward, target / name, layers=layer, preprocess=rule)
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

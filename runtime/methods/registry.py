@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
 
+if TYPE_CHECKING:
+    from aerocam.runtime.methods.forward import ForwardMethod
+
 Array = npt.NDArray[np.float32]
-Normalisation = Literal["minmax", "max", "magnitude"]
+Normalisation = Literal["minmax", "max", "magnitude", "span"]
+
+Method: TypeAlias = "CamMethod | InputMethod | ForwardMethod"
 
 Gradient: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The model at a picture (1, C, H, W), for N targets: d score / d picture (N, C, H, W) and score (N,), float32, new."""
@@ -29,7 +34,7 @@ class CamMethod:
         needs_gradients: False where the activations alone are enough; then the file needs no gradients.
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
             the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
-            see `InputMethod`.
+            see `InputMethod`, `span`: see `ForwardMethod`.
     """
 
     name: str
@@ -51,7 +56,7 @@ class CamMethod:
         Raises:
             UsageError: Another shape, gradients missing, an unknown option, or one that the method refuses.
         """
-        _check_options(self, options)
+        check_options(self, options)
         a = np.ascontiguousarray(activations, dtype=np.float32)
         if a.ndim != 4 or 0 in a.shape:
             raise UsageError(
@@ -76,7 +81,7 @@ class CamMethod:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes beside the arrays."""
-        return _keywords(self.function)
+        return keywords(self.function)
 
 
 @dataclass(frozen=True)
@@ -108,21 +113,27 @@ class InputMethod:
         Raises:
             UsageError: An unknown option, or one that the method refuses.
         """
-        _check_options(self, options)
+        check_options(self, options)
         return np.asarray(self.function(picture, gradient, *cam, **options), np.float32)
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes."""
-        return _keywords(self.function)
+        return keywords(self.function)
 
 
-def _keywords(function: Callable[..., Array]) -> tuple[str, ...]:
+def keywords(function: Callable[..., Array]) -> tuple[str, ...]:
+    """Names of the options that a method's function takes."""
     parameters = inspect.signature(function).parameters.values()
     return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
 
-def _check_options(method: CamMethod | InputMethod, options: dict[str, Any]) -> None:
+def check_options(method: Method, options: dict[str, Any]) -> None:
+    """Make sure that a method has these options.
+
+    Raises:
+        UsageError: It has not.
+    """
     for option in options:
         if option not in method.options:
             raise UsageError(
@@ -136,8 +147,11 @@ CAM_METHODS: dict[str, CamMethod] = {}
 INPUT_METHODS: dict[str, InputMethod] = {}
 """Every method on the input picture, by its one name."""
 
+TABLES: list[Mapping[str, Any]] = [CAM_METHODS, INPUT_METHODS]
+"""All tables of methods, each of one kind; the modules of further kinds add theirs."""
+
 _ALIASES: dict[str, str] = {}
-"""Folded name or alias -> key of `CAM_METHODS` or `INPUT_METHODS`."""
+"""Folded name or alias -> key of one of `TABLES`."""
 
 
 def cam_method(
@@ -153,7 +167,7 @@ def cam_method(
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
-        _claim(name, *aliases)
+        claim(name, *aliases)
         CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
         return function
 
@@ -173,25 +187,24 @@ def input_method(
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
-        _claim(name, *aliases)
+        claim(name, *aliases)
         INPUT_METHODS[name] = InputMethod(name, function, guided, over_layers)
         return function
 
     return register
 
 
-def find(name: str) -> CamMethod | InputMethod:
+def find(name: str) -> Method:
     """The method called `name`, in any of its spellings: `gradcam++`, `GradCAMPlusPlus`, `smooth-grad`, ...
 
     Raises:
         UsageError: No method has that name; the message has close ones.
     """
     key = _ALIASES.get(_fold(name), "")
-    if key not in CAM_METHODS and key not in INPUT_METHODS:
-        raise UsageError(
-            f"there is no CAM method {name!r}. {did_you_mean(_fold(name), [*CAM_METHODS, *INPUT_METHODS])}"
-        )
-    return CAM_METHODS[key] if key in CAM_METHODS else INPUT_METHODS[key]
+    known: dict[str, Method] = {name: method for table in TABLES for name, method in table.items()}
+    if key not in known:
+        raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), known)}")
+    return known[key]
 
 
 def get(name: str) -> CamMethod:
@@ -206,6 +219,11 @@ def get(name: str) -> CamMethod:
             f"method {method.name}: it works on the input picture, a method on a layer's activations is expected;"
             " call it through Explainer, or take it from INPUT_METHODS"
         )
+    if not isinstance(method, CamMethod):
+        raise UsageError(
+            f"method {method.name}: it runs the model, a method on activations and gradients alone is expected;"
+            " call it through Explainer, or take it from FORWARD_METHODS"
+        )
     return method
 
 
@@ -214,7 +232,7 @@ def without_gradients() -> tuple[str, ...]:
     return tuple(method.name for method in CAM_METHODS.values() if not method.needs_gradients)
 
 
-def _claim(name: str, *aliases: str) -> None:
+def claim(name: str, *aliases: str) -> None:
     """Make `name` and its aliases lead to `name`."""
     spellings = {_fold(each) for each in (name, *aliases)}
     if taken := spellings & _ALIASES.keys():
