@@ -58,6 +58,7 @@ def export_model(
     tensors: bool | None = None,
     guided: bool = False,
     packaging: manifest.Packaging = "fused",
+    batch: int | None = None,
     task: manifest.Task | None = None,
     score_output: str | None = None,
     layout: str | None = None,
@@ -84,6 +85,8 @@ def export_model(
             backpropagation; at other layers they stay true.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
+        batch: With `split`: also a third file, `.tail.onnx`, with the scores of so many activations of the one target
+            layer at once, for the methods that run the part behind it many times; None: no such file.
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
             or `segment`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
@@ -114,6 +117,7 @@ def export_model(
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)
+    _check_batch(batch, packaging, chosen)
     written = Manifest(
         task=site.task,
         layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, guided),
@@ -128,14 +132,15 @@ def export_model(
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
     originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
-    append_explanation(model, site, written, chosen)
+    append_explanation(model, site, written, chosen, batch or 0)
+    paths = (output, _beside(output, "explain"), _beside(output, "tail"))
     if packaging == "split":
-        written = split_manifest(model, written, tensors_before, _explaining(output).name)
+        tail = paths[2].name if batch else None
+        written = split_manifest(model, written, tensors_before, paths[1].name, tail, batch or 0)
     report = None
     if check:
-        report = self_check(path, join(*parts(model, written, originals)), input_shapes, providers).require()
+        report = self_check(path, join(*parts(model, written, originals)[:2]), input_shapes, providers).require()
     drop_tensors(model, written, originals)
-    paths = (output, _explaining(output))
     files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
     for light in files.values():
         require_valid(light)
@@ -143,9 +148,28 @@ def export_model(
     return Export(output, written, before, model.graph.num_nodes(), report)
 
 
-def _explaining(output: Path) -> Path:
-    """Beside the file that runs on every frame, the one that explains."""
-    return output.with_name(f"{output.stem}.explain.onnx")
+def _beside(output: Path, job: str) -> Path:
+    """Beside the file that runs on every frame, one for another job."""
+    return output.with_name(f"{output.stem}.{job}.onnx")
+
+
+def _check_batch(batch: int | None, packaging: manifest.Packaging, chosen: Sequence[Candidate]) -> None:
+    """Make sure that there can be a tail, if one is wanted.
+
+    Raises:
+        UsageError: There can be none.
+    """
+    if batch is None:
+        return
+    if batch < 1:
+        raise UsageError(f"--batch {batch}: 1 or more is expected")
+    if packaging != "split":
+        raise UsageError(f"--batch {batch}: it is of a file of its own; give --packaging split as well")
+    if len(chosen) != 1:
+        names = ", ".join(item.name for item in chosen)
+        raise UsageError(
+            f"--batch {batch}: {len(chosen)} target layers ({names}), one is expected; choose it with --layer"
+        )
 
 
 def list_layers(

@@ -16,6 +16,7 @@ from aerocam.export.heads import append_head
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
+from aerocam.export.tail import append_tail, tail_of
 from aerocam.manifest import Manifest
 
 ACTIVATIONS = "aerocam_activations_{}"
@@ -33,9 +34,14 @@ def activations_name(i: int, item: Candidate) -> str:
     return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
 
 
-def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
-    """Everything this package adds to the graph, activations and gradients always among it."""
-    op = Builder(model.graph)
+def append_explanation(
+    model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate], batch: int = 0
+) -> None:
+    """Everything this package adds to the graph, activations and gradients always among it.
+
+    With a `batch` also the scores of so many activations of the one layer, an input.
+    """
+    op, own_nodes = Builder(model.graph), set(model.graph)
     start = append_choice(op, site, {item.value for item in chosen})
     guided = {item.value for item, layer in zip(chosen, written.layers, strict=True) if layer.guided}
     gradients = _gradients(op, start, chosen, site.score.targets, guided)
@@ -51,6 +57,8 @@ def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chos
         pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
     if written.head is not None:
         op.output(append_head(op, written.head.method, *pairs[0]), written.head.output)
+    if batch:
+        append_tail(tail_of(op, site, start, chosen[0], own_nodes), batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
@@ -88,5 +96,6 @@ def tensor_names(i: int) -> tuple[str, ...]:
 def added_names(model: ir.Model, layers: int) -> list[str]:
     """The inputs and outputs of a rewritten model that are this package's own."""
     own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
+    own |= {manifest.BATCH, manifest.SCORES}
     own.update(name for i in range(layers) for name in tensor_names(i))
     return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]

@@ -19,6 +19,7 @@ from pathlib import Path
 TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
 SMALL, SMALL_GUIDED = "small.input.cam.onnx", "small.guided.cam.onnx"
 FORWARD, FORWARD_NEGATIVE = "forward.features.cam.onnx", "forward.negative.cam.onnx"
+TAIL, TAIL_NEGATIVE = "tail.features.cam.onnx", "tail.negative.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -48,6 +49,8 @@ def write(target: Path) -> Path:
     rule = Preprocess("images", (26, 22), mean=(127.0,) * 3, std=(64.0,) * 3)
     for name, layer in ((FORWARD, "features"), (FORWARD_NEGATIVE, "negative")):
         export_model(forward, target / name, layers=layer, preprocess=rule)
+    for name, layer in ((TAIL, "features"), (TAIL_NEGATIVE, "negative")):
+        export_model(forward, target / name, layers=layer, packaging="split", batch=5, targets=2, preprocess=rule)
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

@@ -23,9 +23,14 @@ pytestmark = pytest.mark.runtime
 GOLDEN = Path(__file__).parent / "golden/forward"
 TARGET = 2
 FEATURES, NEGATIVE = exported_models.FORWARD, exported_models.FORWARD_NEGATIVE
+TAIL, TAIL_NEGATIVE = exported_models.TAIL, exported_models.TAIL_NEGATIVE
 CASES: list[tuple[str, str, dict[str, Any], str]] = [
     (FEATURES, "scorecam", {}, "scorecam/features"),
     (NEGATIVE, "scorecam", {}, "scorecam/negative"),
+    (TAIL, "scorecam", {}, "scorecam/features"),
+    (TAIL, "ablationcam", {}, "ablationcam/features"),
+    (TAIL, "ablationcam", {"fill": "pgc"}, "ablationcam/features"),
+    (TAIL_NEGATIVE, "ablationcam", {"fill": "pgc"}, "ablationcam/negative"),
     (FEATURES, "occlusion", {"patch": (7, 5), "stride": (4, 3)}, "occlusion/uneven"),
     (FEATURES, "occlusion", {"patch": 8, "baseline": 0.5}, "occlusion/half"),
 ]
@@ -57,7 +62,7 @@ def explainer(name: str, method: str, counterfactual: bool = False, **options: A
     return Explainer(path, method=method, options=options, threads=1, counterfactual=counterfactual)
 
 
-@pytest.mark.parametrize(("name", "method", "options", "key"), CASES, ids=[case[3] for case in CASES])
+@pytest.mark.parametrize(("name", "method", "options", "key"), CASES, ids=str)
 def test_equals_the_other_package(golden: Any, name: str, method: str, options: dict[str, Any], key: str) -> None:
     with explainer(name, method, **options) as explain:
         found = explain(frame(golden), TARGET)
@@ -67,6 +72,50 @@ def test_equals_the_other_package(golden: Any, name: str, method: str, options: 
     assert np.abs(found.raw - expected).max() < 1e-5 * np.abs(expected).max()
     assert found.target.logit == pytest.approx(float(golden["score"]), rel=1e-5)
     assert (found.method, found.warnings) == (method, [])
+
+
+@pytest.fixture(scope="module")
+def behind(golden: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """What follows `features` in NumPy: (12, 7, 6) -> (5,), in float64."""
+
+    def run(a: np.ndarray) -> np.ndarray:
+        padded = np.pad(a.astype(np.float64), ((0, 0), (1, 1), (1, 1)))
+        e = golden["6.bias"][:, None, None] + sum(
+            np.tensordot(golden["6.weight"][:, :, i, j], padded[:, i : i + 7, j : j + 6], axes=1)
+            for i in range(3)
+            for j in range(3)
+        )
+        return golden["10.weight"] @ (e / (1 + np.exp(-e))).mean(axis=(1, 2)) + golden["10.bias"]
+
+    return run
+
+
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_recipro_cam_equals_a_direct_loop(golden: Any, behind: Any, gaussian: bool) -> None:
+    with explainer(TAIL, "reciprocam", gaussian=gaussian) as explain:
+        found = explain(frame(golden), TARGET)
+        a = explain._passes.explain(explain._asked[0])["features"][0]  # type: ignore[attr-defined]
+    around = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16 if gaussian else np.pad([[1.0]], 1)
+    expected = np.zeros((7, 6))
+    for i in range(7):
+        for j in range(6):
+            mask = np.zeros((9, 8))
+            mask[i : i + 3, j : j + 3] = around
+            expected[i, j] = behind(a * mask[1:-1, 1:-1])[TARGET]
+    np.testing.assert_allclose(found.raw[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    assert found.warnings == []
+
+
+def test_an_ablated_channel_may_hold_its_mean(golden: Any, behind: Any) -> None:
+    with explainer(TAIL, "ablationcam", fill="mean") as explain:
+        found = explain(frame(golden), TARGET)
+        a = explain._passes.explain(explain._asked[0])["features"][0]  # type: ignore[attr-defined]
+    expected, whole = np.zeros((7, 6)), behind(a)[TARGET]
+    for c in range(12):
+        changed = a.copy()
+        changed[c] = a[c].mean()
+        expected += (whole - behind(changed)[TARGET]) / whole * a[c]
+    np.testing.assert_allclose(found.raw[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def test_rise_equals_a_direct_loop(golden: Any, logits: Any) -> None:

@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to",
     )
     parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="with --packaging split: a third file, FILE with .tail.onnx, for ablationcam and reciprocam: the part"
+        " behind the layer, N at once",
+    )
+    parser.add_argument(
         "--guided",
         action="store_true",
         help="gradients of the input by guided backpropagation; the input becomes a layer if it is none",
@@ -82,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
         layout=args.layout,
         targets=args.targets,
         packaging=args.packaging,
+        batch=args.batch,
         input_shapes=shapes,
         preprocess=lambda model: chosen_preprocess(model, args),
         labels=read_labels(args.labels) if args.labels else None,

@@ -2,8 +2,8 @@
 
 The maps are as they leave the methods: before ReLU, normalisation and resize. The network has seeded weights and two
 layers to look at: `features`, whose smallest activation is 0, and `negative`, which has no such bottom; what follows
-them is not linear. Ablation-CAM at `negative` is made with a batch size of 1: pytorch-grad-cam's fill sinks by 1e7 from
-entry to entry of a batch. The ONNX file is written node by node from the same weights.
+them is not linear, and for `features` its weights are stored too. Ablation-CAM at `negative` is made with a batch size
+of 1: pytorch-grad-cam's fill sinks by 1e7 from entry to entry of a batch. The ONNX file is written node by node.
 
 Made with Python 3.11, torch 2.13 (CPU), grad-cam 1.5.7, captum 0.9.0, onnx 1.23.2, onnxruntime 1.32, numpy 2.4:
 
@@ -125,6 +125,7 @@ def main():
         print(f"{name}: {value.shape}, largest {np.abs(value).max():.4g}")
     here = Path(__file__)
     onnx.save(model, here.with_name("network.onnx"))
+    arrays |= {name: value.numpy() for name, value in made.state_dict().items() if name.startswith(("6.", "10."))}
     kept = {name: value.astype(np.float32) for name, value in arrays.items()}
     np.savez_compressed(here.with_name("forward.npz"), rgb=frame, score=expected[0, TARGET], **kept)
 
