@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,10 @@ class Fold:
         if self.order != tuple(range(len(self.order))):
             value = op.Transpose(value, perm=list(self.order))
         return op.reshape(value, *self.shape)
+
+    def channel_axis(self, shape: Sequence[int]) -> int:
+        """The axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
+        return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
 
     def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
         """Several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.

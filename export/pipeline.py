@@ -15,7 +15,7 @@ from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
-from aerocam.export.heads import CAM_HEADS
+from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
@@ -79,7 +79,7 @@ def export_model(
         path: The model.
         output: Where to write; None: beside the model, `.cam.onnx`.
         layers: `auto`, or names or patterns of target layers.
-        head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
+        head: A CAM method to fuse into the graph, of `heads.CAM_HEADS` or `TAIL_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
             backpropagation; at other layers they stay true.
@@ -220,8 +220,9 @@ def _manifest_layers(chosen: Sequence[Candidate], tensors: bool, guided: bool) -
 def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
     if head is None:
         return None
-    if head not in CAM_HEADS:
-        raise UsageError(f"--head {head}: no such fused method. {did_you_mean(head, CAM_HEADS)}")
+    known = [*CAM_HEADS, *TAIL_HEADS]
+    if head not in known:
+        raise UsageError(f"--head {head}: no such fused method. {did_you_mean(head, known)}")
     if len(chosen) != 1:
         names = ", ".join(item.name for item in chosen)
         raise UsageError(

@@ -12,11 +12,11 @@ from aerocam import __version__, manifest
 from aerocam.export.builder import Builder
 from aerocam.export.candidates import Candidate
 from aerocam.export.guided import gradients_of
-from aerocam.export.heads import append_head
+from aerocam.export.heads import TAIL_HEADS, append_head
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
-from aerocam.export.tail import append_tail, tail_of
+from aerocam.export.tail import Tail, append_tail, tail_of
 from aerocam.manifest import Manifest
 
 ACTIVATIONS = "aerocam_activations_{}"
@@ -44,24 +44,36 @@ def append_explanation(
     op, own_nodes = Builder(model.graph), set(model.graph)
     start = append_choice(op, site, {item.value for item in chosen})
     guided = {item.value for item, layer in zip(chosen, written.layers, strict=True) if layer.guided}
-    gradients = _gradients(op, start, chosen, site.score.targets, guided)
+    head = written.head
+    runs_tail = head is not None and head.method in TAIL_HEADS
+    bare = runs_tail and written.layers[0].gradients is None
+    gradients = [] if bare else _gradients(op, start, chosen, site.score.targets, guided)
     pairs = []
-    for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
+    for i, item in enumerate(chosen):
         activations = item.value
         if item.depth >= 0 and not activations.is_graph_output():
             model.graph.outputs.append(activations)
         if activations_name(i, item) != item.name:
             activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
+        own, gradient = gradients[i] if gradients else (activations, activations)
         if own is not gradient:
             op.output(own, OWN_GRADIENTS.format(i))
-        pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
-    if written.head is not None:
-        op.output(append_head(op, written.head.method, *pairs[0]), written.head.output)
-    if batch:
-        append_tail(tail_of(op, site, start, chosen[0], own_nodes), batch)
+        pairs.append((activations, op.output(gradient, GRADIENTS.format(i)) if gradients else gradient))
+    if head is not None and not runs_tail:
+        op.output(append_head(op, head.method, *pairs[0]), head.output)
+    if runs_tail or batch:
+        _append_forward(tail_of(op, site, start, chosen[0], own_nodes), pairs[0][0], head if runs_tail else None, batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
+
+
+def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | None, batch: int) -> None:
+    """What runs the part behind the one layer: a head, and the scores of a batch of activations."""
+    if head is not None:
+        tail.op.output(TAIL_HEADS[head.method](tail.op, activations, tail), head.output)
+    if batch:
+        append_tail(tail, batch)
 
 
 def _gradients(

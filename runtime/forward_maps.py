@@ -26,18 +26,12 @@ class FromForward:
         """Find what the method needs, and try its options.
 
         Raises:
-            UsageError: The file does not have what the method needs, an option is wrong, or the negative score, which
-                is asked for, has the same map.
+            UsageError: The file does not have what the method needs, or an option is wrong.
         """
         assert manifest.preprocess is not None
         self._compute, self._options = method, dict(options)
         self.method, self.normalisation = method.name, method.normalisation
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
-        if self._sign < 0 and not method.follows_sign:
-            raise UsageError(
-                f"method '{method.name}': its weights are shares of the score, the same for what speaks for a target"
-                " and against it; take reciprocam or gradcam"
-            )
         layers = [layer for layer in manifest.layers if not layer.guided] if method.over_layers else []
         self._activations = tuple(_activations(manifest, layer, method) for layer in layers)
         self._batch = _tail_batch(manifest, method) if method.runs == "tail" else 1

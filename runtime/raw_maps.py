@@ -70,6 +70,11 @@ def raw_maps(
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
+    if counterfactual and isinstance(wanted, ForwardMethod) and not wanted.follows_sign:
+        raise UsageError(
+            f"method '{wanted.name}': its weights are shares of the score, the same for what speaks for a target and"
+            " against it; take reciprocam or gradcam"
+        )
     if head is not None and not options and wanted is find(head.method):
         return FromHead(manifest)
     if isinstance(wanted, ForwardMethod):

@@ -5,10 +5,21 @@ gradients (N, C, H, W) -> raw map (N, H, W), before ReLU and normalisation. Seve
 (T, C, H, W), and the same activations, (1, C, H, W): the maps are (T, H, W). The arithmetic is float32 whatever the
 model's type.
 
-To add a head: one function under `@cam_head` in the file of its family; the tests run over the table.
+Heads in `TAIL_HEADS` take what follows the layer in place of the gradients, and run it on a batch made in the graph.
+
+To add a head: one function under `@cam_head` or `@tail_head` in the file of its family; the tests run over the tables.
 """
 
-from aerocam.export.heads import gradient  # noqa: F401 - importing it fills the table
-from aerocam.export.heads.registry import CAM_HEADS, Head, append_head, cam_head
+from aerocam.export.heads import gradient, tail  # noqa: F401 - importing it fills the table
+from aerocam.export.heads.registry import (
+    CAM_HEADS,
+    HEADLESS,
+    TAIL_HEADS,
+    Head,
+    TailHead,
+    append_head,
+    cam_head,
+    tail_head,
+)
 
-__all__ = ["CAM_HEADS", "Head", "append_head", "cam_head"]
+__all__ = ["CAM_HEADS", "HEADLESS", "TAIL_HEADS", "Head", "TailHead", "append_head", "cam_head", "tail_head"]

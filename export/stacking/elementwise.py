@@ -7,15 +7,18 @@ import onnx_ir as ir
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking.registry import Replay, stacking
 
-
-@stacking(
+ENTRYWISE = frozenset({
     "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
     "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp",
     "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
     "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
     "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor",
-)  # fmt: skip
+    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"
+})  # fmt: skip
+"""Operators whose entries depend on the entries at the same place of their inputs alone."""
+
+
+@stacking(*ENTRYWISE)
 def _entrywise(replay: Replay) -> ir.Value:
     """Entry by entry; T lies on axis 0 where no input is broadcast along that axis against it."""
     shape = static_shape(replay.node.outputs[0])
