@@ -13,6 +13,7 @@ from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
+from aerocam.export.check_tail import check_tail
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
@@ -140,6 +141,8 @@ def export_model(
     report = None
     if check:
         report = self_check(path, join(*parts(model, written, originals)[:2]), input_shapes, providers).require()
+        if batch:
+            check_tail(model, activations_name(0, chosen[0]), providers)
     drop_tensors(model, written, originals)
     files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
     for light in files.values():

@@ -266,12 +266,13 @@ def test_what_ablation_finds_behind_an_affine_tail_is_the_gradient_times_the_act
         arrays = explainer._passes.explain(explainer._asked[0])  # type: ignore[attr-defined]
         a, g = (arrays[name].astype(np.float64) for name in ("head/act", "aerocam_gradients_0"))
         chosen = np.int32([found.target.index])
-        batch = np.repeat(a.astype(np.float32), 1281, axis=0)
-        batch[np.arange(1280), np.arange(1280)] = 0
+        strong = np.argsort(-a.sum(axis=(0, 2, 3)))[:99]
+        batch = np.repeat(a.astype(np.float32), 100, axis=0)
+        batch[np.arange(99), strong] = 0
         scores = explainer._passes.tail_scores(batch, chosen)[:, 0].astype(np.float64)  # type: ignore[attr-defined]
     products = (a * g).sum(axis=(0, 2, 3))
     drops = scores[-1] - scores[:-1]
-    assert np.abs(drops - products).max() < 2e-5 * np.abs(products).max()
+    assert np.abs(drops - products[strong]).max() < 2e-5 * np.abs(products).max()
     with Explainer(done.path, method="ablationcam", threads=1) as explainer:
         raw = explainer(zoo.photograph("coffee")).raw[0]
     expected = np.tensordot(products / scores[-1], a[0], axes=1)
