@@ -59,9 +59,11 @@ def channel_axes(nodes: Sequence[ir.Node], layer: ir.Value, axis: int) -> dict[i
 def _axis_after(node: ir.Node, found: Axes) -> int | None:
     name = operator_name(node)
     if name in ENTRYWISE:
-        rank = len(static_shape(node.outputs[0]))
-        axes = {found[x] + rank - len(static_shape(x)) for x in node.inputs if x is not None and x in found}
-        return axes.pop() if len(axes) == 1 else None
+        after = static_shape(node.outputs[0])
+        given = {(x, found[x]) for x in node.inputs if x is not None and x in found}
+        axes = {axis + len(after) - len(static_shape(x)) for x, axis in given}
+        spread = any(static_shape(x)[axis] != after[max(axes)] for x, axis in given)
+        return axes.pop() if len(axes) == 1 and not spread else None
     x, *rest = node.inputs
     if x is None or x not in found or name not in STEPS or any(item in found for item in rest):
         return None

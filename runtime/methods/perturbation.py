@@ -36,8 +36,9 @@ def score_cam(score: Scorer, picture: Array, activations: Array) -> Array:
 
     def masked(channels: npt.NDArray[np.intp]) -> Array:
         mask = rows @ activations[0, channels] @ columns.T
-        low, high = (end(axis=(1, 2), keepdims=True) for end in (mask.min, mask.max))
-        return np.asarray(picture * ((mask - low) / (high - low + np.float32(1e-8)))[:, None], np.float32)
+        mask -= mask.min(axis=(1, 2), keepdims=True)
+        mask /= mask.max(axis=(1, 2), keepdims=True) + np.float32(1e-8)
+        return np.asarray(picture * mask[:, None], np.float32)
 
     scores = score.each(activations.shape[1], masked).astype(np.float64)
     weights = np.exp(scores - scores.max(axis=0))
