@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
     )
-    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam)")
+    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph, such as gradcam")
     parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
     )
