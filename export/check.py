@@ -107,7 +107,7 @@ def check_model(
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = _with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
-    own = _own_choice(model)
+    own = own_choice(model)
     names = [item.name for item in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
         session = sessions.open(original)
@@ -137,7 +137,7 @@ def _manifest(model: ir.Model) -> manifest.Manifest:
     return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
 
 
-def _own_choice(model: ir.Model) -> NDArray[np.int32]:
+def own_choice(model: ir.Model) -> NDArray[np.int32]:
     """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
     score = _manifest(model).score

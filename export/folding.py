@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,36 @@ class Fold:
         if self.order != tuple(range(len(self.order))):
             value = op.Transpose(value, perm=list(self.order))
         return op.reshape(value, *self.shape)
+
+    def channel_axis(self, shape: Sequence[int]) -> int:
+        """The axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
+        return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
+
+    def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
+        """Several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.
+
+        Tokens that were cut off are those of `value`.
+        """
+        shape = list(static_shape(value))
+        if self.cut is None and self.order == tuple(range(len(self.order))):
+            return op.reshape(several, count * shape[0], *shape[1:])
+        kept = list(shape)
+        if self.cut is not None:
+            kept[self.cut[0]] = self.cut[2] - self.cut[1]
+        apart = op.reshape(several, count, *(kept[axis] for axis in self.order))
+        apart = op.Transpose(apart, perm=[0, *(1 + self.order.index(axis) for axis in range(len(kept)))])
+        if self.cut is not None:
+            axis, first, end = self.cut
+            before = [_copies(op, op.slice_axis(value, axis, 0, first), count)] if first else []
+            after = [_copies(op, op.slice_axis(value, axis, end, shape[axis]), count)] if end < shape[axis] else []
+            apart = op.Concat(*before, apart, *after, axis=axis + 1)
+        return op.reshape(apart, count * shape[0], *shape[1:])
+
+
+def _copies(op: Builder, value: ir.Value, count: int) -> ir.Value:
+    """`value` so many times, on an axis in front."""
+    shape = static_shape(value)
+    return op.expand(op.reshape(value, 1, *shape), (count, *shape))
 
 
 def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:

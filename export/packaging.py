@@ -2,7 +2,7 @@
 
 The forward model is the original with the target layers as further outputs. The explaining one takes these and the
 target, computes the part behind the layers once more, and the gradients; so it holds neither image nor backbone, and
-nothing of it runs on a frame that nobody asks about.
+nothing of it runs on a frame that nobody asks about. A third, the tail, has the scores of several activations at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from aerocam.export.rewriting import added_names
 from aerocam.manifest import Manifest
 
 
-def split_manifest(model: ir.Model, written: Manifest, before: Collection[str], explain: str) -> Manifest:
+def split_manifest(
+    model: ir.Model, written: Manifest, before: Collection[str], explain: str, tail: str | None = None, batch: int = 0
+) -> Manifest:
     """The manifest of a rewritten model that is to be split; the model gets it.
 
     Args:
@@ -27,19 +29,22 @@ def split_manifest(model: ir.Model, written: Manifest, before: Collection[str], 
         written: Its manifest.
         before: Names of all tensors that the model had before it was rewritten.
         explain: Name of the file that explains.
+        tail: Name of the file with the part behind the layer alone, if there is to be one.
+        batch: How many activations that takes.
     """
     layers = [layer.name for layer in written.layers]
     carried = carried_values(model, layers, added_names(model, len(layers)), before)
-    written = replace(written, split=manifest.Split(explain, tuple(carried)))
+    written = replace(written, split=manifest.Split(explain, tuple(carried), tail, batch))
     model.metadata_props[manifest.KEY] = written.to_json()
     return written
 
 
 def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple[ir.Model, ...]:
-    """What is written of a rewritten model: itself, or the forward model and the explaining one."""
+    """What is written of a rewritten model: itself, or the forward model, the explaining one and the tail, if any."""
     if written.split is None:
         return (model,)
-    return split(model, written.split.carried, originals, added_names(model, len(written.layers)))
+    halves = split(model, written.split.carried, originals, added_names(model, len(written.layers)))
+    return halves if written.split.tail is None else (*halves, tail(model, written.split.carried))
 
 
 def carried_values(
@@ -84,17 +89,38 @@ def split(
         originals: Names of the original outputs.
         added: As for `carried_values`.
     """
-    forward, explain = model.clone(), model.clone()
+    forward = model.clone()
     given = {value.name for value in model.graph.inputs}
     _keep(forward, list(dict.fromkeys([*originals, *(name for name in carried if name not in given)])))
     forward.graph.inputs[:] = [value for value in forward.graph.inputs if value.name not in added]
-    tensors = tensor_table(explain)
-    for name in carried:
-        _make_input(explain.graph, tensors[name])
-    _keep(explain, [str(value.name) for value in model.graph.outputs if value.name in added])
-    kept = {*carried, *added}
+    wanted = [str(value.name) for value in model.graph.outputs if value.name in added]
+    explain = _behind(model, carried, [name for name in wanted if name != manifest.SCORES])
+    kept = {*carried, *added} - {manifest.BATCH}
     explain.graph.inputs[:] = [value for value in explain.graph.inputs if value.name in kept]
     return forward, explain
+
+
+def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
+    """What has the scores of several activations; of its inputs the batch, the target, and what else it reads.
+
+    Args:
+        model: A rewritten model; it stays as it is.
+        carried: As `carried_values` gives it.
+    """
+    found = _behind(model, carried, [manifest.SCORES])
+    always = (manifest.BATCH, manifest.TARGET)
+    found.graph.inputs[:] = [value for value in found.graph.inputs if value.uses() or value.name in always]
+    return found
+
+
+def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> ir.Model:
+    """A copy that computes `outputs` from tensors that are carried over."""
+    copy = model.clone()
+    tensors = tensor_table(copy)
+    for name in carried:
+        _make_input(copy.graph, tensors[name])
+    _keep(copy, outputs)
+    return copy
 
 
 def tensor_table(model: ir.Model) -> dict[str, ir.Value]:

@@ -13,9 +13,10 @@ from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
+from aerocam.export.check_tail import check_tail
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
-from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS
+from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
 from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
@@ -62,6 +63,7 @@ def export_model(
     guided: bool = False,
     relevance: bool = False,
     packaging: manifest.Packaging = "fused",
+    batch: int | None = None,
     task: manifest.Task | None = None,
     score_output: str | None = None,
     layout: str | None = None,
@@ -83,7 +85,7 @@ def export_model(
         path: The model.
         output: Where to write; None: beside the model, `.cam.onnx`.
         layers: `auto`, or names or patterns of target layers.
-        head: A CAM method to fuse into the graph, of `heads.CAM_HEADS`; needs exactly one layer.
+        head: A CAM method to fuse into the graph, of `heads.CAM_HEADS` or `TAIL_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
             backpropagation; at other layers they stay true.
@@ -91,6 +93,8 @@ def export_model(
             `relevance` asks for it by itself.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
+        batch: With `split`: also a third file, `.tail.onnx`, with the scores of so many activations of the one target
+            layer at once, for the methods that run the part behind it many times; None: no such file.
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
             or `segment`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
@@ -126,6 +130,7 @@ def export_model(
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)
+    _check_batch(batch, packaging, chosen)
     written = Manifest(
         task=site.task,
         layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, rule, guided),
@@ -141,14 +146,17 @@ def export_model(
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
     originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
-    append_explanation(model, site, written, chosen)
+    append_explanation(model, site, written, chosen, batch or 0)
+    paths = (output, _beside(output, "explain"), _beside(output, "tail"))
     if packaging == "split":
-        written = split_manifest(model, written, tensors_before, _explaining(output).name)
+        tail = paths[2].name if batch else None
+        written = split_manifest(model, written, tensors_before, paths[1].name, tail, batch or 0)
     report = None
     if check:
-        report = self_check(path, join(*parts(model, written, originals)), input_shapes, providers).require()
+        report = self_check(path, join(*parts(model, written, originals)[:2]), input_shapes, providers).require()
+        if batch:
+            check_tail(model, activations_name(0, chosen[0]), providers)
     drop_tensors(model, written, originals)
-    paths = (output, _explaining(output))
     files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
     for light in files.values():
         require_valid(light)
@@ -156,9 +164,28 @@ def export_model(
     return Export(output, written, before, model.graph.num_nodes(), report)
 
 
-def _explaining(output: Path) -> Path:
-    """Beside the file that runs on every frame, the one that explains."""
-    return output.with_name(f"{output.stem}.explain.onnx")
+def _beside(output: Path, job: str) -> Path:
+    """Beside the file that runs on every frame, one for another job."""
+    return output.with_name(f"{output.stem}.{job}.onnx")
+
+
+def _check_batch(batch: int | None, packaging: manifest.Packaging, chosen: Sequence[Candidate]) -> None:
+    """Make sure that there can be a tail, if one is wanted.
+
+    Raises:
+        UsageError: There can be none.
+    """
+    if batch is None:
+        return
+    if batch < 1:
+        raise UsageError(f"--batch {batch}: 1 or more is expected")
+    if packaging != "split":
+        raise UsageError(f"--batch {batch}: it is of a file of its own; give --packaging split as well")
+    if len(chosen) != 1:
+        names = ", ".join(item.name for item in chosen)
+        raise UsageError(
+            f"--batch {batch}: {len(chosen)} target layers ({names}), one is expected; choose it with --layer"
+        )
 
 
 def list_layers(
@@ -211,8 +238,9 @@ def _manifest_layers(
 def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
     if head is None:
         return None
-    if head not in CAM_HEADS:
-        raise UsageError(f"--head {head}: no such fused method. {did_you_mean(head, CAM_HEADS)}")
+    known = [*CAM_HEADS, *TAIL_HEADS]
+    if head not in known:
+        raise UsageError(f"--head {head}: no such fused method. {did_you_mean(head, known)}")
     if len(chosen) != 1:
         names = ", ".join(item.name for item in chosen)
         raise UsageError(

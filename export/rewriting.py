@@ -11,12 +11,13 @@ import onnx_ir.passes.common as passes
 from aerocam import __version__, manifest
 from aerocam.export.builder import Builder
 from aerocam.export.candidates import Candidate
-from aerocam.export.heads import CAM_HEADS
+from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.rule_tables import gradients_of
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import stack
+from aerocam.export.tail import Tail, append_tail, tail_of
 from aerocam.manifest import Manifest
 
 ACTIVATIONS = "aerocam_activations_{}"
@@ -34,29 +35,49 @@ def activations_name(i: int, item: Candidate) -> str:
     return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
 
 
-def append_explanation(model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate]) -> None:
-    """Everything this package adds to the graph, activations and gradients always among it."""
-    op = Builder(model.graph)
-    start = scaled_seed(op, append_choice(op, site, {item.value for item in chosen}), written.seed_scale)
+def append_explanation(
+    model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate], batch: int = 0
+) -> None:
+    """Everything this package adds to the graph, activations and gradients always among it.
+
+    With a `batch` also the scores of so many activations of the one layer, an input.
+    """
+    op, own_nodes = Builder(model.graph), set(model.graph)
+    score = append_choice(op, site, {item.value for item in chosen})
+    start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]
-    gradients = _gradients(op, start, chosen, site.score.targets, rules)
+    head = written.head
+    runs_tail = head is not None and head.method in TAIL_HEADS
+    bare = runs_tail and written.layers[0].gradients is None
+    gradients = [] if bare else _gradients(op, start, chosen, site.score.targets, rules)
     pairs = []
-    for i, (item, (own, gradient)) in enumerate(zip(chosen, gradients, strict=True)):
+    for i, item in enumerate(chosen):
         activations = item.value
         if item.depth >= 0 and not activations.is_graph_output():
             model.graph.outputs.append(activations)
         if activations_name(i, item) != item.name:
             activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
+        own, gradient = gradients[i] if gradients else (activations, activations)
         if own is not gradient:
             op.output(own, OWN_GRADIENTS.format(i))
-        pairs.append((activations, op.output(gradient, GRADIENTS.format(i))))
-    if written.head is not None:
+        pairs.append((activations, op.output(gradient, GRADIENTS.format(i)) if gradients else gradient))
+    if head is not None and not runs_tail:
         activations, scaled = pairs[0]
         true = op.scale(op.widened(scaled), 1.0 / written.seed_scale)
-        op.output(CAM_HEADS[written.head.method](op, activations, true), written.head.output)
+        op.output(CAM_HEADS[head.method](op, activations, true), head.output)
+    if runs_tail or batch:
+        _append_forward(tail_of(op, site, score, chosen[0], own_nodes), pairs[0][0], head if runs_tail else None, batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
+
+
+def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | None, batch: int) -> None:
+    """What runs the part behind the one layer: a head, and the scores of a batch of activations."""
+    if head is not None:
+        tail.op.output(TAIL_HEADS[head.method](tail.op, activations, tail), head.output)
+    if batch:
+        append_tail(tail, batch)
 
 
 def _gradients(
@@ -92,5 +113,6 @@ def tensor_names(i: int) -> tuple[str, ...]:
 def added_names(model: ir.Model, layers: int) -> list[str]:
     """The inputs and outputs of a rewritten model that are this package's own."""
     own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
+    own |= {manifest.BATCH, manifest.SCORES}
     own.update(name for i in range(layers) for name in tensor_names(i))
     return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer as Explainer
     from aerocam.runtime.explanation import Explanation as Explanation
     from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
+    from aerocam.runtime.methods import FORWARD_METHODS as FORWARD_METHODS
     from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
     from aerocam.runtime.overlay import overlay_map as overlay_map
     from aerocam.runtime.pictures import read_picture as read_picture
@@ -30,6 +31,7 @@ _HOMES = {
     "Detection": "detections",
     "Explainer": "explainer",
     "Explanation": "explanation",
+    "FORWARD_METHODS": "methods",
     "INPUT_METHODS": "methods",
     "Region": "regions",
     "Session": "session",

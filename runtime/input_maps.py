@@ -57,6 +57,15 @@ class Rerun:
         """What explains other targets of the frame; the next run may overwrite the arrays."""
         return self.passes.explain(targets)
 
+    def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The targets' scores at pictures, float32 (n, C, H, W), one run each: (n, targets), new."""
+        found = [self(picture[None], (SCORE,))[SCORE].astype(np.float32) for picture in pictures]
+        return np.stack(found)
+
+    def tail_scores(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The targets' scores at activations of the layer, float32 (n, C, h, w): (n, targets), new."""
+        return self.passes.tail_scores(activations, self.target)
+
 
 class FromInput:
     """A method on the input picture; a `RawMaps`."""

@@ -43,6 +43,10 @@ class Passes(Protocol):
         """What explains these targets on another tensor; what is known of the frame stays as it is."""
         ...
 
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The scores of these targets, (n, targets), at other activations (n, C, h, w) of the layer."""
+        ...
+
     def close(self) -> None:
         """Give back what was opened here."""
         ...
@@ -101,6 +105,10 @@ class FusedPasses:
         """See `Passes`."""
         return self._session.run({self._input: tensor, contract.TARGET: targets, **self._fixed}, outputs)
 
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Passes`: such a file has no tail; `FromForward` says so before."""
+        raise UsageError(f"{self._session.path}: it has no tail; export the model with --packaging split --batch N")
+
     def close(self) -> None:
         """Nothing was opened here."""
 
@@ -111,9 +119,9 @@ class SplitPasses:
     def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
         """See `passes`."""
         assert session.manifest.split is not None
-        split = session.manifest.split
+        self._split = split = session.manifest.split
         self._path = os.path.join(os.path.dirname(session.path), split.explain)
-        if os.path.basename(session.path) == split.explain:
+        if os.path.basename(session.path) in (split.explain, split.tail):
             raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
         self._session, self._options = session, options
         self._input = _image_input(session)
@@ -123,6 +131,7 @@ class SplitPasses:
         self._added = tuple(name for name in added if name not in self._own)
         require(session, (self._input,), self._own)
         self._half: Session | None = None
+        self._tail: Session | None = None
         self._fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
@@ -156,20 +165,42 @@ class SplitPasses:
             feeds[self._input] = tensor
         return half.run(feeds, outputs)
 
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Passes`: the tail's file, so many at a time as it takes."""
+        tail = self._tail = self._tail or self._open_tail()
+        taken, batch = {spec.name: spec.dtype for spec in tail.inputs}, self._split.batch
+        feeds = {name: array for name, array in self._feeds.items() if name in taken} | self._fixed
+        found = []
+        for start in range(0, len(activations), batch):
+            part = activations[start : start + batch]
+            full = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
+            feeds |= {contract.TARGET: targets, contract.BATCH: full.astype(taken[contract.BATCH])}
+            found.append(tail.run(feeds, (contract.SCORES,))[contract.SCORES][: len(part)].copy())
+        return np.concatenate(found)
+
     def close(self) -> None:
-        """Close the explaining half."""
-        if self._half is not None:
-            self._half.close()
+        """Close the other halves."""
+        for half in (self._half, self._tail):
+            if half is not None:
+                half.close()
 
     def _open(self) -> Session:
-        half = open_session(self._path, **self._options)
+        return self._opened(self._path, (contract.TARGET, *self._feeds), self._added)
+
+    def _open_tail(self) -> Session:
+        assert self._split.tail is not None  # or `FromForward` would have refused
+        path = os.path.join(os.path.dirname(self._path), self._split.tail)
+        return self._opened(path, (contract.TARGET, contract.BATCH), (contract.SCORES,))
+
+    def _opened(self, path: str, inputs: Sequence[str], outputs: Sequence[str]) -> Session:
+        half = open_session(path, **self._options)
         if half.manifest != self._session.manifest:
             half.close()
             raise ModelError(
-                f"{self._path}: it is of another export than {self._session.path}; export the model again, both files"
-                " are written together"
+                f"{path}: it is of another export than {self._session.path}; export the model again, its files are"
+                " written together"
             )
-        require(half, (contract.TARGET, *self._feeds), self._added)
+        require(half, inputs, outputs)
         return half
 
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.manifest import Layer, Manifest
 from aerocam.runtime.contrast_maps import FromContrast
+from aerocam.runtime.forward_maps import FromForward
 from aerocam.runtime.input_maps import KINDS, FromInput, Rerun
-from aerocam.runtime.methods import CamMethod, ContrastMethod, InputMethod, find, get
+from aerocam.runtime.methods import CamMethod, ContrastMethod, ForwardMethod, InputMethod, Method, find, get
 from aerocam.runtime.saliency import Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -70,11 +71,18 @@ def raw_maps(
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
+    if counterfactual and isinstance(wanted, ForwardMethod) and not wanted.follows_sign:
+        raise UsageError(
+            f"method '{wanted.name}': its weights are shares of the score, the same for what speaks for a target and"
+            " against it; take reciprocam or gradcam"
+        )
+    if head is not None and not options and wanted is find(head.method):
+        return FromHead(manifest, _normalisation(manifest, wanted))
+    if isinstance(wanted, ForwardMethod):
+        return FromForward(manifest, wanted, options)
     if isinstance(wanted, InputMethod):
         cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
         return FromInput(manifest, wanted, options, cams)
-    if head is not None and not options and wanted.name == head.method:
-        return FromHead(manifest, _normalisation(manifest, wanted))
     if isinstance(wanted, ContrastMethod):
         return _contrast(manifest, wanted, options)
     if counterfactual and not wanted.needs_gradients:
@@ -100,8 +108,8 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
     return FromContrast(manifest, wanted, own, layers)
 
 
-LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "relevance", "xgradcam"})
-"""Methods whose raw map changes its sign with the gradient's."""
+LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "reciprocam", "relevance", "xgradcam"})
+"""Methods whose raw map changes its sign with the gradient's, or the score's."""
 
 
 def default_method(manifest: Manifest) -> str:
@@ -202,7 +210,7 @@ class FromLayers:
             return np.full((self._targets, *activations.shape[2:]), np.nan, np.float32)
 
 
-def _normalisation(manifest: Manifest, method: CamMethod | ContrastMethod) -> Normalisation:
+def _normalisation(manifest: Manifest, method: Method) -> Normalisation:
     """The method's; relevance of the input itself is shown as the methods on the input picture are."""
     rule = manifest.preprocess
     at_input = rule is not None and all(layer.name == rule.input for layer in manifest.layers)

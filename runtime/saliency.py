@@ -17,7 +17,7 @@ from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.map_smoothing import blurred
 from aerocam.runtime.opencv import cv2
 
-Normalisation = Literal["minmax", "max", "magnitude"]
+Normalisation = Literal["minmax", "max", "magnitude", "span"]
 Fusion = Literal["mean", "max", "product"]
 
 FUSIONS: dict[str, np.ufunc] = {"mean": np.add, "max": np.maximum, "product": np.multiply}
@@ -35,19 +35,19 @@ def normalise(saliency: NDArray[np.float32], rule: Normalisation = "minmax") -> 
     Args:
         saliency: float32 (N, H, W), none of it negative. It is overwritten.
         rule: `minmax`: (x - min) / (max - min + 1e-7); `max`: x / max, the zero stays where it is; `magnitude`: x
-            divided by its 99th percentile, at most 1, the zero stays too.
+            divided by its 99th percentile, at most 1, the zero stays too; `span`: as `minmax`.
 
     Returns:
         The same array; a constant map gives zeros under `minmax`, an all-zero one under both.
     """
-    if rule == "minmax":
+    if rule in ("minmax", "span"):
         saliency -= saliency.min(axis=(1, 2), keepdims=True)
     peak = saliency.max(axis=(1, 2), keepdims=True)
     if rule == "magnitude":
         usual = np.percentile(saliency, OUTLIERS, axis=(1, 2), keepdims=True, method="higher")
         peak = np.where(usual > 0, usual, peak)
         np.minimum(saliency, peak, out=saliency)
-    saliency /= peak + np.float32(EPSILON) if rule == "minmax" else np.where(peak > 0, peak, np.float32(1))
+    saliency /= peak + np.float32(EPSILON) if rule in ("minmax", "span") else np.where(peak > 0, peak, np.float32(1))
     return saliency
 
 
@@ -92,7 +92,7 @@ def combine(
     """
     if fusion not in FUSIONS:
         raise UsageError(f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, FUSIONS)}")
-    positive = [np.abs(finite(raw)) if rule == "magnitude" else np.maximum(finite(raw), 0) for raw in raws]
+    positive = [_positive(finite(raw), rule) for raw in raws]
     if fusion != "product":  # a silent layer adds nothing; a detector's anchor speaks to one layer of several
         positive = [raw for raw in positive if raw.any()] or positive[:1]
     positive = [blurred(raw, gaussian) for raw in positive]
@@ -100,6 +100,13 @@ def combine(
     for raw in positive[1:]:
         FUSIONS[fusion](fused, resize(normalise(raw, rule), size), out=fused)
     return normalise(fused, rule)
+
+
+def _positive(raw: NDArray[np.float32], rule: Normalisation) -> NDArray[np.float32]:
+    """What of a raw map (N, h, w) is shown, none of it negative; a new array."""
+    if rule == "span":
+        return raw - raw.min(axis=(1, 2), keepdims=True)
+    return np.abs(raw) if rule == "magnitude" else np.maximum(raw, 0)
 
 
 def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -124,6 +131,8 @@ def problems(
         for layer, (low, high) in zip(layers, ends, strict=True)
         if not (math.isfinite(low) and math.isfinite(high))
     ]
+    if rule == "span":
+        ends = [(0.0, float(np.ptp(raw, axis=(1, 2)).max())) for raw in raws] if not found else ends
     positive = [high > 0 or (rule == "magnitude" and low < 0) for low, high in ends]
     if not found and not (all(positive) if fusion == "product" else any(positive)):
         found.append(f"the map is zero everywhere: nothing in {', '.join(layers)} speaks for the target")

@@ -1,7 +1,8 @@
 """Models as `aerocam export` writes them, and photographs, for tests of the runtime on the real thing.
 
 EfficientNet-Lite0, with relevance too; the small network of golden/input at its input, with true and with guided
-gradients; that of golden/relevance with relevance, at a layer and at its input.
+gradients; that of golden/relevance with relevance, at a layer and at its input; that of golden/forward at both its
+layers.
 
 An environment without onnx cannot export: there the folder that `python tests/exported_models.py DIR` wrote is read,
 named by AEROCAM_TEST_MODELS.
@@ -20,6 +21,8 @@ TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam
 SMALL, SMALL_GUIDED, SMALL_FINER = "small.input.cam.onnx", "small.guided.cam.onnx", "small.finer.cam.onnx"
 RELEVANCE, RELEVANCE_INPUT = "relevance.cam.onnx", "relevance.input.cam.onnx"
 LITE0_RELEVANCE = "lite0.relevance.cam.onnx"
+FORWARD, FORWARD_NEGATIVE = "forward.features.cam.onnx", "forward.negative.cam.onnx"
+TAIL, TAIL_NEGATIVE = "tail.features.cam.onnx", "tail.negative.cam.onnx"
 PHOTOGRAPHS = ("coffee", "astronaut")
 
 
@@ -52,6 +55,12 @@ def write(target: Path) -> Path:
     export_model(
         zoo.lite0.model(), target / LITE0_RELEVANCE, layers="blocks.10/add", relevance=True, check=False, **known
     )
+    forward = Path(__file__).parent / "golden/forward/network.onnx"
+    rule = Preprocess("images", (26, 22), mean=(127.0,) * 3, std=(64.0,) * 3)
+    for name, layer in ((FORWARD, "features"), (FORWARD_NEGATIVE, "negative")):
+        export_model(forward, target / name, layers=layer, preprocess=rule)
+    for name, layer in ((TAIL, "features"), (TAIL_NEGATIVE, "negative")):
+        export_model(forward, target / name, layers=layer, packaging="split", batch=5, targets=2, preprocess=rule)
     for name in PHOTOGRAPHS:
         shutil.copy(zoo.photograph_file(name), target / f"{name}.png")
     return target

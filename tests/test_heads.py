@@ -15,8 +15,8 @@ from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.builder import Builder
-from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS
-from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS
+from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS, TAIL_HEADS
+from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
 from onnx_graphs import model, run_ort
 from test_graph import SIZE, cnn, f32, saved
 
@@ -26,8 +26,10 @@ HEADS = [method for method in CAM_HEADS if method not in HEAD_CONTRASTS]
 
 
 def test_every_method_has_a_head_or_a_reason() -> None:
-    assert CAM_HEADS.keys() | HEADLESS.keys() == CAM_METHODS.keys() | CONTRAST_METHODS.keys()
-    assert not CAM_HEADS.keys() & HEADLESS.keys()
+    fused = CAM_HEADS.keys() | TAIL_HEADS.keys()
+    assert fused | HEADLESS.keys() == CAM_METHODS.keys() | CONTRAST_METHODS.keys() | FORWARD_METHODS.keys()
+    assert not fused & HEADLESS.keys()
+    assert TAIL_HEADS.keys() == FORWARD_METHODS.keys() - HEADLESS.keys()
     assert HEAD_CONTRASTS.keys() == CONTRAST_METHODS.keys()
     assert [name for name in HEADS if CAM_HEADS[name].weighs != CAM_METHODS[name].weighs] == []
 

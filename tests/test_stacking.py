@@ -1,4 +1,4 @@
-"""Several targets in one pass: for every row of the rule table, stacks give what single passes give."""
+"""Several at once: for every row of the rule table, stacks give what single passes give, forward and backward."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from aerocam.export.shapes import static_shape
-from aerocam.export.stacking import stack
+from aerocam.export.stacking import NoFormError, replay, stack
 from onnx_graphs import node_model, run_ort
 from rule_check import draw
 from rule_table import CASES
@@ -19,7 +19,16 @@ from rule_table.case import Case
 COUNT = 3
 
 NO_FORM = frozenset({"ReverseSequence", "ScatterND"})
-"""Operators whose adjoint is refused for several targets."""
+"""Operators whose adjoint is refused for several targets; of ScatterND that which overwrites."""
+
+NO_FORWARD_FORM = frozenset({"MaxUnpool", "ReverseSequence", "RoiAlign", "ScatterND"})
+"""Operators that are refused on several arrays: their indices count pictures or entries of the whole batch."""
+
+ONE_WEIGHT = frozenset(
+    {"Attention", "Conv", "ConvTranspose", "DeformConv", "GroupNormalization", "InstanceNormalization",
+     "LayerNormalization", "RMSNormalization"}
+)  # fmt: skip
+"""Operators that are refused where a weight or a mask is a stack too."""
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -46,7 +55,7 @@ def test_a_stack_of_cotangents_gives_what_each_gives(case: Case) -> None:
         op.output(op.Identity(value), f"one{i}")
         names.append(f"one{i}")
     stacked = op.constant(seeds.reshape(COUNT * shape[0], *shape[1:]))
-    if case.op in NO_FORM:
+    if case.op in NO_FORM and "reduction" not in case.attributes:
         with pytest.raises(UnsupportedOperatorError, match="several targets; export with one target"):
             stack(op, one, stacked, singles, COUNT)
         return
@@ -61,3 +70,51 @@ def test_a_stack_of_cotangents_gives_what_each_gives(case: Case) -> None:
         for whole, part in zip(stacks, expected, strict=True):
             each = whole.reshape(COUNT, *part.shape)[t]
             np.testing.assert_allclose(each, part, rtol=1e-5, atol=1e-5 * (np.abs(part).max() + 1e-6))
+
+
+SEVERAL = [case for case in CASES if sum(isinstance(item, tuple) for item in case.inputs) > 1]
+
+
+@pytest.mark.parametrize(
+    ("case", "every"), [*((case, False) for case in CASES), *((case, True) for case in SEVERAL)], ids=str
+)
+def test_a_stack_of_arrays_gives_what_each_gives(case: Case, every: bool) -> None:
+    """Forward; of several inputs the first alone is a stack, or all are."""
+    inputs, constants, order = draw(case)
+    names = [f"y{i}" for i in range(case.outputs)]
+    moved = list(inputs) if every else list(inputs)[:1]
+    rng = np.random.default_rng(0)
+    stacks = {name: np.stack([rng.permuted(inputs[name], axis=-1) for _ in range(COUNT)]) for name in moved}
+    stacks = {name: array.astype(np.float32) for name, array in stacks.items()}
+    feeds = {name: array.astype(np.float32) for name, array in inputs.items()}
+    single = node_model(case.op, feeds, constants, order, case.attributes, case.outputs, case.opset)
+    graph = ir.from_proto(single).graph
+    for y in graph.outputs:
+        if y.dtype is None:
+            y.dtype, y.shape = graph.inputs[0].dtype, graph.inputs[0].shape
+    op = Builder(graph)
+    replayed = {}
+    for value in list(graph.inputs):
+        if value.name in moved:
+            array = stacks[str(value.name)]
+            replayed[value] = op.constant(array.reshape(-1, *array.shape[2:]))
+    outputs = list(graph.outputs)
+    no_axes = any(not static_shape(y) for y in outputs)
+    if no_axes or case.op in NO_FORWARD_FORM:
+        with pytest.raises(NoFormError, match=f"^{case.op}"):
+            replay(op, list(graph), replayed, COUNT)
+        return
+    try:
+        replay(op, list(graph), replayed, COUNT)
+    except NoFormError:
+        assert every
+        assert case.op in ONE_WEIGHT
+        return
+    for i in case.used:
+        op.output(op.Identity(replayed[outputs[i]]), f"all{i}")
+    found = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), feeds, [f"all{i}" for i in case.used])
+    for t in range(COUNT):
+        expected = run_ort(single, {**feeds, **{name: array[t] for name, array in stacks.items()}}, names)
+        for i, whole in zip(case.used, found, strict=True):
+            each = whole.reshape(COUNT, *expected[i].shape)[t]
+            np.testing.assert_allclose(each, expected[i], rtol=1e-5, atol=1e-6, equal_nan=True)

@@ -5,17 +5,40 @@ gradients (N, C, H, W) -> raw map (N, H, W), before ReLU and normalisation. Seve
 (T, C, H, W), and the same activations, (1, C, H, W): the maps are (T, H, W). The arithmetic is float32 whatever the
 model's type.
 
-To add a head: one function under `@cam_head`, or `@weighting_head`, in the file of its family; the tests run over the
-table.
+Heads in `TAIL_HEADS` take what follows the layer in place of the gradients, and run it on a batch made in the graph.
+
+To add a head: one function under `@cam_head`, `@weighting_head` or `@tail_head` in the file of its family; the tests
+run over the tables.
 """
 
-from aerocam.export.heads import (  # noqa: F401 - importing them fills the table
+from aerocam.export.heads import (  # noqa: F401 - importing them fills the tables
     activation,
     eigen,
     gradient,
     normgrad,
     relevance,
+    tail,
 )
-from aerocam.export.heads.registry import CAM_HEADS, HEAD_CONTRASTS, HEADLESS, CamHead, cam_head, weighting_head
+from aerocam.export.heads.registry import (
+    CAM_HEADS,
+    HEAD_CONTRASTS,
+    HEADLESS,
+    TAIL_HEADS,
+    CamHead,
+    TailHead,
+    cam_head,
+    tail_head,
+    weighting_head,
+)
 
-__all__ = ["CAM_HEADS", "HEADLESS", "HEAD_CONTRASTS", "CamHead", "cam_head", "weighting_head"]
+__all__ = [
+    "CAM_HEADS",
+    "HEADLESS",
+    "HEAD_CONTRASTS",
+    "TAIL_HEADS",
+    "CamHead",
+    "TailHead",
+    "cam_head",
+    "tail_head",
+    "weighting_head",
+]

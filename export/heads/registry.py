@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir as ir
 
@@ -14,7 +14,15 @@ from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.spatial import weighted_sum
 from aerocam.manifest import Contrast
 
+if TYPE_CHECKING:
+    from aerocam.export.tail import Tail
+
 Function: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
+
+TailHead: TypeAlias = "Callable[[Builder, ir.Value, Tail], ir.Value]"
+
+TAIL_HEADS: dict[str, TailHead] = {}
+"""Head per method that runs what follows the layer, and needs no gradients; filled by `@tail_head`."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +78,15 @@ HEAD_CONTRASTS: dict[str, Contrast] = {}
 """The score of a head that explains no logit."""
 
 HEADLESS: dict[str, str] = {
+    "occlusion": "it runs the whole model, which is no part of the graph behind a layer, once per patch",
+    "rise": "it runs the whole model, which is no part of the graph behind a layer, once per mask",
+    "scorecam": "it runs the whole model, which is no part of the graph behind a layer, once per channel",
     "cfcam": "not yet",
     "cfcam-published": "not yet",
     "kpcacam": "its kernel matrix is not definite, and repeated squaring finds the eigenvalue of the largest magnitude,"
     " not the largest",
 }
-"""Methods on activations and gradients that are not fused: why."""
+"""Methods that are not fused: why."""
 
 
 def cam_head(method: str) -> Callable[[Function], Function]:
@@ -99,5 +110,15 @@ def _register(method: str, weighs: bool) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
         CAM_HEADS[method] = CamHead(method, function, weighs)
         return function
+
+    return register
+
+
+def tail_head(method: str) -> Callable[[TailHead], TailHead]:
+    """Register the head of `method`: from activations (1, C, h, w) and what follows them to a raw map (T, h, w)."""
+
+    def register(head: TailHead) -> TailHead:
+        TAIL_HEADS[method] = head
+        return head
 
     return register

@@ -9,12 +9,15 @@ as `CamMethod.normalisation` says. Inputs are never written to. Arithmetic is fl
     raw = get("gradcam++")(activations, gradients)
 
 Methods on the input picture (`INPUT_METHODS`) take the picture and a function that has the model's gradient at any
-picture of its shape; some of them run the model many times. `Explainer` calls both kinds.
+picture of its shape; some of them run the model many times. Methods that only run the model forward
+(`FORWARD_METHODS`) take a function that has the scores of pictures, or of a layer's activations. `Explainer` calls all
+kinds.
 
 To add a method: one function under `@cam_method` in the file of its family, one row in `tests/test_methods.py`.
 """
 
 from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables
+    ablation,
     activation,
     cfcam,
     contrast,
@@ -22,16 +25,18 @@ from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the t
     gradient,
     input,
     normgrad,
+    perturbation,
     relevance,
 )
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
+from aerocam.runtime.methods.contrast import CONTRAST_METHODS, ContrastMethod
+from aerocam.runtime.methods.forward import FORWARD_METHODS, ForwardMethod, Scorer, forward_method
 from aerocam.runtime.methods.registry import (
     CAM_METHODS,
-    CONTRAST_METHODS,
     INPUT_METHODS,
     CamMethod,
-    ContrastMethod,
     InputMethod,
+    Method,
     cam_method,
     find,
     get,
@@ -42,15 +47,20 @@ from aerocam.runtime.methods.registry import (
 __all__ = [
     "CAM_METHODS",
     "CONTRAST_METHODS",
+    "FORWARD_METHODS",
     "INPUT_METHODS",
     "CamMethod",
     "CfCamConfig",
     "ChannelClusters",
     "ContrastMethod",
+    "ForwardMethod",
     "InputMethod",
+    "Method",
+    "Scorer",
     "cam_method",
     "cluster_channels",
     "find",
+    "forward_method",
     "get",
     "input_method",
     "without_gradients",

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import logging
 import math
-import numbers
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.runtime.methods.baselines import BASELINES, baseline_of
+from aerocam.runtime.methods.options import number, whole
 from aerocam.runtime.methods.registry import Array, Gradient, input_method
+
+__all__ = ["BASELINES", "MOST_STEPS"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +30,6 @@ Float64 = npt.NDArray[np.float64]
 
 MOST_STEPS = 1600
 """Where `integrated_gradients` gives up on its tolerance."""
-
-BLUR = 0.05
-"""Standard deviation of the baseline `blur`, as a share of the picture's longer side."""
 
 
 @input_method("saliency", "vanillagradient", "vanillagradients")
@@ -68,9 +67,9 @@ def smooth_grad(
             anew, so that frames can be compared.
         absolute: The mean of |G| in place of |the mean of G|.
     """
-    samples = _whole("smoothgrad", "samples", samples, 1)
-    noise = _number("smoothgrad", "noise", noise)
-    rng = np.random.default_rng(_whole("smoothgrad", "seed", seed, 0))
+    samples = whole("smoothgrad", "samples", samples, 1)
+    noise = number("smoothgrad", "noise", noise)
+    rng = np.random.default_rng(whole("smoothgrad", "seed", seed, 0))
     deviation = np.float32(noise) * np.ptp(picture)
     total = np.float64(0)
     for _ in range(samples):
@@ -106,9 +105,9 @@ def integrated_gradients(
         tolerance: If given, the steps are doubled until the sum of L is off by at most this share of score(x) -
             score(b), or until there are `MOST_STEPS`.
     """
-    steps = _whole("integrated_gradients", "steps", steps, 1)
-    allowed = math.inf if tolerance is None else _number("integrated_gradients", "tolerance", tolerance)
-    start = _baseline(picture, baseline)
+    steps = whole("integrated_gradients", "steps", steps, 1)
+    allowed = math.inf if tolerance is None else number("integrated_gradients", "tolerance", tolerance)
+    start = baseline_of("integrated_gradients", picture, baseline)
     change = gradient(picture)[1] - gradient(start)[1] if tolerance is not None else None
     while True:
         found = _integral(picture, start, gradient, *_quadrature(rule, steps))
@@ -166,7 +165,7 @@ def _quadrature(rule: str, steps: int) -> tuple[Float64, Float64]:
     if rule != "trapezoid":
         known = did_you_mean(str(rule), ("gausslegendre", "trapezoid"))
         raise UsageError(f"method integrated_gradients: option rule is {rule!r}. {known}")
-    steps = _whole("integrated_gradients", "steps", steps, 2)
+    steps = whole("integrated_gradients", "steps", steps, 2)
     weights = np.full(steps, 1 / (steps - 1))
     weights[[0, -1]] /= 2
     return np.linspace(0, 1, steps), weights
@@ -177,60 +176,3 @@ def _gauss_legendre(steps: int) -> tuple[Float64, Float64]:
     """Points from 0 to 1 and weights; hundreds of them take their time."""
     points, weights = np.polynomial.legendre.leggauss(steps)
     return (1 + points) / 2, weights / 2
-
-
-def _zeros(picture: Array) -> Array:
-    return np.zeros_like(picture)
-
-
-def _mean_colour(picture: Array) -> Array:
-    return np.broadcast_to(picture.mean(axis=(2, 3), keepdims=True), picture.shape)
-
-
-def _blurred(picture: Array) -> Array:
-    """The picture through a Gaussian along rows and columns; at the border its weights are scaled to add up to 1."""
-    deviation = BLUR * max(picture.shape[2:])
-    matrices = []
-    for size in picture.shape[2:]:
-        places = np.arange(size)
-        bell = np.exp(-((places[:, None] - places) ** 2) / (2 * deviation**2))
-        matrices.append((bell / bell.sum(axis=1, keepdims=True)).astype(np.float32))
-    rows, columns = matrices
-    return np.asarray(rows @ picture @ columns.T, np.float32)
-
-
-BASELINES: dict[str, Callable[[Array], Array]] = {"zeros": _zeros, "mean": _mean_colour, "blur": _blurred}
-"""The baselines with a name."""
-
-
-def _baseline(picture: Array, wanted: Any) -> Array:
-    """What `integrated_gradients` starts from, in the picture's shape."""
-    if isinstance(wanted, str):
-        if wanted not in BASELINES:
-            raise UsageError(
-                f"method integrated_gradients: option baseline is {wanted!r}. {did_you_mean(wanted, BASELINES)}"
-            )
-        return BASELINES[wanted](picture)
-    try:
-        return np.broadcast_to(np.asarray(wanted, np.float32), picture.shape)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"method integrated_gradients: option baseline has shape {np.shape(wanted)}, expected one that broadcasts"
-            f" to the input's {picture.shape}, of numbers; give such an array, or one of: {', '.join(BASELINES)}"
-        ) from error
-
-
-def _whole(method: str, option: str, value: Any, least: int) -> int:
-    """The value of an option that is a whole number."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise UsageError(
-            f"method {method}: option {option} is {value!r}, expected a whole number from {least} on; correct it"
-        )
-    return int(value)
-
-
-def _number(method: str, option: str, value: Any) -> float:
-    """The value of an option that is a number of 0 or more."""
-    if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise UsageError(f"method {method}: option {option} is {value!r}, expected a number of 0 or more; correct it")
-    return float(value)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,14 @@ from aerocam.errors import UsageError, did_you_mean
 from aerocam.manifest import Rule
 from aerocam.runtime.methods.weighted import smoothed_sum, weighted_sum
 
+if TYPE_CHECKING:
+    from aerocam.runtime.methods.contrast import ContrastMethod
+    from aerocam.runtime.methods.forward import ForwardMethod
+
 Array = npt.NDArray[np.float32]
-Normalisation = Literal["minmax", "max", "magnitude"]
+Normalisation = Literal["minmax", "max", "magnitude", "span"]
+
+Method: TypeAlias = "CamMethod | InputMethod | ContrastMethod | ForwardMethod"
 
 Gradient: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The model at a picture (1, C, H, W), for N targets: d score / d picture (N, C, H, W) and score (N,), float32, new."""
@@ -32,7 +38,7 @@ class CamMethod:
         needs_gradients: False where the activations alone are enough; then the file needs no gradients.
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
             the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
-            see `InputMethod`.
+            see `InputMethod`, `span`: see `ForwardMethod`.
         weighs: Whether `function` gives weights w, (N, C) or (N, C, H, W), of which the map is Σ_c w_c A_c. Such a
             method takes one option more: `eigen_smooth`, see `weighted.smoothed_sum`.
         rule: What its gradients are, as `manifest.Layer.rule` has it.
@@ -59,7 +65,7 @@ class CamMethod:
         Raises:
             UsageError: Another shape, gradients missing, an unknown option, or one that the method refuses.
         """
-        _check_options(self, options)
+        check_options(self, options)
         a = np.ascontiguousarray(activations, dtype=np.float32)
         if a.ndim != 4 or 0 in a.shape:
             raise UsageError(
@@ -91,7 +97,7 @@ class CamMethod:
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes beside the arrays."""
-        return (*_keywords(self.function), *(("eigen_smooth",) if self.weighs else ()))
+        return (*keywords(self.function), *(("eigen_smooth",) if self.weighs else ()))
 
 
 @dataclass(frozen=True)
@@ -123,56 +129,27 @@ class InputMethod:
         Raises:
             UsageError: An unknown option, or one that the method refuses.
         """
-        _check_options(self, options)
+        check_options(self, options)
         return np.asarray(self.function(picture, gradient, *cam, **options), np.float32)
 
     @property
     def options(self) -> tuple[str, ...]:
         """Names of the keyword arguments that the method takes."""
-        return _keywords(self.function)
+        return keywords(self.function)
 
 
-@dataclass(frozen=True)
-class ContrastMethod:
-    """A method whose score is made of several classes' logits; the map is that of a CAM method at its gradients.
-
-    Attributes:
-        name: Its key in `CONTRAST_METHODS`.
-        function: The logits, float64 (classes,), and the target, to the classes that matter, int64 (k,), and the
-            score's derivative by the logit of each, float64 (k,).
-        normalisation: As `CamMethod.normalisation`.
-    """
-
-    name: str
-    function: Callable[..., tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]
-    normalisation: Normalisation = "minmax"
-
-    def __call__(
-        self, logits: npt.NDArray[np.float64], target: int, **options: Any
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """The classes and the derivatives; see `function`.
-
-        Raises:
-            UsageError: An unknown option, or one that the method refuses.
-        """
-        _check_options(self, options)
-        return self.function(logits, target, **options)
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Names of the keyword arguments that the method takes."""
-        return _keywords(self.function)
-
-
-Method: TypeAlias = "CamMethod | InputMethod | ContrastMethod"
-
-
-def _keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+def keywords(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of the options that a method's function takes."""
     parameters = inspect.signature(function).parameters.values()
     return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
 
-def _check_options(method: Method, options: dict[str, Any]) -> None:
+def check_options(method: Method, options: dict[str, Any]) -> None:
+    """Make sure that a method has these options.
+
+    Raises:
+        UsageError: It has not.
+    """
     for option in options:
         if option not in method.options:
             raise UsageError(
@@ -186,13 +163,11 @@ CAM_METHODS: dict[str, CamMethod] = {}
 INPUT_METHODS: dict[str, InputMethod] = {}
 """Every method on the input picture, by its one name."""
 
-CONTRAST_METHODS: dict[str, ContrastMethod] = {}
-"""Every method that contrasts classes, by its one name."""
-
-_TABLES: tuple[Mapping[str, Method], ...] = (CAM_METHODS, INPUT_METHODS, CONTRAST_METHODS)
+TABLES: list[Mapping[str, Any]] = [CAM_METHODS, INPUT_METHODS]
+"""All tables of methods, each of one kind; the modules of further kinds add theirs."""
 
 _ALIASES: dict[str, str] = {}
-"""Folded name or alias -> key of one of the tables."""
+"""Folded name or alias -> key of one of `TABLES`."""
 
 
 def cam_method(
@@ -215,7 +190,7 @@ def cam_method(
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
-        _claim(name, *aliases)
+        claim(name, *aliases)
         CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs, rule)
         return function
 
@@ -239,24 +214,8 @@ def input_method(
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
-        _claim(name, *aliases)
+        claim(name, *aliases)
         INPUT_METHODS[name] = InputMethod(name, function, rule, over_layers)
-        return function
-
-    return register
-
-
-def contrast_method(name: str, *aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter the decorated function into `CONTRAST_METHODS`; the function itself stays as it is.
-
-    Args:
-        name: The key.
-        aliases: As for `cam_method`.
-    """
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        _claim(name, *aliases)
-        CONTRAST_METHODS[name] = ContrastMethod(name, function)
         return function
 
     return register
@@ -269,11 +228,10 @@ def find(name: str) -> Method:
         UsageError: No method has that name; the message has close ones.
     """
     key = _ALIASES.get(_fold(name), "")
-    for table in _TABLES:
-        if key in table:
-            return table[key]
-    known = [name for table in _TABLES for name in table]
-    raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), known)}")
+    known: dict[str, Method] = {name: method for table in TABLES for name, method in table.items()}
+    if key not in known:
+        raise UsageError(f"there is no CAM method {name!r}. {did_you_mean(_fold(name), known)}")
+    return known[key]
 
 
 def get(name: str) -> CamMethod:
@@ -284,9 +242,9 @@ def get(name: str) -> CamMethod:
     """
     method = find(name)
     if not isinstance(method, CamMethod):
-        works = "on the input picture" if isinstance(method, InputMethod) else "on the gradients of several classes"
+        works = "works on the input picture" if isinstance(method, InputMethod) else "runs the model again"
         raise UsageError(
-            f"method {method.name}: it works {works}, a method on a layer's activations is expected;"
+            f"method {method.name}: it {works}, a method on a layer's activations and gradients alone is expected;"
             " call it through Explainer"
         )
     return method
@@ -297,7 +255,7 @@ def without_gradients() -> tuple[str, ...]:
     return tuple(method.name for method in CAM_METHODS.values() if not method.needs_gradients)
 
 
-def _claim(name: str, *aliases: str) -> None:
+def claim(name: str, *aliases: str) -> None:
     """Make `name` and its aliases lead to `name`."""
     spellings = {_fold(each) for each in (name, *aliases)}
     if taken := spellings & _ALIASES.keys():

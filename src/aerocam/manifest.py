@@ -35,6 +35,12 @@ SCORE = "aerocam_score"
 MAP = "aerocam_map"
 """Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
 
+BATCH = "aerocam_batch"
+"""Name of a tail's input with several activations of the layer, (batch, C, h, w), of the layer's type."""
+
+SCORES = "aerocam_scores"
+"""Name of a tail's output with their scores, float32 (batch, targets)."""
+
 Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
 Packaging = Literal["fused", "split"]
 Rule = Literal["gradient", "guided", "relevance"]
@@ -153,16 +159,22 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Split:
-    """A model in two files: one that runs on every frame, and one that explains what it is asked to.
+    """A model in several files: one that runs on every frame, one that explains what it is asked to, perhaps a tail.
 
     Attributes:
         explain: Name of the file that explains, in the same folder.
         carried: Outputs of the forward file that the other takes as inputs: the target layers, and whatever else
             reaches the score around them.
+        tail: Name of the file, in the same folder, that has the scores of several activations of the one target layer
+            at once, forward only; None where there is none. It takes `BATCH`, the target, and some of `carried`, as
+            they are on the frame: from them comes what is chosen.
+        batch: How many activations it takes; 0 where there is none.
     """
 
     explain: str
     carried: tuple[str, ...]
+    tail: str | None = None
+    batch: int = 0
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
     )
-    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph (gradcam, relevance)")
+    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph, such as gradcam")
     parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
     )
@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Packaging),
         default="fused",
         help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="with --packaging split: a third file, FILE with .tail.onnx, for ablationcam and reciprocam: the part"
+        " behind the layer, N at once",
     )
     parser.add_argument(
         "--guided",
@@ -94,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
         targets=args.targets,
         contrast=args.contrast,
         packaging=args.packaging,
+        batch=args.batch,
         input_shapes=shapes,
         preprocess=lambda model: chosen_preprocess(model, args),
         labels=read_labels(args.labels) if args.labels else None,
