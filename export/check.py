@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -20,6 +21,9 @@ from aerocam.export.held import held_values
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
 from aerocam.export.shapes import static_shape
+
+if TYPE_CHECKING:
+    from aerocam.export.ends.check import EndsReport
 
 logger = logging.getLogger("aerocam.export")
 
@@ -49,12 +53,14 @@ class CheckReport:
         gradients: Per layer, the largest relative difference to a central finite difference.
         provider: Execution provider it ran on.
         tolerance: Largest `outputs` that is good.
+        ends: What was measured of fused ends; None where there are none.
     """
 
     outputs: float
     gradients: dict[str, float]
     provider: str
     tolerance: float = OUTPUT_TOLERANCE
+    ends: EndsReport | None = None
 
     def require(self) -> CheckReport:
         """This report, if it is good.
@@ -104,9 +110,9 @@ def check_model(
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
     held = _held(model, list(pairs))
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
-    explained = _with_outputs(model, needed)
+    explained = with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
-    own = _own_choice(model)
+    own = own_choice(model)
     names = [item.name for item in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
         session = sessions.open(original)
@@ -131,7 +137,7 @@ def check_model(
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
 
-def _own_choice(model: ir.Model) -> NDArray[np.int32]:
+def own_choice(model: ir.Model) -> NDArray[np.int32]:
     """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
     score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
@@ -242,7 +248,7 @@ def require_valid(light: LightModel) -> None:
         raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
 
 
-def _with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
+def with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
     """A copy in which these tensors, as far as nodes compute them, are outputs."""
     light = LightModel.of(model)
     computed = (y for node in model.graph for y in node.outputs)
@@ -292,9 +298,11 @@ def probe(model: ir.Model, name: str, held: Sequence[str] = ()) -> ir.Model:
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Standard-normal values for every float input but the target."""
+    """Standard-normal values for every float input but the target; of a frame, random pixels."""
     return {
-        str(value.name): rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
+        str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
+        if value.dtype == ir.DataType.UINT8
+        else rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
         for value in model.graph.inputs
         if value.name != manifest.TARGET
     }

@@ -90,7 +90,7 @@ def split(
     forward.graph.inputs[:] = [value for value in forward.graph.inputs if value.name not in added]
     tensors = tensor_table(explain)
     for name in carried:
-        _make_input(explain.graph, tensors[name])
+        make_input(explain.graph, tensors[name])
     _keep(explain, [str(value.name) for value in model.graph.outputs if value.name in added])
     kept = {*carried, *added}
     explain.graph.inputs[:] = [value for value in explain.graph.inputs if value.name in kept]
@@ -103,7 +103,7 @@ def tensor_table(model: ir.Model) -> dict[str, ir.Value]:
     return {str(value.name): value for value in values}
 
 
-def _make_input(graph: ir.Graph, value: ir.Value) -> None:
+def make_input(graph: ir.Graph, value: ir.Value) -> None:
     """Let a tensor come from outside instead of from its node."""
     if value.is_graph_input():
         return

@@ -13,6 +13,7 @@ from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
+from aerocam.export.ends import Ends, fuse_ends, require_ends
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
 from aerocam.export.heads import CAM_HEADS
@@ -21,7 +22,7 @@ from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
-from aerocam.export.recheck import self_check
+from aerocam.export.recheck import check_fused_ends, self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
 from aerocam.export.scores import Hints, find_score
 from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
@@ -57,6 +58,9 @@ def export_model(
     head: str | None = None,
     tensors: bool | None = None,
     guided: bool = False,
+    frame: tuple[int, int] | None = None,
+    map_form: manifest.MapForm = "raw",
+    overlay: bool = False,
     packaging: manifest.Packaging = "fused",
     task: manifest.Task | None = None,
     score_output: str | None = None,
@@ -82,6 +86,11 @@ def export_model(
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
             backpropagation; at other layers they stay true.
+        frame: (H, W) in px of frames that the graph takes itself, uint8 (H, W, 3) in BGR, in place of the tensor: it
+            resizes and normalises them as the runtime would. None: it takes the tensor.
+        map_form: What a fused head's map is when it leaves the graph: `raw`, or in [0, 1] at the size of the `layer`,
+            or in [0, 1] over the `frame`; see `manifest.Head`.
+        overlay: Whether the overlay, uint8 (H, W, 3) in BGR, leaves the graph too; needs a frame and a head.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
@@ -127,6 +136,7 @@ def export_model(
     )
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
+    written = require_ends(Ends(frame, map_form, overlay), written, chosen, packaging == "split")
     originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
     append_explanation(model, site, written, chosen)
     if packaging == "split":
@@ -135,6 +145,9 @@ def export_model(
     if check:
         report = self_check(path, join(*parts(model, written, originals)), input_shapes, providers).require()
     drop_tensors(model, written, originals)
+    fuse_ends(model, written)
+    if report is not None:
+        report = check_fused_ends(join(*parts(model, written, originals)), report, providers)
     paths = (output, _explaining(output))
     files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
     for light in files.values():

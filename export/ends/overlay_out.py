@@ -1,0 +1,80 @@
+"""The maps laid over the frame, in the graph: resized in whole levels, coloured with jet, blended half and half."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam.export.builder import Builder
+from aerocam.export.ends.interpolation import Resize, resize
+from aerocam.export.ends.resampling import LEVELS, resample
+from aerocam.export.shapes import static_shape
+from aerocam.geometry import Geometry
+
+ALPHA = 0.5
+"""Weight of the colour."""
+
+JET = {
+    "blue": ([0, 31, 32, 95, 96, 158, 159, 160], [128, 252, 255, 255, 254, 6, 1, 0]),
+    "green": ([32, 95, 96, 159, 160, 223, 224], [0, 252, 255, 255, 252, 0, 0]),
+    "red": ([95, 96, 159, 160, 223, 224, 255], [0, 2, 254, 255, 255, 252, 128]),
+}
+"""OpenCV's colour map jet: per channel the levels where its straight pieces meet, and what it has there."""
+
+
+def jet() -> NDArray[np.float32]:
+    """The colour of each of the 256 levels, (256, 3) in BGR, whole numbers."""
+    levels = np.arange(256)
+    return np.rint(np.stack([np.interp(levels, *JET[name]) for name in JET], axis=1)).astype(np.float32)
+
+
+def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry) -> ir.Value:
+    """The strongest map at each place over the frame.
+
+    Args:
+        op: Builder of the graph.
+        tensor_maps: float32 (T, H, W) in [0, 1], over the input tensor.
+        frame: float32 (H, W, 3) in BGR.
+        place: Where the frame lies in the tensor.
+
+    Returns:
+        uint8 (H, W, 3) in BGR. What the model does not see of the frame stays as it is.
+    """
+    many = static_shape(tensor_maps)[0] > 1
+    strongest = op.reduce("ReduceMax", tensor_maps, [0]) if many else tensor_maps
+    levels = op.reshape(op.Round(op.Mul(strongest, LEVELS)), *place.tensor_size, 1)
+    (top, left, bottom, right), region = place.seen, place.region
+    size = region[2] - region[0], region[3] - region[1]
+    if (bottom - top, right - left) == size:
+        whole = Resize(np.eye(size[0]), np.eye(size[1]))
+    else:
+        whole = resize((bottom - top, right - left), size, "linear")
+    padded = Resize(
+        np.pad(whole.rows, ((0, 0), (top, place.tensor_size[0] - bottom))),
+        np.pad(whole.columns, ((0, 0), (left, place.tensor_size[1] - right))),
+        whole.linear,
+    )
+    places = op.Cast(op.reshape(resample(op, levels, padded), *size), to=ir.DataType.INT32)
+    colours = op.Gather(op.constant(jet()), places, axis=0)
+    return op.Cast(_blended(op, colours, frame, region), to=ir.DataType.UINT8)
+
+
+def _blended(op: Builder, colours: ir.Value, frame: ir.Value, region: tuple[int, int, int, int]) -> ir.Value:
+    """The colours over their region of the frame, the rest of it around."""
+    top, left, bottom, right = region
+    height, width, _ = static_shape(frame)
+    band = op.slice_axis(frame, 0, top, bottom)
+    mixed = op.Round(op.Mul(op.Add(colours, op.slice_axis(band, 1, left, right)), ALPHA))  # half to even, as OpenCV
+    beside = [op.slice_axis(band, 1, *ends) for ends in ((0, left), (right, width)) if ends[0] < ends[1]]
+    row = _around(op, mixed, beside, left > 0, axis=1)
+    above = [op.slice_axis(frame, 0, *ends) for ends in ((0, top), (bottom, height)) if ends[0] < ends[1]]
+    return _around(op, row, above, top > 0, axis=0)
+
+
+def _around(op: Builder, middle: ir.Value, edges: list[ir.Value], before: bool, axis: int) -> ir.Value:
+    """The middle with its edges, the first of which lies before it if there is one there."""
+    if not edges:
+        return middle
+    parts = [edges[0], middle, *edges[1:]] if before else [middle, *edges]
+    return op.Concat(*parts, axis=axis)
