@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,27 @@ LEAST_SHARE = 1e-3
 Matrix = NDArray[np.float64]
 
 
+class Taps(NamedTuple):
+    """Weighted rows that add up to the rows of a result: places and weights, (taps, rows of the result) each."""
+
+    places: NDArray[np.int_]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, matrix: Matrix) -> Taps:
+        """The entries of a matrix, as many per row as the fullest row has."""
+        count = int((matrix != 0).sum(axis=1).max())
+        places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :count]  # entries first, in their order
+        return cls(places.T, np.take_along_axis(matrix, places, axis=1).T)
+
+    def matrix(self, source: int) -> Matrix:
+        """The same as (rows, source)."""
+        whole = np.zeros((self.places.shape[1], source))
+        for places, weights in zip(self.places, self.weights, strict=True):
+            np.add.at(whole, (np.arange(len(whole)), places), weights)
+        return whole
+
+
 @dataclass(frozen=True)
 class Resize:
     """A resize, or a part of its result: rows @ picture @ columns.T.
@@ -33,17 +55,20 @@ class Resize:
     Attributes:
         rows: (target rows, source rows).
         columns: (target columns, source columns).
-        linear: Whether OpenCV computes it in uint8 by its fixed-point rule for two taps per axis, which cuts off
-            digits on the way. Everything else is rounded once, half to even.
+        linear: The rows' two taps, where OpenCV computes the resize by its fixed-point rule for uint8, which cuts off
+            digits on the way, of each tap: at an edge both are its row. None: everything is rounded once, half to even.
     """
 
     rows: Matrix
     columns: Matrix
-    linear: bool = False
+    linear: Taps | None = None
 
     def part(self, top: int, left: int, bottom: int, right: int) -> Resize:
         """The same for a part of the result, in px of it."""
-        return Resize(self.rows[top:bottom], self.columns[left:right], self.linear)
+        taps = self.linear
+        if taps is not None:
+            taps = Taps(taps.places[:, top:bottom], taps.weights[:, top:bottom])
+        return Resize(self.rows[top:bottom], self.columns[left:right], taps)
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], rule: Interpolation) -> Resize:
@@ -55,19 +80,18 @@ def resize(source: tuple[int, int], target: tuple[int, int], rule: Interpolation
         return Resize(_area(source[0], target[0]), _area(source[1], target[1]))
     if rule == "cubic":
         return Resize(_cubic(source[0], target[0]), _cubic(source[1], target[1]))
-    weights = _enlarging_area if rule == "area" and not halved else _linear
-    rows, columns = (_in_steps(weights(have, want)) for have, want in zip(source, target, strict=True))
-    return Resize(rows, columns, linear=True)
+    taps = _enlarging_area if rule == "area" and not halved else _linear
+    rows, columns = (
+        Taps(found.places, np.rint(found.weights * STEPS) / STEPS)
+        for found in (taps(source[0], target[0]), _clamped(taps(source[1], target[1])))
+    )
+    return Resize(rows.matrix(source[0]), columns.matrix(source[1]), rows)
 
 
 def resize_floats(source: tuple[int, int], target: tuple[int, int]) -> Resize:
     """The linear resize of a map in float32."""
-    rows, columns = (_linear(have, want) for have, want in zip(source, target, strict=True))
+    rows, columns = (_clamped(_linear(have, want)).matrix(have) for have, want in zip(source, target, strict=True))
     return Resize(rows, columns)
-
-
-def _in_steps(matrix: Matrix) -> Matrix:
-    return np.rint(matrix * STEPS) / STEPS
 
 
 def _nearest(source: int, target: int) -> Matrix:
@@ -92,14 +116,14 @@ def _area(source: int, target: int) -> Matrix:
     return matrix
 
 
-def _linear(source: int, target: int) -> Matrix:
+def _linear(source: int, target: int) -> Taps:
     """Half-pixel centres; beyond the edges their pixels."""
     at = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     return _two_taps(source, low, at - low.astype(np.float32))
 
 
-def _enlarging_area(source: int, target: int) -> Matrix:
+def _enlarging_area(source: int, target: int) -> Taps:
     """OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
     scale, steps = source / target, np.arange(target)
     low = np.floor(steps * scale).astype(int)
@@ -107,14 +131,16 @@ def _enlarging_area(source: int, target: int) -> Matrix:
     return _two_taps(source, low, np.where(share <= 0, 0.0, share - np.floor(share)).astype(np.float32))
 
 
-def _two_taps(source: int, low: NDArray[np.int_], share: NDArray[np.float32]) -> Matrix:
-    """Rows with 1 - share at `low` and share behind it, both as float32 has them."""
-    matrix, rows = np.zeros((len(low), source)), np.arange(len(low))
-    inside = (low >= 0) & (low < source - 1)
-    share = np.where(inside, share, np.float32(0))
-    np.add.at(matrix, (rows, np.clip(low, 0, source - 1)), 1 - share)
-    np.add.at(matrix, (rows, np.clip(low + 1, 0, source - 1)), share)
-    return matrix
+def _two_taps(source: int, low: NDArray[np.int_], share: NDArray[np.float32]) -> Taps:
+    """1 - share at `low` and share behind it, both as float32 has them; beyond an edge the edge twice."""
+    places = np.clip(np.stack([low, low + 1]), 0, source - 1)
+    return Taps(places, np.stack([1 - share, share]).astype(np.float64))
+
+
+def _clamped(taps: Taps) -> Taps:
+    """With the whole weight on one tap where both are the edge, as OpenCV has it along rows."""
+    edge = taps.places[0] == taps.places[1]
+    return Taps(taps.places, np.where(edge, [[1.0], [0.0]], taps.weights))
 
 
 def _cubic(source: int, target: int) -> Matrix:

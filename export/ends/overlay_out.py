@@ -43,19 +43,15 @@ def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry
     """
     many = static_shape(tensor_maps)[0] > 1
     strongest = op.reduce("ReduceMax", tensor_maps, [0]) if many else tensor_maps
-    levels = op.reshape(op.Round(op.Mul(strongest, LEVELS)), *place.tensor_size, 1)
     (top, left, bottom, right), region = place.seen, place.region
+    seen = op.slice_axis(op.slice_axis(strongest, 1, top, bottom), 2, left, right)
+    levels = op.reshape(op.Round(op.Mul(seen, LEVELS)), bottom - top, right - left, 1)
     size = region[2] - region[0], region[3] - region[1]
     if (bottom - top, right - left) == size:
         whole = Resize(np.eye(size[0]), np.eye(size[1]))
     else:
         whole = resize((bottom - top, right - left), size, "linear")
-    padded = Resize(
-        np.pad(whole.rows, ((0, 0), (top, place.tensor_size[0] - bottom))),
-        np.pad(whole.columns, ((0, 0), (left, place.tensor_size[1] - right))),
-        whole.linear,
-    )
-    places = op.Cast(op.reshape(resample(op, levels, padded), *size), to=ir.DataType.INT32)
+    places = op.Cast(op.reshape(resample(op, levels, whole), *size), to=ir.DataType.INT32)
     colours = op.Gather(op.constant(jet()), places, axis=0)
     return op.Cast(_blended(op, colours, frame, region), to=ir.DataType.UINT8)
 

@@ -7,14 +7,12 @@ need is left out before anything is computed.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam.export.builder import Builder
-from aerocam.export.ends.interpolation import STEPS, Matrix, Resize
+from aerocam.export.ends.interpolation import STEPS, Matrix, Resize, Taps
 from aerocam.export.shapes import static_shape
 
 BLOCK = 8
@@ -44,8 +42,8 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
         picture = select(op, picture, how.rows.argmax(axis=1), axis=0)
         picture = select(op, picture, how.columns.argmax(axis=1), axis=1)
         return op.Transpose(picture, perm=[2, 0, 1])
-    if how.linear:
-        return _two_taps(op, picture, how)
+    if how.linear is not None:
+        return _two_taps(op, picture, how.columns, how.linear)
     height, width, channels = static_shape(picture)
     rows = product(op, how.rows, op.reshape(picture, height, width * channels))
     turned, columns = _turned(op, op.reshape(rows, len(how.rows), width, channels), how.columns)
@@ -80,27 +78,6 @@ def product(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
     return op.slice_axis(whole, 0, 0, len(matrix))
 
 
-class Taps(NamedTuple):
-    """A matrix by the entries of its rows: per tap, the column it reads and its weight, (taps, rows) each."""
-
-    places: NDArray[np.int_]
-    weights: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, matrix: Matrix) -> Taps:
-        """The entries of a matrix, as many per row as the fullest row has."""
-        count = int((matrix != 0).sum(axis=1).max())
-        places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :count]  # entries first, in their order
-        return cls(places.T, np.take_along_axis(matrix, places, axis=1).T)
-
-    def weighted(self, op: Builder, rows: ir.Value, scale: float = 1.0) -> list[ir.Value]:
-        """Per tap what it adds to each row of the result: (N, M) -> (rows, M)."""
-        return [
-            op.Mul(select(op, rows, places, axis=0), op.constant(weights[:, None] * scale, np.float32))
-            for places, weights in zip(self.places, self.weights, strict=True)
-        ]
-
-
 def _turned(op: Builder, picture: ir.Value, columns: Matrix) -> tuple[ir.Value, Matrix]:
     """(H, W, C) by columns, (U, C * H), those that the matrix reads alone; and the matrix of these."""
     height, _, channels = static_shape(picture)
@@ -117,15 +94,22 @@ def _turned_back(op: Builder, columns: ir.Value, channels: int) -> ir.Value:
     return op.reshape(op.Transpose(columns, perm=[1, 0]), channels, size // channels, width)
 
 
-def _two_taps(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
+def _two_taps(op: Builder, picture: ir.Value, columns: Matrix, rows: Taps) -> ir.Value:
     """OpenCV's linear resize in uint8, digit by digit: along rows, sixteenths cut off, then along columns."""
     channels = static_shape(picture)[2]
-    used = np.flatnonzero(how.rows.any(axis=0))
-    turned, columns = _turned(op, select(op, picture, used, axis=0), how.columns)
-    sums = op.Floor(op.total(Taps.of(columns).weighted(op, turned, STEPS * FIRST_CUT)))
-    planes = _turned_back(op, sums, channels)
+    used = np.unique(rows.places)
+    turned, columns = _turned(op, select(op, picture, used, axis=0), columns)
+    along = [
+        op.Mul(select(op, turned, places, axis=0), _column(op, weights * STEPS * FIRST_CUT))
+        for places, weights in zip(*Taps.of(columns), strict=True)
+    ]
+    planes = _turned_back(op, op.Floor(op.total(along)), channels)
     cut = [
-        op.Floor(op.Mul(select(op, planes, places, axis=1), op.constant(weights[:, None], np.float32)))
-        for places, weights in zip(*Taps.of(how.rows[:, used] * STEPS * SECOND_CUT), strict=True)
+        op.Floor(op.Mul(select(op, planes, places, axis=1), _column(op, weights * STEPS * SECOND_CUT)))
+        for places, weights in zip(np.searchsorted(used, rows.places), rows.weights, strict=True)
     ]
     return op.Floor(op.Add(op.Mul(op.total(cut), 0.25), 0.5))
+
+
+def _column(op: Builder, weights: NDArray[np.float64]) -> ir.Value:
+    return op.constant(weights[:, None], np.float32)

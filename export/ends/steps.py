@@ -35,13 +35,11 @@ def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
 def resized(picture: Floats, how: Resize) -> Floats:
     """(H, W, C) resized, whole grey levels."""
     along = np.einsum("wW,HWC->HwC", how.columns, picture, optimize=True)
-    if not how.linear:
+    if how.linear is None:
         return np.clip(np.rint(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True)), 0, 255)
-    whole = np.zeros((len(how.rows), *along.shape[1:]))
     sums = np.floor(along * 128)
-    for row, weights in enumerate(how.rows):
-        for place in np.flatnonzero(weights):
-            whole[row] += np.floor(sums[place] * weights[place] / 32)
+    taps = zip(*how.linear, strict=True)
+    whole = sum(np.floor(sums[places] * weights[:, None, None] / 32) for places, weights in taps)
     return np.floor(whole / 4 + 0.5)
 
 
