@@ -112,7 +112,10 @@ class Explanation:
         return np.stack([self.placement.place(one) for one in self.tensor_map])
 
     def _seen_map(self, shown: Sequence[int]) -> NDArray[np.float32]:
-        """The strongest of these maps where the model sees the frame, at the tensor's size or the frame's, (h, w)."""
+        """The strongest of these maps where the model sees the frame, (h, w) at the tensor's size or the frame's.
+
+        Which of them is strongest is decided at that size: before they are resized, or after.
+        """
         maps = self.map if self.form == "frame" else self.tensor_map
         strongest = maps[shown[0]] if len(shown) == 1 else maps.max(axis=0)
         if self.form != "frame":

@@ -83,8 +83,8 @@ def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
     if rule is None or rule.frame is None:
         return plain
     graph = plain.graph
-    kept = [value for value in graph.outputs if written.head is None or value.name != written.head.overlay]
-    graph.outputs[:] = kept
+    left_out = {rule.input, None if written.head is None else written.head.overlay}  # a split model carries the tensor
+    graph.outputs[:] = [value for value in graph.outputs if value.name not in left_out]
     make_input(graph, tensor_table(plain)[rule.input])
     passes.RemoveUnusedNodesPass()(plain)
     graph.inputs[:] = [value for value in graph.inputs if value.name != manifest.FRAME]
