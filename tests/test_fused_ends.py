@@ -129,7 +129,7 @@ def test_only_what_the_result_needs_is_read() -> None:
 
 def test_jet_is_opencv_s() -> None:
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0]
-    np.testing.assert_array_equal(jet(), table)
+    np.testing.assert_array_equal(jet(np.arange(256.0)), table)
 
 
 def test_every_method_is_normalised_as_the_runtime_does_it() -> None:

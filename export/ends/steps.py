@@ -64,8 +64,7 @@ def overlaid(frame: NDArray[np.uint8], maps: Floats, place: Geometry) -> Floats:
     if levels.shape[:2] != (y1 - y0, x1 - x0):
         levels = resized(levels, resize(levels.shape[:2], (y1 - y0, x1 - x0), "linear"))  # type: ignore[arg-type]
     picture = frame.astype(np.float64)
-    colours = jet().astype(np.float64)[levels[..., 0].astype(int)]
-    picture[y0:y1, x0:x1] = np.rint(ALPHA * colours + (1 - ALPHA) * picture[y0:y1, x0:x1])
+    picture[y0:y1, x0:x1] = np.rint(ALPHA * jet(levels[..., 0]) + (1 - ALPHA) * picture[y0:y1, x0:x1])
     return picture
 
 
