@@ -152,6 +152,24 @@ def test_grey_frames_for_a_grey_model(tmp_path: Path) -> None:
             np.testing.assert_allclose(other(frame).raw, one(frame).raw, rtol=1e-4)
 
 
+def test_a_float16_model_gets_its_tensor_in_float16(tmp_path: Path) -> None:
+    """Its maps are float32 all the same; the runtime itself makes no float16 tensors."""
+    proto = cnn()
+    for tensor in proto.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype("f2"), tensor.name))
+    for item in (*proto.graph.input, *proto.graph.output):
+        item.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    del proto.graph.value_info[:]
+    options: dict[str, Any] = {"layers": "r0", "head": "gradcam", "preprocess": RULE, "overlay": True}
+    half = export_model(saved(tmp_path, proto, "half.onnx"), frame=FRAME_SIZE, **options)
+    assert half.report is not None
+    single = exported(tmp_path, frame=FRAME_SIZE, overlay=True)
+    with Explainer(half.path) as one, Explainer(single) as other:
+        found, expected = one(noise(FRAME_SIZE), 2), other(noise(FRAME_SIZE), 2)
+    assert found.raw.dtype == np.float32
+    np.testing.assert_allclose(found.map, expected.map, atol=0.02)
+
+
 def test_a_split_model_takes_the_frame_in_front(tmp_path: Path) -> None:
     frame = noise(FRAME_SIZE)
     options = {"frame": FRAME_SIZE, "packaging": "split", "map_form": "layer"}

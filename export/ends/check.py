@@ -112,7 +112,8 @@ def check_ends(model: ir.Model, written: Manifest, providers: Sequence[str] | No
     outputs = largest_difference(list(expected.values()), [found[name] for name in expected]) if framed else 0.0
     tensor = overlay = (0.0, 0.0)
     if rule is not None and rule.frame is not None:
-        error = np.abs(found[rule.input] - steps.tensor_of(feeds[manifest.FRAME], rule))
+        given = found[rule.input]
+        error = np.abs(given - steps.tensor_of(feeds[manifest.FRAME], rule).astype(given.dtype))
         std = np.array(rule.std)
         tensor = _most(error * (std if rule.layout == "NHWC" else std[:, None, None]))
     maps = 0.0
