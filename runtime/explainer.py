@@ -130,7 +130,8 @@ class Explainer:
         """What the model says of one frame; `explain` says why, if asked before the next frame.
 
         Args:
-            frame: As for a call of the explainer.
+            frame: As for a call of the explainer. Do not overwrite it before it is explained: a model that takes frames
+                as they are may read it again.
 
         Raises:
             UsageError: A frame that the model cannot take.

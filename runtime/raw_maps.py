@@ -110,11 +110,13 @@ class FromHead:
         self.method, self.normalisation = method.name, method.normalisation
         self.form, self.overlay = _form(manifest), manifest.head.overlay
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
-        if self._sign < 0 and (self.method not in LINEAR or self.form != "raw" or self.overlay is not None):
+        if self._sign < 0 and (self.method not in LINEAR or self.form != "raw"):
             raise UsageError(
                 f"method '{self.method}': its fused head has no map of the negative score; export the model with"
                 " --tensors as well"
             )
+        if self._sign < 0:
+            self.overlay = None  # of what speaks for the target
         self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
         self.outputs: tuple[str, ...] = (manifest.head.output, *([self.overlay] if self.overlay else []))
 

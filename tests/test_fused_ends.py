@@ -74,6 +74,7 @@ RULES: list[tuple[tuple[int, int], tuple[int, int], dict[str, object], float]] =
     ((20, 17), (64, 65), {"interpolation": "cubic"}, SOME),
     ((20, 17), (64, 65), {"interpolation": "area"}, SOME),
     ((20, 97), (64, 65), {"interpolation": "area"}, SOME),  # one axis grows, the other does not
+    ((21, 68), (48, 48), {"interpolation": "area"}, SOME),  # and where columns begin at whole pixels of the frame
     ((1, 1), (8, 8), {"interpolation": "linear"}, EXACT),
     ((451, 300), (224, 224), {"resize": "crop", "short_side": 256, "interpolation": "cubic"}, SOME),
     ((451, 300), (224, 224), {"resize": "crop", "short_side": 256}, HARDLY),

@@ -25,6 +25,7 @@ from test_graph import SIZE, cnn, f32, saved
 RULE = Preprocess("x", (8, 8), mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
 CROP = replace(RULE, resize="crop", short_side=10)
 LETTERBOX = replace(RULE, resize="letterbox")
+CROP_OF_A_STRIP = replace(RULE, resize="crop", short_side=30)
 FRAME_SIZE = (30, 44)
 
 
@@ -213,6 +214,10 @@ NO_HEAD = {"head": None, "tensors": None}
         ({"overlay": True}, r"--overlay: it is drawn over the frame.*; add --frame HxW"),
         ({"overlay": True, "frame": (8, 8), "packaging": "split"}, r"--overlay: .*; export without --packaging split"),
         ({"frame": (0, 8)}, r"--frame 0x8: height and width in px are expected, as in 720x1280"),
+        (
+            {"frame": (1, 90), "preprocess": CROP_OF_A_STRIP},
+            r"--frame 1x90: the model would see less than a pixel of it",
+        ),
         ({**NO_HEAD, "frame": (8, 8), "layers": ["x", "r0"]}, r"--frame 8x8: the input 'x' is a target layer"),
         ({**NO_HEAD, "frame": (8, 8), "guided": True}, r"--frame 8x8: the input 'x' is a target layer"),
         ({"frame": (8, 8), "preprocess": None}, r"--frame 8x8: the model's input is no picture; export without it"),
@@ -232,9 +237,14 @@ def test_what_cannot_be_fused_is_refused(tmp_path: Path, options: dict[str, Any]
 
 
 def test_what_speaks_against_is_not_in_a_normalised_map(tmp_path: Path) -> None:
-    for options in ({"map_form": "layer"}, {"frame": FRAME_SIZE, "overlay": True}):
-        with pytest.raises(UsageError, match="its fused head has no map of the negative score"):
-            Explainer(exported(tmp_path, **options), counterfactual=True)
+    with pytest.raises(UsageError, match="its fused head has no map of the negative score"):
+        Explainer(exported(tmp_path, map_form="layer"), counterfactual=True)
+    path, frame = exported(tmp_path, frame=FRAME_SIZE, overlay=True), noise(FRAME_SIZE)
+    with Explainer(path) as one, Explainer(path, counterfactual=True) as other:
+        for_it, against = one(frame, 2), other(frame, 2)
+    np.testing.assert_array_equal(against.raw, -for_it.raw)
+    assert against.drawn is None
+    assert (against.overlay(caption=False) != for_it.overlay(caption=False)).any()
 
 
 def test_zeros_and_nan_are_said(tmp_path: Path) -> None:

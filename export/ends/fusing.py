@@ -73,7 +73,9 @@ def _framed(
             f"--frame {name}: the input {rule.input!r} is a target layer, whose methods run the model on tensors of"
             " their own; export without --frame"
         )
-    Geometry.of(rule, frame)
+    top, left, bottom, right = Geometry.of(rule, frame).region
+    if top == bottom or left == right:
+        raise UsageError(f"--frame {name}: the model would see less than a pixel of it; give the size of real frames")
     return rule
 
 

@@ -94,15 +94,19 @@ def resize_floats(source: tuple[int, int], target: tuple[int, int]) -> Resize:
     return Resize(rows, columns)
 
 
+def _scale(source: int, target: int) -> float:
+    """Source pixels per target pixel, worked out in OpenCV's order: at whole numbers the last digit decides."""
+    return 1 / (target / source)
+
+
 def _nearest(source: int, target: int) -> Matrix:
-    scale = 1 / (target / source)  # in this order: it decides at whole numbers
-    places = np.minimum(np.floor(np.arange(target) * scale).astype(int), source - 1)
+    places = np.minimum(np.floor(np.arange(target) * _scale(source, target)).astype(int), source - 1)
     return np.eye(source)[places]
 
 
 def _area(source: int, target: int) -> Matrix:
     """Each target pixel the mean of what it covers."""
-    scale, matrix = source / target, np.zeros((target, source))
+    scale, matrix = _scale(source, target), np.zeros((target, source))
     for i in range(target):
         begin, end = i * scale, i * scale + scale
         cell = min(scale, source - begin)
@@ -118,17 +122,17 @@ def _area(source: int, target: int) -> Matrix:
 
 def _linear(source: int, target: int) -> Taps:
     """Half-pixel centres; beyond the edges their pixels."""
-    at = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     return _two_taps(source, low, at - low.astype(np.float32))
 
 
 def _enlarging_area(source: int, target: int) -> Taps:
     """OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
-    scale, steps = source / target, np.arange(target)
-    low = np.floor(steps * scale).astype(int)
-    share = (steps + 1) - (low + 1) / scale
-    return _two_taps(source, low, np.where(share <= 0, 0.0, share - np.floor(share)).astype(np.float32))
+    steps = np.arange(target)
+    low = np.floor(steps * _scale(source, target)).astype(int)
+    share = ((steps + 1) - (low + 1) * (target / source)).astype(np.float32)
+    return _two_taps(source, low, np.where(share <= 0, np.float32(0), share - np.floor(share)))
 
 
 def _two_taps(source: int, low: NDArray[np.int_], share: NDArray[np.float32]) -> Taps:
@@ -145,7 +149,7 @@ def _clamped(taps: Taps) -> Taps:
 
 def _cubic(source: int, target: int) -> Matrix:
     """Keys' kernel (IEEE Trans. ASSP 29, 1981) over four pixels, those beyond an edge that of the edge."""
-    at = ((np.arange(target) + 0.5) * (source / target) - 0.5).astype(np.float32)
+    at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     x, a = (at - low.astype(np.float32)).astype(np.float64), CUBIC
     taps = [
