@@ -7,7 +7,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
+from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS
 from aerocam.export.builder import Builder
 from aerocam.export.ends import steps
@@ -101,6 +104,41 @@ def test_a_frame_becomes_the_tensor_that_the_runtime_makes_of_it(
     assert levels[~beside].max() < 1e-4
     assert levels.max() < 1.001
     assert beside.mean() <= share
+
+
+SIDES = st.integers(1, 120)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(
+    size=st.tuples(SIDES, SIDES),
+    tensor=st.tuples(st.integers(4, 48), st.integers(4, 48)),
+    resize=st.sampled_from(["stretch", "crop", "letterbox"]),
+    interpolation=st.sampled_from(["nearest", "linear", "cubic", "area"]),
+)
+def test_frames_of_any_size(size: tuple[int, int], tensor: tuple[int, int], resize: str, interpolation: str) -> None:
+    rule = Preprocess(
+        "x",
+        tensor,
+        "BGR",
+        resize,
+        max(tensor) + 3,
+        interpolation,
+        (0.0,) * 3,
+        (1.0,) * 3,
+        114,
+        "NCHW",
+        size,  # type: ignore[arg-type]
+    )
+    frame = picture(*size)
+    try:
+        expected, _ = Preprocessor(rule)(frame)
+    except UsageError:
+        assume(False)
+    levels = np.abs(tensor_in_graph(frame, rule) - expected)
+    assert levels.max() <= {"nearest": 1e-4, "linear": 1.001, "cubic": 1.001, "area": 1.001}[interpolation]
+    if interpolation in ("nearest", "linear"):
+        assert (levels > 0.5).sum() <= 1
 
 
 @pytest.mark.parametrize(("size", "tensor", "fields", "share"), RULES)
