@@ -64,6 +64,7 @@ RULES: list[tuple[tuple[int, int], tuple[int, int], dict[str, object], float]] =
     ((24, 40), (24, 40), {"layout": "NHWC"}, EXACT),
     ((24, 40), (24, 40), {"color": "BGR", "layout": "NHWC"}, EXACT),
     ((24, 40), (24, 40), {"color": "GRAY"}, EXACT),
+    ((24, 40), (24, 40), {"color": "GRAY", "layout": "NHWC"}, EXACT),
     ((40, 56), (24, 24), {"resize": "crop", "short_side": 40}, EXACT),  # a crop, and no resize
     ((24, 40), (48, 48), {"resize": "letterbox", "color": "GRAY"}, HARDLY),
     ((61, 97), (32, 40), {"interpolation": "nearest"}, EXACT),

@@ -67,7 +67,9 @@ def preprocess(op: Builder, pixels: ir.Value, rule: Preprocess) -> ir.Value:
         planes = select(op, planes, np.array([2, 1, 0]), axis=0)
     planes = op.pad(planes, (0, top, left), (0, rows - bottom, columns - right), float(rule.fill))
     batch = _normalised(op, op.reshape(planes, 1, *static_shape(planes)), rule)
-    return batch if rule.layout == "NCHW" else op.Transpose(batch, perm=[0, 2, 3, 1])
+    if rule.layout == "NCHW" or rule.color == "GRAY":
+        return op.reshape(batch, *rule.shape)
+    return op.Transpose(batch, perm=[0, 2, 3, 1])
 
 
 def _gray(op: Builder, pixels: ir.Value) -> ir.Value:

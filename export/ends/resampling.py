@@ -41,7 +41,7 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
     if is_selection(how.rows) and is_selection(how.columns):
         picture = select(op, picture, how.rows.argmax(axis=1), axis=0)
         picture = select(op, picture, how.columns.argmax(axis=1), axis=1)
-        return op.Transpose(picture, perm=[2, 0, 1])
+        return _planes(op, picture)
     if how.linear is not None:
         return _two_taps(op, picture, how.columns, how.linear)
     height, width, channels = static_shape(picture)
@@ -49,6 +49,17 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
     turned, columns = _turned(op, op.reshape(rows, len(how.rows), width, channels), how.columns)
     whole = _turned_back(op, product(op, columns, turned), channels)
     return op.Round(op.Clip(whole, 0.0, LEVELS))
+
+
+def _planes(op: Builder, picture: ir.Value) -> ir.Value:
+    """(H, W, C) as (C, H, W).
+
+    One channel by a Reshape: ONNX Runtime moves a Transpose behind what follows it, and is slow on (H, W, 1).
+    """
+    height, width, channels = static_shape(picture)
+    if channels == 1:
+        return op.reshape(picture, 1, height, width)
+    return op.Transpose(picture, perm=[2, 0, 1])
 
 
 def is_selection(matrix: Matrix) -> bool:
