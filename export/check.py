@@ -17,10 +17,10 @@ from aerocam import manifest
 from aerocam.errors import CheckError, ModelError
 from aerocam.export.autodiff import QUANTISING, nodes_between
 from aerocam.export.differences import KINKS, RANDOM_DIRECTIONS, gradient_error, is_faint
+from aerocam.export.feeds import own_choice, random_feeds
 from aerocam.export.held import held_values
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
-from aerocam.export.shapes import static_shape
 
 if TYPE_CHECKING:
     from aerocam.export.ends.check import EndsReport
@@ -135,17 +135,6 @@ def check_model(
             gradients[layer] = _worst_error(run, layer, *arrays, seed, random)
     tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
-
-
-def own_choice(model: ir.Model) -> NDArray[np.int32]:
-    """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
-    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
-    score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
-    rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
-    if score.targets > 1:
-        numbers = np.arange(score.targets)
-        rows[:, 0] = -1 - numbers if rows.shape[1] == 1 else numbers % score.classes
-    return rows.reshape(-1)
 
 
 def _score_of(
@@ -295,14 +284,3 @@ def probe(model: ir.Model, name: str, held: Sequence[str] = ()) -> ir.Model:
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return model
-
-
-def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Standard-normal values for every float input but the target; of a frame, random pixels."""
-    return {
-        str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
-        if value.dtype == ir.DataType.UINT8
-        else rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
-        for value in model.graph.inputs
-        if value.name != manifest.TARGET
-    }

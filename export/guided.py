@@ -14,7 +14,7 @@ from aerocam.export.adjoints.guided import GUIDED, is_guided
 from aerocam.export.autodiff import differentiate, nodes_between
 from aerocam.export.builder import Builder
 from aerocam.export.candidates import Candidate, candidates
-from aerocam.export.check import random_feeds
+from aerocam.export.feeds import random_feeds
 from aerocam.export.light import LightModel
 from aerocam.export.scores import ScoreSite
 from aerocam.export.sessions import SessionFolder

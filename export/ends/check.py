@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.errors import CheckError
-from aerocam.export.check import largest_difference, own_choice, random_feeds, with_outputs
+from aerocam.export.check import largest_difference, with_outputs
 from aerocam.export.ends import steps
 from aerocam.export.ends.fusing import RAW
+from aerocam.export.feeds import own_choice, random_feeds
 from aerocam.export.light import LightModel
 from aerocam.export.packaging import make_input, tensor_table
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
