@@ -31,16 +31,16 @@ class Builder:
     Python numbers and NumPy arrays among the inputs become initializers, numbers of the type of the first float tensor.
     """
 
-    def __init__(self, graph: ir.Graph, scope: str = PREFIX) -> None:
+    def __init__(self, graph: ir.Graph, part: str = "") -> None:
         """Append to `graph`, which must import an opset of the default domain.
 
         Args:
             graph: The graph.
-            scope: Of the names that are given, one per builder: each counts from 0.
+            part: What is built, as a further scope of its names: two builders of one graph must not give the same.
         """
-        self.graph, self._scope = graph, scope
+        self.graph = graph
         self._builder = GraphBuilder(graph)
-        self._builder.push_module(scope)
+        self._builder.push_module(f"{PREFIX}_{part}" if part else PREFIX)
         self._nodes: set[ir.Node] = set()
         self._constants: dict[Hashable, ir.Value] = {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -16,10 +17,13 @@ from aerocam import manifest
 from aerocam.errors import CheckError, ModelError
 from aerocam.export.autodiff import QUANTISING, nodes_between
 from aerocam.export.differences import KINKS, RANDOM_DIRECTIONS, gradient_error, is_faint
+from aerocam.export.feeds import own_choice, random_feeds
 from aerocam.export.held import held_values
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
-from aerocam.export.shapes import static_shape
+
+if TYPE_CHECKING:
+    from aerocam.export.ends.check import EndsReport
 
 logger = logging.getLogger("aerocam.export")
 
@@ -49,12 +53,14 @@ class CheckReport:
         gradients: Per layer, the largest relative difference to a central finite difference.
         provider: Execution provider it ran on.
         tolerance: Largest `outputs` that is good.
+        ends: What was measured of fused ends; None where there are none.
     """
 
     outputs: float
     gradients: dict[str, float]
     provider: str
     tolerance: float = OUTPUT_TOLERANCE
+    ends: EndsReport | None = None
 
     def require(self) -> CheckReport:
         """This report, if it is good.
@@ -102,10 +108,10 @@ def check_model(
         seed: Of the picture and of the directions.
     """
     pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
-    scale = np.float32(_manifest(model).seed_scale)
+    scale = np.float32(_seed_scale(model))
     held = _held(model, list(pairs))
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
-    explained = _with_outputs(model, needed)
+    explained = with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
     own = own_choice(model)
     names = [item.name for item in original.proto.graph.output]
@@ -133,19 +139,8 @@ def check_model(
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
 
-def _manifest(model: ir.Model) -> manifest.Manifest:
-    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
-
-
-def own_choice(model: ir.Model) -> NDArray[np.int32]:
-    """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
-    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
-    score = _manifest(model).score
-    rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
-    if score.targets > 1:
-        numbers = np.arange(score.targets)
-        rows[:, 0] = -1 - numbers if rows.shape[1] == 1 else numbers % score.classes
-    return rows.reshape(-1)
+def _seed_scale(model: ir.Model) -> float:
+    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").seed_scale
 
 
 def _score_of(
@@ -248,7 +243,7 @@ def require_valid(light: LightModel) -> None:
         raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
 
 
-def _with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
+def with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
     """A copy in which these tensors, as far as nodes compute them, are outputs."""
     light = LightModel.of(model)
     computed = (y for node in model.graph for y in node.outputs)
@@ -295,12 +290,3 @@ def probe(model: ir.Model, name: str, held: Sequence[str] = ()) -> ir.Model:
     graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return model
-
-
-def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Standard-normal values for every float input but the target."""
-    return {
-        str(value.name): rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
-        for value in model.graph.inputs
-        if value.name != manifest.TARGET
-    }

@@ -118,7 +118,7 @@ def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> 
     copy = model.clone()
     tensors = tensor_table(copy)
     for name in carried:
-        _make_input(copy.graph, tensors[name])
+        make_input(copy.graph, tensors[name])
     _keep(copy, outputs)
     return copy
 
@@ -129,7 +129,7 @@ def tensor_table(model: ir.Model) -> dict[str, ir.Value]:
     return {str(value.name): value for value in values}
 
 
-def _make_input(graph: ir.Graph, value: ir.Value) -> None:
+def make_input(graph: ir.Graph, value: ir.Value) -> None:
     """Let a tensor come from outside instead of from its node."""
     if value.is_graph_input():
         return

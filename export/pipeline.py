@@ -14,6 +14,7 @@ from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.check_tail import check_tail
+from aerocam.export.ends import Ends, fuse_ends, require_ends
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
 from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
@@ -22,7 +23,7 @@ from aerocam.export.onnx_file import read_model, sha256, write_models
 from aerocam.export.opset import default_opset
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
-from aerocam.export.recheck import self_check
+from aerocam.export.recheck import check_fused_ends, self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
 from aerocam.export.rule_tables import layer_rule
 from aerocam.export.scores import Hints, find_score
@@ -62,6 +63,9 @@ def export_model(
     tensors: bool | None = None,
     guided: bool = False,
     relevance: bool = False,
+    frame: tuple[int, int] | None = None,
+    map_form: manifest.MapForm = "raw",
+    overlay: bool = False,
     packaging: manifest.Packaging = "fused",
     batch: int | None = None,
     task: manifest.Task | None = None,
@@ -91,6 +95,11 @@ def export_model(
             backpropagation; at other layers they stay true.
         relevance: Whether multipliers of relevance (LRP-epsilon) take the place of the gradients, at every layer; head
             `relevance` asks for it by itself.
+        frame: (H, W) in px of frames that the graph takes itself, uint8 (H, W, 3) in BGR, in place of the tensor: it
+            resizes and normalises them as the runtime would. None: it takes the tensor.
+        map_form: What a fused head's map is when it leaves the graph: `raw`, or in [0, 1] at the size of the `layer`,
+            or in [0, 1] over the `frame`; see `manifest.Head`.
+        overlay: Whether the overlay, uint8 (H, W, 3) in BGR, leaves the graph too; needs a frame and a head.
         packaging: `fused`: one file, in which every run explains; `split`: two, of which the second,
             `.explain.onnx` beside the first, explains what it is asked to.
         batch: With `split`: also a third file, `.tail.onnx`, with the scores of so many activations of the one target
@@ -145,6 +154,7 @@ def export_model(
     )
     if written.head is None and written.layers[0].activations is None:
         raise UsageError("nothing to emit: give a head, or let activations and gradients leave the graph")
+    written = require_ends(Ends(frame, map_form, overlay), written, chosen, packaging == "split")
     originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
     append_explanation(model, site, written, chosen, batch or 0)
     paths = (output, _beside(output, "explain"), _beside(output, "tail"))
@@ -157,6 +167,9 @@ def export_model(
         if batch:
             check_tail(model, activations_name(0, chosen[0]), providers)
     drop_tensors(model, written, originals)
+    fuse_ends(model, written)
+    if report is not None:
+        report = check_fused_ends(join(*parts(model, written, originals)[:2]), report, providers)
     files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
     for light in files.values():
         require_valid(light)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -10,6 +11,7 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ManifestError
 from aerocam.export.check import CheckReport, check_model
+from aerocam.export.ends.check import check_ends, without_frame
 from aerocam.export.graph import freeze_inputs
 from aerocam.export.onnx_file import read_model, sha256
 from aerocam.export.packaging import join
@@ -49,6 +51,19 @@ def self_check(
     return check_model(original, model, pairs, providers)
 
 
+def check_fused_ends(model: ir.Model, report: CheckReport, providers: Sequence[str] | None = None) -> CheckReport:
+    """A report on a model with that on its fused ends, if it has any.
+
+    Raises:
+        CheckError: They do not do what their steps do one by one.
+    """
+    written = Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
+    framed = written.preprocess is not None and written.preprocess.frame is not None
+    if not framed and (written.head is None or written.head.form == "raw"):
+        return report
+    return replace(report, ends=check_ends(model, written, providers).require(report.tolerance))
+
+
 def check_export(
     path: str | Path,
     exported: str | Path,
@@ -66,6 +81,7 @@ def check_export(
 
     Raises:
         ManifestError: `exported` carries no manifest, or was made of another model.
+        CheckError: Its fused ends do not do what their steps do one by one.
     """
     light = read_model(exported)
     text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
@@ -77,4 +93,5 @@ def check_export(
     model = light.whole()
     if found.split is not None:
         model = join(model, read_model(Path(exported).with_name(found.split.explain)).whole())
-    return self_check(Path(path), model, input_shapes, providers)
+    report = self_check(Path(path), without_frame(model, found), input_shapes, providers)
+    return check_fused_ends(model, report, providers)

@@ -12,6 +12,7 @@ from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
 from aerocam.runtime.input_maps import Rerun
 from aerocam.runtime.methods import ContrastMethod
+from aerocam.runtime.saliency import Form
 from aerocam.runtime.targets import slots
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -20,6 +21,8 @@ Outputs = Mapping[str, NDArray[Any]]
 class FromContrast:
     """A contrasting method over a CAM method; a `RawMaps`."""
 
+    form: Form = "raw"
+    overlay: str | None = None
     runs_again = True
 
     def __init__(self, manifest: Manifest, method: ContrastMethod, options: Mapping[str, Any], layers: Any) -> None:

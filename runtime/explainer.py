@@ -19,12 +19,12 @@ from aerocam.runtime import saliency, scores
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.frame_input import preparation
 from aerocam.runtime.input_maps import Rerun
-from aerocam.runtime.map_smoothing import MapSmoothing, altered
+from aerocam.runtime.map_smoothing import MapSmoothing, altered, check_smoothing
 from aerocam.runtime.masks import predicted_masks
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
-from aerocam.runtime.preprocess import Preprocessor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
 from aerocam.runtime.targets import Target, Targets, ranked, resolve, slots
@@ -93,15 +93,12 @@ class Explainer:
         self.smoothing = smoothing or MapSmoothing()
         eigen = {"eigen_smooth": True} if self.smoothing.eigen else {}
         self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
-        if self.smoothing.augmented and self.raw_maps.runs_again:
-            raise UsageError(
-                f"aug_smooth: method {self.raw_maps.method} alters the picture itself; take it without, or gradcam"
-            )
+        check_smoothing(self.smoothing, self.raw_maps, self._rule)
         self.method = self.raw_maps.method
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
-        self._preprocess = Preprocessor(self._rule)
+        self._preprocess = preparation(self._rule)
         self._frames = 0
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
         self._first = slots(self._resolved[1], self.manifest.score.targets)
@@ -139,7 +136,8 @@ class Explainer:
         """What the model says of one frame; `explain` says why, if asked before the next frame.
 
         Args:
-            frame: As for a call of the explainer.
+            frame: As for a call of the explainer. Do not overwrite it before it is explained: a model that takes frames
+                as they are may read it again.
 
         Raises:
             UsageError: A frame that the model cannot take.
@@ -292,6 +290,8 @@ class Explainer:
             fusion=self.fusion,
             gaussian=self.smoothing.gaussian,
             augmented=augmented,
+            form=self.raw_maps.form,
+            drawn=self._drawn(outputs) if len(parts) == 1 else None,
             predicted=predicted_masks(prediction, self.manifest, targets),
             timings=timings,
         )
@@ -305,6 +305,11 @@ class Explainer:
             raws = self.raw_maps(self._passes.again(tensor, rerun.target, self.raw_maps.outputs))
             found.append([raw[:, :, ::-1] if mirrored else raw for raw in raws])
         return found
+
+    def _drawn(self, outputs: Outputs) -> NDArray[np.uint8] | None:
+        """The overlay as the model gives it, a copy; slots that are filled up show nothing that others do not."""
+        name = self.raw_maps.overlay
+        return None if name is None else outputs[name].copy()
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
@@ -324,7 +329,9 @@ class Explainer:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""
         finite = all(math.isfinite(target.logit) for target in explanation.targets)
         found = [] if finite else ["the explained score is not finite"]
-        found += saliency.problems(explanation.raws, explanation.layers, self.fusion, explanation.normalisation)
+        found += saliency.problems(
+            explanation.raws, explanation.layers, self.fusion, explanation.normalisation, explanation.form
+        )
         for text in found:
             logger.log(logging.DEBUG if text in self._said else logging.WARNING, "%s: %s", self.session.path, text)
             self._said.add(text)

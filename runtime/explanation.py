@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import functools
-import io
-import json
-import math
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.errors import UsageError
 from aerocam.files import make_folder, write_together
 from aerocam.runtime import saliency
 from aerocam.runtime.masks import in_frame
@@ -22,7 +20,11 @@ from aerocam.runtime.overlay import PALETTE, Drawn, draw_targets, overlay_map
 from aerocam.runtime.placement import Placement
 from aerocam.runtime.regions import Region, RegionRule, find_regions
 from aerocam.runtime.scores import ClassScore
+from aerocam.runtime.serialising import json_text, jsonable, npy_bytes
 from aerocam.runtime.targets import Target
+
+DRAWN = (0.5, "jet")
+"""Weight and colour map of the overlay that a model draws itself."""
 
 
 @dataclass(eq=False)
@@ -32,7 +34,8 @@ class Explanation:
     Attributes:
         frame: The frame, uint8 (H, W, 3) in BGR, or (H, W). Not a copy.
         raws: One raw map per layer, float32 (targets, h, w) at the layer's size, before ReLU and normalisation: these
-            can be compared between frames, the normalised map cannot.
+            can be compared between frames, the normalised map cannot. Where `form` is not `raw`, the one map that the
+            model gives instead, normalised by itself: its raw map does not leave the graph.
         placement: Where the frame lies in the input tensor.
         targets: What was explained, one entry per map.
         classes: The model's top classes, best first.
@@ -42,6 +45,8 @@ class Explanation:
         fusion: How several layers became one map.
         gaussian: Standard deviation of the Gaussian over each map, in positions of its layer.
         augmented: The raw maps of altered frames, turned back, each as `raws`: the map is the mean of all then.
+        form: What `raws` holds: raw maps, or maps in [0, 1] at the layer's size, over the tensor or over the frame.
+        drawn: The overlay of all targets in jet at a weight of 0.5, without any text, where the model draws it itself.
         predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
         timings: ms by stage.
         warnings: What a reader of the map has to know; empty if all is well.
@@ -58,6 +63,8 @@ class Explanation:
     fusion: saliency.Fusion = "mean"
     gaussian: float = 0.0
     augmented: list[list[NDArray[np.float32]]] = field(default_factory=list)
+    form: saliency.Form = "raw"
+    drawn: NDArray[np.uint8] | None = None
     predicted: list[NDArray[np.bool_]] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -70,7 +77,16 @@ class Explanation:
 
     @property
     def raw(self) -> NDArray[np.float32]:
-        """The raw map of the first layer, float32 (targets, h, w)."""
+        """The raw map of the first layer, float32 (targets, h, w).
+
+        Raises:
+            UsageError: The model gives a normalised map only.
+        """
+        if self.form != "raw":
+            raise UsageError(
+                f"raw: the model gives its map normalised ({self.form}), no raw one; read map, or export it again"
+                " without --map"
+            )
         return self.raws[0]
 
     @functools.cached_property
@@ -78,15 +94,42 @@ class Explanation:
         """The map over the input tensor, float32 (targets, H, W) in [0, 1], as pytorch-grad-cam gives it.
 
         A mean over altered frames is not normalised once more: its maximum is below 1 where they differ.
+
+        Raises:
+            UsageError: The model gives the map over the frame only.
         """
-        size, rules = self.placement.tensor_size, (self.normalisation, self.fusion, self.gaussian)
-        maps = [saliency.combine(raws, size, *rules) for raws in (self.raws, *self.augmented)]
-        return maps[0] if len(maps) == 1 else np.mean(maps, axis=0, dtype=np.float32)
+        if self.form == "raw":
+            size, rules = self.placement.tensor_size, (self.normalisation, self.fusion, self.gaussian)
+            maps = [saliency.combine(raws, size, *rules) for raws in (self.raws, *self.augmented)]
+            return maps[0] if len(maps) == 1 else np.mean(maps, axis=0, dtype=np.float32)
+        given = saliency.finite(self.raws[0])
+        if self.form == "frame":
+            raise UsageError(
+                "tensor_map: the model gives its map over the frame, not over the tensor; read map, or export it again"
+                " with --map layer"
+            )
+        if self.form == "tensor":
+            return given
+        return saliency.normalise(saliency.resize(given, self.placement.tensor_size), self.normalisation)
 
     @functools.cached_property
     def map(self) -> NDArray[np.float32]:
         """The map over the frame, float32 (targets, H, W) in [0, 1]; 0 where the model does not see the frame."""
+        if self.form == "frame":
+            return saliency.finite(self.raws[0])
         return np.stack([self.placement.place(one) for one in self.tensor_map])
+
+    def _seen_map(self, shown: Sequence[int]) -> NDArray[np.float32]:
+        """The strongest of these maps where the model sees the frame, (h, w) at the tensor's size or the frame's.
+
+        Which of them is strongest is decided at that size: before they are resized, or after.
+        """
+        maps = self.map if self.form == "frame" else self.tensor_map
+        strongest = maps[shown[0]] if len(shown) == 1 else maps.max(axis=0)
+        if self.form != "frame":
+            return self.placement.cut(strongest)
+        top, left, bottom, right = self.placement.region
+        return strongest[top:bottom, left:right]
 
     def regions(self, rule: RegionRule = "otsu", *, largest: bool = True) -> list[list[Region]]:
         """Where the maps are strong, by target: box and mask over the frame; worked out once.
@@ -148,9 +191,11 @@ class Explanation:
         """
         frame = self.frame if self.frame.ndim == 3 else cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR)
         shown = range(len(self.targets)) if target is None else [target]
-        tensor_map = self.tensor_map[shown[0]] if len(shown) == 1 else self.tensor_map.max(axis=0)
-        seen = self.placement.cut(tensor_map)
-        picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=self.placement.region)
+        if self.drawn is not None and (alpha, colormap.lower()) == DRAWN and len(shown) == len(self.targets):
+            picture = self.drawn.copy()
+        else:
+            seen, region = self._seen_map(shown), self.placement.region
+            picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=region)
         boxes = caption if boxes is None else boxes
         if caption or boxes or regions is not None:
             draw_targets(picture, [self._drawn(i, boxes, regions) for i in shown], caption)
@@ -170,7 +215,8 @@ class Explanation:
             regions: Also each target's largest region by this rule; None: not.
         """
         height, width = self.frame.shape[:2]
-        targets = [one | {"raw": self._ends(i)} for i, one in enumerate(self.target_records(regions))]
+        kind = "raw" if self.form == "raw" else "map"
+        targets = [one | {kind: self._ends(i)} for i, one in enumerate(self.target_records(regions))]
         record = {
             "targets": targets,
             "classes": [asdict(one) for one in self.classes],
@@ -199,7 +245,7 @@ class Explanation:
         return [one | {"regions": [r.record() for r in parts]} for one, parts in zip(plain, found, strict=True)]
 
     def _ends(self, target: int) -> list[dict[str, Any]]:
-        """Size, minimum and maximum of a target's raw maps, layer by layer."""
+        """Size, minimum and maximum of a target's maps in `raws`, layer by layer."""
         maps = [raw[target] for raw in self.raws]
         return [{"size": list(one.shape), "min": float(one.min()), "max": float(one.max())} for one in maps]
 
@@ -214,6 +260,8 @@ class Explanation:
         regions: RegionRule | None = None,
     ) -> dict[str, Path]:
         """Write `<stem>.cam.png` (overlay), `<stem>.cam.npy` (raw map) and `<stem>.cam.json` (record).
+
+        Where the model gives its map normalised, that is in the .npy, and the record has `map` in place of `raw`.
 
         With several targets each also has an overlay of its own: `<stem>.cam.1.png`, `<stem>.cam.2.png`. With several
         layers each raw map has a file: `<stem>.cam.1.npy`, `<stem>.cam.2.npy`. Both in the record's order.
@@ -236,7 +284,7 @@ class Explanation:
         """
         wanted = [None, *range(len(self.targets))] if len(self.targets) > 1 else [None]
         numbers = [""] if len(self.raws) == 1 else [f".{number}" for number in range(1, len(self.raws) + 1)]
-        text = _json(self.record(regions))
+        text = json_text(self.record(regions))
         contents: dict[str, tuple[str, bytes]] = {}
         for one in wanted:
             number = "" if one is None else f".{one + 1}"
@@ -244,30 +292,8 @@ class Explanation:
             contents[f"overlay{number}"] = f"{stem}.cam{number}.png", cv2.imencode(".png", picture)[1].tobytes()
         contents["record"] = f"{stem}.cam.json", text.encode()
         for number, raw in zip(numbers, self.raws, strict=True):
-            contents[f"raw{number}"] = f"{stem}.cam{number}.npy", _npy(raw)
+            contents[f"raw{number}"] = f"{stem}.cam{number}.npy", npy_bytes(raw)
         folder = Path(directory)
         make_folder(folder)
         write_together({folder / name: content for name, content in contents.values()})
         return {kind: folder / name for kind, (name, _) in contents.items()}
-
-
-def _json(record: dict[str, Any]) -> str:
-    """A record as text, indented, but for pairs of numbers: a polygon would take three lines for each of its points."""
-    text = json.dumps(record, ensure_ascii=False, indent=2, allow_nan=False)
-    return re.sub(r"\[\n +([^\s,]+),\n +([^\s,]+)\n +\]", r"[\1, \2]", text) + "\n"  # a string has no line ends
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    """An array as the content of an .npy file."""
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
-def jsonable(value: Any) -> Any:
-    """`value` with every number that is not finite replaced by None: JSON has no NaN."""
-    if isinstance(value, dict):
-        return {key: jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [jsonable(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,6 +13,7 @@ from aerocam.errors import UsageError
 from aerocam.manifest import Layer, Manifest
 from aerocam.runtime.input_maps import Rerun
 from aerocam.runtime.methods import ForwardMethod, Scorer
+from aerocam.runtime.saliency import Form
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -20,6 +21,8 @@ Outputs = Mapping[str, NDArray[Any]]
 class FromForward:
     """A method that only runs the model forward; a `RawMaps`."""
 
+    form: Form = "raw"
+    overlay: str | None = None
     runs_again = True
 
     def __init__(self, manifest: Manifest, method: ForwardMethod, options: Mapping[str, Any]) -> None:
@@ -29,6 +32,11 @@ class FromForward:
             UsageError: The file does not have what the method needs, or an option is wrong.
         """
         assert manifest.preprocess is not None
+        if method.runs == "model" and manifest.preprocess.frame is not None:
+            raise UsageError(
+                f"method '{method.name}': it changes the input tensor, and the file takes frames; export it again"
+                " without --frame"
+            )
         self._compute, self._options = method, dict(options)
         self.method, self.normalisation = method.name, method.normalisation
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))

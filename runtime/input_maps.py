@@ -13,7 +13,7 @@ from aerocam.errors import UsageError
 from aerocam.manifest import SCORE, Layer, Manifest, Preprocess, Rule
 from aerocam.runtime.methods import InputMethod
 from aerocam.runtime.passes import Passes
-from aerocam.runtime.saliency import finite, resize
+from aerocam.runtime.saliency import Form, finite, resize
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -70,6 +70,8 @@ class Rerun:
 class FromInput:
     """A method on the input picture; a `RawMaps`."""
 
+    form: Form = "raw"
+    overlay: str | None = None
     runs_again = True
 
     def __init__(self, manifest: Manifest, method: InputMethod, options: Mapping[str, Any], cams: Any = None) -> None:

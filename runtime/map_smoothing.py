@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
+from aerocam.manifest import Preprocess
 from aerocam.runtime.opencv import cv2
+
+if TYPE_CHECKING:
+    from aerocam.runtime.raw_maps import RawMaps
 
 FACTORS = (0.9, 1.0, 1.1)
 """Of the altered input tensors, pytorch-grad-cam's."""
@@ -42,6 +47,25 @@ class MapSmoothing:
             raise UsageError(
                 f"gaussian {self.gaussian}: a standard deviation of 0 or more, in positions of the layer, is expected"
             )
+
+
+def check_smoothing(smoothing: MapSmoothing, maps: RawMaps, rule: Preprocess) -> None:
+    """Make sure that maps can be smoothed so.
+
+    Args:
+        smoothing: What is asked for.
+        maps: The way to the raw maps.
+        rule: How frames become the model's input.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    if maps.form != "raw" and (smoothing.augmented or smoothing.gaussian):
+        raise UsageError("gaussian, aug_smooth: the file's map is normalised already; export it again with --map raw")
+    if smoothing.augmented and maps.runs_again:
+        raise UsageError(f"aug_smooth: method {maps.method} runs the model again itself; take it without, or gradcam")
+    if smoothing.augmented and rule.frame is not None:
+        raise UsageError("aug_smooth: it alters the input tensor, and the file takes frames; export without --frame")
 
 
 def altered(tensor: NDArray[np.float32], width_axis: int) -> Iterator[tuple[NDArray[np.float32], bool]]:

@@ -213,19 +213,21 @@ def _fixed(session: Session) -> Arrays:
 
 
 def _check_input(session: Session) -> None:
-    rule = session.manifest.preprocess
+    rule, name = session.manifest.preprocess, _image_input(session)
     assert rule is not None  # or there would be no explainer
-    for found in (spec for spec in session.inputs if spec.name == rule.input):
-        if not found.takes(np.empty(rule.shape, np.float32)):
+    expected = np.empty(rule.shape, np.float32) if rule.frame is None else np.empty((*rule.frame, 3), np.uint8)
+    for found in (spec for spec in session.inputs if spec.name == name):
+        if not found.takes(expected):
             raise ModelError(
-                f"{session.path}: input '{rule.input}' is {found}, its manifest says float32 {rule.shape};"
+                f"{session.path}: input '{name}' is {found}, its manifest says {expected.dtype} {expected.shape};"
                 " export the model again"
             )
 
 
 def _image_input(session: Session) -> str:
-    assert session.manifest.preprocess is not None  # or there would be no explainer
-    return session.manifest.preprocess.input
+    rule = session.manifest.preprocess
+    assert rule is not None  # or there would be no explainer
+    return rule.input if rule.frame is None else contract.FRAME
 
 
 def require(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ class Prediction:
     Attributes:
         frame: uint8 (H, W, 3) in BGR, or (H, W). Not a copy.
         placement: Where the frame lies in the input tensor.
-        tensor: The model's input; it holds until the next frame.
+        tensor: The model's input; it holds until the next frame. Where the model takes frames as they are, the frame.
         classes: The model's top classes, best first.
         probabilities: Each class's, float32 (classes,); of a detector or segmenter that at its best place.
         outputs: The model's own outputs by name; they hold until the model sees another frame.
@@ -30,7 +30,7 @@ class Prediction:
 
     frame: NDArray[np.uint8]
     placement: Placement
-    tensor: NDArray[np.float32]
+    tensor: NDArray[Any]
     classes: list[ClassScore]
     probabilities: NDArray[np.float32]
     outputs: Mapping[str, NDArray[Any]]

@@ -16,7 +16,7 @@ from aerocam.runtime.contrast_maps import FromContrast
 from aerocam.runtime.forward_maps import FromForward
 from aerocam.runtime.input_maps import KINDS, FromInput, Rerun
 from aerocam.runtime.methods import CamMethod, ContrastMethod, ForwardMethod, InputMethod, Method, find, get
-from aerocam.runtime.saliency import Normalisation
+from aerocam.runtime.saliency import Form, Normalisation
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -29,6 +29,8 @@ class RawMaps(Protocol):
         normalisation: The method's.
         layers: Names of the target layers.
         outputs: Names of the model's outputs that it needs; no other has to leave the accelerator.
+        form: What the maps are; other than `raw` only from a fused head, which has normalised them.
+        overlay: Name of the output with the overlay of these maps, or None.
         runs_again: Whether it may run the model again, which overwrites the outputs of the run before.
     """
 
@@ -36,10 +38,12 @@ class RawMaps(Protocol):
     normalisation: Normalisation
     layers: tuple[str, ...]
     outputs: tuple[str, ...]
+    form: Form
+    overlay: str | None
     runs_again: bool
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """One float32 (targets, h, w) per layer, before ReLU and normalisation; new arrays.
+        """One float32 (targets, h, w) per layer, before ReLU and normalisation unless `form` says else; new arrays.
 
         Args:
             outputs: The model's, for the frame.
@@ -139,23 +143,35 @@ class FromHead:
         """
         assert manifest.head is not None
         self.method, self.normalisation = manifest.head.method, normalisation
+        self.form, self.overlay = _form(manifest), manifest.head.overlay
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
-        if self._sign < 0 and self.method not in LINEAR:
+        if self._sign < 0 and (self.method not in LINEAR or self.form != "raw"):
             raise UsageError(
                 f"method '{self.method}': its fused head has no map of the negative score; export the model with"
                 " --tensors as well"
             )
+        if self._sign < 0:
+            self.overlay = None  # of what speaks for the target
         self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
-        self.outputs: tuple[str, ...] = (manifest.head.output,)
+        self.outputs: tuple[str, ...] = (manifest.head.output, *([self.overlay] if self.overlay else []))
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
         return [outputs[self.outputs[0]].astype(np.float32) * self._sign]
 
 
+def _form(manifest: Manifest) -> Form:
+    """What a fused head's map is."""
+    assert manifest.head is not None
+    framed = manifest.preprocess is not None and manifest.preprocess.frame is not None
+    return "tensor" if manifest.head.form == "frame" and not framed else manifest.head.form
+
+
 class FromLayers:
     """A CAM method in NumPy on each layer's activations and gradients; guided gradients are left to other methods."""
 
+    form: Form = "raw"
+    overlay: str | None = None
     runs_again = False
 
     def __init__(self, manifest: Manifest, method: str, options: Mapping[str, Any] | None = None) -> None:

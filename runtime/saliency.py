@@ -19,6 +19,8 @@ from aerocam.runtime.opencv import cv2
 
 Normalisation = Literal["minmax", "max", "magnitude", "span"]
 Fusion = Literal["mean", "max", "product"]
+Form = Literal["raw", "layer", "tensor", "frame"]
+"""What maps are: raw, or in [0, 1] at the layer's size, over the input tensor, or over the frame."""
 
 FUSIONS: dict[str, np.ufunc] = {"mean": np.add, "max": np.maximum, "product": np.multiply}
 """How the maps of several layers become one; the sum stands for the mean, as the result is normalised."""
@@ -120,14 +122,17 @@ def problems(
     layers: Sequence[str],
     fusion: Fusion = "mean",
     rule: Normalisation = "minmax",
+    form: Form = "raw",
 ) -> list[str]:
     """What a reader of the fused map has to know about the raw maps (N, h, w); empty if all is well.
+
+    Of maps that the model has normalised itself, see `form`, a constant one is zero too, and cannot be told apart.
 
     That one layer of several is silent is not worth a word: a detector's anchor speaks to the layer of its own scale.
     """
     ends = [(float(raw.min()), float(raw.max())) for raw in raws]  # a NaN anywhere is both
     found = [
-        f"layer '{layer}': the raw map has NaN or infinite values; it is shown as zero"
+        f"layer '{layer}': the {'raw map' if form == 'raw' else 'map'} has NaN or infinite values; it is shown as zero"
         for layer, (low, high) in zip(layers, ends, strict=True)
         if not (math.isfinite(low) and math.isfinite(high))
     ]
@@ -135,5 +140,6 @@ def problems(
         ends = [(0.0, float(np.ptp(raw, axis=(1, 2)).max())) for raw in raws] if not found else ends
     positive = [high > 0 or (rule == "magnitude" and low < 0) for low, high in ends]
     if not found and not (all(positive) if fusion == "product" else any(positive)):
-        found.append(f"the map is zero everywhere: nothing in {', '.join(layers)} speaks for the target")
+        alike = "" if form == "raw" else ", or all of it alike"
+        found.append(f"the map is zero everywhere: nothing in {', '.join(layers)} speaks for the target{alike}")
     return found

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from aerocam.runtime.background import WriteBehind, read_ahead
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explainer import Explainer
-from aerocam.runtime.explanation import Explanation, jsonable
+from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.regions import RegionRule
+from aerocam.runtime.serialising import jsonable
 from aerocam.runtime.targets import Targets
 
 
@@ -146,7 +147,13 @@ def _kept(explainer: Explainer, frame: Frame, last: Explanation | None) -> Expla
     assert last is not None  # the first frame is explained
     seen = explainer.predict(frame.pixels)
     return replace(
-        last, frame=seen.frame, placement=seen.placement, classes=seen.classes, timings=seen.timings, warnings=[]
+        last,
+        frame=seen.frame,
+        placement=seen.placement,
+        classes=seen.classes,
+        drawn=None,  # over the frame before
+        timings=seen.timings,
+        warnings=[],
     )
 
 

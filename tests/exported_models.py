@@ -1,8 +1,8 @@
 """Models as `aerocam export` writes them, and photographs, for tests of the runtime on the real thing.
 
-EfficientNet-Lite0, with relevance too; the small network of golden/input at its input, with true and with guided
-gradients; that of golden/relevance with relevance, at a layer and at its input; that of golden/forward at both its
-layers.
+EfficientNet-Lite0, also with relevance and with fused ends for frames of two sizes; the small network of golden/input
+at its input, with true and with guided gradients; that of golden/relevance with relevance, at a layer and at its input;
+that of golden/forward at both its layers.
 
 An environment without onnx cannot export: there the folder that `python tests/exported_models.py DIR` wrote is read,
 named by AEROCAM_TEST_MODELS.
@@ -14,10 +14,12 @@ import os
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 TENSORS, FUSED, INPUT = "lite0.cam.onnx", "lite0.gradcam.onnx", "lite0.input.cam.onnx"
+ENDS, WIDE_ENDS = "lite0.ends.cam.onnx", "lite0.wide-ends.cam.onnx"
 SMALL, SMALL_GUIDED, SMALL_FINER = "small.input.cam.onnx", "small.guided.cam.onnx", "small.finer.cam.onnx"
 RELEVANCE, RELEVANCE_INPUT = "relevance.cam.onnx", "relevance.input.cam.onnx"
 LITE0_RELEVANCE = "lite0.relevance.cam.onnx"
@@ -43,6 +45,10 @@ def write(target: Path) -> Path:
     known = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels()}
     export_model(zoo.lite0.model(), target / TENSORS, **known)
     export_model(zoo.lite0.model(), target / FUSED, head="gradcam", check=False, **known)
+    ends = {"head": "gradcam", "overlay": True}
+    export_model(zoo.lite0.model(), target / ENDS, frame=(224, 224), **ends, **known)
+    wide = {**known, "preprocess": replace(zoo.lite0.PREPROCESS, interpolation="linear")}
+    export_model(zoo.lite0.model(), target / WIDE_ENDS, frame=(300, 451), map_form="frame", targets=2, **ends, **wide)
     export_model(zoo.lite0.model(), target / INPUT, layers="images", check=False, **known)
     small = Path(__file__).parent / "golden/input/network.onnx"
     rule = Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerocam.benchmarks import zoo
+from aerocam.benchmarks import ends, zoo
 from aerocam.benchmarks.latency import Protocol, Samples, alternate, percentiles, ratio
 from aerocam.cli import main
 from aerocam.errors import UsageError
@@ -89,3 +89,15 @@ def test_bad_calls_end_with_one_line(arguments: list[str], said: str, capsys: py
     error = capsys.readouterr().err.strip()
     assert "\n" not in error
     assert said in error
+
+
+@pytest.mark.slow
+def test_fused_ends_are_measured_against_the_steps() -> None:
+    samples = ends.measure((224, 224), threads=1, protocol=Protocol(iterations=4, warmup=0, pause=0))
+    assert list(samples) == ["steps", "frame in", "both ends"]
+    stages = {name: one.stages() for name, one in samples.items()}
+    assert all(values["infer"].min() > 0 for values in stages.values())
+    first, *rest = ends.lines((224, 224), samples)
+    assert first.split()[:2] == ["224x224", "steps"]
+    assert first.endswith("1.000 (1.000 to 1.000)")
+    assert [line.split("  ")[-1] != "1.000 (1.000 to 1.000)" for line in rest] == [True, True]

@@ -108,10 +108,22 @@ def test_eigen_smooth_of_a_photograph_keeps_to_the_map() -> None:
 
 
 @pytest.mark.parametrize(
+    ("smoothing", "message"),
+    [
+        ({"gaussian": 1.0}, r"the file's map is normalised already; export it again with --map raw"),
+        ({"augmented": True}, r"the file's map is normalised already"),
+    ],
+)
+def test_a_normalised_map_is_not_smoothed(smoothing: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Explainer(exported_models.folder() / exported_models.WIDE_ENDS, smoothing=MapSmoothing(**smoothing))
+
+
+@pytest.mark.parametrize(
     ("method", "smoothing", "message"),
     [
         ("eigencam", {"eigen": True}, r"method eigencam: it has no option 'eigen_smooth'"),
-        ("guided_gradcam", {"augmented": True}, r"aug_smooth: method guided_gradcam alters the picture itself"),
+        ("guided_gradcam", {"augmented": True}, r"aug_smooth: method guided_gradcam runs the model again itself"),
         ("gradcam", {"gaussian": -1.0}, r"gaussian -1.0: a standard deviation of 0 or more"),
         ("gradcam", {"gaussian": float("nan")}, r"gaussian nan"),
     ],

@@ -33,7 +33,13 @@ SCORE = "aerocam_score"
 """Name of the output with the explained score itself, before softmax or sigmoid; float32, shape (1,)."""
 
 MAP = "aerocam_map"
-"""Name of a fused head's output: the raw map, float32, (1, h, w), before ReLU and normalisation."""
+"""Name of a fused head's output: the map, float32 (targets, h, w); see `Head.form`."""
+
+FRAME = "aerocam_frame"
+"""Name of the input that takes a camera's frame, uint8 (H, W, 3) in BGR; see `Preprocess.frame`."""
+
+OVERLAY = "aerocam_overlay"
+"""Name of the output with the overlay, uint8 (H, W, 3) in BGR; see `Head.overlay`."""
 
 BATCH = "aerocam_batch"
 """Name of a tail's input with several activations of the layer, (batch, C, h, w), of the layer's type."""
@@ -53,6 +59,7 @@ TensorLayout = Literal["NCHW", "NHWC"]
 Interpolation = Literal["nearest", "linear", "cubic", "area"]
 Contrast = Literal["none", "finer"]
 Activation = Literal["softmax", "sigmoid", "none"]
+MapForm = Literal["raw", "layer", "frame"]
 
 
 @dataclass(frozen=True)
@@ -183,11 +190,18 @@ class Head:
 
     Attributes:
         method: The method's name, as in `aerocam.runtime`.
-        output: Name of the graph output with the raw map, (1, h, w), float32, before ReLU and normalisation.
+        output: Name of the graph output with the map, float32 (targets, h, w).
+        form: What that map is. `raw`: at the layer's size, before ReLU and normalisation; `layer`: at the layer's size,
+            in [0, 1]; `frame`: in [0, 1] over the frame where the graph takes one (`Preprocess.frame`), else over the
+            input tensor. In [0, 1] it is by the method's normalisation, and NaN where the raw map is not finite.
+        overlay: Name of the graph output with the frame and over it the maps, at each place the strongest, in jet at a
+            weight of 0.5; None where there is none.
     """
 
     method: str
     output: str
+    form: MapForm = "raw"
+    overlay: str | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +220,8 @@ class Preprocess:
         std: Per channel in the order of `color`, in pixel units.
         fill: Pixel value around a letterboxed frame (0 to 255).
         layout: Order of the input's axes: channels first, or last as TensorFlow has them.
+        frame: (H, W) of the only frames that the graph takes: it preprocesses them itself, `FRAME` is its input and
+            `input` a tensor within. None where it takes the tensor.
     """
 
     input: str
@@ -218,6 +234,7 @@ class Preprocess:
     std: tuple[float, ...] = (255.0, 255.0, 255.0)
     fill: int = 114
     layout: TensorLayout = "NCHW"
+    frame: tuple[int, int] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -287,6 +304,9 @@ class Manifest:
             raise ManifestError(
                 f"manifest: {len(self.labels)} labels for {self.score.classes} classes; give one label per class"
             )
+        drawn = self.head is not None and self.head.overlay is not None
+        if drawn and (self.preprocess is None or self.preprocess.frame is None):
+            raise ManifestError("manifest: head.overlay without preprocess.frame; export the model again with a frame")
         if self.preprocess is None:
             return
         channels = 1 if self.preprocess.color == "GRAY" else 3

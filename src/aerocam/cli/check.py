@@ -35,4 +35,9 @@ def run(args: argparse.Namespace) -> None:
             "gradients do not leave this file (--head without --tensors), or are no derivatives (guided, relevance);"
             " what can be compared with differences was compared when it was exported"
         )
+    if (ends := report.ends) is not None:
+        print(
+            f"ends, against the same steps one by one: a frame's tensor differs by at most {ends.tensor[0]:.2g} grey"
+            f" levels, the map by {ends.map:.2g}, the overlay by {ends.overlay[0]:.2g} grey levels"
+        )
     report.require()

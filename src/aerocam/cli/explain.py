@@ -3,10 +3,11 @@
 IMAGES are files, folders (all pictures in them, by name), quoted patterns such as "flights/**/*.jpg", and - for a
 picture on standard input. For each picture these files are written into the folder DIR: NAME.cam.png, the map laid over
 the picture; NAME.cam.npy, the raw map before normalisation (float32; one per layer, NAME.cam.1.npy and so on, where the
-model has several); NAME.cam.json, what was explained, the model's top classes, timings and warnings. With several
-targets each also has an overlay of its own, NAME.cam.1.png and so on. A picture that cannot be read or does not fit the
-model is reported and leaves no file, the others are still done; the exit code is then 1. Ctrl-C ends after the picture
-in hand, with page and sheet of those done; the exit code is then 130.
+model has several; the finished map where the model normalises it itself); NAME.cam.json, what was explained, the
+model's top classes, timings and warnings. With several targets each also has an overlay of its own, NAME.cam.1.png and
+so on. A picture that cannot be read or does not fit the model is reported and leaves no file, the others are still
+done; the exit code is then 1. Ctrl-C ends after the picture in hand, with page and sheet of those done; the exit code
+is then 130.
 
 Examples:
   aerocam explain model.cam.onnx photo.jpg

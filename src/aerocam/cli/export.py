@@ -3,6 +3,7 @@
 Examples:
   aerocam export model.onnx                                              automatic layer, writes model.cam.onnx
   aerocam export model.onnx --head gradcam -o fast.onnx                  Grad-CAM inside the graph: only the map leaves
+  aerocam export model.onnx --head gradcam --frame 720x1280 --overlay    a frame in, the overlay out, in one graph
   aerocam export model.onnx --packaging split --targets 5                plain frames at full speed, five boxes at once
   aerocam export model.onnx --layer '*layer3*' --labels names.txt --preprocess imagenet
 """
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, get_args
 
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Contrast, Interpolation, Packaging, Preprocess, ResizeRule
+from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, Preprocess, ResizeRule
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,6 +38,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph, such as gradcam")
     parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
+    )
+    parser.add_argument(
+        "--frame",
+        metavar="HxW",
+        help="let the graph take the camera's frames, uint8 in BGR of this height and width, as in 720x1280",
+    )
+    parser.add_argument(
+        "--map",
+        choices=get_args(MapForm),
+        default="raw",
+        help="with --head: its map raw (default), or in 0 to 1 at the layer's size, or in 0 to 1 over the frame",
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help="with --head and --frame: the graph draws the overlay too, in uint8"
     )
     parser.add_argument(
         "--targets", type=int, default=1, metavar="N", help="targets explained in one pass (default: 1)"
@@ -95,6 +110,9 @@ def run(args: argparse.Namespace) -> None:
         tensors=True if args.tensors else None,
         guided=args.guided,
         relevance=args.relevance,
+        frame=frame_size(args.frame),
+        map_form=args.map,
+        overlay=args.overlay,
         task=args.task,
         score_output=args.output_name,
         layout=args.layout,
@@ -138,6 +156,16 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
             f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
         )
     return preprocess
+
+
+def frame_size(text: str | None) -> tuple[int, int] | None:
+    """(H, W) of `--frame HxW`."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(f"--frame {text}: height and width in px are expected, as in 720x1280")
+    return int(parts[0]), int(parts[1])
 
 
 def _numbers(text: str | None, flag: str, count: int) -> tuple[float, ...] | None:

@@ -1,0 +1,82 @@
+"""The fused ends step by step, in NumPy and float64: what the self-check compares the graph with."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.export.ends.frame_in import GRAY_SCALE, GRAY_WEIGHTS
+from aerocam.export.ends.interpolation import Resize, resize, resize_floats
+from aerocam.export.ends.overlay_out import ALPHA, jet
+from aerocam.geometry import Geometry
+from aerocam.manifest import Preprocess
+from aerocam.normalisation import EPSILON, normalisation_of
+
+Floats = NDArray[np.float64]
+
+
+def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
+    """A frame, uint8 (H, W, 3) in BGR, as the model's input tensor."""
+    picture = frame.astype(np.float64)
+    if rule.color == "GRAY":
+        picture = np.floor(picture @ np.array(GRAY_WEIGHTS)[:, None] / GRAY_SCALE + 0.5)
+    place = Geometry.of(rule, picture.shape[:2])  # type: ignore[arg-type]
+    if place.resized != place.frame_size:
+        picture = resized(picture, resize(place.frame_size, place.resized, rule.interpolation))
+    canvas = np.full((*rule.size, picture.shape[2]), float(rule.fill))
+    top, left, bottom, right = place.seen
+    above, before = place.offset
+    canvas[top:bottom, left:right] = picture[top - above : bottom - above, left - before : right - before]
+    channels = canvas[..., ::-1] if rule.color == "RGB" else canvas
+    tensor = ((channels - np.array(rule.mean)) / np.array(rule.std))[None]
+    return tensor if rule.layout == "NHWC" else tensor.transpose(0, 3, 1, 2)
+
+
+def resized(picture: Floats, how: Resize) -> Floats:
+    """(H, W, C) resized, whole grey levels."""
+    along = np.einsum("wW,HWC->HwC", how.columns, picture, optimize=True)
+    if how.linear is None:
+        return np.clip(np.rint(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True)), 0, 255)
+    sums = np.floor(along * 128)
+    taps = zip(*how.linear, strict=True)
+    whole = sum(np.floor(sums[places] * weights[:, None, None] / 32) for places, weights in taps)
+    return np.floor(whole / 4 + 0.5)
+
+
+def maps_of(raw: Floats, method: str, size: tuple[int, int] | None = None) -> Floats:
+    """Raw maps (T, h, w) in [0, 1]: at their own size, or then resized to another and normalised anew."""
+    lowest = raw.min(axis=(1, 2), keepdims=True)
+    found = _normalised(raw - lowest if normalisation_of(method) == "span" else np.maximum(raw, 0), method)
+    return found if size is None else _normalised(_linear(found, size), method)
+
+
+def placed(maps: Floats, place: Geometry) -> Floats:
+    """Maps over the tensor as maps over the frame, (T, H, W)."""
+    (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
+    whole = np.zeros((len(maps), *place.frame_size))
+    whole[:, y0:y1, x0:x1] = _linear(maps[:, top:bottom, left:right], (y1 - y0, x1 - x0))
+    return whole
+
+
+def overlaid(frame: NDArray[np.uint8], maps: Floats, place: Geometry) -> Floats:
+    """The strongest of the maps over the tensor, over the frame; (H, W, 3) in BGR, whole grey levels."""
+    (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
+    levels = np.rint(255 * maps.max(axis=0)[top:bottom, left:right, None])
+    if levels.shape[:2] != (y1 - y0, x1 - x0):
+        levels = resized(levels, resize(levels.shape[:2], (y1 - y0, x1 - x0), "linear"))  # type: ignore[arg-type]
+    picture = frame.astype(np.float64)
+    picture[y0:y1, x0:x1] = np.rint(ALPHA * jet(levels[..., 0]) + (1 - ALPHA) * picture[y0:y1, x0:x1])
+    return picture
+
+
+def _linear(maps: Floats, size: tuple[int, int]) -> Floats:
+    how = resize_floats(maps.shape[1:], size)  # type: ignore[arg-type]
+    return how.rows @ maps @ how.columns.T
+
+
+def _normalised(maps: Floats, method: str) -> Floats:
+    peak = maps.max(axis=(1, 2), keepdims=True)
+    if normalisation_of(method) == "max":
+        return maps / np.where(peak > 0, peak, 1)
+    low = maps.min(axis=(1, 2), keepdims=True)
+    return (maps - low) / (peak - low + EPSILON)

@@ -1,0 +1,89 @@
+"""Where a frame lies in the input tensor, in numbers: what preprocessing computes, in the graph or beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+from aerocam.errors import UsageError
+from aerocam.manifest import Preprocess
+
+Size = tuple[int, int]
+"""(height, width) in px."""
+
+Box = tuple[float, float, float, float]
+"""(x0, y0, x1, y1) in px, edges, so that x1 - x0 is the width."""
+
+Self = TypeVar("Self", bound="Geometry")
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How one frame size meets the model's input size.
+
+    Attributes:
+        frame_size: Of the frame.
+        tensor_size: Of the input tensor.
+        resized: Of the frame after the resize, before crop or padding.
+        offset: (top, left) of the resized frame in the tensor, in px; negative where it was cropped.
+    """
+
+    frame_size: Size
+    tensor_size: Size
+    resized: Size
+    offset: tuple[int, int]
+
+    @classmethod
+    def of(cls: type[Self], rule: Preprocess, frame_size: Size) -> Self:
+        """The placement of a frame of this size under the manifest's rule.
+
+        Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
+
+        Raises:
+            UsageError: The frame, with its short side resized, does not cover the centre crop.
+        """
+        (height, width), (rows, columns) = frame_size, rule.size
+        if rule.resize == "stretch":
+            return cls(frame_size, rule.size, rule.size, (0, 0))
+        if rule.resize == "letterbox":
+            scale = min(rows / height, columns / width)
+            resized = max(round(height * scale), 1), max(round(width * scale), 1)
+            offset = round((rows - resized[0]) / 2 - 0.1), round((columns - resized[1]) / 2 - 0.1)
+            return cls(frame_size, rule.size, resized, offset)
+        short = min(frame_size)
+        resized = rule.short_side * height // short, rule.short_side * width // short
+        if resized[0] < rows or resized[1] < columns:
+            raise UsageError(
+                f"frame of {width}x{height} px: with its short side at {rule.short_side} px it is"
+                f" {resized[1]}x{resized[0]}, smaller than the centre crop of {columns}x{rows};"
+                " export again with a larger short side or another resize rule"
+            )
+        return cls(
+            frame_size, rule.size, resized, (-round((resized[0] - rows) / 2), -round((resized[1] - columns) / 2))
+        )
+
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the tensor's part that is frame, not padding, in tensor px."""
+        (top, left), (height, width), (rows, columns) = self.offset, self.resized, self.tensor_size
+        return max(top, 0), max(left, 0), min(top + height, rows), min(left + width, columns)
+
+    @property
+    def region(self) -> tuple[int, int, int, int]:
+        """(top, left, bottom, right) of the frame's part that the tensor covers, in whole frame px."""
+        top, left, bottom, right = self.seen
+        x0, y0, x1, y1 = self.to_frame((left, top, right, bottom))
+        return round(y0), round(x0), round(y1), round(x1)
+
+    def to_frame(self, box: Box) -> Box:
+        """A box in tensor px as one in frame px, cut to the frame."""
+        (height, width), (top, left) = self.frame_size, self.offset
+        x_scale, y_scale = width / self.resized[1], height / self.resized[0]
+        x0, x1 = ((x - left) * x_scale for x in box[0::2])
+        y0, y1 = ((y - top) * y_scale for y in box[1::2])
+        return (
+            min(max(x0, 0.0), float(width)),
+            min(max(y0, 0.0), float(height)),
+            min(max(x1, 0.0), float(width)),
+            min(max(y1, 0.0), float(height)),
+        )
