@@ -218,6 +218,17 @@ def test_attention_gives_all_to_the_values(tmp_path: Path) -> None:
     found, score = explained(export_model(saved(tmp_path, proto), layers=["patches", "x"], relevance=True).path, x, 1)
     for r in found.values():
         assert r.sum() == pytest.approx(score, rel=1e-4)
+    guarded = onnx.ModelProto()
+    guarded.CopyFrom(proto)
+    (at,) = [i for i, item in enumerate(guarded.graph.node) if item.op_type == "Softmax"]
+    nodes = [*guarded.graph.node]
+    nodes[at] = node("Softmax", ["scores"], ["raw"], axis=-1)
+    nodes[at + 1 : at + 1] = [node("IsNaN", ["raw"], ["nan"]), node("Where", ["nan", "nought", "raw"], ["weights"])]
+    del guarded.graph.node[:]
+    guarded.graph.node.extend(nodes)
+    guarded.graph.initializer.append(numpy_helper.from_array(np.float32(0), "nought"))
+    again, _ = explained(export_model(saved(tmp_path, guarded), layers=["patches"], relevance=True).path, x, 1)
+    np.testing.assert_allclose(again["patches"], found["patches"], atol=1e-6)
     with pytest.raises(ModelError, match="layer 'q': it acts as a constant, such as a gate; choose another layer"):
         export_model(saved(tmp_path, proto), layers="q", relevance=True)
 
