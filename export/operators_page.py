@@ -13,6 +13,7 @@ from pathlib import Path
 from aerocam.errors import UsageError
 from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.adjoints.registry import REFUSED
+from aerocam.export.adjoints.relevance import WITHOUT_RULE
 from aerocam.files import write_together
 
 NEWEST_OPSET = 28
@@ -124,6 +125,9 @@ def page() -> str:
             "Before that, functions are inlined and constants are folded, also an If with a constant condition."
             f" Operators that ONNX has given up are read as their successors: {_successors()}.",
             "",
+            "Relevance (`--relevance`) has a rule for every operator with an adjoint rule, but for these, which it"
+            f" refuses by name. {_without_relevance()}.",
+            "",
             "## Operators",
             "",
             "| operator | | |",
@@ -150,6 +154,10 @@ def _count(names: Iterable[str]) -> int:
 
 def _successors() -> str:
     return ", ".join(f"{old} as {new}" for old, new in RENAMED.items())
+
+
+def _without_relevance() -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in WITHOUT_RULE.items())
 
 
 def _row(name: str) -> str:

@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 import tiny_detectors as tiny
 from aerocam import manifest
-from aerocam.errors import CheckError, ModelError, UnsupportedOperatorError, UsageError
+from aerocam.errors import CheckError, UnsupportedOperatorError, UsageError
 from aerocam.export import check_export, export_model
 from aerocam.export.adjoints.relevance import EPSILON, RELEVANCE
 from aerocam.export.autodiff import differentiate
@@ -24,26 +24,13 @@ from aerocam.export.rule_tables import check_finite
 from aerocam.runtime import Explainer
 from detector_cases import CASES as DETECTORS
 from onnx_graphs import model, run_ort
+from relevance_networks import BODIES, CONV, NUMBERS, X, explained, network
 from test_graph import f32, saved
-from test_kinds import transformer
 
 node = helper.make_node
 Array = NDArray[Any]
 GOLDEN = Path(__file__).parent / "golden/relevance"
 RULE = manifest.Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)
-SIZE = (1, 3, 12, 12)
-X = f32(*SIZE, seed=4)
-
-
-def explained(path: Path, x: Array, target: int | list[int] = -1) -> tuple[dict[str, Array], float]:
-    """The relevance of each layer of an exported file, and the score."""
-    proto = onnx.load(path)
-    written = manifest.Manifest.from_json(proto.metadata_props[0].value, "it")
-    names = [item.name for item in proto.graph.output]
-    feeds = {proto.graph.input[0].name: x, manifest.TARGET: np.array(target, np.int32).reshape(-1)}
-    found = dict(zip(names, run_ort(proto, feeds, names), strict=True))
-    layers = {item.name: found[str(item.activations)] * found[str(item.gradients)] for item in written.layers}
-    return layers, float(found[manifest.SCORE][0])
 
 
 def share(z: Array, r: Array) -> Array:
@@ -136,73 +123,6 @@ def test_sums_as_small_as_the_stabiliser_give_on_their_share(rectified: bool) ->
     np.testing.assert_allclose((x * multiplier)[0].reshape(4, -1), expected, rtol=1e-4)
 
 
-def network(*body: onnx.NodeProto, **weights: Array) -> onnx.ModelProto:
-    """`a`, a convolution of `x` with ReLU; `b`, which `body` makes of `a`; `y`, scores; nothing has a bias."""
-    nodes = [
-        node("Conv", ["x", "w0"], ["z"], pads=[1] * 4),
-        node("Relu", ["z"], ["a"]),
-        *body,
-        node("Conv", ["b", "w1"], ["c"], strides=[2, 2]),
-        node("GlobalAveragePool", ["c"], ["p"]),
-        node("Flatten", ["p"], ["f"]),
-        node("Gemm", ["f", "w2"], ["y"], transB=1),
-    ]
-    own = {"w0": f32(6, 3, 3, 3), "w1": f32(8, 6, 2, 2), "w2": f32(5, 8), "v": f32(6, 6, 1, 1, seed=8)}
-    weights = own | {"u": f32(6, 6, 1, 1, seed=9), "one": np.float32(1), "six": np.float32(6)} | weights
-    read = {name for item in nodes for name in item.input}
-    return model(nodes, {"x": X}, {name: value for name, value in weights.items() if name in read}, ["y"])
-
-
-CONV = node("Conv", ["a", "v"], ["s"])
-BODIES: dict[str, list[onnx.NodeProto]] = {
-    "residual": [CONV, node("Relu", ["s"], ["r"]), node("Add", ["a", "r"], ["b"])],
-    "max-pool": [CONV, node("MaxPool", ["s"], ["b"], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)],
-    "relu6": [CONV, node("Clip", ["s", "nought", "six"], ["b"])],
-    "silu": [CONV, node("Sigmoid", ["s"], ["g"]), node("Mul", ["g", "s"], ["b"])],
-    "hard-swish": [
-        CONV,
-        node("Add", ["s", "three"], ["t"]),
-        node("Clip", ["t", "nought", "six"], ["g"]),
-        node("Mul", ["s", "g"], ["h"]),
-        node("Div", ["h", "six"], ["b"]),
-    ],
-    "squeeze-and-excitation": [
-        CONV,
-        node("GlobalAveragePool", ["s"], ["m"]),
-        node("Conv", ["m", "u"], ["e"]),
-        node("Sigmoid", ["e"], ["g"]),
-        node("Mul", ["g", "s"], ["b"]),
-    ],
-    "gated linear unit": [
-        CONV,
-        node("Conv", ["a", "u"], ["t"]),
-        node("Sigmoid", ["t"], ["g"]),
-        node("Mul", ["s", "g"], ["b"]),
-    ],
-    "two signals": [CONV, node("Conv", ["a", "u"], ["t"]), node("Mul", ["s", "t"], ["b"])],
-    "instance norm": [CONV, node("InstanceNormalization", ["s", "gain", "none"], ["b"])],
-    "layer norm written out": [
-        CONV,
-        node("ReduceMean", ["s"], ["m"], axes=[1]),
-        node("Sub", ["s", "m"], ["d"]),
-        node("Mul", ["d", "d"], ["q"]),
-        node("ReduceMean", ["q"], ["v_"], axes=[1]),
-        node("Add", ["v_", "small"], ["w_"]),
-        node("Sqrt", ["w_"], ["r"]),
-        node("Div", ["d", "r"], ["b"]),
-    ],
-    "quantised": [
-        CONV,
-        node("QuantizeLinear", ["s", "scale", "zero"], ["q"]),
-        node("DequantizeLinear", ["q", "scale", "zero"], ["b"]),
-    ],
-}
-NUMBERS: dict[str, Array] = {
-    "nought": np.float32(0), "three": np.float32(3), "gain": f32(6, seed=2), "none": np.zeros(6, np.float32),
-    "scale": np.float32(0.05), "zero": np.int8(-20), "small": np.float32(1e-3),
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", BODIES)
 def test_relevance_adds_up_to_the_score_at_every_layer(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path, network(*BODIES[name], **NUMBERS))
@@ -210,83 +130,6 @@ def test_relevance_adds_up_to_the_score_at_every_layer(tmp_path: Path, name: str
     assert abs(score) > 0.01
     for layer, r in found.items():
         assert r.sum(dtype=np.float64) == pytest.approx(score, abs=1e-4 * float(np.abs(r).sum())), layer
-
-
-def test_attention_gives_all_to_the_values(tmp_path: Path) -> None:
-    proto = transformer(False)
-    x = f32(1, 3, 8, 8, seed=2)
-    found, score = explained(export_model(saved(tmp_path, proto), layers=["patches", "x"], relevance=True).path, x, 1)
-    for r in found.values():
-        assert r.sum() == pytest.approx(score, rel=1e-4)
-    with pytest.raises(ModelError, match="layer 'q': it acts as a constant, such as a gate; choose another layer"):
-        export_model(saved(tmp_path, proto), layers="q", relevance=True)
-
-
-@pytest.mark.parametrize(
-    ("body", "signal"),
-    [("squeeze-and-excitation", "s"), ("gated linear unit", "s"), ("silu", "s"), ("hard-swish", "s")],
-)
-def test_a_gate_counts_as_a_constant(tmp_path: Path, body: str, signal: str) -> None:
-    """The relevance of the signal is that of the product, entry by entry."""
-    path = saved(tmp_path, network(*BODIES[body], **NUMBERS))
-    found, _ = explained(export_model(path, layers=[signal, "b"], relevance=True).path, X, 3)
-    np.testing.assert_allclose(found[signal], found["b"], atol=1e-5 * np.abs(found["b"]).max())
-
-
-def test_a_layer_that_is_only_a_gate_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path, network(*BODIES["gated linear unit"]))
-    with pytest.raises(ModelError, match="layer 't': it acts as a constant, such as a gate; choose another layer"):
-        export_model(path, layers="t", relevance=True)
-
-
-def test_two_signals_have_half_each(tmp_path: Path) -> None:
-    path = saved(tmp_path, network(*BODIES["two signals"]))
-    found, _ = explained(export_model(path, layers=["s", "t", "b"], relevance=True).path, X, 3)
-    for layer in ("s", "t"):
-        np.testing.assert_allclose(found[layer], found["b"] / 2, atol=1e-5 * np.abs(found["b"]).max())
-
-
-WRITTEN_OUT: dict[str, list[tuple[str, list[Any]]]] = {
-    "silu by a quotient": [("Neg", ["x"]), ("Exp", ["0"]), ("Add", ["1", 1.0]), ("Div", ["x", "2"])],
-    "hard-swish by HardSigmoid": [("HardSigmoid", ["x"]), ("Mul", ["0", "x"])],
-    "gelu": [("Div", ["x", 2**0.5]), ("Erf", ["0"]), ("Add", ["1", 1.0]), ("Mul", ["x", "2"]), ("Mul", ["3", 0.5])],
-    "gelu, halved first": [
-        ("Mul", ["x", 0.5]), ("Div", ["x", 2**0.5]), ("Erf", ["1"]), ("Add", ["2", 1.0]), ("Mul", ["0", "3"]),
-    ],
-    "gelu by tanh": [
-        ("Pow", ["x", 3.0]), ("Mul", ["0", 0.044715]), ("Add", ["x", "1"]), ("Mul", ["2", 0.79788456]), ("Tanh", ["3"]),
-        ("Add", ["4", 1.0]), ("Mul", ["x", "5"]), ("Mul", ["6", 0.5]),
-    ],
-    "mish": [("Softplus", ["x"]), ("Tanh", ["0"]), ("Mul", ["x", "1"])],
-    "square": [("Mul", ["x", "x"])],
-    "relu by Max": [("Max", ["x", 0.0])],
-    "relu6 by Min": [("Relu", ["x"]), ("Min", ["0", 6.0])],
-    "reciprocal": [("Add", ["x", 5.0]), ("Abs", ["0"]), ("Reciprocal", ["1"]), ("Mul", ["x", "2"])],
-    "power of a constant": [("Pow", [2.0, "x"])],
-    "constant by x": [("Div", [2.0, "x"])],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", WRITTEN_OUT)
-def test_all_relevance_passes_a_function_written_out(name: str) -> None:
-    """Entry by entry: M_x = f(x) / x M_y."""
-    nodes, constants = [], {}
-    for i, (kind, inputs) in enumerate(WRITTEN_OUT[name]):
-        for place, item in enumerate(inputs):
-            if isinstance(item, float):
-                constants[f"k{i}{place}"] = np.float32(item)
-                inputs = [*inputs[:place], f"k{i}{place}", *inputs[place + 1 :]]
-        nodes.append(node(kind, inputs, [str(i)]))
-    x, m = 4 * f32(1, 2, 3, 4, seed=1), f32(1, 2, 3, 4, seed=2)
-    graph = ir.from_proto(model(nodes, {"x": x}, constants, [str(len(nodes) - 1)])).graph
-    op = Builder(graph)
-    score = op.sum(op.Mul(graph.outputs[0], m), [0, 1, 2, 3], keepdims=False)
-    (found,) = differentiate(op, score, op.constant(np.float32(1)), list(graph.inputs), RELEVANCE)
-    op.output(found, "m")
-    y, multiplier = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), {"x": x})
-    if name == "reciprocal":  # no function passes: x is the signal, its reciprocal beside it a gate
-        np.testing.assert_allclose(multiplier, m / np.abs(x + 5), rtol=1e-4)
-    assert np.abs(x * multiplier - y * m).max() < 1e-5 * np.abs(y * m).max()
 
 
 @pytest.mark.parametrize("name", [name for name in DETECTORS if "detr" not in name])

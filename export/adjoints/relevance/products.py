@@ -33,7 +33,8 @@ GATES = frozenset({"HardSigmoid", "Reciprocal", "Sigmoid", "Softmax"})
 SCALING = frozenset({"Cast", "Div", "Dropout", "Identity", "Mul", "Neg"})
 """Operators that give multiples of a tensor, if their other input is a constant."""
 
-SHIFTING = SCALING | {"Add", "Sub"}
+SHIFTING = SCALING | {"Add", "Sub", "Where"}
+"""Operators that change no gate into something else: a Where puts a constant in place of what is no number."""
 
 VIEWS = frozenset({"Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
 
