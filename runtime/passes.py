@@ -173,8 +173,9 @@ class SplitPasses:
         found = []
         for start in range(0, len(activations), batch):
             part = activations[start : start + batch]
-            full = np.concatenate([part, np.repeat(part[-1:], batch - len(part), axis=0)])
-            feeds |= {contract.TARGET: targets, contract.BATCH: full.astype(taken[contract.BATCH])}
+            short = batch - len(part)
+            full = np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) if short else part
+            feeds |= {contract.TARGET: targets, contract.BATCH: full.astype(taken[contract.BATCH], copy=False)}
             found.append(tail.run(feeds, (contract.SCORES,))[contract.SCORES][: len(part)].copy())
         return np.concatenate(found)
 

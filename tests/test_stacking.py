@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
+from onnx import helper
 
 from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.autodiff import differentiate
 from aerocam.export.builder import Builder
 from aerocam.export.shapes import static_shape
 from aerocam.export.stacking import NoFormError, replay, stack
-from onnx_graphs import node_model, run_ort
+from onnx_graphs import model, node_model, run_ort
 from rule_check import draw
 from rule_table import CASES
 from rule_table.case import Case
@@ -118,3 +120,18 @@ def test_a_stack_of_arrays_gives_what_each_gives(case: Case, every: bool) -> Non
         for i, whole in zip(case.used, found, strict=True):
             each = whole.reshape(COUNT, *expected[i].shape)[t]
             np.testing.assert_allclose(each, expected[i], rtol=1e-5, atol=1e-6, equal_nan=True)
+
+
+def test_a_branch_that_reads_a_stack_is_refused() -> None:
+    """An If reads what its branches need by name; it must not be taken for what is the same for all."""
+    body = [
+        helper.make_graph([helper.make_node(kind, ["x"], [f"{kind}_y"])], kind, [], [
+            helper.make_tensor_value_info(f"{kind}_y", onnx.TensorProto.FLOAT, (2, 3))])
+        for kind in ("Abs", "Neg")
+    ]  # fmt: skip
+    node = helper.make_node("If", ["which"], ["y"], then_branch=body[0], else_branch=body[1])
+    proto = model([node], {"x": np.zeros((2, 3), np.float32), "which": np.array(True)}, {}, ["y"])
+    graph = ir.from_proto(proto).graph
+    op, x = Builder(graph), graph.inputs[0]
+    with pytest.raises(NoFormError, match=r"^If$"):
+        replay(op, list(graph), {x: op.constant(np.zeros((4, 3), np.float32))}, 2)

@@ -88,6 +88,27 @@ def squeezed() -> onnx.ModelProto:
     return model(nodes, {"x": np.zeros(SIZE, np.float32)}, weights, ["y"])
 
 
+def choosing() -> onnx.ModelProto:
+    """Truth values of single channels decide about what all of them make; a product of the layer with itself."""
+    nodes = [
+        node("Conv", ["x", "w0"], ["a"], pads=[1] * 4),
+        node("Greater", ["a", "half"], ["open"]),
+        node("Conv", ["a", "w1"], ["mixed"], pads=[1] * 4),
+        node("Where", ["open", "mixed", "half"], ["chosen"]),
+        node("Softplus", ["chosen"], ["silent"]),
+        node("Reshape", ["silent", "flat"], ["rows"]),
+        node("Transpose", ["rows"], ["columns"], perm=[0, 2, 1]),
+        node("MatMul", ["columns", "rows"], ["square"]),
+        node("ReduceMean", ["square"], ["p"], axes=[1], keepdims=0),
+        node("MatMul", ["p", "w2"], ["y"]),
+    ]
+    weights = {
+        "w0": f32(6, 3, 3, 3), "half": np.float32(0.1), "w1": f32(6, 6, 3, 3, seed=2), "w2": f32(64, 5, seed=3),
+        "flat": np.array([1, 6, 64]),
+    }  # fmt: skip
+    return model(nodes, {"x": np.zeros(SIZE, np.float32)}, weights, ["y"])
+
+
 @pytest.mark.parametrize("method", TAIL_HEADS)
 @pytest.mark.parametrize(
     ("proto", "layer"),

@@ -6,13 +6,14 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
+from aerocam.export.autodiff import values_read
 from aerocam.export.builder import Builder
 from aerocam.export.channelwise import channel_axes
 from aerocam.export.contractions import each_channel
 from aerocam.export.heads.registry import tail_head
-from aerocam.export.shapes import static_shape
+from aerocam.export.shapes import is_float, static_shape
 from aerocam.export.stacking import replay
-from aerocam.export.tail import Tail
+from aerocam.export.tail import Tail, between_values
 
 MOST = 256 * 2**20
 """Bytes that the largest tensor of a head's batch may take."""
@@ -25,8 +26,9 @@ def reciprocam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
     count = height * width
     _require_room("reciprocam", tail, tail.bytes(count), count)
     places = np.arange(count, dtype=np.int32)
-    kept = _same_place(op, places.reshape(-1, 1, 1, 1), places.reshape(1, 1, height, width), activations)
-    scores = tail(op.Mul(activations, kept), count)
+    # 1 at one position, else 0: made when the model is loaded, not stored
+    kept = op.Equal(op.constant(places.reshape(-1, 1, 1, 1)), op.constant(places.reshape(1, 1, height, width)))
+    scores = tail(op.Mul(activations, op.Cast(kept, to=activations.dtype)), count)
     return op.reshape(op.Transpose(scores, perm=[1, 0]), static_shape(scores)[1], height, width)
 
 
@@ -58,40 +60,51 @@ def _ablated(op: Builder, tail: Tail, empty: ir.Value) -> dict[ir.Value, ir.Valu
     axes = channel_axes(tail.nodes, layer.value, layer.fold.channel_axis(static_shape(layer.value)))
     filled = {layer.value: layer.fold.unfold(op, empty, layer.value, 1)}
     replay(op, [node for node in tail.nodes if node.outputs[0] in axes], filled, 1)
+    behind = {layer.value, *between_values(tail.nodes, layer.value)}
     joining = [node for node in tail.nodes if node.outputs[0] not in axes]
-    changes: dict[ir.Value, ir.Value] = {}
+    stacks: dict[ir.Value, ir.Value] = {}
     for value, axis in axes.items():
-        readers = [node for node in joining if value in node.inputs]
+        readers = [node for node in joining if value in values_read(node)]
         if not readers and value is not tail.end:
             continue
-        change = op.Sub(filled[value], value)
-        found = {node.outputs[0]: each_channel(op, node, change, axis) for node in readers}
-        alone = all(sum(x in axes for x in node.inputs) == 1 and node.inputs[0] is value for node in readers)
-        if value is tail.end or not alone or None in found.values():
-            found = {value: _in_turn(op, change, axis)}
-        changes |= {y: each for y, each in found.items() if each is not None}
-    _require_room("ablationcam", tail, max(tail.bytes(channels, value) for value in changes), channels)
-    return {value: _added(op, value, change) for value, change in changes.items()}
+        found = {}
+        if value is not tail.end and all([x for x in values_read(node) if x in behind] == [value] for node in readers):
+            change = op.Sub(filled[value], value) if is_float(value) else None
+            found = {node.outputs[0]: _met(op, node, change, axis) for node in readers}
+        if not found or None in found.values():
+            found = {value: _in_turn(op, value, filled[value], axis)}
+        stacks |= {y: stack for y, stack in found.items() if stack is not None}
+    _require_room("ablationcam", tail, max(tail.bytes(channels, value) for value in stacks), channels)
+    return stacks
 
 
-def _in_turn(op: Builder, change: ir.Value, axis: int) -> ir.Value:
-    """(channels, *shape): entry c has channel c of a value, and 0 elsewhere."""
-    shape = static_shape(change)
+def _met(op: Builder, node: ir.Node, change: ir.Value | None, axis: int) -> ir.Value | None:
+    """The stack of what a node gives where its input 0 changes in one channel after the other; None if not linear."""
+    added = each_channel(op, node, change, axis) if change is not None else None
+    return added if added is None else _stack(op, op.Add(_alone(op, node.outputs[0]), added), node.outputs[0])
+
+
+def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Value:
+    """The stack of a value whose entry c has channel c of another."""
+    shape = static_shape(value)
     numbers = np.arange(shape[axis], dtype=np.int32)
     place = [-1 if i == axis else 1 for i in range(len(shape))]
-    own = _same_place(op, numbers.reshape(-1, *(1,) * len(shape)), numbers.reshape(1, *place), change)
-    return op.Mul(op.reshape(change, 1, *shape), own)
+    own = op.Equal(op.constant(numbers.reshape(-1, *(1,) * len(shape))), op.constant(numbers.reshape(1, *place)))
+    if not is_float(value):
+        return _stack(op, op.Where(own, _alone(op, filled), _alone(op, value)), value)
+    change = op.Mul(_alone(op, op.Sub(filled, value)), op.Cast(own, to=value.dtype))
+    return _stack(op, op.Add(_alone(op, value), change), value)
 
 
-def _added(op: Builder, value: ir.Value, changes: ir.Value) -> ir.Value:
-    """The stack of a value with changes (count, *shape) added."""
-    shape, (count, *_) = static_shape(value), static_shape(changes)
-    return op.reshape(op.Add(op.reshape(value, 1, *shape), changes), count * shape[0], *shape[1:])
+def _alone(op: Builder, value: ir.Value) -> ir.Value:
+    """(1, *shape)."""
+    return op.reshape(value, 1, *static_shape(value))
 
 
-def _same_place(op: Builder, left: np.ndarray, right: np.ndarray, like: ir.Value) -> ir.Value:
-    """1 where two arrays of numbers agree, else 0: made when the model is loaded, not stored."""
-    return op.Cast(op.Equal(op.constant(left), op.constant(right)), to=like.dtype)
+def _stack(op: Builder, apart: ir.Value, value: ir.Value) -> ir.Value:
+    """(count, *shape) of some values like `value`, as a stack."""
+    (count, *_), shape = static_shape(apart), static_shape(value)
+    return op.reshape(apart, count * shape[0], *shape[1:])
 
 
 def _require_room(method: str, tail: Tail, needed: int, count: int) -> None:

@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.adjoints.registry import operator_name
-from aerocam.export.autodiff import nodes_between
+from aerocam.export.autodiff import nodes_between, values_read
 from aerocam.export.builder import Builder
 from aerocam.export.shapes import static_shape
 
@@ -125,9 +125,9 @@ def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Valu
         NoFormError: An operator has no form for stacks.
     """
     for node in nodes:
-        inputs = [stacks.get(x) if x is not None else None for x in node.inputs]
-        if all(stack is None for stack in inputs):
+        if not any(x in stacks for x in values_read(node)):
             continue
+        inputs = [stacks.get(x) if x is not None else None for x in node.inputs]
         rule = RULES.get(operator_name(node))
         if rule is None or not static_shape(node.outputs[0]):
             raise NoFormError(operator_name(node) + ("" if rule is None else " with a result that has no axes"))
