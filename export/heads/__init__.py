@@ -8,7 +8,7 @@ model's type.
 To add a head: one function under `@cam_head` in the file of its family; the tests run over the table.
 """
 
-from aerocam.export.heads import gradient  # noqa: F401 - importing it fills the table
+from aerocam.export.heads import cfcam, gradient  # noqa: F401 - importing them fills the table
 from aerocam.export.heads.registry import CAM_HEADS, Head, append_head, cam_head
 
 __all__ = ["CAM_HEADS", "Head", "append_head", "cam_head"]
