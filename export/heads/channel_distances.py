@@ -20,7 +20,7 @@ UNIT = 2.0**11
 FAR = 2.0**25
 """Added to squared distances from rows that do not count: beyond every eps."""
 
-ROUNDING = 2.0**-22
+ROUNDING = 2.0**-20
 """Squared distances below this share of what rounding could make of them count as zero."""
 
 TINY = 1e-30

@@ -57,10 +57,10 @@ def dbscan(op: Builder, squared: ir.Value, squared_eps: ir.Value, min_samples: i
 
 
 def rounds(n: int) -> Iterator[int]:
-    """Per round that a cluster of up to n cores may need, the jumps that flatten its trees of hooked components.
+    """For every round that a cluster of up to n cores may need, the jumps that flatten the trees of what has hooked on.
 
-    Before the round after k_{i-1} >= k_i + k_{i+1} at most (n - F_i) / F_{i+1} components are left; hooked in a row,
-    the last is so many less one from its root.
+    From k_{i-1} >= k_i + k_{i+1} follows k_i <= (n - F_i) / F_{i+1}, F the Fibonacci numbers 1, 1, 2, 3, ...; of k
+    components hooked in a row the last has its root k - 1 steps away, and a jump doubles the steps.
     """
     smaller, larger, left = 0, 1, n
     while left > 1:
