@@ -258,7 +258,8 @@ class Explainer:
             if self.raw_maps.runs_again:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             done = perf_counter()
-            raws = self.raw_maps(outputs, Rerun(self._passes, self._rule, prediction.tensor, outputs[contract.CHOSEN]))
+            rerun = Rerun(self._passes, self._rule, prediction.tensor, outputs[contract.CHOSEN], prediction.number)
+            raws = self.raw_maps(outputs, rerun)
             parts.append([raw[: len(rows) - len(targets)] for raw in raws])
             timings["explain"] += 1e3 * (done - started)
             timings["cam"] += 1e3 * (perf_counter() - done)

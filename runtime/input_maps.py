@@ -27,12 +27,14 @@ class Rerun:
         rule: How its input tensor is laid out.
         tensor: The frame's input tensor, float32, in that layout.
         target: What the model said it explained, int32, no -1 among it.
+        frame: Number of the frame in the stream.
     """
 
     passes: Passes
     rule: Preprocess
     tensor: NDArray[np.float32]
     target: NDArray[np.int32]
+    frame: int = 0
 
     @property
     def picture(self) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ channels share. `CfCamConfig` holds every constant, and two choices of them:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +49,43 @@ class ChannelClusters:
         return max(int(self.labels.max()) + 1, 0)
 
 
-@cam_method("cfcam", normalisation="max")
-def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT) -> Array:
+class KeptClusters:
+    """CF-CAM on a stream: a frame's clusters are kept for the next ones, gradients and weights are always its own.
+
+    Has the state of one layer of one stream.
+    """
+
+    def __init__(self, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> None:
+        """Start without clusters.
+
+        Args:
+            config: The method's constants.
+            keep_frames: For how many frames clusters are used, the one that they are of counted.
+
+        Raises:
+            UsageError: An option is something else.
+        """
+        _check(config, keep_frames)
+        self._config, self._keep_frames = config, keep_frames
+        self._first, self._labels = 0, np.zeros(0, np.intp)
+
+    def __call__(self, activations: Array, gradients: Array, frame: int) -> Array:
+        """The raw maps of one frame, (T, H, W).
+
+        Args:
+            activations: A, float32 (1, C, H, W).
+            gradients: G of T targets, float32 (T, C, H, W).
+            frame: Its number in the stream; one that was seen before stands for the same activations.
+        """
+        if not np.isfinite(activations).all():
+            return np.full((len(gradients), *activations.shape[2:]), np.nan, np.float32)
+        if not len(self._labels) or not self._first <= frame < self._first + self._keep_frames:
+            self._first, self._labels = frame, cluster_channels(activations[0], self._config).labels
+        return np.stack([_raw_map(activations[0], g, self._labels, self._config) for g in gradients])
+
+
+@cam_method("cfcam", normalisation="max", on_stream=KeptClusters)
+def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> Array:
     """CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
 
     A dominant channel has w_c = mean_hw G_c, a channel of cluster k the mean over h, w of the filtered mean gradient of
@@ -57,19 +93,29 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
     division by the maximum. Where the release is silent: one channel that is not dominant is noise; without any
     positive value the map stays zero; A or G that is not finite gives a map of NaN.
 
+    `keep_frames` is for the frames of a stream, see `KeptClusters`; here every image has its own clusters.
+
     Raises:
-        UsageError: `config` is something else.
+        UsageError: `config` or `keep_frames` is something else.
         MissingDependencyError: `config.dbscan` is `scikit-learn`, and that is not installed.
     """
-    if not isinstance(config, CfCamConfig):
-        raise UsageError(f"method cfcam: option config is {config!r}, expected a CfCamConfig; give it from Python")
+    _check(config, keep_frames)
     return np.stack([_one_image(a, g, config) for a, g in zip(activations, gradients, strict=True)])
 
 
-@cam_method("cfcam-published", normalisation="max")
-def cf_cam_published(activations: Array, gradients: Array) -> Array:
+@cam_method("cfcam-published", normalisation="max", on_stream=partial(KeptClusters, config=PUBLISHED))
+def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1) -> Array:
     """CF-CAM exactly as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
-    return cf_cam(activations, gradients, config=PUBLISHED)
+    return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames)
+
+
+def _check(config: CfCamConfig, keep_frames: int) -> None:
+    if not isinstance(config, CfCamConfig):
+        raise UsageError(f"method cfcam: option config is {config!r}, expected a CfCamConfig; give it from Python")
+    if not isinstance(keep_frames, int) or isinstance(keep_frames, bool) or keep_frames < 1:
+        raise UsageError(
+            f"method cfcam: option keep_frames is {keep_frames!r}, expected a whole number from 1 on; 1 keeps nothing"
+        )
 
 
 def cluster_channels(activations: npt.ArrayLike, config: CfCamConfig = DEFAULT) -> ChannelClusters:
@@ -114,9 +160,15 @@ def _neighbourhood(squared: npt.NDArray[np.float64], min_samples: int, config: C
 
 def _one_image(activations: Array, gradients: Array, config: CfCamConfig) -> Array:
     """The raw map of one image: A and G (C, H, W) -> (H, W)."""
-    if not (np.isfinite(activations).all() and np.isfinite(gradients).all()):
+    if not np.isfinite(activations).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
-    labels = cluster_channels(activations, config).labels
+    return _raw_map(activations, gradients, cluster_channels(activations, config).labels, config)
+
+
+def _raw_map(activations: Array, gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> Array:
+    """The raw map of finite activations whose channels have these labels."""
+    if not np.isfinite(gradients).all():
+        return np.full(activations.shape[1:], np.nan, np.float32)
     weights = gradients.mean(axis=(1, 2), dtype=np.float64)
     clustered = labels >= 0
     if clustered.any():

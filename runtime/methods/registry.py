@@ -19,6 +19,11 @@ Gradient: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The model at a picture (1, C, H, W), for N targets: d score / d picture (N, C, H, W) and score (N,), float32, new."""
 
 
+OnStream: TypeAlias = Callable[..., Callable[[Array, Array, int], Array]]
+"""From a method's options to a function that remembers: activations (1, C, H, W), gradients (T, C, H, W) and the number
+of the frame, float32, to the raw maps (T, H, W)."""
+
+
 @dataclass(frozen=True)
 class CamMethod:
     """A CAM method: what to call, and what the runtime has to know to call it.
@@ -30,12 +35,14 @@ class CamMethod:
         normalisation: What follows the ReLU to bring the map to [0, 1]. `minmax`: the minimum is taken off, then
             the map divided by its maximum. `max`: divided by its maximum only, as CF-CAM publishes it. `magnitude`:
             see `InputMethod`.
+        on_stream: For a method that keeps something from frame to frame: what makes it, anew for every layer.
     """
 
     name: str
     function: Callable[..., Array]
     needs_gradients: bool = True
     normalisation: Normalisation = "minmax"
+    on_stream: OnStream | None = None
 
     def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
         """The raw map: before ReLU, normalisation and resize.
@@ -141,7 +148,11 @@ _ALIASES: dict[str, str] = {}
 
 
 def cam_method(
-    name: str, *aliases: str, needs_gradients: bool = True, normalisation: Normalisation = "minmax"
+    name: str,
+    *aliases: str,
+    needs_gradients: bool = True,
+    normalisation: Normalisation = "minmax",
+    on_stream: OnStream | None = None,
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
 
@@ -150,11 +161,12 @@ def cam_method(
         aliases: Further names; case, spaces, `-` and `_` never matter.
         needs_gradients: See `CamMethod`.
         normalisation: See `CamMethod`.
+        on_stream: See `CamMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         _claim(name, *aliases)
-        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation)
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, on_stream)
         return function
 
     return register
