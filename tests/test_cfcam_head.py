@@ -11,14 +11,18 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from sklearn.cluster import DBSCAN
 
 from aerocam.benchmarks import zoo
-from aerocam.cfcam_config import CfCamConfig
+from aerocam.cfcam_config import TIE, CfCamConfig
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
-from aerocam.export.heads.cfcam import channel_labels, most_clusters
+from aerocam.export.heads.cfcam import cf_cam, channel_labels, most_clusters
+from aerocam.export.heads.channel_distances import FAR
+from aerocam.export.heads.neighbourhood import neighbourhood
 from aerocam.manifest import MAP, TARGET
 from aerocam.runtime.methods import CAM_METHODS, cluster_channels
+from aerocam.runtime.methods.clustering import neighbour_percentile, pairwise_percentile, squared_distances
 from aerocam.runtime.preprocess import Preprocessor
 from head_graphs import Run, runner
 from onnx_graphs import run_ort
@@ -130,6 +134,54 @@ def test_maps_of_small_and_odd_layers(method: str, shape: tuple[int, ...]) -> No
             np.testing.assert_allclose(run(a, g)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+CONFIGURATIONS = {
+    "no filter": {"smoothing": "none", "spatial_sigma": 2.0},
+    "wide filter": {"spatial_sigma": 1.6, "range_sigma": 0.4},
+    "narrow filter": {"smoothing": "published", "spatial_sigma": 1.5, "range_sigma": 0.7, "kernel_eps": 0.5},
+    "kept noise": {"keep_noise": True, "eps_percentile": 20.0},
+    "softmax of all": {"keep_noise": True, "weighting": "softmax", "dominant_percentile": 60.0},
+    "pairs of shapes": {"eps_rule": "pairwise", "eps_percentile": 3.0, "min_samples_floor": 4},
+    "neighbours of values": {"similarity": "values", "eps_percentile": 80.0, "min_samples_fraction": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_every_constant_does_what_it_does_in_numpy(name: str) -> None:
+    config = dataclasses.replace(METHODS["cfcam"], **CONFIGURATIONS[name])
+    rng = np.random.default_rng(4)
+    g = rng.normal(size=(3, 70, 4, 5)).astype(np.float32)
+    run = runner(lambda op, *x: cf_cam(op, *x, config), np.zeros((1, 70, 4, 5), np.float32), g)
+    for a in tensors(70, 20, rng):
+        a = a.reshape(1, 70, 4, 5).astype(np.float32)
+        expected = CAM_METHODS["cfcam"](np.repeat(a, 3, axis=0), g, config=config)
+        np.testing.assert_allclose(run(a, g)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 20, 600])
+@pytest.mark.parametrize("rule", ["pairwise", "neighbour"])
+def test_eps_is_the_reference_s(n: int, rule: str) -> None:
+    """Of the rows that count, fewer than there are; where values are few, it lies between two."""
+    rng = np.random.default_rng(n)
+    for percentile in (0.0, 25.0, 33.3, 50.0, 100.0):
+        config = dataclasses.replace(METHODS["cfcam"], eps_rule=rule, eps_percentile=percentile, eps_floor=1e-3)
+        run = runner(
+            lambda op, d, m, config=config: vars(neighbourhood(op, d, m, config, op.constant([[1.0]]))).values(),
+            np.zeros((n, n), np.float32),
+            np.zeros(1, np.float32),
+        )
+        for count in {n, max(n - 3, 0), n // 2, 0}:
+            squared = squared_distances(rng.normal(size=(count, 3)))
+            padded = np.full((n, n), FAR, np.float32)
+            padded[:count, :count] = squared
+            found, min_samples = run(padded, [count])
+            assert min_samples == config.min_samples(count)
+            of_neighbours = neighbour_percentile(squared, int(min_samples.item()), percentile)
+            eps = of_neighbours if rule == "neighbour" else pairwise_percentile(squared, percentile)
+            if count:
+                np.testing.assert_allclose(found, (max(eps, 1e-3) * (1 + TIE)) ** 2, rtol=1e-6)
+            assert found < FAR
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_what_is_not_finite_gives_nan(method: str) -> None:
     """For the target or the image it belongs to."""
@@ -174,8 +226,6 @@ def test_no_more_clusters_than_the_bound(min_samples: int) -> None:
         near[:centres, centres:] = near[centres:, :centres] = True
     elif k:
         near[np.arange(0, 30, 2), np.arange(1, 30, 2)] = near[np.arange(1, 30, 2), np.arange(0, 30, 2)] = True
-    from sklearn.cluster import DBSCAN
-
     found = DBSCAN(eps=0.5, min_samples=min_samples, metric="precomputed").fit(1.0 - near).labels_.max() + 1
     assert found == centres == most_clusters(channels, config)
 
