@@ -266,7 +266,9 @@ class Explainer:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             done = perf_counter()
             chosen = outputs[contract.CHOSEN].copy()
-            rerun = Rerun(self._passes, self._rule, prediction.tensor, chosen, prediction.probabilities)
+            rerun = Rerun(
+                self._passes, self._rule, prediction.tensor, chosen, prediction.probabilities, prediction.number
+            )
             maps = [self.raw_maps(outputs, rerun)]
             left = len(rows) - len(targets)
             targets += explained(outputs, prediction, self.manifest)[:left]

@@ -35,6 +35,7 @@ class Rerun:
         tensor: The frame's input tensor, float32, in that layout.
         target: What the model said it explained, int32, no -1 among it.
         probabilities: Of the classes on the frame, float32 (classes,).
+        frame: Number of the frame in the stream.
     """
 
     passes: Passes
@@ -42,6 +43,7 @@ class Rerun:
     tensor: NDArray[np.float32]
     target: NDArray[np.int32]
     probabilities: NDArray[np.float32]
+    frame: int = 0
 
     @property
     def picture(self) -> NDArray[np.float32]:

@@ -205,12 +205,17 @@ class FromLayers:
         self.gradients = tuple(name for _, name in self._pairs if name is not None)
         if self._options:
             self._compute(*np.zeros((2, 1, 2, 2, 2), np.float32), **self._options)
+        make = self._compute.on_stream
+        self._streams = [make(**self._options) for _ in self._pairs] if make is not None else []
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
-        return [self._raw(outputs[first], outputs[second] if second else None) for first, second in self._pairs]
+        arrays = [(outputs[first], outputs[second] if second else None) for first, second in self._pairs]
+        return [self._raw(i, rerun, a, g) for i, (a, g) in enumerate(arrays)]
 
-    def _raw(self, activations: NDArray[Any], gradients: NDArray[Any] | None) -> NDArray[np.float32]:
+    def _raw(
+        self, layer: int, rerun: Rerun | None, activations: NDArray[Any], gradients: NDArray[Any] | None
+    ) -> NDArray[np.float32]:
         """One layer's raw map, NaN where its activations or gradients keep the method from having one."""
         g = gradients
         if g is not None and self._scale != 1:
@@ -219,6 +224,9 @@ class FromLayers:
             with np.errstate(invalid="ignore", over="ignore"):
                 if g is None:
                     return np.repeat(self._compute(activations, **self._options), self._targets, axis=0)
+                if self._streams and rerun is not None:
+                    a, g = (np.ascontiguousarray(x, np.float32) for x in (activations, g))
+                    return self._streams[layer](a, g, rerun.frame)
                 return self._compute(np.broadcast_to(activations, g.shape), g, **self._options)
         except (np.linalg.LinAlgError, ValueError):
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from aerocam.cfcam_config import TIE
 from aerocam.errors import MissingDependencyError, UsageError
 from aerocam.runtime.methods import CfCamConfig, cluster_channels, get
 from aerocam.runtime.methods.clustering import (
-    TIE,
     dbscan,
     neighbour_percentile,
     pairwise_percentile,

@@ -81,8 +81,6 @@ HEADLESS: dict[str, str] = {
     "occlusion": "it runs the whole model, which is no part of the graph behind a layer, once per patch",
     "rise": "it runs the whole model, which is no part of the graph behind a layer, once per mask",
     "scorecam": "it runs the whole model, which is no part of the graph behind a layer, once per channel",
-    "cfcam": "not yet",
-    "cfcam-published": "not yet",
     "kpcacam": "its kernel matrix is not definite, and repeated squaring finds the eigenvalue of the largest magnitude,"
     " not the largest",
 }

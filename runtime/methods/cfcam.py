@@ -12,126 +12,16 @@ channels share. `CfCamConfig` holds every constant, and two choices of them:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from aerocam.errors import UsageError, did_you_mean
+from aerocam.cfcam_config import DEFAULT, DOMINANT, NOISE, PUBLISHED, TIE, CfCamConfig
+from aerocam.errors import UsageError
 from aerocam.runtime.methods import clustering, smoothing
-from aerocam.runtime.methods.clustering import NOISE
 from aerocam.runtime.methods.registry import Array, cam_method
-
-DOMINANT = -2
-"""Label of a dominant channel."""
-
-Similarity = Literal["values", "shape"]
-EpsRule = Literal["pairwise", "neighbour"]
-Smoothing = Literal["published", "bilateral", "none"]
-Weighting = Literal["softmax", "linear"]
-Dbscan = Literal["numpy", "scikit-learn"]
-
-_CHOICES: dict[str, Any] = {
-    "similarity": Similarity,
-    "eps_rule": EpsRule,
-    "smoothing": Smoothing,
-    "weighting": Weighting,
-    "dbscan": Dbscan,
-}
-
-
-@dataclass(frozen=True)
-class CfCamConfig:
-    """Every constant of CF-CAM. The defaults tell classes apart; `published()` has those of the released code.
-
-    Attributes:
-        dominant_percentile: A channel is dominant where the L2 norm of its map reaches this percentile of all norms.
-        similarity: What makes two channels alike. `values`: the Euclidean distance of their maps. `shape`: the same of
-            the maps less their mean and at unit length, so that a strong and a weak channel that fire at the same
-            place are alike; a constant map has no shape and counts as noise.
-        eps_rule: What eps, the distance up to which channels are neighbours, is a percentile of. `pairwise`: all
-            distances. `neighbour`: every channel's distance to its `min_samples`-th neighbour, itself counted, so that
-            this share of the channels are cores of clusters, whatever the layer.
-        eps_percentile: That percentile.
-        eps_floor: eps is at least this.
-        min_samples_fraction: A core has at least this fraction of the compared channels (not dominant, not without
-            shape) as neighbours, itself counted, rounded down.
-        min_samples_floor: And at least so many.
-        smoothing: Filter of a cluster's mean gradient. `published`: one kernel as large as the map, zero padding.
-            `bilateral`: edge-preserving, normalised. `none`.
-        spatial_sigma: Reach of the filter, in positions of the layer.
-        range_sigma: Its tolerance to other values. `published`: in units of G; `bilateral`: in standard deviations of
-            the cluster's gradient.
-        kernel_eps: Added to the kernel's sum before it is divided by; only `published`.
-        weighting: `softmax` over the channels that are kept, or `linear`: the mean gradients as they are.
-        keep_noise: Channels in no cluster keep their own mean gradient as weight, instead of being dropped.
-        dbscan: Who clusters, with equal labels: `scikit-learn`, or `numpy`: our own, faster, for a
-            device without scikit-learn.
-
-    Raises:
-        UsageError: A value outside its range.
-    """
-
-    dominant_percentile: float = 75.0
-    similarity: Similarity = "shape"
-    eps_rule: EpsRule = "neighbour"
-    eps_percentile: float = 50.0
-    eps_floor: float = 1e-5
-    min_samples_fraction: float = 0.01
-    min_samples_floor: int = 3
-    smoothing: Smoothing = "bilateral"
-    spatial_sigma: float = 1.0
-    range_sigma: float = 1.0
-    kernel_eps: float = 1e-6
-    weighting: Weighting = "linear"
-    keep_noise: bool = False
-    dbscan: Dbscan = "scikit-learn"
-
-    @classmethod
-    def published(cls) -> CfCamConfig:
-        """The released algorithm."""
-        return cls(
-            dominant_percentile=75.0,
-            similarity="values",
-            eps_rule="pairwise",
-            eps_percentile=25.0,
-            eps_floor=1e-5,
-            min_samples_fraction=0.05,
-            min_samples_floor=2,
-            smoothing="published",
-            spatial_sigma=5.0,
-            range_sigma=0.1,
-            kernel_eps=1e-6,
-            weighting="softmax",
-            keep_noise=False,
-        )
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        for name, kind in _CHOICES.items():
-            value = getattr(self, name)
-            if value not in get_args(kind):
-                raise UsageError(f"CF-CAM: {name} is {value!r}. {did_you_mean(str(value), get_args(kind))}")
-        for name in ("dominant_percentile", "eps_percentile"):
-            self._check(name, 0 <= getattr(self, name) <= 100, "0 to 100")
-        for name in ("eps_floor", "spatial_sigma", "range_sigma", "kernel_eps"):
-            self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
-        self._check("min_samples_fraction", 0 <= self.min_samples_fraction <= 1, "0 to 1")
-        self._check("min_samples_floor", self.min_samples_floor >= 1, "at least 1")
-
-    def _check(self, name: str, holds: bool, expected: str) -> None:
-        if not holds:
-            raise UsageError(f"CF-CAM: {name} is {getattr(self, name)!r}, expected {expected}; correct it")
-
-    def min_samples(self, channels: int) -> int:
-        """Neighbours that make a core among `channels` channels."""
-        return max(self.min_samples_floor, int(self.min_samples_fraction * channels))
-
-
-DEFAULT = CfCamConfig()
-PUBLISHED = CfCamConfig.published()
 
 
 @dataclass(frozen=True)
@@ -159,8 +49,43 @@ class ChannelClusters:
         return max(int(self.labels.max()) + 1, 0)
 
 
-@cam_method("cfcam", normalisation="max")
-def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT) -> Array:
+class KeptClusters:
+    """CF-CAM on a stream: a frame's clusters are kept for the next ones, gradients and weights are always its own.
+
+    Has the state of one layer of one stream.
+    """
+
+    def __init__(self, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> None:
+        """Start without clusters.
+
+        Args:
+            config: The method's constants.
+            keep_frames: For how many frames clusters are used, the one that they are of counted.
+
+        Raises:
+            UsageError: An option is something else.
+        """
+        _check(config, keep_frames)
+        self._config, self._keep_frames = config, keep_frames
+        self._first, self._labels = 0, np.zeros(0, np.intp)
+
+    def __call__(self, activations: Array, gradients: Array, frame: int) -> Array:
+        """The raw maps of one frame, (T, H, W).
+
+        Args:
+            activations: A, float32 (1, C, H, W).
+            gradients: G of T targets, float32 (T, C, H, W).
+            frame: Its number in the stream; one that was seen before stands for the same activations.
+        """
+        if not np.isfinite(activations).all():
+            return np.full((len(gradients), *activations.shape[2:]), np.nan, np.float32)
+        if not len(self._labels) or not self._first <= frame < self._first + self._keep_frames:
+            self._first, self._labels = frame, cluster_channels(activations[0], self._config).labels
+        return np.stack([_raw_map(activations[0], g, self._labels, self._config) for g in gradients])
+
+
+@cam_method("cfcam", normalisation="max", on_stream=KeptClusters)
+def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> Array:
     """CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
 
     A dominant channel has w_c = mean_hw G_c, a channel of cluster k the mean over h, w of the filtered mean gradient of
@@ -168,19 +93,29 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
     division by the maximum. Where the release is silent: one channel that is not dominant is noise; without any
     positive value the map stays zero; A or G that is not finite gives a map of NaN.
 
+    `keep_frames` is for the frames of a stream, see `KeptClusters`; here every image has its own clusters.
+
     Raises:
-        UsageError: `config` is something else.
+        UsageError: `config` or `keep_frames` is something else.
         MissingDependencyError: `config.dbscan` is `scikit-learn`, and that is not installed.
     """
-    if not isinstance(config, CfCamConfig):
-        raise UsageError(f"method cfcam: option config is {config!r}, expected a CfCamConfig; give it from Python")
+    _check(config, keep_frames)
     return np.stack([_one_image(a, g, config) for a, g in zip(activations, gradients, strict=True)])
 
 
-@cam_method("cfcam-published", normalisation="max")
-def cf_cam_published(activations: Array, gradients: Array) -> Array:
+@cam_method("cfcam-published", normalisation="max", on_stream=partial(KeptClusters, config=PUBLISHED))
+def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1) -> Array:
     """CF-CAM exactly as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
-    return cf_cam(activations, gradients, config=PUBLISHED)
+    return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames)
+
+
+def _check(config: CfCamConfig, keep_frames: int) -> None:
+    if not isinstance(config, CfCamConfig):
+        raise UsageError(f"method cfcam: option config is {config!r}, expected a CfCamConfig; give it from Python")
+    if not isinstance(keep_frames, int) or isinstance(keep_frames, bool) or keep_frames < 1:
+        raise UsageError(
+            f"method cfcam: option keep_frames is {keep_frames!r}, expected a whole number from 1 on; 1 keeps nothing"
+        )
 
 
 def cluster_channels(activations: npt.ArrayLike, config: CfCamConfig = DEFAULT) -> ChannelClusters:
@@ -196,7 +131,7 @@ def cluster_channels(activations: npt.ArrayLike, config: CfCamConfig = DEFAULT) 
     maps = np.asarray(activations, dtype=np.float64)
     maps = maps.reshape(len(maps), -1)
     norms = np.sqrt(np.einsum("ij,ij->i", maps, maps))
-    dominant = norms >= np.percentile(norms, config.dominant_percentile)
+    dominant = norms >= np.percentile(norms, config.dominant_percentile) * (1 - TIE)
     compared = np.flatnonzero(~dominant)
     vectors = maps[compared]
     if config.similarity == "shape":
@@ -220,14 +155,20 @@ def _neighbourhood(squared: npt.NDArray[np.float64], min_samples: int, config: C
         eps = clustering.pairwise_percentile(squared, config.eps_percentile)
     else:
         eps = clustering.neighbour_percentile(squared, min_samples, config.eps_percentile)
-    return max(eps, config.eps_floor) * (1 + clustering.TIE)
+    return max(eps, config.eps_floor) * (1 + TIE)
 
 
 def _one_image(activations: Array, gradients: Array, config: CfCamConfig) -> Array:
     """The raw map of one image: A and G (C, H, W) -> (H, W)."""
-    if not (np.isfinite(activations).all() and np.isfinite(gradients).all()):
+    if not np.isfinite(activations).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
-    labels = cluster_channels(activations, config).labels
+    return _raw_map(activations, gradients, cluster_channels(activations, config).labels, config)
+
+
+def _raw_map(activations: Array, gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> Array:
+    """The raw map of finite activations whose channels have these labels."""
+    if not np.isfinite(gradients).all():
+        return np.full(activations.shape[1:], np.nan, np.float32)
     weights = gradients.mean(axis=(1, 2), dtype=np.float64)
     clustered = labels >= 0
     if clustered.any():

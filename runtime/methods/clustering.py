@@ -11,20 +11,11 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from aerocam.cfcam_config import CURVE, FLAT, NOISE
 from aerocam.errors import missing
-
-NOISE = -1
-"""Label of a vector that belongs to no cluster."""
-
-TIE = 1e-6
-"""eps is stretched by this share, more than float32 rounds. As often as not, eps is itself the distance of a pair: they
-are neighbours then, on every machine and for scikit-learn too, whichever way their distance was rounded."""
 
 ROUNDING = 2.0**-46
 """Squared distances below this share of the two squared norms are rounding: the vectors count as equal."""
-
-CURVE = 512
-"""Most rows that a k-distance curve is drawn from."""
 
 SAMPLE = 20_000
 """About how many distances locate a percentile of them all."""
@@ -40,7 +31,7 @@ def shapes(vectors: Matrix) -> Matrix:
     """
     centred = vectors - vectors.mean(axis=1, keepdims=True)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
-    flat = length <= 1e-6 * np.linalg.norm(vectors, axis=1, keepdims=True)  # float32 input resolves no less
+    flat = length <= FLAT * np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.divide(centred, length, out=np.zeros_like(centred), where=~flat)
 
 

@@ -28,6 +28,11 @@ Gradient: TypeAlias = Callable[[Array], tuple[Array, Array]]
 """The model at a picture (1, C, H, W), for N targets: d score / d picture (N, C, H, W) and score (N,), float32, new."""
 
 
+OnStream: TypeAlias = Callable[..., Callable[[Array, Array, int], Array]]
+"""From a method's options to a function that remembers: activations (1, C, H, W), gradients (T, C, H, W) and the number
+of the frame, float32, to the raw maps (T, H, W)."""
+
+
 @dataclass(frozen=True)
 class CamMethod:
     """A CAM method: what to call, and what the runtime has to know to call it.
@@ -42,6 +47,7 @@ class CamMethod:
         weighs: Whether `function` gives weights w, (N, C) or (N, C, H, W), of which the map is Σ_c w_c A_c. Such a
             method takes one option more: `eigen_smooth`, see `weighted.smoothed_sum`.
         rule: What its gradients are, as `manifest.Layer.rule` has it.
+        on_stream: For a method that keeps something from frame to frame: what makes it, anew for every layer.
     """
 
     name: str
@@ -50,6 +56,7 @@ class CamMethod:
     normalisation: Normalisation = "minmax"
     weighs: bool = False
     rule: Rule = "gradient"
+    on_stream: OnStream | None = None
 
     def __call__(self, activations: npt.ArrayLike, gradients: npt.ArrayLike | None = None, **options: Any) -> Array:
         """The raw map: before ReLU, normalisation and resize.
@@ -177,6 +184,7 @@ def cam_method(
     normalisation: Normalisation = "minmax",
     weighs: bool = False,
     rule: Rule = "gradient",
+    on_stream: OnStream | None = None,
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
     """Enter the decorated function into `CAM_METHODS`; the function itself stays as it is.
 
@@ -187,11 +195,12 @@ def cam_method(
         normalisation: See `CamMethod`.
         weighs: See `CamMethod`.
         rule: See `CamMethod`.
+        on_stream: See `CamMethod`.
     """
 
     def register(function: Callable[..., Array]) -> Callable[..., Array]:
         claim(name, *aliases)
-        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs, rule)
+        CAM_METHODS[name] = CamMethod(name, function, needs_gradients, normalisation, weighs, rule, on_stream)
         return function
 
     return register

@@ -1,0 +1,73 @@
+"""Order statistics: TopK where that is short, else by bisection.
+
+TensorRT's TopK returns 3840 values at most; a percentile of a million distances is counted down instead.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from aerocam.export.builder import Builder
+from aerocam.export.shapes import static_shape
+
+LARGEST_TOPK = 3840
+"""Most values that TensorRT's TopK returns."""
+
+STEPS = 30
+"""Halvings of a range of 44 powers of two after which its ends are neighbours in float32, wherever they lie."""
+
+
+def in_order(op: Builder, values: ir.Value, count: int, axis: int = 0, largest: bool = False) -> ir.Value:
+    """The `count` smallest values along an axis, in rising order; or the largest, falling."""
+    found, _ = op.TopK(values, op.integers(count), axis=axis, largest=int(largest), sorted=1, _outputs=2)
+    return found
+
+
+def percentile(op: Builder, values: ir.Value, share: float) -> ir.Value:
+    """`numpy.percentile(values, share)` of float32 (n,), linear, shape (1,); n - rank at most 3840."""
+    (n,) = static_shape(values)
+    position = (n - 1) * (share / 100)
+    rank, part = math.floor(position), position % 1
+    largest = in_order(op, values, n - rank, largest=True)
+    low = op.slice_axis(largest, 0, n - rank - 1, n - rank)
+    if not part:
+        return low
+    high = op.slice_axis(largest, 0, n - rank - 2, n - rank - 1)
+    return op.Add(low, op.Mul(op.Sub(high, low), part))
+
+
+def by_bisection(op: Builder, values: ir.Value, rank: ir.Value, least: float, most: float) -> tuple[ir.Value, ir.Value]:
+    """`sorted(values)[rank]` and `[rank + 1]` of a matrix, float32, each (1, 1).
+
+    The bracket (low, high] is halved on a logarithmic scale: [least, most] spans up to 44 powers of two. What is below
+    `least` counts as alike. Counts are float32, exact to 2^24.
+
+    Args:
+        op: Builder of the graph.
+        values: float32 (n, m), not negative.
+        rank: float32 (1, 1), a whole number; that many values and one more are at most `most`.
+        least: Lower end of the bracket, positive.
+        most: Its upper end.
+    """
+    low, high = op.constant([[least]]), op.constant([[most]])
+    for _ in range(STEPS):
+        middle = op.Sqrt(op.Mul(low, high))
+        enough = op.Greater(_count(op, _upto(op, values, middle)), rank)
+        low, high = op.Where(enough, low, middle), op.Where(enough, middle, high)
+    within = _upto(op, values, high)
+    first = op.reduce("ReduceMax", op.Mul(values, within), [0, 1])
+    above = op.reduce("ReduceMin", op.Add(values, op.Mul(within, 2 * most)), [0, 1])
+    repeated = op.Greater(_count(op, within), op.Add(rank, 1.0))
+    return first, op.Where(repeated, first, above)
+
+
+def _upto(op: Builder, values: ir.Value, limit: ir.Value) -> ir.Value:
+    """1 where a value is at most `limit`, else 0."""
+    return op.Cast(op.LessOrEqual(values, limit), to=ir.DataType.FLOAT)
+
+
+def _count(op: Builder, mask: ir.Value) -> ir.Value:
+    """Ones of a matrix, (1, 1); by rows first, which is the faster way on a CPU."""
+    return op.sum(op.sum(mask, [1]), [0])
