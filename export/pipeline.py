@@ -61,6 +61,7 @@ def export_model(
     layers: str | Sequence[str] = AUTO,
     head: str | None = None,
     tensors: bool | None = None,
+    eigen_smooth: bool = False,
     guided: bool = False,
     relevance: bool = False,
     frame: tuple[int, int] | None = None,
@@ -91,6 +92,7 @@ def export_model(
         layers: `auto`, or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS` or `TAIL_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
+        eigen_smooth: Whether the head shows the weighted activations on their first principal component.
         guided: Whether the gradients at the input, which becomes the first layer if it is none, are those of guided
             backpropagation; at other layers they stay true.
         relevance: Whether multipliers of relevance (LRP-epsilon) take the place of the gradients, at every layer; head
@@ -146,7 +148,7 @@ def export_model(
         score=site.score,
         preprocess=preprocess if isinstance(preprocess, manifest.Preprocess) else preprocess(model),
         source=_source(path),
-        head=_manifest_head(head, chosen),
+        head=_manifest_head(head, chosen, eigen_smooth),
         boxes=site.place,
         labels=class_labels(hints.labels, site.score, given=labels is not None),
         seed_scale=seed_scale(model.graph, [item.value for item in chosen], site.logits),
@@ -248,8 +250,10 @@ def _manifest_layers(
     )
 
 
-def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.Head | None:
+def _manifest_head(head: str | None, chosen: Sequence[Candidate], eigen_smooth: bool) -> manifest.Head | None:
     if head is None:
+        if eigen_smooth:
+            raise UsageError("--eigen-smooth: no fused head to smooth; add --head, or give it to aerocam explain")
         return None
     known = [*CAM_HEADS, *TAIL_HEADS]
     if head not in known:
@@ -259,4 +263,6 @@ def _manifest_head(head: str | None, chosen: Sequence[Candidate]) -> manifest.He
         raise UsageError(
             f"--head {head}: {len(chosen)} target layers ({names}), a head takes one; choose it with --layer"
         )
-    return manifest.Head(head, manifest.MAP)
+    if eigen_smooth and head in TAIL_HEADS:
+        raise UsageError(f"--eigen-smooth: not with --head {head}, which gives the map at once; try --head gradcam")
+    return manifest.Head(head, manifest.MAP, eigen_smooth=eigen_smooth)

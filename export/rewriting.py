@@ -64,7 +64,8 @@ def append_explanation(
     if head is not None and not runs_tail:
         activations, scaled = pairs[0]
         true = op.scale(op.widened(scaled), 1.0 / written.seed_scale)
-        op.output(CAM_HEADS[head.method](op, activations, true), head.output)
+        map_ = CAM_HEADS[head.method](op, activations, true, eigen_smooth=head.eigen_smooth)
+        op.output(map_, head.output)
     if runs_tail or batch:
         _append_forward(tail_of(op, site, score, chosen[0], own_nodes), pairs[0][0], head if runs_tail else None, batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)

@@ -80,7 +80,8 @@ def raw_maps(
             f"method '{wanted.name}': its weights are shares of the score, the same for what speaks for a target and"
             " against it; take reciprocam or gradcam"
         )
-    if head is not None and not options and wanted is find(head.method):
+    fused = {"eigen_smooth": True} if head is not None and head.eigen_smooth else {}
+    if head is not None and options in ({}, fused) and wanted is find(head.method):
         return FromHead(manifest, _normalisation(manifest, wanted))
     if isinstance(wanted, ForwardMethod):
         return FromForward(manifest, wanted, options)

@@ -16,11 +16,14 @@ from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.builder import Builder
 from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS, TAIL_HEADS
+from aerocam.runtime import Explainer
+from aerocam.runtime.map_smoothing import MapSmoothing
 from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
 from onnx_graphs import model, run_ort
 from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
+GRADIENTS = "aerocam_gradients_0"
 HEADS = [method for method in CAM_HEADS if method not in HEAD_CONTRASTS]
 """Heads that are the method on activations and gradients; contrasts: test_contrast.py."""
 
@@ -210,3 +213,45 @@ def test_a_fused_finercam_equals_gradcam_of_its_score(tmp_path: Path) -> None:
 def test_a_contrast_is_refused_where_there_is_none(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         export_model(saved(tmp_path, cnn()), contrast="finer", **options)
+
+
+def test_a_smoothed_head_is_exported_and_read(tmp_path: Path) -> None:
+    """By the runtime too, with or without being asked for what the file has."""
+    path = saved(tmp_path, cnn())
+    rule = manifest.Preprocess("x", (8, 8))
+    done = export_model(path, layers="r0", head="layercam", eigen_smooth=True, tensors=True, preprocess=rule)
+    frame = np.random.default_rng(5).integers(0, 256, (8, 8, 3), np.uint8)
+    maps = []
+    for method, smoothing in ((None, None), (None, MapSmoothing(eigen=True)), ("layercam", None)):
+        with Explainer(done.path, method=method, smoothing=smoothing) as explain:
+            maps.append(explain(frame, 1).raw)
+            options = explain.raw_maps.outputs
+            assert options == (manifest.MAP,)
+    np.testing.assert_array_equal(maps[0], maps[1])
+    np.testing.assert_array_equal(maps[0], maps[2])
+    with Explainer(done.path, method="layercam", options={"eigen_smooth": False}) as explain:
+        plain = explain(frame, 1).raw
+        assert explain.raw_maps.outputs != (manifest.MAP,)
+    a, g = run_ort(onnx.load(done.path), {"x": preprocessed(frame), manifest.TARGET: np.int32([1])}, ["r0", GRADIENTS])
+    np.testing.assert_allclose(
+        maps[0], CAM_METHODS["layercam"](a, g, eigen_smooth=True), atol=1e-5 * np.abs(maps[0]).max()
+    )
+    np.testing.assert_allclose(plain, CAM_METHODS["layercam"](a, g), rtol=1e-5)
+
+
+def preprocessed(frame: np.ndarray) -> np.ndarray:
+    """A frame in BGR as RGB in [0, 1]."""
+    return (frame[..., ::-1].transpose(2, 0, 1)[None] / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "--eigen-smooth: no fused head to smooth"),
+        ({"head": "reciprocam"}, "--eigen-smooth: not with --head reciprocam"),
+        ({"head": "eigencam"}, "--eigen-smooth: method eigencam has no weighted activations"),
+    ],
+)
+def test_what_has_no_weights_is_not_smoothed(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export_model(saved(tmp_path, cnn()), eigen_smooth=True, **options)

@@ -196,12 +196,14 @@ class Head:
             input tensor. In [0, 1] it is by the method's normalisation, and NaN where the raw map is not finite.
         overlay: Name of the graph output with the frame and over it the maps, at each place the strongest, in jet at a
             weight of 0.5; None where there is none.
+        eigen_smooth: Whether the weighted activations are shown on their first principal component, not summed.
     """
 
     method: str
     output: str
     form: MapForm = "raw"
     overlay: str | None = None
+    eigen_smooth: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph, such as gradcam")
     parser.add_argument(
+        "--eigen-smooth", action="store_true", help="with --head: its weighted activations on their first component"
+    )
+    parser.add_argument(
         "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
     )
     parser.add_argument(
@@ -108,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
         layers=args.layer or "auto",
         head=args.head,
         tensors=True if args.tensors else None,
+        eigen_smooth=args.eigen_smooth,
         guided=args.guided,
         relevance=args.relevance,
         frame=frame_size(args.frame),
