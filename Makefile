@@ -110,6 +110,7 @@ bench: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.published
 	@$(RUN) -m aerocam.benchmarks.published_tails
 	@$(RUN) -m aerocam.benchmarks.published_packagings
+	@$(RUN) -m aerocam.benchmarks.published_heads
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.export.operators_page docs/operators.md

@@ -16,9 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.heads import timed
 from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio
 from aerocam.benchmarks.machine import machine
+from aerocam.manifest import FRAME, Preprocess
 
+STEPS, FRAME_IN, BOTH = "steps", "frame in", "both ends"
 SIZES = ((224, 224), (480, 640), (720, 1280))
 """Frames, (H, W) in px."""
 
@@ -54,9 +57,9 @@ def measure(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str
     cv2.setNumThreads(threads)
     rule = replace(zoo.lite0.PREPROCESS, resize="stretch", interpolation="linear")
     forms: dict[str, dict[str, Any]] = {
-        "steps": {},
-        "frame in": {"frame": size},
-        "both ends": {"frame": size, "overlay": True},
+        STEPS: {},
+        FRAME_IN: {"frame": size},
+        BOTH: {"frame": size, "overlay": True},
     }
     frame = cv2.resize(zoo.photograph("coffee"), size[::-1])
     candidates: dict[str, Callable[[bool], Stages]] = {}
@@ -69,6 +72,55 @@ def measure(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str
         return alternate(candidates, protocol)
 
 
+def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str, Samples]:
+    """Time preprocessing alone: in a graph, by the runtime's OpenCV, and by NumPy.
+
+    Args:
+        size: As for `measure`, as for the others.
+        threads: See there.
+        protocol: See there.
+    """
+    import onnx_ir as ir
+
+    from aerocam.benchmarks import zoo
+    from aerocam.benchmarks.tail import open_plain
+    from aerocam.export.builder import Builder
+    from aerocam.export.ends.frame_in import frame_in
+    from aerocam.runtime.opencv import cv2
+    from aerocam.runtime.preprocess import Preprocessor
+
+    cv2.setNumThreads(threads)
+    rule = replace(zoo.lite0.PREPROCESS, resize="stretch", interpolation="linear")
+    x = ir.Value(name=rule.input, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(rule.shape))
+    model = ir.Model(ir.Graph([x], [], nodes=[], opset_imports={"": 17}, name="preprocessing"), ir_version=8)
+    Builder(model.graph, "out").output(x, "tensor")
+    frame_in(model, replace(rule, frame=size))
+    session = open_plain(ir.to_proto(model).SerializeToString(), threads)
+    frame = cv2.resize(zoo.photograph("coffee"), size[::-1])
+    opencv = Preprocessor(rule)
+    calls: dict[str, Callable[[], object]] = {
+        "graph": lambda: session.run(None, {FRAME: frame}),
+        "OpenCV": lambda: opencv(frame),
+        "NumPy": lambda: _by_numpy(frame, rule),
+    }
+    return alternate({name: timed(call) for name, call in calls.items()}, protocol)
+
+
+def _by_numpy(frame: NDArray[np.uint8], rule: Preprocess) -> NDArray[np.float32]:
+    """A frame stretched linearly to the tensor's size, normalised, channels first: as one writes it in NumPy."""
+    picture = frame[..., ::-1]
+    if frame.shape[:2] != rule.size:
+        for axis, (have, want) in enumerate(zip(frame.shape[:2], rule.size, strict=True)):
+            place = np.clip((np.arange(want) + 0.5) * have / want - 0.5, 0, have - 1)
+            low = np.minimum(place.astype(int), have - 2)
+            part = (place - low).astype(np.float32).reshape(-1, *(1,) * (2 - axis))
+            first, second = (np.take(picture, low + i, axis).astype(np.float32) for i in (0, 1))
+            picture = first + (second - first) * part
+        picture = np.rint(picture)
+    tensor = (picture.astype(np.float32) - np.array(rule.mean, np.float32)) / np.array(rule.std, np.float32)
+    return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None])
+
+
 def _once(explainer: Any, frame: NDArray[np.uint8]) -> Stages:
     explanation = explainer(frame)
     started = perf_counter()
@@ -78,7 +130,7 @@ def _once(explainer: Any, frame: NDArray[np.uint8]) -> Stages:
 
 def lines(size: tuple[int, int], samples: Mapping[str, Samples]) -> list[str]:
     """The table's, one per form; medians, and the ratio of the whole to that of the steps."""
-    base = samples["steps"].total()
+    base = samples[STEPS].total()
     found = []
     for name, one in samples.items():
         stages = {stage: percentiles(values)["p50"] for stage, values in one.stages().items()}
