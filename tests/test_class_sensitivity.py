@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,13 +12,16 @@ import pytest
 
 from aerocam.benchmarks import zoo
 from aerocam.export import export_model
+from aerocam.export.heads import TAIL_HEADS
 from aerocam.runtime import Explainer
-from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS
+from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
 
 pytestmark = pytest.mark.slow
 
 CLASSES = ["tiger cat", "espresso"]
-LAST, INNER = "head/act", "blocks.10/expand/act"
+LAST, INNER, FEW = "head/act", "blocks.10/expand/act", "blocks.4/add"
+"""The last has 40 channels only, each of which costs ScoreCAM a run of the model."""
+
 RELEVANCE = "relevance"
 """A method, and the file that has what it takes."""
 
@@ -38,16 +42,18 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     paths = {layer: folder / f"{i}.onnx" for i, layer in enumerate((LAST, INNER))}
     for layer, path in paths.items():
         export_model(zoo.lite0.model(), path, layers=layer, **known)
-    paths[RELEVANCE] = export_model(
-        zoo.lite0.model(), folder / "relevance.onnx", layers=LAST, relevance=True, **known
-    ).path
+    model = zoo.lite0.model()
+    paths[RELEVANCE] = export_model(model, folder / "relevance.onnx", layers=LAST, relevance=True, **known).path
+    paths[FEW] = export_model(model, folder / "few.onnx", layers=FEW, **known).path
+    for method in TAIL_HEADS:
+        paths[method] = export_model(model, folder / f"{method}.onnx", layers=LAST, head=method, **known).path
     return paths
 
 
-def correlation(path: Path, method: str) -> float:
+def correlation(path: Path, method: str, **options: Any) -> float:
     """Of the maps of a cat and of an espresso, which lie side by side."""
     pair = np.hstack([cv2.resize(zoo.photograph(name), (256, 256)) for name in ("chelsea", "coffee")])
-    with Explainer(path, method=method) as explain:
+    with Explainer(path, method=method, options=options) as explain:
         first, second = explain(pair, CLASSES).tensor_map  # type: ignore[arg-type]
     if np.ptp(first) == np.ptp(second) == 0:
         return 1.0
@@ -58,6 +64,21 @@ def correlation(path: Path, method: str) -> float:
 def test_a_method_that_reads_gradients_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
     file = RELEVANCE if method == RELEVANCE else INNER if method in BY_GRADIENT_NORM else LAST
     assert correlation(exported[file], method) < 0.95
+
+
+FORWARD: dict[str, dict[str, Any]] = {
+    "ablationcam": {},
+    "occlusion": {"patch": 64},
+    "reciprocam": {},
+    "rise": {"masks": 200},
+    "scorecam": {},
+}
+
+
+@pytest.mark.parametrize("method", sorted(FORWARD_METHODS))
+def test_a_method_that_runs_the_model_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
+    path = exported[method if method in TAIL_HEADS else FEW]
+    assert correlation(path, method, **FORWARD[method]) < 0.95
 
 
 @pytest.mark.parametrize("method", sorted(CLASS_FREE | BY_GRADIENT_NORM | {"cfcam-published"}))

@@ -13,6 +13,7 @@ from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.builder import Builder
+from aerocam.runtime import Explainer
 from aerocam.runtime.methods import CAM_METHODS
 from aerocam.runtime.preprocess import Preprocessor
 from onnx_graphs import run_ort
@@ -66,6 +67,20 @@ def test_every_head_equals_its_namesake(tmp_path: Path, network: str, layer: str
             assert relative(one, exact) < 5 * relative(expected, exact), method
             off[method] = 0.0
     assert {method: value for method, value in off.items() if not value <= TOLERANCE} == {}
+
+
+@pytest.mark.parametrize("layer", ["head/act", "blocks.10/add"])
+def test_a_fused_finercam_equals_the_runtime_s(tmp_path: Path, layer: str) -> None:
+    """The head in one pass, the method in four."""
+    known = {"layers": layer, "check": False, "preprocess": zoo.lite0.PREPROCESS}
+    fused = export_model(zoo.lite0.model(), tmp_path / "fused.onnx", head="finercam", **known)
+    plain = export_model(zoo.lite0.model(), tmp_path / "plain.onnx", **known)
+    maps = []
+    for path in (fused.path, plain.path):
+        with Explainer(path, method="finercam") as explain:
+            maps.append(explain(zoo.photograph("astronaut")).raw)
+            assert explain.raw_maps.runs_again == (path == plain.path)
+    assert relative(maps[0], maps[1]) < TOLERANCE
 
 
 def relative(found: np.ndarray, expected: np.ndarray) -> float:
