@@ -62,7 +62,7 @@ def test_the_halves_do_not_import_each_other(half, other):
 
 
 def test_the_shared_files_import_neither_half():
-    for name in ("__init__", "cfcam_config", "errors", "manifest", "geometry", "normalisation"):
+    for name in ("__init__", "cfcam_config", "errors", "manifest", "manifest_score", "geometry", "normalisation"):
         found = set(imports(ROOT / f"src/aerocam/{name}.py"))
         assert not [module for module in found for half in HALVES if f"{module}.".startswith(f"aerocam.{half}.")]
 
