@@ -17,17 +17,16 @@ from aerocam import manifest as contract
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime import saliency, scores
 from aerocam.runtime.detections import Objects
-from aerocam.runtime.explained import explained
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frame_input import preparation
-from aerocam.runtime.input_maps import Rerun
-from aerocam.runtime.map_smoothing import MapSmoothing, altered, check_smoothing
+from aerocam.runtime.map_smoothing import MapSmoothing, check_smoothing
+from aerocam.runtime.mapping import Mapper
 from aerocam.runtime.masks import predicted_masks
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
-from aerocam.runtime.targets import Target, Targets, ranked, resolve, slots
+from aerocam.runtime.targets import Targets, ranked, resolve, slots
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -95,9 +94,10 @@ class Explainer:
         self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
         check_smoothing(self.smoothing, self.raw_maps, self._rule)
         self.method = self.raw_maps.method
-        opening: dict[str, Any] = {"providers": providers, "threads": threads}
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
+        opening = {"providers": providers, "threads": threads}
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
+        self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
         self._preprocess = preparation(self._rule)
         self._frames = 0
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
@@ -256,62 +256,26 @@ class Explainer:
         count, asked = self.manifest.score.targets, self._asked
         if count == 1 and rows.min() < -1:
             asked = slots(ranked(rows, prediction.probabilities), 1)
-        timings = dict(prediction.timings) | {"explain": 0.0, "cam": 0.0}
-        targets: list[Target] = []
-        parts: list[list[list[NDArray[np.float32]]]] = []
-        for slot in asked:
-            started = perf_counter()
-            outputs = self._passes.explain(slot)
-            if self.raw_maps.runs_again:
-                outputs = {name: array.copy() for name, array in outputs.items()}
-            done = perf_counter()
-            chosen = outputs[contract.CHOSEN].copy()
-            rerun = Rerun(
-                self._passes, self._rule, prediction.tensor, chosen, prediction.probabilities, prediction.number
-            )
-            maps = [self.raw_maps(outputs, rerun)]
-            left = len(rows) - len(targets)
-            targets += explained(outputs, prediction, self.manifest)[:left]
-            if self.smoothing.augmented:
-                maps += self._of_altered_frames(rerun)
-            parts.append([[raw[:left] for raw in raws] for raws in maps])
-            timings["explain"] += 1e3 * (done - started)
-            timings["cam"] += 1e3 * (perf_counter() - done)
-        raws, *augmented = (
-            [np.concatenate(layer) for layer in zip(*slots, strict=True)] for slots in zip(*parts, strict=True)
-        )
+        found = self._mapper(prediction, asked, len(rows))
         explanation = Explanation(
             frame=prediction.frame,
-            raws=raws,
+            raws=found.raws,
             placement=prediction.placement,
-            targets=targets,
+            targets=found.targets,
             classes=prediction.classes,
             method=self.method,
             layers=self.raw_maps.layers,
             normalisation=self.raw_maps.normalisation,
             fusion=self.fusion,
             gaussian=self.smoothing.gaussian,
-            augmented=augmented,
+            augmented=found.augmented,
             form=self.raw_maps.form,
-            drawn=self._drawn(outputs) if len(parts) == 1 else None,
-            predicted=predicted_masks(prediction, self.manifest, targets),
-            timings=timings,
+            drawn=found.drawn,
+            predicted=predicted_masks(prediction, self.manifest, found.targets),
+            timings=dict(prediction.timings) | {"explain": found.explain, "cam": found.cam},
         )
         explanation.warnings = self._warnings(explanation)
         return explanation
-
-    def _of_altered_frames(self, rerun: Rerun) -> list[list[NDArray[np.float32]]]:
-        """The raw maps of altered frames for the target that was chosen, turned back."""
-        found = []
-        for tensor, mirrored in altered(rerun.tensor, 3 if self._rule.layout == "NCHW" else 2):
-            raws = self.raw_maps(self._passes.again(tensor, rerun.target, self.raw_maps.outputs))
-            found.append([raw[:, :, ::-1] if mirrored else raw for raw in raws])
-        return found
-
-    def _drawn(self, outputs: Outputs) -> NDArray[np.uint8] | None:
-        """The overlay as the model gives it, a copy; slots that are filled up show nothing that others do not."""
-        name = self.raw_maps.overlay
-        return None if name is None else outputs[name].copy()
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
@@ -329,11 +293,9 @@ class Explainer:
 
     def _warnings(self, explanation: Explanation) -> list[str]:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""
-        finite = all(math.isfinite(target.logit) for target in explanation.targets)
+        one, finite = explanation, all(math.isfinite(target.logit) for target in explanation.targets)
         found = [] if finite else ["the explained score is not finite"]
-        found += saliency.problems(
-            explanation.raws, explanation.layers, self.fusion, explanation.normalisation, explanation.form
-        )
+        found += saliency.problems(one.raws, one.layers, one.fusion, one.normalisation, one.form)
         for text in found:
             logger.log(logging.DEBUG if text in self._said else logging.WARNING, "%s: %s", self.session.path, text)
             self._said.add(text)

@@ -51,6 +51,7 @@ def test_both_smoothings_equal_pytorch_grad_cam_s_but_for_the_signs(golden: dict
 def test_the_target_of_all_altered_frames_is_the_frame_s_own(golden: dict[str, Any]) -> None:
     own = explained(golden, "gradcam", MapSmoothing(augmented=True), -1)
     assert own.target.index == TARGET
+    assert own.target.logit == explained(golden, "gradcam", None).target.logit
     np.testing.assert_array_equal(own.map, explained(golden, "gradcam", MapSmoothing(augmented=True)).map)
 
 
