@@ -17,6 +17,7 @@ from aerocam.runtime.methods.clustering import (
     dbscan,
     neighbour_percentile,
     pairwise_percentile,
+    scikit_learn_dbscan,
     shapes,
     squared_distances,
 )
@@ -187,7 +188,19 @@ def test_neighbour_percentile_is_of_the_k_distance_curve(n):
     distances = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
     expected = np.percentile(np.sort(distances, axis=1)[:, 2], 50)
     found = neighbour_percentile(squared_distances(vectors), 3, 50)
-    assert found == pytest.approx(expected, rel=1e-12 if n <= 512 else 0.1)
+    assert found == pytest.approx(expected, rel=1e-7 if n <= 512 else 0.1)  # ordered in float32; TIE is 1e-6
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3], ids=["few neighbours, a sparse matrix", "many, a dense one"])
+def test_labels_are_scikit_learns_on_the_plain_vectors(share):
+    cluster = pytest.importorskip("sklearn.cluster")
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(8, 5))[rng.integers(0, 8, 400)] + 0.35 * rng.normal(size=(400, 5))
+    squared = squared_distances(vectors)
+    eps = float(np.sqrt(np.quantile(squared, share))) * (1 + 1e-6)
+    expected = cluster.DBSCAN(eps=eps, min_samples=6).fit(vectors).labels_
+    assert (expected == -1).any() == (share < 0.1)
+    np.testing.assert_array_equal(scikit_learn_dbscan(squared, eps, 6), expected)
 
 
 def test_distances_of_equal_rows_are_zero():

@@ -7,6 +7,7 @@ channels of 7 x 7 then take tens of megabytes and milliseconds, not a gigabyte a
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ ROUNDING = 2.0**-46
 
 SAMPLE = 20_000
 """About how many distances locate a percentile of them all."""
+
+SPARSE = 0.1
+"""Share of pairs that are neighbours below which scikit-learn is faster with a sparse matrix."""
 
 Matrix = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.intp]
@@ -63,13 +67,15 @@ def pairwise_percentile(squared: Matrix, percentile: float) -> float:
 def neighbour_percentile(squared: Matrix, rank: int, percentile: float) -> float:
     """Percentile of the rows' distances to their `rank`-th neighbour, themselves counted: the k-distance curve.
 
-    Of more than `CURVE` rows, evenly spaced ones stand for all.
+    Of more than `CURVE` rows, evenly spaced ones stand for all. They are ordered in float32, in half the time: that
+    rounds by less than `TIE` stretches eps.
     """
     if len(squared) < 2:
         return 0.0
     rank = min(rank, len(squared)) - 1
-    rows = squared[:: -(-len(squared) // CURVE)]
-    return float(np.percentile(np.sqrt(np.partition(rows, rank, axis=1)[:, rank]), percentile))
+    rows = squared[:: -(-len(squared) // CURVE)].astype(np.float32)
+    rows.partition(rank, axis=1)
+    return float(np.percentile(np.sqrt(rows[:, rank], dtype=np.float64), percentile))
 
 
 def dbscan(squared: Matrix, eps: float, min_samples: int) -> Labels:
@@ -104,8 +110,21 @@ def scikit_learn_dbscan(squared: Matrix, eps: float, min_samples: int) -> Labels
         raise missing("scikit-learn", "cluster", "for CF-CAM's clustering") from error
     if not len(squared):
         return np.zeros(0, dtype=np.intp)
-    apart = (squared > eps * eps).astype(np.float32)
-    return DBSCAN(eps=0.5, min_samples=min_samples, metric="precomputed").fit(apart).labels_.astype(np.intp)
+    near = squared <= eps * eps
+    few = np.count_nonzero(near) < SPARSE * near.size
+    distances = _neighbour_graph(near) if few else (~near).astype(np.float32)
+    return DBSCAN(eps=0.5, min_samples=min_samples, metric="precomputed").fit(distances).labels_.astype(np.intp)
+
+
+def _neighbour_graph(near: npt.NDArray[np.bool_]) -> Any:
+    """Which rows are neighbours, as scikit-learn takes it: a sparse matrix of distances below eps, itself included."""
+    from scipy.sparse import csr_matrix  # comes with scikit-learn
+
+    columns = np.flatnonzero(near)
+    columns %= len(near)
+    ends = np.cumsum(near.sum(axis=1))
+    distances = np.full(len(columns), 0.25, np.float32)
+    return csr_matrix((distances, columns, np.concatenate([[0], ends])), shape=near.shape)
 
 
 def _reach(near: npt.NDArray[np.bool_], core: npt.NDArray[np.bool_], first: np.intp) -> npt.NDArray[np.bool_]:
