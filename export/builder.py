@@ -109,6 +109,10 @@ class Builder:
         """`value` in float32 where its type is narrower; otherwise as it is."""
         return self.Cast(value, to=ir.DataType.FLOAT) if value.dtype in NARROW else value
 
+    def single(self, value: ir.Value) -> ir.Value:
+        """`value` in float32; nothing is appended where it is."""
+        return value if value.dtype == ir.DataType.FLOAT else self.Cast(value, to=ir.DataType.FLOAT)
+
     def cast_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
         """`value` in the type of `other`; nothing is appended where it has that type already."""
         return value if value.dtype == other.dtype else self.Cast(value, to=other.dtype)

@@ -63,7 +63,7 @@ def append_explanation(
         pairs.append((activations, op.output(gradient, GRADIENTS.format(i)) if gradients else gradient))
     if head is not None and not runs_tail:
         activations, scaled = pairs[0]
-        true = op.scale(op.widened(scaled), 1.0 / written.seed_scale)
+        true = op.scale(op.single(scaled), 1.0 / written.seed_scale)
         map_ = CAM_HEADS[head.method](op, activations, true, eigen_smooth=head.eigen_smooth)
         op.output(map_, head.output)
     if runs_tail or batch:

@@ -59,12 +59,12 @@ class Tail:
             UnsupportedOperatorError: An operator has no form for several activations.
         """
         op, found = self.op, self.stacks(stacks, count)[self.end]
-        rows = _single(op, op.reshape(found, count, int(np.prod(static_shape(self.end)))))
+        rows = op.single(op.reshape(found, count, int(np.prod(static_shape(self.end)))))
         (targets,) = static_shape(self.score)
         weights = constant_array(self.seed)
         if self.seed is None or (weights is not None and weights.size == 1 and weights.item() == 1):
             return op.reshape(rows, count, targets)
-        seed = _single(op, op.reshape(self.seed, targets, static_shape(rows)[1]))
+        seed = op.single(op.reshape(self.seed, targets, static_shape(rows)[1]))
         return op.MatMul(rows, op.Transpose(seed, perm=[1, 0]))
 
     def stacks(self, given: Mapping[ir.Value, ir.Value], count: int) -> dict[ir.Value, ir.Value]:
@@ -149,7 +149,3 @@ def between_values(nodes: Sequence[ir.Node], start: ir.Value) -> set[ir.Value]:
 
 def _nbytes(value: ir.Value) -> int:
     return int(np.prod(static_shape(value), dtype=int)) * 4 if is_static(value) else 0
-
-
-def _single(op: Builder, value: ir.Value) -> ir.Value:
-    return value if value.dtype == ir.DataType.FLOAT else op.Cast(value, to=ir.DataType.FLOAT)

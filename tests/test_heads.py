@@ -160,6 +160,17 @@ def test_the_map_of_a_float16_model_is_float32(tmp_path: Path) -> None:
     assert export_model(path, layers=["r0", "r1"]).report is not None
 
 
+@pytest.mark.parametrize("method", HEADS)
+def test_the_map_of_double_precision_is_float32(method: str) -> None:
+    """As the manifest promises, whatever the model computes in."""
+    arrays = {"a": f32(1, 6, 5, 4).astype(np.float64), "g": f32(1, 6, 1, 1, seed=1).astype(np.float64)}
+    found, gradients = appended(method, arrays, np.float32(0.5))
+    assert gradients.dtype == np.float64
+    assert found.dtype == np.float32
+    expected = CAM_METHODS[method](arrays["a"], gradients)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     ("kernel", "attributes"),
     [

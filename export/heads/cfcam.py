@@ -38,10 +38,7 @@ def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCa
     Raises:
         UsageError: The layer has too many channels to compare.
     """
-    a, g = (
-        value if value.dtype == ir.DataType.FLOAT else op.Cast(value, to=ir.DataType.FLOAT)
-        for value in (activations, gradients)
-    )
+    a, g = op.single(activations), op.single(gradients)
     n, channels, height, width = static_shape(a)
     maps = []
     for i in range(n):  # several targets of one image share its clusters

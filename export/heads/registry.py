@@ -62,7 +62,7 @@ class CamHead:
                 f"--eigen-smooth: method {self.name} has no weighted activations to smooth; take one of:"
                 f" {', '.join(head.name for head in CAM_HEADS.values() if head.weighs)}"
             )
-        activations, gradients = op.widened(activations), op.widened(gradients)
+        activations, gradients = op.single(activations), op.single(gradients)
         found = self.function(op, activations, gradients)
         if not self.weighs:
             return found

@@ -89,7 +89,7 @@ def mean(op: Builder, gradients: ir.Value) -> ir.Value:
     node = base.producer()
     if node is not None and node.op_type == "Conv" and _is_plain(node):
         return op.scale(_sum_of_conv(op, node), factor)
-    return op.scale(op.sum(op.widened(base), [2, 3]), factor)
+    return op.scale(op.sum(op.single(base), [2, 3]), factor)
 
 
 def _peeled(value: ir.Value) -> tuple[ir.Value, float]:
@@ -117,7 +117,7 @@ def _before_broadcast(op: Builder, value: ir.Value, shape: tuple[int, ...]) -> t
     factors = np.ones(1) if node.op_type == "Expand" else spread
     if static_shape(tensor(node)) != (*shape[:2], 1, 1) and np.ptp(factors) != 0:
         return None
-    return op.expand(op.widened(tensor(node)), (*shape[:2], 1, 1)), factors
+    return op.expand(op.single(tensor(node)), (*shape[:2], 1, 1)), factors
 
 
 def _is_plain(node: ir.Node) -> bool:
@@ -134,7 +134,7 @@ def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
     Tap (s, t) of the kernel meets the rows of X that some output has under s, and the columns under t. The sums of X
     over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones.
     """
-    x, weight = op.widened(tensor(node)), constant_array(tensor(node, 1))
+    x, weight = op.single(tensor(node)), constant_array(tensor(node, 1))
     assert weight is not None
     rows, columns = (_met(axis) for axis in windows(node, kernel=weight.shape[2:]))
     sums = op.MatMul(op.MatMul(op.floats_like(x, rows), x), op.floats_like(x, columns.T))

@@ -211,4 +211,4 @@ def one_each(op: Builder, chosen: ir.Value, axes: Sequence[int], weights: ir.Val
 def output_score(op: Builder, value: ir.Value, count: int) -> None:
     """Let the chosen scores leave the graph, float32 of shape (targets,)."""
     value = op.reshape(value, count)
-    op.output(value if value.dtype == ir.DataType.FLOAT else op.Cast(value, to=ir.DataType.FLOAT), manifest.SCORE)
+    op.output(op.single(value), manifest.SCORE)
