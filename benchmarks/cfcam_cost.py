@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.benchmarks.heads import timed
-from aerocam.benchmarks.latency import Protocol, alternate, percentiles
+from aerocam.benchmarks.latency import Protocol, alternate, percentiles, timed
 from aerocam.benchmarks.peak_memory import REPORT
 from aerocam.benchmarks.tail import open_plain
 from aerocam.export import CAM_HEADS

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.heads import timed
-from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio
+from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio, timed
 from aerocam.benchmarks.machine import machine
 from aerocam.manifest import FRAME, Preprocess
 

@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.benchmarks.latency import Protocol, Stages, alternate, ratio
+from aerocam.benchmarks.latency import Protocol, alternate, ratio, timed
 from aerocam.benchmarks.tail import PLAIN, TAIL, find_tail, open_plain
 from aerocam.errors import UsageError
 from aerocam.export import export_model
@@ -73,14 +72,3 @@ def _explaining(session: Any, image: Mapping[str, NDArray[np.float32]]) -> Calla
 
 def _noise(shape: Sequence[int]) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-def timed(call: Callable[[], object]) -> Callable[[bool], Stages]:
-    """A candidate of one stage."""
-
-    def run(timed: bool) -> Stages:
-        started = perf_counter()
-        call()
-        return {"infer": 1e3 * (perf_counter() - started)}
-
-    return run

@@ -65,6 +65,17 @@ class Samples:
         return {name: np.array([one.get(name, 0.0) for one in self.rounds]) for name in names}
 
 
+def timed(call: Callable[[], object]) -> Callable[[bool], Stages]:
+    """A candidate of one stage, `infer`."""
+
+    def run(timed: bool) -> Stages:
+        started = time.perf_counter()
+        call()
+        return {"infer": 1e3 * (time.perf_counter() - started)}
+
+    return run
+
+
 def alternate(
     candidates: Mapping[str, Callable[[bool], Stages]],
     protocol: Protocol,

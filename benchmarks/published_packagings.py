@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency import Protocol, Stages, alternate, ratio
+from aerocam.benchmarks.latency import Protocol, alternate, ratio, timed
 from aerocam.benchmarks.machine import machine
 from aerocam.benchmarks.published import FOLDER, YOLO_LAST, origin
 from aerocam.benchmarks.tail import TAIL, find_tail, open_plain
@@ -70,7 +69,7 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
         TAIL: lambda: behind.run(None, given),
         **{name: (lambda s=s, t=t: s.run({**image, **t})) for name, (s, t) in sessions.items()},  # type: ignore[misc]
     }
-    samples = alternate({name: _timed(call) for name, call in calls.items()}, protocol)
+    samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)
     times = {name: one.total() for name, one in samples.items()}
     return {
         "settings": {"layers": [item.name for item in fused.manifest.layers], "protocol": asdict(protocol)},
@@ -83,15 +82,6 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
 
 def _noise(shape: list[int]) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
-def _timed(call: Callable[[], object]) -> Callable[[bool], Stages]:
-    def run(timed: bool) -> Stages:
-        started = perf_counter()
-        call()
-        return {"infer": 1e3 * (perf_counter() - started)}
-
-    return run
 
 
 def main() -> int:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from aerocam import manifest
-from aerocam.benchmarks.heads import timed
-from aerocam.benchmarks.latency import Protocol, alternate, ratio
+from aerocam.benchmarks.latency import Protocol, alternate, ratio, timed
 from aerocam.benchmarks.tail import open_plain
 from aerocam.export import export_model
 from aerocam.runtime import open_session

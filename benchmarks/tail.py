@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.benchmarks.latency import Protocol, Stages, alternate
+from aerocam.benchmarks.latency import Protocol, alternate, timed
 from aerocam.export import export_model
 from aerocam.export.autodiff import nodes_between, values_read
 from aerocam.export.graph import load_model
@@ -96,7 +96,7 @@ def measure_tail(
             TAIL: open_plain(tail.proto.SerializeToString(), threads),
         }
     feeds = _feeds(path, tail, sessions[EXPLAINED], input_shapes)
-    samples = alternate({name: _timed(sessions[name], feeds[name]) for name in sessions}, protocol)
+    samples = alternate({name: timed(partial(sessions[name].run, None, feeds[name])) for name in sessions}, protocol)
     times = {name: found.total() for name, found in samples.items()}
     added = times[EXPLAINED] - times[PLAIN]
     low, median, high = (float(q) for q in np.percentile(added, (25, 50, 75)))
@@ -145,12 +145,3 @@ def _feeds(
         EXPLAINED: {**plain, manifest.TARGET: np.full(target.shape, -1, np.int32)},
         TAIL: {**dict(zip(inner, found, strict=True)), **{k: v for k, v in plain.items() if k in tail.inputs}},
     }
-
-
-def _timed(session: Any, feeds: dict[str, NDArray[Any]]) -> Any:
-    def run(timed: bool) -> Stages:
-        started = perf_counter()
-        session.run(None, feeds)
-        return {"infer": 1e3 * (perf_counter() - started)}
-
-    return run
