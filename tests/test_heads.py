@@ -266,3 +266,24 @@ def preprocessed(frame: np.ndarray) -> np.ndarray:
 def test_what_has_no_weights_is_not_smoothed(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         export_model(saved(tmp_path, cnn()), eigen_smooth=True, **options)
+
+
+def test_a_class_whose_logit_is_the_target_s_is_compared_with_it(tmp_path: Path) -> None:
+    """Not taken for it, though it comes first; the gradient is that of NumPy's slopes."""
+    weight = np.float32([[1, 0, 0], [0, 1, 0], [2, 1, 0], [0, 0, 0], [3, 1, 1]])
+    nodes = [
+        node("Relu", ["x"], ["r"]),
+        node("GlobalAveragePool", ["r"], ["p"]),
+        node("Flatten", ["p"], ["f"]),
+        node("Gemm", ["f", "w"], ["y"], transB=1),
+    ]
+    ones = np.ones(SIZE, np.float32)
+    done = export_model(
+        saved(tmp_path, model(nodes, {"x": ones}, {"w": weight}, ["y"])), layers="r", contrast="finer", check=False
+    )
+    feeds = {"x": ones, manifest.TARGET: np.int32([1])}
+    logits, found = run_ort(onnx.load(done.path), feeds, ["y", GRADIENTS])
+    assert logits[0].tolist() == [1, 1, 3, 0, 5]
+    classes, slopes = CONTRAST_METHODS["finercam"](logits[0].astype(np.float64), 1)
+    assert classes.tolist()[:2] == [1, 0]
+    np.testing.assert_allclose(found[0, :, 0, 0], slopes @ weight[classes] / 64, rtol=1e-5)
