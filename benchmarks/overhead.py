@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, percentiles, ratio
 from aerocam.benchmarks.machine import machine
+from aerocam.errors import AerocamError
+from aerocam.manifest import Manifest
+
+if TYPE_CHECKING:
+    from aerocam.runtime.methods import Method
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
+TAIL_BATCH = 32
+"""Activations that the part behind the layer takes at once, for the methods that run it many times."""
+
 EXPLAIN_STAGES = ("infer", "explain", "cam")
 """What an explanation adds to: the ratio compares these with the plain model's inference."""
 
@@ -49,7 +57,7 @@ def measure_overhead(
 ) -> dict[str, Any]:
     """Time the plain model, the model with a fused head, and the model with the map computed by the runtime.
 
-    The fused form is left out where there is no head for `method` or there are several layers.
+    The fused form is left out where the head is refused, with the reason, or there are several layers.
 
     Args:
         path: A plain ONNX model.
@@ -65,46 +73,71 @@ def measure_overhead(
     Returns:
         A JSON-able record: settings, machine, per form the percentiles by stage, ratios to the plain model.
     """
-    import onnxruntime
-
-    from aerocam.export import CAM_HEADS, export_model
     from aerocam.runtime import Explainer
+    from aerocam.runtime.methods import find
     from aerocam.runtime.preprocess import Preprocessor
 
-    protocol = protocol or Protocol()
-    with tempfile.TemporaryDirectory() as folder, _silent(logging.getLogger("aerocam.export")):
-        common: dict[str, Any] = {"layers": layers, "input_shapes": input_shapes, "check": False}
-        done = export_model(path, Path(folder) / "runtime.onnx", **common)
-        forms = {RUNTIME: done.path}
-        if method in CAM_HEADS and len(done.manifest.layers) == 1:
-            forms[FUSED] = export_model(path, Path(folder) / "fused.onnx", head=method, **common).path
-        explainers = {
-            name: Explainer(form, method=method if name == RUNTIME else None, providers=providers, threads=threads)
-            for name, form in sorted(forms.items())
+    protocol, called = protocol or Protocol(), find(method)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
+        rule = forms.manifest.preprocess
+        assert rule is not None  # or the explainer below refuses the file
+        frame = picture if picture is not None else _noise(rule.size)
+        plain, preprocess = _plain_session(path, providers, threads), Preprocessor(rule)
+        candidates: dict[str, Callable[[bool], Stages]] = {
+            PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }
-    rule = done.manifest.preprocess
-    assert rule is not None  # or there would be no explainer
-    frame = picture if picture is not None else _noise(rule.size)
-    plain = _plain_session(path, providers, threads, onnxruntime)
-    preprocess = Preprocessor(rule)
-    candidates: dict[str, Callable[[bool], Stages]] = {
-        PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
-    }
-    for name, explainer in explainers.items():
-        candidates[name] = lambda timed, explainer=explainer: _explain(explainer, frame, timed)  # type: ignore[misc]
-    samples = alternate(candidates, protocol, progress)
+        for name, form in sorted(forms.paths.items()):
+            wanted = called.name if name == RUNTIME else None
+            explainer = stack.enter_context(Explainer(form, method=wanted, providers=providers, threads=threads))
+            candidates[name] = lambda timed, explainer=explainer: _explain(explainer, frame, timed)  # type: ignore[misc]
+        samples = alternate(candidates, protocol, progress)
     settings = Settings(
         model=Path(path).name,
-        layers=tuple(layer.name for layer in done.manifest.layers),
-        method=method,
+        layers=tuple(layer.name for layer in forms.manifest.layers),
+        method=called.name,
         threads=threads,
         providers=tuple(plain.get_providers()),
         protocol=protocol,
     )
-    return _record(settings, samples)
+    return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
 
 
-@contextmanager
+@dataclass(frozen=True)
+class _Forms:
+    """The exported files by form, the manifest of the one without a head, and why a form is missing."""
+
+    paths: dict[str, Path]
+    manifest: Manifest
+    refused: dict[str, str]
+
+
+def _export(path: str | Path, folder: Path, method: Method, common: Mapping[str, Any]) -> _Forms:
+    """Export a model for the method in the runtime, and with its head, if it has one and the layer takes it."""
+    from aerocam.export import CAM_HEADS, export_model
+    from aerocam.export.heads import TAIL_HEADS
+
+    with _silent(logging.getLogger("aerocam.export")):
+        done = export_model(path, folder / "runtime.onnx", check=False, **common, **_needs(method))
+        found = _Forms({RUNTIME: done.path}, done.manifest, {})
+        if method.name in {*CAM_HEADS, *TAIL_HEADS} and len(done.manifest.layers) == 1:
+            try:
+                fused = export_model(path, folder / "fused.onnx", check=False, head=method.name, **common)
+                found.paths[FUSED] = fused.path
+            except AerocamError as error:
+                found.refused[FUSED] = str(error)
+    return found
+
+
+def _needs(method: Method) -> dict[str, Any]:
+    """What a method needs of the file that it takes its arrays from, as arguments of `export_model`."""
+    if getattr(method, "runs", "") == "tail":
+        return {"packaging": "split", "batch": TAIL_BATCH}
+    rule = getattr(method, "rule", "gradient")
+    return {} if rule == "gradient" else {rule: True}
+
+
+@contextlib.contextmanager
 def _silent(logger: logging.Logger) -> Iterator[None]:
     """Without the logger's choices, which the record names anyway."""
     before = logger.level
@@ -115,7 +148,9 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: int, onnxruntime: Any) -> Any:
+def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: int) -> Any:
+    import onnxruntime
+
     from aerocam.runtime.ort import STOP_SPINNING
 
     options = onnxruntime.SessionOptions()

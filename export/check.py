@@ -54,6 +54,8 @@ class CheckReport:
         provider: Execution provider it ran on.
         tolerance: Largest `outputs` that is good.
         ends: What was measured of fused ends; None where there are none.
+        tail: How far the scores of a tail, run on several activations at once, are from the model's own, relative to
+            the largest; None where there is no tail.
     """
 
     outputs: float
@@ -61,6 +63,7 @@ class CheckReport:
     provider: str
     tolerance: float = OUTPUT_TOLERANCE
     ends: EndsReport | None = None
+    tail: float | None = None
 
     def require(self) -> CheckReport:
         """This report, if it is good.

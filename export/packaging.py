@@ -151,27 +151,28 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
     """One model again, in which what explains takes its inputs from what runs on every frame.
 
     Args:
-        forward: As `split` gives it; it is changed. Without an explaining model it stays as it is.
-        explain: As `split` gives it; it is changed.
+        forward: As `split` gives it, or joined before; it is changed. Without an explaining model it stays as it is.
+        explain: As `split` gives it, or `tail`; it is changed.
     """
     if explain is None:
         return forward
     tensors = tensor_table(forward)
+    taken = {str(node.name) for node in forward.graph} | tensors.keys() | forward.graph.initializers.keys()
     for node in explain.graph:
         if node.name:  # many may have none; names must differ
-            node.name = f"{node.name}_again"
+            node.name = _untaken(node.name, taken)
         for y in node.outputs:
-            if y.name in tensors:
-                y.name = f"{y.name}_again"
+            y.name = _untaken(str(y.name), taken)
     own = [value for value in explain.graph.inputs if value.name not in tensors]
     for value in explain.graph.inputs:
         for user, place in list(value.uses()) if value.name in tensors else ():
             user.replace_input_with(place, tensors[str(value.name)])
     weights = list(explain.graph.initializers.values())
-    for value in weights:
-        given = forward.graph.initializers.get(str(value.name))
-        for user, place in list(value.uses()) if given is not None else ():
-            user.replace_input_with(place, given)
+    merged = {value: forward.graph.initializers.get(str(value.name)) for value in weights}
+    for value, given in merged.items():
+        if given is not None and _are_equal(value, given):
+            for user, place in list(value.uses()):
+                user.replace_input_with(place, given)
     nodes, outputs = list(explain.graph), list(explain.graph.outputs)
     for container in (explain.graph.inputs, explain.graph.outputs, explain.graph.initializers):
         container.clear()
@@ -179,7 +180,23 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
     forward.graph.inputs.extend(own)
     forward.graph.extend(nodes)
     for value in weights:
-        if value.name not in forward.graph.initializers:
+        if value.uses():
+            value.name = _untaken(str(value.name), taken)
             forward.graph.register_initializer(value)
     forward.graph.outputs.extend(outputs)
     return forward
+
+
+def _are_equal(one: ir.Value, other: ir.Value) -> bool:
+    """Whether two weights are the same numbers."""
+    a, b = one.const_value, other.const_value
+    if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    return a is b or a.tobytes() == b.tobytes()
+
+
+def _untaken(name: str, taken: Collection[str]) -> str:
+    """A name that is not taken yet."""
+    while name in taken:
+        name = f"{name}_again"
+    return name

@@ -141,7 +141,7 @@ def export_model(
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     if guided:
         chosen = with_input(model, site, chosen, head)
-    _check_batch(batch, packaging, chosen)
+    _check_batch(batch, packaging, chosen, head is None if tensors is None else tensors)
     written = Manifest(
         task=site.task,
         layers=_manifest_layers(chosen, tensors if tensors is not None else head is None, rule, guided),
@@ -167,7 +167,7 @@ def export_model(
     if check:
         report = self_check(path, join(*parts(model, written, originals)[:2]), input_shapes, providers).require()
         if batch:
-            check_tail(model, activations_name(0, chosen[0]), providers)
+            report = replace(report, tail=check_tail(model, activations_name(0, chosen[0]), providers))
     drop_tensors(model, written, originals)
     fuse_ends(model, written)
     if report is not None:
@@ -184,7 +184,7 @@ def _beside(output: Path, job: str) -> Path:
     return output.with_name(f"{output.stem}.{job}.onnx")
 
 
-def _check_batch(batch: int | None, packaging: manifest.Packaging, chosen: Sequence[Candidate]) -> None:
+def _check_batch(batch: int | None, packaging: manifest.Packaging, chosen: Sequence[Candidate], tensors: bool) -> None:
     """Make sure that there can be a tail, if one is wanted.
 
     Raises:
@@ -196,6 +196,11 @@ def _check_batch(batch: int | None, packaging: manifest.Packaging, chosen: Seque
         raise UsageError(f"--batch {batch}: 1 or more is expected")
     if packaging != "split":
         raise UsageError(f"--batch {batch}: it is of a file of its own; give --packaging split as well")
+    if not tensors:
+        raise UsageError(
+            f"--batch {batch}: it takes the layer's activations, which do not leave a file with a head; give --tensors"
+            " as well"
+        )
     if len(chosen) != 1:
         names = ", ".join(item.name for item in chosen)
         raise UsageError(

@@ -11,8 +11,10 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ManifestError
 from aerocam.export.check import CheckReport, check_model
+from aerocam.export.check_tail import check_tail
 from aerocam.export.ends.check import check_ends, without_frame
 from aerocam.export.graph import freeze_inputs
+from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, sha256
 from aerocam.export.packaging import join
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
@@ -80,18 +82,47 @@ def check_export(
         providers: Execution providers to run on; None: the CPU.
 
     Raises:
-        ManifestError: `exported` carries no manifest, or was made of another model.
-        CheckError: Its fused ends do not do what their steps do one by one.
+        ManifestError: `exported` carries no manifest, was made of another model, or a file beside it is of another
+            export.
+        CheckError: Its fused ends, or its tail, do not do what their steps do one by one.
     """
     light = read_model(exported)
-    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
-    if text is None:
-        raise ManifestError(f"{exported}: it carries no manifest; make it with: aerocam export {path}")
-    found = Manifest.from_json(text, str(exported))
+    found = _manifest_of(light, Path(exported), f"make it with: aerocam export {path}")
     if found.source.sha256 != sha256(path):
         raise ManifestError(f"{exported}: it was made of {found.source.name!r}, not of this {path}; give that file")
-    model = light.whole()
-    if found.split is not None:
-        model = join(model, read_model(Path(exported).with_name(found.split.explain)).whole())
+    model, split = light.whole(), found.split
+    if split is not None:
+        model = join(model, _half(Path(exported), found, split.explain))
     report = self_check(Path(path), without_frame(model, found), input_shapes, providers)
-    return check_fused_ends(model, report, providers)
+    report = check_fused_ends(model, report, providers)
+    activations = found.layers[0].activations
+    if split is not None and split.tail is not None and activations is not None:
+        whole = without_frame(join(model, _half(Path(exported), found, split.tail)), found)
+        report = replace(report, tail=check_tail(whole, activations, providers))
+    return report
+
+
+def _half(exported: Path, written: Manifest, name: str) -> ir.Model:
+    """Another file of a split export.
+
+    Raises:
+        ManifestError: It is of another export.
+    """
+    path = exported.with_name(name)
+    light = read_model(path)
+    again = "the files of an export belong together; export the model again"
+    if _manifest_of(light, path, again) != written:
+        raise ManifestError(f"{path}: it is of another export than {exported}; {again}")
+    return light.whole()
+
+
+def _manifest_of(light: LightModel, path: Path, advice: str) -> Manifest:
+    """What a file says of itself.
+
+    Raises:
+        ManifestError: Nothing, or nothing that can be read.
+    """
+    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
+    if text is None:
+        raise ManifestError(f"{path}: it carries no manifest; {advice}")
+    return Manifest.from_json(text, str(path))

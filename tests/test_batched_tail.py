@@ -20,8 +20,8 @@ import tiny_detectors
 from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.cli import main
-from aerocam.errors import CheckError, ModelError, UsageError
-from aerocam.export import export_model
+from aerocam.errors import CheckError, ManifestError, ModelError, UsageError
+from aerocam.export import check_export, export_model
 from aerocam.export.stacking import RULES, Replay
 from aerocam.runtime import Explainer, read_picture
 from detector_cases import CASES as DETECTORS
@@ -173,6 +173,10 @@ def test_the_picture_itself_as_a_layer_makes_a_batched_model(tmp_path: Path) -> 
     [
         ({"batch": 0, "packaging": "split"}, "--batch 0: 1 or more is expected"),
         ({"batch": 4}, "--batch 4: it is of a file of its own; give --packaging split as well"),
+        (
+            {"batch": 4, "packaging": "split", "head": "gradcam"},
+            "--batch 4: it takes the layer's activations, which do",
+        ),
         ({"batch": 4, "packaging": "split", "layers": ["r0", "r1"]}, r"--batch 4: 2 target layers \(r0, r1\), one is"),
     ],
 )
@@ -222,3 +226,25 @@ def test_the_self_check_notices_activations_that_get_mixed_up(
     with pytest.raises(CheckError, match=r"the scores of several activations at once differ from those of one by"):
         export_model(source, tmp_path / "never.onnx", **options)  # type: ignore[arg-type]
     assert not (tmp_path / "never.onnx").exists()
+
+
+@pytest.mark.parametrize("head", [(), ("--head", "gradcam", "--tensors")])
+def test_the_tail_is_checked_again(head: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, output = saved(tmp_path, cnn()), tmp_path / "m.cam.onnx"
+    call = ["export", "-q", str(source), "--packaging", "split", "--batch", "4", *head]
+    assert main([*call, "--layer", "r0", "-o", str(output)]) == 0
+    assert main(["check", str(source), str(output)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("tail: the scores of several activations at once differ from those of one by ")
+    assert float(line.split()[-2]) < 1e-5
+    tail = tmp_path / "m.cam.tail.onnx"
+    proto = onnx.load(tail)
+    weight = next(item for item in proto.graph.initializer if len(item.dims) == 4)
+    weight.raw_data = (numpy_helper.to_array(weight) * np.float32(1.5)).tobytes()
+    onnx.save(proto, tail)
+    with pytest.raises(CheckError, match="the scores of several activations at once differ"):
+        check_export(source, output)
+    assert main([*call, "--layer", "r1", "-o", str(tmp_path / "other.cam.onnx")]) == 0
+    shutil.copy(tmp_path / "other.cam.tail.onnx", tail)
+    with pytest.raises(ManifestError, match=r"m.cam.tail.onnx: it is of another export than"):
+        check_export(source, output)

@@ -10,8 +10,10 @@ import pytest
 
 from aerocam.benchmarks import ends, zoo
 from aerocam.benchmarks.latency import Protocol, Samples, alternate, percentiles, ratio
+from aerocam.benchmarks.overhead import measure_overhead
 from aerocam.cli import main
 from aerocam.errors import UsageError
+from test_graph import cnn, saved
 
 
 def test_candidates_run_in_turn_forwards_and_backwards_each_twice() -> None:
@@ -101,3 +103,31 @@ def test_fused_ends_are_measured_against_the_steps() -> None:
     assert first.split()[:2] == ["224x224", "steps"]
     assert first.endswith("1.000 (1.000 to 1.000)")
     assert [line.split("  ")[-1] != "1.000 (1.000 to 1.000)" for line in rest] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("method", "forms"),
+    [
+        ("Reciprocam", ["plain", "fused", "runtime"]),
+        ("relevance", ["plain", "fused", "runtime"]),
+        ("guided_gradcam", ["plain", "runtime"]),
+    ],
+)
+def test_every_kind_of_method_gets_the_files_that_it_needs(method: str, forms: list[str], tmp_path: Path) -> None:
+    source = saved(tmp_path, cnn())
+    record = measure_overhead(source, layers="r1", method=method, protocol=Protocol(4, 0, 0))
+    assert record["settings"]["method"] == method.lower()
+    assert list(record["milliseconds"]) == forms
+    assert "refused" not in record
+
+
+def test_a_head_that_is_refused_is_left_out_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aerocam.export.heads.tail.MOST", 1000)  # bytes
+    call = ["bench", "-q", str(saved(tmp_path, cnn())), "--layer", "r0", "--method", "reciprocam", "--iterations", "4"]
+    assert main([*call, "--json", str(tmp_path / "r.json")]) == 0
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert list(record["ratio to plain"]) == ["runtime"]
+    assert record["refused"]["fused"].startswith("--head reciprocam: at layer 'r0' it runs ")
+    assert "fused / plain: refused: --head reciprocam: at layer 'r0' it runs " in capsys.readouterr().out

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="the plain ONNX file; its explainable forms are made on the way")
     parser.add_argument("--layer", action="append", metavar="NAME", help="as for export")
-    parser.add_argument("--method", default="gradcam", help="CAM method (default: gradcam)")
+    parser.add_argument("--method", default="gradcam", help="any method of the README's tables (default: gradcam)")
     parser.add_argument("--image", metavar="FILE", help="picture to run on; default: noise")
     parser.add_argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)")
@@ -98,5 +98,6 @@ def as_text(record: dict[str, Any]) -> str:
             f"{form} / plain (infer + cam over infer): {figures['median']:.3f}"
             f"  (quartiles {figures['q1']:.3f} to {figures['q3']:.3f})"
         )
+    lines += [f"{form} / plain: refused: {reason}" for form, reason in record.get("refused", {}).items()]
     lines.append(f"peak memory of this process: {record['peak memory MB']:.0f} MB")
     return "\n".join(lines)

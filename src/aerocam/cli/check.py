@@ -40,4 +40,8 @@ def run(args: argparse.Namespace) -> None:
             f"ends, against the same steps one by one: a frame's tensor differs by at most {ends.tensor[0]:.2g} grey"
             f" levels, the map by {ends.map:.2g}, the overlay by {ends.overlay[0]:.2g} grey levels"
         )
+    if report.tail is not None:
+        print(
+            f"tail: the scores of several activations at once differ from those of one by {report.tail:.2g} (relative)"
+        )
     report.require()
