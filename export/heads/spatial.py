@@ -132,12 +132,16 @@ def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
     """The sum over positions of Y = W * X, (N, C, 1, 1), float32, from sums of X and one product with W.
 
     Tap (s, t) of the kernel meets the rows of X that some output has under s, and the columns under t. The sums of X
-    over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones.
+    over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones; where every tap meets
+    all of X they are one sum, (N, C, 1, 1).
     """
     x, weight = op.single(tensor(node)), constant_array(tensor(node, 1))
     assert weight is not None
     rows, columns = (_met(axis) for axis in windows(node, kernel=weight.shape[2:]))
-    sums = op.MatMul(op.MatMul(op.floats_like(x, rows), x), op.floats_like(x, columns.T))
+    if rows.all() and columns.all():
+        sums = op.sum(x, [2, 3])
+    else:
+        sums = op.MatMul(op.MatMul(op.floats_like(x, rows), x), op.floats_like(x, columns.T))
     n, channels = static_shape(x)[0], weight.shape[0]
     flat = op.reshape(sums, n, int(np.prod(weight.shape[1:])))
     matrix = op.floats_like(x, weight.reshape(channels, -1).T)
