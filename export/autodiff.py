@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
+from aerocam.export.adjoints.composites import swish_input, swish_of_product
 from aerocam.export.adjoints.registry import (
     ADJOINTS,
     NO_GRADIENT,
@@ -68,11 +69,16 @@ def differentiate(
         ModelError: The score does not depend on a layer, or a shape on the path is not static.
     """
     path = nodes_between(op.graph, layers, score)
+    members = set(path)
     active = {*layers, *(output for node in path for output in node.outputs)}
     arrived: dict[ir.Value, list[ir.Value]] = {score: [seed]}
     for node in reversed(path):
         dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
         if not any(dy is not None for dy in dys):
+            continue
+        swished = swish_input(node, members, layers) if rules.get("Mul") is ADJOINTS["Mul"] else None
+        if swished is not None and dys[0] is not None:
+            arrived.setdefault(swished, []).append(swish_of_product(op, node, swished, dys[0]))
             continue
         with _way_out(op.graph, path, node):
             for x, dx in _cotangents(op, node, dys, active, rules):

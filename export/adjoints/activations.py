@@ -6,20 +6,22 @@ import math
 
 import onnx_ir as ir
 
+from aerocam.export.adjoints.gates import gated, one_minus
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
 
 
 @adjoint("Relu")
 def relu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = max(X, 0): dX = dY where Y > 0, else 0 (0 at the kink, as in PyTorch)."""
-    return [op.masked(dy, op.Greater(node.outputs[0], 0.0))]
+    y = node.outputs[0]
+    return [gated(op, dy, y, op.floats_like(y, 0.0), None)]
 
 
 @adjoint("Sigmoid")
 def sigmoid(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = 1 / (1 + exp(-X)): dX = dY * Y * (1 - Y)."""
     y = node.outputs[0]
-    return [op.Mul(dy, op.Mul(y, op.Sub(1.0, y)))]
+    return [op.Mul(dy, op.Mul(y, one_minus(op, y)))]
 
 
 @adjoint("Tanh")
@@ -49,7 +51,8 @@ def prelu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def thresholded_relu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = X where X > alpha, else 0: dX = dY where X > alpha, else 0."""
     alpha = node.attributes.get_float("alpha", 1.0)
-    return [op.masked(dy, op.Greater(tensor(node), float(alpha)))]
+    x = tensor(node)
+    return [gated(op, dy, x, op.floats_like(x, float(alpha)), None)]
 
 
 @adjoint("Elu")
@@ -87,8 +90,7 @@ def hard_sigmoid(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = min(max(alpha X + beta, 0), 1): dX = alpha dY where 0 < Y < 1, else 0 (0 at the kinks, as in PyTorch)."""
     y = node.outputs[0]
     alpha = node.attributes.get_float("alpha", 0.2)
-    inside = op.And(op.Greater(y, 0.0), op.Less(y, 1.0))
-    return [op.masked(op.Mul(dy, float(alpha)), inside)]
+    return [gated(op, op.Mul(dy, float(alpha)), y, op.floats_like(y, 0.0), op.floats_like(y, 1.0))]
 
 
 @adjoint("HardSwish")
@@ -130,7 +132,7 @@ def swish(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     x, y = tensor(node), node.outputs[0]
     alpha = float(node.attributes.get_float("alpha", 1.0))
     s = op.Sigmoid(op.scale(x, alpha))
-    return [op.Mul(dy, op.Add(s, op.Mul(op.scale(y, alpha), op.Sub(1.0, s))))]
+    return [op.Mul(dy, op.Add(s, op.Mul(op.scale(y, alpha), one_minus(op, s))))]
 
 
 @adjoint("Gelu")

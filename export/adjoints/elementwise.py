@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.export.adjoints.gates import gated
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import is_float
@@ -80,12 +81,7 @@ def clip(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     _, *bounds = node.inputs
     y = node.outputs[0]
     low, high = (*bounds, None, None)[:2]
-    inside = [op.Greater(y, low)] if low is not None else []
-    inside += [op.Less(y, high)] if high is not None else []
-    if not inside:
-        return [dy]
-    mask = inside[0] if len(inside) == 1 else op.And(*inside)
-    return [op.masked(dy, mask), *(None for _ in bounds)]
+    return [gated(op, dy, y, low, high), *(None for _ in bounds)]
 
 
 @adjoint("Pow")
