@@ -21,6 +21,11 @@ PREFIX = "aerocam"
 NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 """Types whose numbers end, or whose steps grow, too early for squares, sums of many and places in an image."""
 
+BROADCASTING = frozenset(
+    {"Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Pow", "Sub"}
+)
+"""Operators that numbers are given to most."""
+
 LARGEST_SPREAD = 1 << 16
 """Entries of the largest constant that stands for an Expand."""
 
@@ -49,7 +54,8 @@ class Builder:
 
         def append(*inputs: Any, **attributes: Any) -> Any:
             tensor = next((item for item in inputs if isinstance(item, ir.Value) and is_float(item)), None)
-            values = [self._as_value(item, tensor) for item in inputs]
+            rank = _rank_of_numbers(tensor) if operator in BROADCASTING else 0
+            values = [self._as_value(item, tensor, rank) for item in inputs]
             result = getattr(self._builder.op, operator)(*values, **attributes)
             first = result if isinstance(result, ir.Value) else result[0]
             node = first.producer()
@@ -60,11 +66,11 @@ class Builder:
 
         return append
 
-    def _as_value(self, item: Any, like: ir.Value | None) -> ir.Value | None:
+    def _as_value(self, item: Any, like: ir.Value | None, rank: int) -> ir.Value | None:
         if item is None or isinstance(item, ir.Value):
             return item
         if isinstance(item, float) and like is not None and like.dtype is not None:
-            return self.constant(item, like.dtype.numpy())
+            return self.constant(np.full((1,) * rank, item), like.dtype.numpy())
         return self.constant(item)
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> ir.Value:
@@ -201,3 +207,13 @@ def constant_array(value: ir.Value | None) -> NDArray[Any] | None:
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
+
+
+def _rank_of_numbers(tensor: ir.Value | None) -> int:
+    """The rank that a number beside a tensor gets.
+
+    ONNX Runtime takes ten times as long for (1, C, 1, 1) and a number without axes as for one with four.
+    """
+    if tensor is None or tensor.shape is None or len(tensor.shape) < 2 or tensor.shape[-1] != 1:
+        return 0
+    return len(tensor.shape)
