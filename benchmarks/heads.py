@@ -12,38 +12,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.benchmarks.latency import Protocol, alternate, ratio, timed
+from aerocam.benchmarks.latency import Protocol, Stages, alternate, ratio, timed
 from aerocam.benchmarks.tail import PLAIN, TAIL, find_tail, open_plain
 from aerocam.errors import UsageError
 from aerocam.export import export_model
 
+FUSED = "fused"
+
 
 def measure_heads(
-    path: Path, layer: str, methods: Sequence[str], *, threads: int, protocol: Protocol
+    path: Path, layer: str, methods: Sequence[str], *, threads: int, protocol: Protocol, tail: bool = False
 ) -> dict[str, Any]:
-    """Time a model plain, its tail alone, and the model with each head, in turn in one process, on noise.
+    """Time a model with each head, head by head in turn with the plain model, on noise.
+
+    Each head has rounds of its own: with all of them in one round, the plain model would run seconds before.
 
     Args:
         path: A plain ONNX model.
         layer: The target layer.
-        methods: Of `aerocam.export.CAM_HEADS`.
+        methods: Of `aerocam.export.CAM_HEADS` or `TAIL_HEADS`.
         threads: Threads inside an operator.
-        protocol: How to measure.
+        protocol: How to measure each head.
+        tail: Whether the part of the model behind the layer is timed too.
 
     Returns:
-        A JSON-able record: settings; medians in ms of the plain model and the tail; per method the nodes added, the
-        quartiles of the ratio to plain, and the median of what is added over the tail's median. A method that is
-        refused at this layer has the reason instead.
+        A JSON-able record: settings; medians over all rounds in ms of the plain model and the tail; per method the
+        nodes added, the quartiles of the ratio to plain, and with `tail` those of what is added over the tail, round by
+        round. A method that is refused at this layer has the reason instead.
     """
-    plain, tail = open_plain(path, threads), find_tail(path, layers=layer)
+    plain = open_plain(path, threads)
     image = {item.name: _noise(item.shape) for item in plain.get_inputs()}
-    behind = open_plain(tail.proto.SerializeToString(), threads)
-    given = {item.name: _noise(item.shape) for item in behind.get_inputs()}
-    calls: dict[str, Callable[[], object]] = {
-        PLAIN: lambda: plain.run(None, image),
-        TAIL: lambda: behind.run(None, given),
-    }
+    base: dict[str, Callable[[bool], Stages]] = {PLAIN: timed(lambda: plain.run(None, image))}
+    if tail:
+        behind = open_plain(find_tail(path, layers=layer).proto.SerializeToString(), threads)
+        given = {item.name: _noise(item.shape) for item in behind.get_inputs()}
+        base[TAIL] = timed(lambda: behind.run(None, given))
     rows: dict[str, dict[str, Any]] = {}
+    all_rounds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in base}
     with tempfile.TemporaryDirectory() as folder:
         for method in methods:
             try:
@@ -51,14 +56,18 @@ def measure_heads(
             except UsageError as error:
                 rows[method] = {"refused": str(error)}
                 continue
-            rows[method] = {"nodes": done.nodes_after - done.nodes_before}
-            calls[method] = _explaining(open_plain(done.path, threads), image)
-    samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)
-    times = {name: one.total() for name, one in samples.items()}
-    middle = {name: float(np.median(times[name])) for name in (PLAIN, TAIL)}
-    for method in rows.keys() & calls.keys():
-        rows[method]["to plain"] = ratio(times[method], times[PLAIN])
-        rows[method]["added to tail"] = float(np.median(times[method] - times[PLAIN])) / middle[TAIL]
+            call = timed(_explaining(open_plain(done.path, threads), image))
+            samples = alternate({**base, FUSED: call}, protocol)
+            times = {name: one.total() for name, one in samples.items()}
+            rows[method] = {
+                "nodes": done.nodes_after - done.nodes_before,
+                "to plain": ratio(times[FUSED], times[PLAIN]),
+            }
+            if tail:
+                rows[method]["added to tail"] = ratio(times[FUSED] - times[PLAIN], times[TAIL])
+            for name in base:
+                all_rounds[name].append(times[name])
+    middle = {name: float(np.median(np.concatenate(rounds))) for name, rounds in all_rounds.items()}
     settings = {"layer": layer, "threads": threads, "protocol": asdict(protocol)}
     return {"settings": settings, "milliseconds": middle, "methods": rows}
 

@@ -88,7 +88,9 @@ def measure() -> dict[str, Any]:
         for name, (path, layer, threads, rounds) in rows.items():
             print(f"{name} ...", flush=True)
             protocol = Protocol(iterations=rounds)
-            record[key][name] = measure_heads(path(), layer, heads, threads=threads, protocol=protocol)
+            record[key][name] = measure_heads(
+                path(), layer, heads, threads=threads, protocol=protocol, tail=key == "middle"
+            )
     print("CF-CAM, ScoreCAM, ends, memory ...", flush=True)
     record["cfcam"] = cfcam_cost.measure(2, Protocol(iterations=30))
     record["scorecam"] = scorecam_cost.measure(zoo.lite0.model(), threads=1, protocol=Protocol(iterations=20))
@@ -120,8 +122,8 @@ def page(record: Mapping[str, Any]) -> str:
         [
             "# What every method costs",
             "",
-            f"{origin(RECORD, record['machine'])}. Ratios are medians of ratios taken round by round, in turn in one",
-            "process; the record beside this page has their quartiles and every setting.",
+            f"{origin(RECORD, record['machine'])}. Ratios are medians of ratios taken round by round, each head in",
+            "turn with the plain model in one process; the record beside this page has quartiles and every setting.",
             "",
             *_last(record["last"]),
             *_middle(record["middle"]),
