@@ -38,7 +38,7 @@ def activations_name(i: int, item: Candidate) -> str:
 def append_explanation(
     model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate], batch: int = 0
 ) -> None:
-    """Everything this package adds to the graph, activations and gradients always among it.
+    """Everything this package adds to the graph, activations always among it, and gradients unless nothing reads them.
 
     With a `batch` also the scores of so many activations of the one layer, an input.
     """
@@ -48,7 +48,8 @@ def append_explanation(
     rules = [layer.rule for layer in written.layers]
     head = written.head
     runs_tail = head is not None and head.method in TAIL_HEADS
-    bare = runs_tail and written.layers[0].gradients is None
+    reads_gradients = head is None or (not runs_tail and CAM_HEADS[head.method].needs_gradients)
+    bare = not reads_gradients and written.layers[0].gradients is None
     gradients = [] if bare else _gradients(op, start, chosen, site.score.targets, rules)
     pairs = []
     for i, item in enumerate(chosen):
@@ -57,15 +58,15 @@ def append_explanation(
             model.graph.outputs.append(activations)
         if activations_name(i, item) != item.name:
             activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
-        own, gradient = gradients[i] if gradients else (activations, activations)
-        if own is not gradient:
+        own, gradient = gradients[i] if gradients else (None, None)
+        if own is not None and own is not gradient:
             op.output(own, OWN_GRADIENTS.format(i))
-        pairs.append((activations, op.output(gradient, GRADIENTS.format(i)) if gradients else gradient))
+        pairs.append((activations, op.output(gradient, GRADIENTS.format(i)) if gradient is not None else None))
     if head is not None and not runs_tail:
         activations, scaled = pairs[0]
-        true = op.scale(op.single(scaled), 1.0 / written.seed_scale)
-        map_ = CAM_HEADS[head.method](op, activations, true, eigen_smooth=head.eigen_smooth)
-        op.output(map_, head.output)
+        true = op.scale(op.single(scaled), 1.0 / written.seed_scale) if scaled is not None else None
+        smooth, targets = head.eigen_smooth, site.score.targets
+        op.output(CAM_HEADS[head.method](op, activations, true, targets=targets, eigen_smooth=smooth), head.output)
     if runs_tail or batch:
         _append_forward(tail_of(op, site, score, chosen[0], own_nodes), pairs[0][0], head if runs_tail else None, batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)

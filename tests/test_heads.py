@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -34,10 +35,12 @@ def test_every_method_has_a_head_or_a_reason() -> None:
     assert not fused & HEADLESS.keys()
     assert TAIL_HEADS.keys() == FORWARD_METHODS.keys() - HEADLESS.keys()
     assert HEAD_CONTRASTS.keys() == CONTRAST_METHODS.keys()
-    assert [name for name in HEADS if CAM_HEADS[name].weighs != CAM_METHODS[name].weighs] == []
+    for name in HEADS:
+        head, method = CAM_HEADS[name], CAM_METHODS[name]
+        assert (head.weighs, head.needs_gradients) == (method.weighs, method.needs_gradients)
 
 
-def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | None = None, **options: bool) -> tuple:
+def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | None = None, **options: Any) -> tuple:
     """The head's map of A and G, and G itself; with `spread`, G is that times "g", which has one number per channel."""
     graph = ir.from_proto(
         model([node("Identity", ["a"], ["same"]), node("Identity", ["g"], ["h"])], arrays, {}, ["h"])
@@ -47,7 +50,8 @@ def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | No
     if spread is not None:
         gradients = op.expand(gradients, (*arrays["g"].shape[:2], *arrays["a"].shape[2:]), float(spread))
     op.output(gradients, "gradients")
-    op.output(CAM_HEADS[method](op, activations, gradients, **options), "map")
+    targets = len(arrays["g"])
+    op.output(CAM_HEADS[method](op, activations, gradients, targets=targets, **options), "map")
     found, given = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), arrays, ["map", "gradients"])
     return found, given
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from aerocam import manifest
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
 from aerocam.export.candidates import candidates
@@ -18,7 +19,8 @@ from aerocam.export.graph import load_model
 from aerocam.export.obstacles import try_rules
 from aerocam.export.operators_page import REFUSED_FORMS
 from aerocam.export.scores import find_score
-from onnx_graphs import beside_a_branch
+from aerocam.runtime.methods import CAM_METHODS
+from onnx_graphs import beside_a_branch, run_ort
 from test_graph import f32, saved
 
 node, info = helper.make_node, helper.make_tensor_value_info
@@ -190,6 +192,21 @@ def test_a_form_that_a_rule_refuses(tmp_path: Path, operator: str) -> None:
     assert known[nearest] == known["side"] == known["z"] == ""
     assert nearest in ("b", "sum", "n", "m", "d", "v", "m_")
     assert export_model(path, layers=nearest, check=False).path.is_file()
+
+
+@pytest.mark.parametrize("method", ["eigencam", "fem", "randomcam"])
+def test_a_head_that_reads_no_gradients_stands_before_what_has_none(tmp_path: Path, method: str) -> None:
+    opset, body, constants, _ = FORMS["ScatterND"]
+    path = saved(tmp_path, network(opset, body, constants))
+    with pytest.raises(UnsupportedOperatorError):
+        export_model(path, layers="a", head=method, tensors=True)
+    done = export_model(path, layers="a", head=method, targets=2)
+    feeds, plain = {"x": f32(1, 3, 8, 8, seed=3)}, onnx.load(path)
+    plain.graph.output.append(info("a", TensorProto.FLOAT, MAP))
+    (activations,) = run_ort(plain, feeds, ["a"])
+    (found,) = run_ort(onnx.load(done.path), feeds | {manifest.TARGET: np.int32([0, 3])}, [manifest.MAP])
+    expected = np.repeat(CAM_METHODS[method](activations), 2, axis=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 BOX = [

@@ -6,15 +6,14 @@ import onnx_ir as ir
 
 from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
-from aerocam.export.heads.activation import repeated
 from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.registry import cam_head
 
 
-@cam_head("eigencam")
-def eigencam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+@cam_head("eigencam", needs_gradients=False)
+def eigencam(op: Builder, activations: ir.Value) -> ir.Value:
     """EigenCAM (arXiv:2008.00299)."""
-    return repeated(op, first_component(op, activations, "max_abs"), gradients)
+    return first_component(op, activations, "max_abs")
 
 
 @cam_head("eigengradcam")

@@ -12,12 +12,13 @@ from aerocam.errors import UsageError
 from aerocam.export.builder import Builder
 from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.spatial import weighted_sum
+from aerocam.export.shapes import static_shape
 from aerocam.manifest import Contrast
 
 if TYPE_CHECKING:
     from aerocam.export.tail import Tail
 
-Function: TypeAlias = Callable[[Builder, ir.Value, ir.Value], ir.Value]
+Function: TypeAlias = Callable[..., ir.Value]
 
 TailHead: TypeAlias = "Callable[[Builder, ir.Value, Tail], ir.Value]"
 
@@ -32,23 +33,32 @@ class CamHead:
     Attributes:
         name: Its key in `CAM_HEADS`: the method's.
         function: Appends it: activations (N, C, H, W) and gradients (T, C, H, W), float32, N = T or 1, to the raw map
-            (T, H, W), or to weights.
+            (T, H, W), or to weights. Of activations alone where `needs_gradients` is False, and then with N for T.
         weighs: Whether `function` gives weights w, (T, C, 1, 1) or (T, C, H, W), of which the map is Σ_c w_c A_c.
+        needs_gradients: Whether it reads them.
     """
 
     name: str
     function: Function
     weighs: bool = False
+    needs_gradients: bool = True
 
     def __call__(
-        self, op: Builder, activations: ir.Value, gradients: ir.Value, *, eigen_smooth: bool = False
+        self,
+        op: Builder,
+        activations: ir.Value,
+        gradients: ir.Value | None,
+        *,
+        targets: int = 1,
+        eigen_smooth: bool = False,
     ) -> ir.Value:
         """Append the method.
 
         Args:
             op: Builder of the graph.
             activations: (N, C, H, W), of any float type.
-            gradients: (T, C, H, W), true ones: no seed scale in them.
+            gradients: (T, C, H, W), true ones: no seed scale in them. Not read where the method needs none.
+            targets: T; a method that needs no gradients has the same map for all of them.
             eigen_smooth: Whether the weighted activations are shown on their first principal component.
 
         Returns:
@@ -62,8 +72,13 @@ class CamHead:
                 f"--eigen-smooth: method {self.name} has no weighted activations to smooth; take one of:"
                 f" {', '.join(head.name for head in CAM_HEADS.values() if head.weighs)}"
             )
-        activations, gradients = op.single(activations), op.single(gradients)
-        found = self.function(op, activations, gradients)
+        activations = op.single(activations)
+        if not self.needs_gradients:
+            found = self.function(op, activations)
+            found = op.expand(found, (targets, *static_shape(found)[1:]))
+        else:
+            assert gradients is not None
+            found = self.function(op, activations, op.single(gradients))
         if not self.weighs:
             return found
         if eigen_smooth:
@@ -87,26 +102,29 @@ HEADLESS: dict[str, str] = {
 """Methods that are not fused: why."""
 
 
-def cam_head(method: str) -> Callable[[Function], Function]:
-    """Enter a function that gives the raw map of `method`."""
-    return _register(method, weighs=False)
+def cam_head(method: str, needs_gradients: bool = True) -> Callable[[Function], Function]:
+    """Enter a function that gives the raw map of `method`; arguments as of `CamHead`."""
+    return _register(method, weighs=False, needs_gradients=needs_gradients)
 
 
-def weighting_head(method: str, contrast: Contrast = "none") -> Callable[[Function], Function]:
+def weighting_head(
+    method: str, contrast: Contrast = "none", needs_gradients: bool = True
+) -> Callable[[Function], Function]:
     """Enter a function that gives the weights of `method`.
 
     Args:
         method: The method's name.
         contrast: The score that it needs.
+        needs_gradients: See `CamHead`.
     """
     if contrast != "none":
         HEAD_CONTRASTS[method] = contrast
-    return _register(method, weighs=True)
+    return _register(method, weighs=True, needs_gradients=needs_gradients)
 
 
-def _register(method: str, weighs: bool) -> Callable[[Function], Function]:
+def _register(method: str, weighs: bool, needs_gradients: bool) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
-        CAM_HEADS[method] = CamHead(method, function, weighs)
+        CAM_HEADS[method] = CamHead(method, function, weighs, needs_gradients)
         return function
 
     return register
