@@ -11,25 +11,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aerocam.benchmarks import zoo
+from aerocam.benchmarks.publishing import FOLDER, YOLO_LAST
 from aerocam.errors import AerocamError
 from aerocam.files import make_folder, write_together
-
-FOLDER = Path("benchmarks/results")
-
-YOLO_LAST = ("--layer", "/model.21/cv2/act/Mul_output_0")
-"""What the last of YOLOv8n's three scales reads."""
-
-
-def origin(record: str, host: Mapping[str, Any]) -> str:
-    """How a page of figures says where they come from, up to ONNX Runtime's device; `host` as `machine()` gives it."""
-    return (
-        f"`make bench` wrote this page and `{record}`, on this machine: {host['processor']}, {host['cores']} cores,\n"
-        f"ONNX Runtime {host['onnxruntime']} on the CPU"
-    )
 
 
 @dataclass(frozen=True)

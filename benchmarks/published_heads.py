@@ -6,8 +6,6 @@ The record is kept as JSON, the tables as a page beside it.
 from __future__ import annotations
 
 import dataclasses
-import json
-import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,11 +19,9 @@ from aerocam.benchmarks.heads import measure_heads
 from aerocam.benchmarks.latency import Protocol, ratio
 from aerocam.benchmarks.machine import machine
 from aerocam.benchmarks.peak_memory import peak_of_explaining, peak_of_plain
-from aerocam.benchmarks.published import FOLDER, YOLO_LAST, origin
-from aerocam.errors import AerocamError
+from aerocam.benchmarks.publishing import YOLO_LAST, origin, publish
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.heads import TAIL_HEADS
-from aerocam.files import make_folder, write_together
 
 RECORD, PAGE = "heads.json", "heads.md"
 HEADS = sorted([*CAM_HEADS, *TAIL_HEADS])
@@ -37,8 +33,8 @@ LAST: dict[str, tuple[Callable[[], Path], str, int, int]] = {
     "YOLOv8n, 2 threads": (zoo.yolov8n_doclaynet, YOLO_LAST[1], 2, 8),
 }
 MIDDLE: dict[str, tuple[Callable[[], Path], str, int, int]] = {
-    "EfficientNet-Lite0, `blocks.10/add`": (zoo.lite0.model, "blocks.10/add", 1, 30),
-    "YOLOv8n, `model.18`": (zoo.yolov8n_doclaynet, "/model.18/cv2/act/Mul_output_0", 1, 6),
+    "EfficientNet-Lite0, `blocks.10/add`": (zoo.lite0.model, "blocks.10/add", 1, 100),
+    "YOLOv8n, `model.9`": (zoo.yolov8n_doclaynet, "/model.9/cv2/act/Mul_output_0", 1, 12),
 }
 """Network, layer, threads and rounds."""
 
@@ -102,18 +98,7 @@ def measure() -> dict[str, Any]:
 
 def main() -> int:
     """Measure, and write record and page; the exit code."""
-    logging.getLogger("aerocam.export").setLevel(logging.WARNING)
-    try:
-        make_folder(FOLDER)
-        record = measure()
-        write_together({FOLDER / RECORD: json.dumps(record, indent=1).encode()})
-        text = page(record)
-        write_together({FOLDER / PAGE: text.encode()})
-        print(text)
-    except AerocamError as error:
-        print(f"published_heads: error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return publish("published_heads", measure, page, RECORD, PAGE)
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -161,7 +146,7 @@ def _middle(rows: Mapping[str, Any]) -> list[str]:
     ]
     for method in MIDDLE_HEADS:
         found = (row["methods"][method] for row in rows.values())
-        cells = (f"{one['added to tail']:.2f}" if "added to tail" in one else "refused" for one in found)
+        cells = (f"{one['added to tail']['median']:.2f}" if "added to tail" in one else "refused" for one in found)
         lines.append(f"| {method} | {' | '.join(cells)} |")
     parts = (f"{row['milliseconds']['tail']:.1f} of {row['milliseconds']['plain']:.1f} ms" for row in rows.values())
     return [*lines, f"| *the part behind* | {' | '.join(parts)} |", ""]

@@ -5,8 +5,6 @@ The record is kept as JSON, the table as a page beside it.
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,11 +19,9 @@ from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency import Protocol, alternate, ratio, timed
 from aerocam.benchmarks.machine import machine
-from aerocam.benchmarks.published import FOLDER, YOLO_LAST, origin
+from aerocam.benchmarks.publishing import YOLO_LAST, origin, publish
 from aerocam.benchmarks.tail import TAIL, find_tail, open_plain
-from aerocam.errors import AerocamError
 from aerocam.export import export_model
-from aerocam.files import make_folder, write_together
 from aerocam.runtime import open_session
 
 RECORD, PAGE = "packagings.json", "packagings.md"
@@ -84,23 +80,19 @@ def _noise(shape: list[int]) -> NDArray[np.float32]:
     return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
+def measure_all() -> dict[str, Any]:
+    """The record of every row."""
+    record: dict[str, Any] = {"machine": machine(), "rows": {}}
+    for name, (path, layer, rounds) in ROWS.items():
+        print(f"{name} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            record["rows"][name] = measure(path(), layer, Protocol(iterations=rounds), Path(folder))
+    return record
+
+
 def main() -> int:
-    """Measure every row and write record and table; the exit code."""
-    logging.getLogger("aerocam.export").setLevel(logging.WARNING)
-    try:
-        make_folder(FOLDER)
-        record: dict[str, Any] = {"machine": machine(), "rows": {}}
-        for name, (path, layer, rounds) in ROWS.items():
-            print(f"{name} ...", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                record["rows"][name] = measure(path(), layer, Protocol(iterations=rounds), Path(folder))
-        text = table(record)
-        write_together({FOLDER / RECORD: json.dumps(record, indent=1).encode(), FOLDER / PAGE: text.encode()})
-        print(text)
-    except AerocamError as error:
-        print(f"published_packagings: error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Measure, and write record and page; the exit code."""
+    return publish("published_packagings", measure_all, table, RECORD, PAGE)
 
 
 def table(record: Mapping[str, Any]) -> str:

@@ -5,8 +5,6 @@ Every real network of the zoo, one after the other. The record is kept as JSON, 
 
 from __future__ import annotations
 
-import json
-import logging
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -21,10 +19,8 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.export_cost import export_cost
 from aerocam.benchmarks.latency import Protocol
 from aerocam.benchmarks.machine import machine
-from aerocam.benchmarks.published import FOLDER, origin
+from aerocam.benchmarks.publishing import origin, publish
 from aerocam.benchmarks.tail import measure_tail
-from aerocam.errors import AerocamError
-from aerocam.files import make_folder, write_together
 
 PROTOCOL = Protocol(iterations=30)
 RECORD, PAGE = "tails.json", "tails.md"
@@ -70,25 +66,21 @@ def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
     return folder / f"{name}.onnx"
 
 
+def measure_all() -> dict[str, Any]:
+    """The record of every network."""
+    record: dict[str, Any] = {"machine": machine(), "networks": {}}
+    for name, network in networks():
+        print(f"{name} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path, told = network.path(Path(folder)), {"task": network.task, "input_shapes": network.input_shapes}
+            record["networks"][name] = measure_tail(path, **told, protocol=PROTOCOL)  # type: ignore[arg-type]
+            record["networks"][name]["export"] = export_cost(path, **told)  # type: ignore[arg-type]
+    return record
+
+
 def main() -> int:
-    """Measure every network and write record and table; the exit code."""
-    logging.getLogger("aerocam.export").setLevel(logging.WARNING)
-    try:
-        make_folder(FOLDER)
-        record: dict[str, Any] = {"machine": machine(), "networks": {}}
-        for name, network in networks():
-            print(f"{name} ...", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
-                path, told = network.path(Path(folder)), {"task": network.task, "input_shapes": network.input_shapes}
-                record["networks"][name] = measure_tail(path, **told, protocol=PROTOCOL)  # type: ignore[arg-type]
-                record["networks"][name]["export"] = export_cost(path, **told)  # type: ignore[arg-type]
-        text = table(record)
-        write_together({FOLDER / RECORD: json.dumps(record, indent=1).encode(), FOLDER / PAGE: text.encode()})
-        print(text)
-    except AerocamError as error:
-        print(f"published_tails: error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    """Measure, and write record and page; the exit code."""
+    return publish("published_tails", measure_all, table, RECORD, PAGE)
 
 
 def table(record: Mapping[str, Any]) -> str:

@@ -11,7 +11,11 @@ HOST = {"processor": "a processor", "cores": 2, "onnxruntime": "1.32.0"}
 
 def row(methods: list[str], refused: str) -> dict[str, Any]:
     """A measurement in which every method costs a tenth more than plain, but for one that is refused."""
-    good = {"nodes": 7, "to plain": {"median": 1.1, "q1": 1.0, "q3": 1.2}, "added to tail": 0.75}
+    good = {
+        "nodes": 7,
+        "to plain": {"median": 1.1, "q1": 1.0, "q3": 1.2},
+        "added to tail": {"median": 0.75, "q1": 0.5, "q3": 1.0},
+    }
     found: dict[str, Any] = dict.fromkeys(methods, good) | {refused: {"refused": f"--head {refused}: not here"}}
     return {"milliseconds": {"plain": 10.0, "tail": 2.5}, "methods": found}
 

@@ -18,7 +18,7 @@ RANDOM_SEED = 0
 def fem(op: Builder, activations: ir.Value) -> ir.Value:
     """FEM (Fuad et al., IPTA 2020)."""
     share = 1.0 / spatial.positions(activations)
-    centred = op.Sub(activations, op.scale(op.sum(activations, [2, 3]), share))
+    centred = op.Sub(activations, op.GlobalAveragePool(activations))  # which the model often has already
     variance = op.reduce("ReduceSumSquare", centred, [2, 3])
     above = op.Greater(centred, op.Sqrt(op.scale(variance, share * FEM_DEVIATIONS**2)))
     return op.scale(op.sum(op.Cast(above, to=ir.DataType.FLOAT), [2, 3]), share)
