@@ -7,7 +7,7 @@ from collections.abc import Collection, Container
 import onnx_ir as ir
 
 from aerocam.export.adjoints.gates import one_minus
-from aerocam.export.adjoints.registry import Builder, tensor
+from aerocam.export.adjoints.registry import Builder, operator_name, tensor
 
 
 def swish_input(node: ir.Node, path: Container[ir.Node], layers: Collection[ir.Value]) -> ir.Value | None:
@@ -18,12 +18,12 @@ def swish_input(node: ir.Node, path: Container[ir.Node], layers: Collection[ir.V
         path: The nodes that are differentiated.
         layers: What they are differentiated with respect to.
     """
-    if node.op_type != "Mul":
+    if operator_name(node) != "Mul":
         return None
     for i in (0, 1):
         x, gate = node.inputs[i], tensor(node, 1 - i)
         inner = gate.producer()
-        if inner is None or inner.op_type != "Sigmoid" or inner.inputs[0] is not x or gate in layers:
+        if inner is None or operator_name(inner) != "Sigmoid" or inner.inputs[0] is not x or gate in layers:
             continue
         if all(user is node or user not in path for user, _ in gate.uses()):
             return x
