@@ -30,7 +30,7 @@ REASONS = (
     "Ratios to the tail above 1.2 have these reasons. Where the tail is a pooling and a product, a fraction of a",
     "millisecond, what is added are 9 to 33 small nodes of some 10 microseconds each, the choice of the class (a",
     "segmenter's goes over the whole map), and copies of activations and gradients that leave the graph: see the",
-    "ratio to plain there. `lite0-half` computes in float16, which this processor emulates. In YOLOv8n and SSDLite the",
+    "ratio to plain there. `lite0-half` computes in float16, which this processor emulates. In SSDLite the",
     "forward pass has activations and batch norms fused into its convolutions; in the gradient they are passes of",
     "their own.",
 )
