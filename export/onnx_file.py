@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError
 from aerocam.export.light import LightModel, data_of, refer, tensor_in_file, without_data
-from aerocam.export.wire import GRAPH, INITIALIZER, RAW_DATA, header, is_weight, without_weights
-from aerocam.files import write_together
+from aerocam.export.wire import GRAPH, INITIALIZER, RAW_DATA, is_weight, without_weights
+from aerocam.files import unreadable, write_together
+from aerocam.wire import header
 
 MOST_BYTES = (1 << 31) - 1
 """What protobuf takes in one file."""
@@ -61,7 +61,7 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
             size = path.stat().st_size
             data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b""
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     try:
         rest, places = without_weights(data)
         return onnx.ModelProto.FromString(rest), places
@@ -69,12 +69,6 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
         raise ModelError(
             f"{path}: not an ONNX file, or a truncated one ({size} bytes do not parse); copy it again"
         ) from error
-
-
-def _unreadable(path: str | Path, error: OSError) -> ModelError:
-    if not Path(path).is_file():
-        return ModelError(f"{path}: no such file, an ONNX model was expected; check the path")
-    return ModelError(f"{path}: cannot be read ({error.strerror}); check its permissions")
 
 
 def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:
@@ -173,15 +167,3 @@ def _around(message: google.protobuf.message.Message, number: int) -> tuple[byte
 
 def _size(pieces: Sequence[Piece]) -> int:
     return sum(len(piece) if isinstance(piece, bytes) else piece.nbytes for piece in pieces)
-
-
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    found = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as file:
-            while block := file.read(1 << 20):
-                found.update(block)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-    return found.hexdigest()

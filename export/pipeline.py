@@ -19,7 +19,7 @@ from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
 from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
 from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import read_model, sha256, write_models
+from aerocam.export.onnx_file import read_model, write_models
 from aerocam.export.opset import default_opset
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
@@ -30,6 +30,7 @@ from aerocam.export.scores import Hints, find_score
 from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
 from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
+from aerocam.files import sha256
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")

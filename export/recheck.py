@@ -15,10 +15,11 @@ from aerocam.export.check_tail import check_tail
 from aerocam.export.ends.check import check_ends, without_frame
 from aerocam.export.graph import freeze_inputs
 from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import read_model, sha256
+from aerocam.export.onnx_file import read_model
 from aerocam.export.packaging import join
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.rule_tables import check_finite
+from aerocam.files import sha256
 from aerocam.manifest import Manifest
 
 

@@ -15,7 +15,7 @@ from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean, missing
 from aerocam.manifest import Manifest
 from aerocam.runtime.heap import blocks_given_back
-from aerocam.runtime.session import TensorSpec, check_feeds
+from aerocam.runtime.session import Finished, TensorSpec, check_feeds
 
 try:
     import onnxruntime
@@ -49,6 +49,8 @@ DTYPES = {
 
 class OrtSession:
     """An explainable model on ONNX Runtime; see `Session` and `open_session`."""
+
+    depth = 1
 
     def __init__(
         self, path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
@@ -92,6 +94,10 @@ class OrtSession:
         if all(spec.fixed and spec.takes(found[spec.name]) for spec in self.outputs if spec.name in found):
             self._buffers = Buffers(self._session, found)
         return found
+
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Finished:
+        """Run the model once; see `Session.submit`."""
+        return Finished(self.run(feeds, outputs))
 
     def close(self) -> None:
         """Give back the memory; the session cannot run any more."""

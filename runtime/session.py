@@ -48,13 +48,61 @@ class TensorSpec:
         return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
 
 
+class Run(Protocol):
+    """A run that was submitted."""
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Wait for it.
+
+        Returns:
+            One array per output asked for. The `depth`-th run submitted after this one may overwrite them.
+
+        Raises:
+            ModelError: The engine failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that had ended when `submit` returned."""
+
+    outputs: dict[str, NDArray[Any]]
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Its outputs."""
+        return self.outputs
+
+
 class Session(Protocol):
-    """A model ready to run. Not for use by several threads at once."""
+    """A model ready to run. For the thread that made it alone.
+
+    Attributes:
+        path: The file.
+        manifest: What it says of itself.
+        inputs: What it takes.
+        outputs: What it gives.
+        depth: How many runs may be under way at once. 1: a run has ended when `submit` returns.
+    """
 
     path: str
     manifest: Manifest
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    depth: int
+
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run:
+        """Begin a run. The arrays given may be overwritten once this returns.
+
+        Args:
+            feeds: One array per input, of its type and shape.
+            outputs: Names of the outputs wanted; None means all.
+
+        Raises:
+            UsageError: A feed is missing, unknown, or of another type or shape; or `depth` runs are under way.
+            ModelError: The engine failed.
+        """
+        ...
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
         """Run the model once.
@@ -64,7 +112,7 @@ class Session(Protocol):
             outputs: Names of the outputs wanted; None means all.
 
         Returns:
-            One array per output asked for. They may be reused by the next `run`: copy what you keep.
+            One array per output asked for. The next run may overwrite them: copy what you keep.
 
         Raises:
             UsageError: A feed is missing, unknown, or of another type or shape.

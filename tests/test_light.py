@@ -18,9 +18,11 @@ from aerocam.export import export_model
 from aerocam.export import onnx_file as files
 from aerocam.export.graph import load_model
 from aerocam.export.light import ELSEWHERE, LightModel
-from aerocam.export.onnx_file import read_model, sha256, write_models
+from aerocam.export.onnx_file import read_model, write_models
 from aerocam.export.sessions import ALIGNMENT, SessionFolder
-from aerocam.export.wire import LARGE, RAW_DATA, fields, header, without_weights
+from aerocam.export.wire import LARGE, RAW_DATA, without_weights
+from aerocam.files import sha256
+from aerocam.wire import fields, header
 from onnx_graphs import model, run_ort
 
 node = helper.make_node

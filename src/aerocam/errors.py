@@ -33,6 +33,10 @@ class ManifestError(ModelError):
     """The model carries no manifest, or one this version cannot read: export it (again) with `aerocam export`."""
 
 
+class EngineError(ModelError):
+    """A TensorRT engine cannot be built, or does not run here: build it on this machine with `aerocam build`."""
+
+
 class CheckError(ModelError):
     """The exported model disagrees with the original, or its gradients with finite differences."""
 

@@ -1,13 +1,14 @@
-"""Files that are written whole or not at all, by export, runtime and benchmarks alike."""
+"""Files that are written whole or not at all, and what a file is known by; for export, runtime and benchmarks alike."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from aerocam.errors import WriteError
+from aerocam.errors import ModelError, WriteError
 
 
 def part_name(path: Path) -> Path:
@@ -49,3 +50,26 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
         for part in parts.values():
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    found = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as file:
+            while block := file.read(1 << 20):
+                found.update(block)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return found.hexdigest()
+
+
+def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
+    """The error for a model's file that is not there, or not to be read."""
+    if not Path(path).is_file():
+        return ModelError(f"{os.fspath(path)}: no such file, a model was expected; check the path")
+    return ModelError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); check its permissions")
