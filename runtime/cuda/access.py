@@ -1,0 +1,141 @@
+"""What aerocam asks of CUDA, whichever Python package does it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Device:
+    """A GPU.
+
+    Attributes:
+        name: Its name, as the driver says it.
+        compute_capability: As in "8.7".
+        integrated: Whether it shares its memory with the CPU, as a Jetson's does: nothing has to be copied to it.
+        total_memory: In bytes.
+        free_memory: In bytes, at the moment it was asked.
+    """
+
+    name: str
+    compute_capability: str
+    integrated: bool
+    total_memory: int
+    free_memory: int
+
+
+@dataclass(frozen=True, eq=False)
+class HostMemory:
+    """Page-locked memory of the host that the GPU can reach too. It lives as long as any view of `array`.
+
+    Attributes:
+        array: uint8 (bytes,), not initialised.
+        address: Where the GPU sees it.
+    """
+
+    array: NDArray[np.uint8]
+    address: int
+
+
+class Cuda(Protocol):
+    """One GPU. Streams, events, graphs and device memory are known by their handles, which are integers.
+
+    Everything but `device` and `close` wants the GPU's context to be current in the calling thread, see `current`.
+    Each call raises EngineError where CUDA says that it failed.
+
+    Attributes:
+        name: Of the Python package.
+        can_capture: Whether it has CUDA graphs.
+    """
+
+    name: str
+    can_capture: bool
+
+    def device(self) -> Device:
+        """The GPU, and how much of its memory is free now."""
+        ...
+
+    def current(self) -> AbstractContextManager[None]:
+        """Make the GPU's primary context current in this thread for the `with` block; afterwards it is as it was."""
+        ...
+
+    def allocate(self, size: int) -> int:
+        """Memory of the GPU, in bytes, not initialised: its address.
+
+        Raises:
+            EngineError: There is not so much.
+        """
+        ...
+
+    def free(self, address: int) -> None:
+        """Give back what `allocate` gave."""
+        ...
+
+    def allocate_host(self, size: int) -> HostMemory:
+        """Page-locked memory, in bytes.
+
+        Raises:
+            EngineError: There is not so much.
+        """
+        ...
+
+    def make_stream(self) -> int:
+        """A stream other than the default one, on which TensorRT would wait for everybody else."""
+        ...
+
+    def synchronize(self, stream: int) -> None:
+        """Wait until everything on a stream is done."""
+        ...
+
+    def destroy_stream(self, stream: int) -> None:
+        """Give back a stream."""
+        ...
+
+    def upload(self, address: int, host: NDArray[np.uint8], stream: int) -> None:
+        """Copy page-locked memory to the GPU's as soon as the stream comes to it; returns at once."""
+        ...
+
+    def download(self, host: NDArray[np.uint8], address: int, stream: int) -> None:
+        """Copy the GPU's memory to page-locked memory as soon as the stream comes to it; returns at once."""
+        ...
+
+    def make_event(self) -> int:
+        """An event to be waited for; the waiting thread sleeps."""
+        ...
+
+    def record(self, event: int, stream: int) -> None:
+        """Let an event happen when a stream comes to it."""
+        ...
+
+    def wait(self, event: int) -> None:
+        """Wait until an event has happened, if it was recorded."""
+        ...
+
+    def destroy_event(self, event: int) -> None:
+        """Give back an event."""
+        ...
+
+    def begin_capture(self, stream: int) -> None:
+        """Keep what this thread gives to a stream from now on, instead of doing it."""
+        ...
+
+    def end_capture(self, stream: int) -> int:
+        """What was kept, as a graph that can be launched."""
+        ...
+
+    def launch(self, graph: int, stream: int) -> None:
+        """Do on a stream what a graph has kept; returns at once."""
+        ...
+
+    def destroy_graph(self, graph: int) -> None:
+        """Give back a graph."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the GPU's context; calling it twice does nothing."""
+        ...
