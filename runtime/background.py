@@ -22,29 +22,52 @@ class _End:
         self.error = error
 
 
-def read_ahead(items: Iterable[Item], stop: threading.Event, depth: int = 2) -> Iterator[Item]:
-    """The items, taken from their iterable by a thread of its own, at most `depth` of them in advance.
+class ReadAhead(Generic[Item]):
+    """The items of an iterable, taken by a thread of its own, at most `depth` of them in advance.
 
     Ends when the items end or soon after `stop` is set, even if the next item never comes. An error of the iterable is
     raised here.
     """
-    waiting: queue.Queue[Item | _End] = queue.Queue(depth)
-    abandoned = threading.Event()
-    thread = threading.Thread(target=_fill, args=(items, waiting, abandoned), name="aerocam-read", daemon=True)
-    thread.start()
-    try:
-        while not stop.is_set():
+
+    def __init__(self, items: Iterable[Item], stop: threading.Event, depth: int = 2) -> None:
+        """Start the thread."""
+        self._waiting: queue.Queue[Item | _End] = queue.Queue(depth)
+        self._stop, self._abandoned = stop, threading.Event()
+        self._end: _End | None = None
+        arguments = (items, self._waiting, self._abandoned)
+        self._thread = threading.Thread(target=_fill, args=arguments, name="aerocam-read", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Item]:
+        """The items, as they come."""
+        while not self._stop.is_set() and self._end is None:
             with contextlib.suppress(queue.Empty):
-                item = waiting.get(timeout=POLL)
+                item = self._waiting.get(timeout=POLL)
                 if not isinstance(item, _End):
                     yield item
-                elif item.error is not None:
-                    raise item.error
                 else:
-                    return
-    finally:
-        abandoned.set()
-        thread.join(timeout=1)
+                    self._end = item
+        if self._end is not None and self._end.error is not None:
+            raise self._end.error
+
+    def ready(self) -> Item | None:
+        """The next item if it is there already, else None; whatever ends the items shows when they are iterated on."""
+        if self._end is None and not self._stop.is_set():
+            with contextlib.suppress(queue.Empty):
+                item = self._waiting.get_nowait()
+                if not isinstance(item, _End):
+                    return item
+                self._end = item
+        return None
+
+    def __enter__(self) -> ReadAhead[Item]:
+        """The reader itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop the thread; it is not waited for where the next item does not come."""
+        self._abandoned.set()
+        self._thread.join(timeout=1)
 
 
 def _fill(items: Iterable[Item], waiting: queue.Queue[Item | _End], abandoned: threading.Event) -> None:

@@ -6,7 +6,6 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -15,15 +14,15 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.runtime import saliency, scores
+from aerocam.runtime import saliency
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explanation import Explanation
-from aerocam.runtime.frame_input import preparation
 from aerocam.runtime.map_smoothing import MapSmoothing, check_smoothing
 from aerocam.runtime.mapping import Mapper
 from aerocam.runtime.masks import predicted_masks
 from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
+from aerocam.runtime.predictor import Begun, Predictor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, open_session
 from aerocam.runtime.targets import Targets, ranked, resolve, slots
@@ -72,11 +71,8 @@ class Explainer:
                 f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, saliency.FUSIONS)}"
             )
         self._owned = isinstance(model, (str, os.PathLike))
-        self.session: Session = (
-            open_session(model, providers=providers, threads=threads)
-            if isinstance(model, (str, os.PathLike))
-            else model
-        )
+        opening: dict[str, Any] = {"providers": providers, "threads": threads}
+        self.session: Session = open_session(model, **opening) if isinstance(model, (str, os.PathLike)) else model
         self.manifest = self.session.manifest
         if self.manifest.preprocess is None:
             path = self.session.path
@@ -86,20 +82,16 @@ class Explainer:
                 f"{path}: its input is a sequence or a volume, frames are expected; run it with"
                 " aerocam.runtime.open_session and give what it returns to a method of aerocam.runtime.CAM_METHODS"
             )
-        self._rule = self.manifest.preprocess
         self.fusion: saliency.Fusion = fusion
-        self.top = top
         self.smoothing = smoothing or MapSmoothing()
         eigen = {"eigen_smooth": True} if self.smoothing.eigen else {}
         self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
-        check_smoothing(self.smoothing, self.raw_maps, self._rule)
+        check_smoothing(self.smoothing, self.raw_maps, self.manifest.preprocess)
         self.method = self.raw_maps.method
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
-        opening = {"providers": providers, "threads": threads}
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
-        self._preprocess = preparation(self._rule)
-        self._frames = 0
+        self._predictor = Predictor(self.manifest, self._passes, top)
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
         self._first = slots(self._resolved[1], self.manifest.score.targets)
         self._asked = self._first
@@ -124,13 +116,35 @@ class Explainer:
             UsageError: A frame or a target that the model cannot take.
             ModelError: The engine failed.
         """
-        if isinstance(target, Objects):
-            target.check(self.manifest)
-            return self.explain(self.predict(frame), target)
-        rows = self.resolve(target)
-        known = self.manifest.score.targets > 1 or rows.min() >= -1
-        prediction = self._begin(frame, self._asked[0] if known else self._first[0])
-        return self._explain(prediction, rows)
+        return self.explain(self.begin(frame, target).finish(), target)
+
+    def begin(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Begun:
+        """Give a frame to the model; `finish` of what is returned waits for what the model says of it.
+
+        Where `looks_ahead` says so, the next frame may be begun before this one, finished, is explained.
+
+        Args:
+            frame: As for a call of the explainer. Do not overwrite it before it is explained.
+            target: What will be explained; see a call of the explainer. Another one costs a run.
+
+        Raises:
+            UsageError: A frame or a target that the model cannot take.
+            ModelError: The engine failed.
+        """
+        self.check(target)
+        known = not isinstance(target, Objects) and self._known(self.resolve(target))
+        return self._predictor.begin(frame, (self._asked if known else self._first)[0])
+
+    def looks_ahead(self, target: Targets | Objects) -> bool:
+        """Whether the next frame may be begun before one is explained: its explanation needs no other run.
+
+        Raises:
+            UsageError: A target that the model does not have.
+        """
+        if isinstance(target, Objects) or not self._passes.ahead:
+            return False
+        once = self._known(self.resolve(target)) and len(self._asked) == 1
+        return once and not (self.raw_maps.runs_again or self.smoothing.augmented)
 
     def predict(self, frame: NDArray[np.uint8]) -> Prediction:
         """What the model says of one frame; `explain` says why, if asked before the next frame.
@@ -143,7 +157,7 @@ class Explainer:
             UsageError: A frame that the model cannot take.
             ModelError: The engine failed.
         """
-        return self._begin(frame, self._first[0])
+        return self._predictor.begin(frame, self._first[0]).finish()
 
     def explain(self, prediction: Prediction, target: Targets | Objects = None) -> Explanation:
         """Why the model says so of the frame that it saw last.
@@ -156,9 +170,10 @@ class Explainer:
             UsageError: The model has seen another frame since, or a target that it cannot take.
             ModelError: The engine failed.
         """
-        if prediction.number != self._frames:
+        last = self._predictor.seen if self.looks_ahead(target) else self._predictor.begun
+        if prediction.number != last:
             raise UsageError(
-                f"prediction: it is of frame {prediction.number}, the model has seen frame {self._frames} since;"
+                f"prediction: it is of frame {prediction.number}, the model has seen frame {last} since;"
                 " explain a frame before the next one is predicted"
             )
         if not isinstance(target, Objects):
@@ -180,7 +195,7 @@ class Explainer:
                 f"{self.session.path}: its task is {self.manifest.task}, a reference needs embed; export the model with"
                 " --task embed"
             )
-        return self._begin(frame, self._first[0]).probabilities.copy()
+        return self.predict(frame).probabilities.copy()
 
     def compare_with(self, reference: NDArray[Any]) -> None:
         """Explain from now on why a frame is like this one: the score is the cosine of the two embeddings.
@@ -224,27 +239,9 @@ class Explainer:
         else:
             self.resolve(target)
 
-    def _begin(self, frame: NDArray[np.uint8], first: NDArray[np.int32]) -> Prediction:
-        """Let the model see a frame."""
-        started = perf_counter()
-        tensor, placement = self._preprocess(frame)
-        prepared = perf_counter()
-        outputs = self._passes.begin(tensor, first)
-        inferred = perf_counter()
-        self._frames += 1
-        output = outputs[self.manifest.score.output]
-        if self.manifest.task in scores.NUMBERS:
-            values = np.array(output, np.float32).reshape(-1)
-            classes = scores.numbers(values, self.manifest, self.top)
-        else:
-            values = scores.probabilities(output, self.manifest.score)
-            classes = scores.top_classes(values, self.manifest.labels, self.top)
-        timings = {
-            "preprocess": 1e3 * (prepared - started),
-            "infer": 1e3 * (inferred - prepared),
-            "scores": 1e3 * (perf_counter() - inferred),
-        }
-        return Prediction(frame, placement, tensor, classes, values, outputs, self._frames, timings)
+    def _known(self, rows: NDArray[np.int32]) -> bool:
+        """Whether the model can be told these targets before it has seen the frame."""
+        return self.manifest.score.targets > 1 or bool(rows.min() >= -1)
 
     def _explain(self, prediction: Prediction, rows: NDArray[np.int32]) -> Explanation:
         """The maps of these targets."""
@@ -253,8 +250,8 @@ class Explainer:
                 f"{self.session.path}: there is no reference that the embedding is compared with; give one:"
                 " compare_with(FRAME), or --reference PICTURE"
             )
-        count, asked = self.manifest.score.targets, self._asked
-        if count == 1 and rows.min() < -1:
+        asked = self._asked
+        if not self._known(rows):
             asked = slots(ranked(rows, prediction.probabilities), 1)
         found = self._mapper(prediction, asked, len(rows))
         explanation = Explanation(

@@ -15,7 +15,7 @@ from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean, missing
 from aerocam.manifest import Manifest
 from aerocam.runtime.heap import blocks_given_back
-from aerocam.runtime.session import Finished, TensorSpec, check_feeds
+from aerocam.runtime.session import Finished, TensorSpec, check_feeds, check_outputs
 
 try:
     import onnxruntime
@@ -85,6 +85,7 @@ class OrtSession:
         buffers = self._buffers if self._buffers is not None and tuple(self._buffers.outputs) == names else None
         if buffers is None or not buffers.holds(feeds):
             check_feeds(feeds, self.inputs)
+            check_outputs(names, self.outputs)
         try:
             if buffers is not None:
                 return buffers.run(feeds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,15 +12,21 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError
-from aerocam.runtime.session import Session, open_session
+from aerocam.runtime.session import Run, Session, open_session
 
 Arrays = dict[str, NDArray[Any]]
 
 
 class Passes(Protocol):
-    """Runs a model on one frame after the other, and explains targets of the frame it saw last."""
+    """Runs a model on one frame after the other, and explains targets of the frame it saw last.
 
-    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+    Attributes:
+        ahead: Whether a frame may be submitted before the one before is explained, for the targets given with it.
+    """
+
+    ahead: bool
+
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
         """See a frame.
 
         Args:
@@ -27,7 +34,8 @@ class Passes(Protocol):
             targets: What will be explained first, as the model's run-time input; -1 where nothing is known yet.
 
         Returns:
-            The model's own outputs that were asked for; the next call may overwrite them.
+            A run with the model's own outputs that were asked for. The frame counts as seen once its result was asked
+            for; the next call may overwrite that.
         """
         ...
 
@@ -70,12 +78,30 @@ def passes(session: Session, own: Sequence[str], added: Sequence[str], options: 
     return kind(session, tuple(own), tuple(added), options)
 
 
+@dataclass(frozen=True)
+class Noted:
+    """A run whose outputs are noted when they are asked for.
+
+    Attributes:
+        run: The session's.
+        note: Notes them, and says what is asked for.
+    """
+
+    run: Run
+    note: Callable[[Arrays], Arrays]
+
+    def result(self) -> Arrays:
+        """See `Run`."""
+        return self.note(self.run.result())
+
+
 class FusedPasses:
     """One file: the gradients come with every run."""
 
     def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
         """See `passes`."""
         self._session, self._names = session, (*own, *added)
+        self.ahead = session.depth > 1
         self._input = _image_input(session)
         require(session, (self._input, contract.TARGET), self._names)
         self._fixed: Arrays = _fixed(session)
@@ -83,18 +109,21 @@ class FusedPasses:
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
 
-    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
         """See `Passes`: one run, for these targets."""
-        self._tensor, self._targets = tensor, targets
+
+        def note(outputs: Arrays) -> Arrays:
+            self._tensor, self._targets, self._outputs = tensor, targets, outputs
+            return outputs
+
         feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
-        self._outputs = self._session.run(feeds, self._names)
-        return self._outputs
+        return Noted(self._session.submit(feeds, self._names), note)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: nothing is run for the targets of the run before."""
         if self._targets is None or (targets is not self._targets and not np.array_equal(targets, self._targets)):
             assert self._tensor is not None
-            self.begin(self._tensor, targets)
+            self.submit(self._tensor, targets).result()
         return self._outputs
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
@@ -116,6 +145,8 @@ class FusedPasses:
 class SplitPasses:
     """Two files: one runs on every frame, the other on what is asked. It is opened when it is asked for first."""
 
+    ahead = False
+
     def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
         """See `passes`."""
         assert session.manifest.split is not None
@@ -128,6 +159,7 @@ class SplitPasses:
         self._carried = tuple(name for name in split.carried if name != self._input)
         self._takes_image = self._input in split.carried
         self._own = tuple(dict.fromkeys((*own, *self._carried)))
+        self._copied = self._own == self._carried  # `again` asks for the same, and a session overwrites what it gave
         self._added = tuple(name for name in added if name not in self._own)
         require(session, (self._input,), self._own)
         self._half: Session | None = None
@@ -135,15 +167,18 @@ class SplitPasses:
         self._fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
-    def begin(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Arrays:
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
         """See `Passes`: the forward file alone."""
-        outputs = self._session.run({self._input: tensor}, self._own)
-        if self._own == self._carried:  # `again` asks for the same, and a session overwrites what it gave
-            outputs = {name: array.copy() for name, array in outputs.items()}
-        self._feeds = {name: outputs[name] for name in self._carried}
-        if self._takes_image:
-            self._feeds[self._input] = tensor
-        return outputs
+
+        def note(outputs: Arrays) -> Arrays:
+            if self._copied:
+                outputs = {name: array.copy() for name, array in outputs.items()}
+            self._feeds = {name: outputs[name] for name in self._carried}
+            if self._takes_image:
+                self._feeds[self._input] = tensor
+            return outputs
+
+        return Noted(self._session.submit({self._input: tensor}, self._own), note)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """See `Passes`: the explaining file alone."""

@@ -151,27 +151,54 @@ def check_feeds(feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec])
         raise UsageError(f"input '{unknown}': the model has no such input. {did_you_mean(unknown, names)}")
 
 
+def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Make sure that a model has the outputs asked for.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    known = [spec.name for spec in outputs]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, known)}")
+
+
 def open_session(
     path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
 ) -> Session:
     """Load an explainable model; the suffix of the file picks the engine.
 
     Args:
-        path: An `.onnx` file written by `aerocam export`.
+        path: An `.onnx` file written by `aerocam export`, or an engine written by `aerocam build`.
         providers: ONNX Runtime's execution providers by their own names, in order of preference; None means the CPU.
-        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core).
+            Not for an engine.
+        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core). Not for an engine.
 
     Raises:
         UsageError: The suffix is not one of an engine that aerocam has, or a provider is not available.
         ModelError: The file is absent or cannot be read.
         ManifestError: The model was not exported by aerocam.
-        MissingDependencyError: ONNX Runtime is not installed.
+        EngineError: The engine does not fit this machine, or not its record; see `TensorRtSession`.
+        MissingDependencyError: ONNX Runtime, or TensorRT, is not installed.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
         from aerocam.runtime.ort import OrtSession
 
         return OrtSession(path, providers=providers, threads=threads)
-    if suffix in (".engine", ".plan", ".trt"):
-        raise UsageError(f"{path}: TensorRT engines come with a later release; give the .onnx file for now")
-    raise UsageError(f"{path}: found the suffix '{suffix}', expected .onnx; give a file written by `aerocam export`")
+    from aerocam.runtime.trt.engine_file import SUFFIXES
+
+    if suffix in SUFFIXES:
+        for name, value in (("providers", providers), ("threads", threads)):
+            if value is not None:
+                raise UsageError(
+                    f"{path}: {name} were given ({value}), which are ONNX Runtime's; a TensorRT engine has none, leave"
+                    " them out"
+                )
+        from aerocam.runtime.trt.session import TensorRtSession
+
+        return TensorRtSession(path)
+    raise UsageError(
+        f"{path}: found the suffix '{suffix}', expected .onnx, or {', '.join(SUFFIXES)} of TensorRT;"
+        " give a file written by `aerocam export` or `aerocam build`"
+    )

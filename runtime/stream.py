@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
@@ -11,10 +12,12 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.runtime.background import WriteBehind, read_ahead
+from aerocam.runtime.background import ReadAhead, WriteBehind
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.prediction import Prediction
+from aerocam.runtime.predictor import Begun
 from aerocam.runtime.regions import RegionRule
 from aerocam.runtime.serialising import jsonable
 from aerocam.runtime.targets import Targets
@@ -105,7 +108,8 @@ def process(
     """Explain the frames of a source.
 
     Frames are read and written in threads of their own, so that decoding and encoding go on while the model runs; order
-    is kept and at most two frames wait on either side.
+    is kept and at most two frames wait on either side. Where the model runs beside the CPU it sees the next frame, if
+    that is there, while this one's map and overlay are made.
 
     Args:
         source: Where the frames come from.
@@ -130,10 +134,14 @@ def process(
     look = look or Look()
     output = _Output(sink, record, progress, look.regions)
     started, last = perf_counter(), None
-    with WriteBehind(output.write) as writer:
-        for frame in read_ahead(_read(source, max_frames), stop):  # 1. read
-            fresh = last is None or frame.number % every == 0
-            explanation = explainer(frame.pixels, target) if fresh else _kept(explainer, frame, last)  # 2. explain
+    with (
+        WriteBehind(output.write) as writer,
+        ReadAhead(_read(source, max_frames), stop) as frames,  # 1. read
+        contextlib.closing(_predictions(frames, explainer, target, every)) as predictions,
+    ):
+        for frame, seen in predictions:
+            fresh = _is_fresh(frame, every)
+            explanation = explainer.explain(seen, target) if fresh else _kept(seen, last)  # 2. explain
             last = explanation
             explanation.timings = {"read": frame.read, **explanation.timings}
             _find_regions(explanation, look)
@@ -142,10 +150,36 @@ def process(
     return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
 
 
-def _kept(explainer: Explainer, frame: Frame, last: Explanation | None) -> Explanation:
+def _predictions(
+    frames: ReadAhead[Frame], explainer: Explainer, target: Targets | Objects, every: int
+) -> Generator[tuple[Frame, Prediction], None, None]:
+    """What the model says of each frame. It is given the next one, if that waits, before this one is explained.
+
+    A frame is never held back until the next one comes: on a live source that would delay every overlay.
+    """
+
+    def begin(frame: Frame) -> tuple[Frame, Begun]:
+        return frame, explainer.begin(frame.pixels, target if _is_fresh(frame, every) else None)
+
+    ahead = explainer.looks_ahead(target)
+    for first in frames:
+        under_way: tuple[Frame, Begun] | None = begin(first)
+        while under_way is not None:
+            frame, begun = under_way
+            seen = begun.finish()
+            following = frames.ready() if ahead else None
+            under_way = begin(following) if following is not None else None
+            yield frame, seen
+
+
+def _is_fresh(frame: Frame, every: int) -> bool:
+    """Whether a frame is explained itself; the first one is."""
+    return frame.number % every == 0
+
+
+def _kept(seen: Prediction, last: Explanation | None) -> Explanation:
     """The last explanation over a frame that the model only looks at."""
     assert last is not None  # the first frame is explained
-    seen = explainer.predict(frame.pixels)
     return replace(
         last,
         frame=seen.frame,

@@ -16,6 +16,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.runtime import CAM_METHODS, Explainer, open_session
 from aerocam.runtime.overlay import overlay_map
+from aerocam.runtime.session import Finished
 from runtime_fixtures import noise, picture
 from tiny_models import model
 
@@ -32,6 +33,8 @@ def softmax(values: np.ndarray) -> np.ndarray:
 class Spy:
     """A session that notes what it is asked for, and can put other outputs in place."""
 
+    depth = 1
+
     def __init__(self, name: str, changed: Mapping[str, np.ndarray] | None = None) -> None:
         self._inner = open_session(model(name), threads=1)
         self.path, self.manifest = self._inner.path, self._inner.manifest
@@ -43,6 +46,9 @@ class Spy:
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
         self.asked.append(tuple(outputs or ()))
         return {**self._inner.run(feeds, outputs), **self.changed}
+
+    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Finished:
+        return Finished(self.run(feeds, outputs))
 
     def close(self) -> None:
         self.closed = True
@@ -197,7 +203,9 @@ def test_every_method_runs(method: str) -> None:
     assert found.raw.shape == (1, 8, 12)
     assert np.isfinite(found.raw).all()
     with open_session(model("stretch")) as session:
-        outputs = session.run({"images": explainer._preprocess(frame)[0], manifest.TARGET: np.array([0], np.int32)})
+        outputs = session.run(
+            {"images": explainer._predictor._prepare(frame)[0], manifest.TARGET: np.array([0], np.int32)}
+        )
     expected = CAM_METHODS[method](outputs["A"], outputs["G"])
     np.testing.assert_allclose(found.raw, expected, atol=1e-7)
 

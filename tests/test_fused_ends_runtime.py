@@ -51,7 +51,7 @@ def test_a_frame_of_another_size_and_two_targets(name: str) -> None:
     frame, folder = photograph(name, (300, 451)), exported_models.folder()
     with Explainer(folder / exported_models.FUSED, threads=1) as one:
         rule = replace(one.manifest.preprocess, interpolation="linear")  # type: ignore[type-var]
-        one._preprocess = Preprocessor(rule)  # type: ignore[arg-type]
+        one._predictor._prepare = Preprocessor(rule)  # type: ignore[arg-type]
         expected = one(frame, [None, 812])
     with Explainer(folder / exported_models.WIDE_ENDS, threads=1) as other:
         found = other(frame, [None, 812])

@@ -18,6 +18,7 @@ from aerocam.runtime import INPUT_METHODS, Explainer, open_session, read_picture
 from aerocam.runtime.input_maps import Rerun
 from aerocam.runtime.methods import find, get
 from aerocam.runtime.methods.input import BASELINES
+from aerocam.runtime.session import Finished
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
@@ -105,6 +106,8 @@ def test_integrated_gradients_of_a_photograph_are_complete(steps: int, tolerance
 class Counted:
     """A session that notes the targets and pictures it is given, and reuses its arrays as it may."""
 
+    depth = 1
+
     def __init__(self, name: str) -> None:
         self._inner = open_session(exported_models.folder() / name, threads=1)
         self.path, self.manifest = self._inner.path, self._inner.manifest
@@ -119,6 +122,9 @@ class Counted:
         for name, array in self._inner.run(feeds, outputs).items():
             self._given.setdefault(name, array.copy())[...] = array
         return {name: self._given[name] for name in outputs or self._given}
+
+    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Finished:
+        return Finished(self.run(feeds, outputs))
 
     def close(self) -> None:
         self._inner.close()
@@ -283,7 +289,7 @@ def test_options_reach_a_cam_method() -> None:
     picture = RNG.integers(0, 256, (64, 96, 3), np.uint8)
     for sign in ("max_abs", "mean_act", "svd"):
         with Explainer(model("stretch"), method="eigencam", options={"sign": sign}) as explain:
-            feeds = {"images": explain._preprocess(picture)[0], manifest.TARGET: np.int32([0])}
+            feeds = {"images": explain._predictor._prepare(picture)[0], manifest.TARGET: np.int32([0])}
             expected = get("eigencam")(explain.session.run(feeds)["A"], sign=sign)
             np.testing.assert_array_equal(explain(picture, 0).raw, expected)
 
@@ -316,7 +322,8 @@ def test_a_file_without_what_the_method_needs(path: Callable[[], Path], method: 
 def test_cam_methods_leave_guided_gradients_alone(golden: Any) -> None:
     with explainer(GUIDED, "gradcam") as explain:
         found = explain(frame(golden))
-        outputs = explain.session.run({"images": explain._preprocess(found.frame)[0], manifest.TARGET: np.int32([2])})
+        tensor, _ = explain._predictor._prepare(found.frame)
+        outputs = explain.session.run({"images": tensor, manifest.TARGET: np.int32([2])})
     assert found.layers == ("features",)
     np.testing.assert_array_equal(found.raw, get("gradcam")(outputs["features"], outputs["aerocam_gradients_1"]))
 

@@ -14,7 +14,7 @@ import pytest
 
 from aerocam.errors import AerocamError, MediaError
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
-from aerocam.runtime.background import WriteBehind, read_ahead
+from aerocam.runtime.background import ReadAhead, WriteBehind
 from aerocam.runtime.stream import Look
 from runtime_fixtures import moving_square, read_video, write_video
 from tiny_models import model
@@ -204,11 +204,10 @@ def test_read_ahead_is_bounded() -> None:
             taken.append(number)
             yield number
 
-    ahead = read_ahead(items(), threading.Event(), depth=2)
-    assert next(ahead) == 0
-    time.sleep(0.2)
-    assert len(taken) <= 4
-    ahead.close()  # type: ignore[attr-defined]
+    with ReadAhead(items(), threading.Event(), depth=2) as ahead:
+        assert next(iter(ahead)) == 0
+        time.sleep(0.2)
+        assert len(taken) <= 4
 
 
 def test_write_behind_finishes_on_ctrl_c_and_drops_on_an_error() -> None:

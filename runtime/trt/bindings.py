@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,14 +35,17 @@ class TensorRt:
         return f"{self.name} {self.version}"
 
 
-def load_tensorrt() -> TensorRt:
-    """The first of `MODULES` that is installed.
+def load_tensorrt(names: Sequence[str] = MODULES) -> TensorRt:
+    """The first of these modules that is installed.
+
+    Args:
+        names: Of `MODULES`, in the order in which they are looked for.
 
     Raises:
         MissingDependencyError: None is, or one cannot be loaded.
     """
     said = []
-    for name in MODULES:
+    for name in names:
         try:
             module = importlib.import_module(name)
         except ModuleNotFoundError as error:

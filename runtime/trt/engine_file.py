@@ -151,14 +151,16 @@ def read_record(path: str | os.PathLike[str]) -> EngineRecord:
             " aerocam build MODEL.cam.onnx"
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ManifestError(f"{beside}: cannot read it ({error}); copy it anew, or run: {_command(engine)}") from error
+        raise ManifestError(
+            f"{beside}: cannot read it ({error}); copy it anew, or run: {build_command(engine)}"
+        ) from error
     record = _decoded(data, beside, engine)
     size = engine.stat().st_size
     if size != record.plan_bytes or sha256(engine) != record.plan_sha256:
         found = f"{size} bytes" if size != record.plan_bytes else f"{size} bytes with another checksum"
         raise EngineError(
             f"{engine}: found {found}, its record was written for {record.plan_bytes} bytes; it was truncated or"
-            f" replaced: copy both files anew, or run: {_command(engine, record)}"
+            f" replaced: copy both files anew, or run: {build_command(engine, record)}"
         )
     return record
 
@@ -168,11 +170,14 @@ def _decoded(data: Any, beside: Path, engine: Path) -> EngineRecord:
     found = data.get("schema") if isinstance(data, dict) else None
     if found != SCHEMA:
         raise ManifestError(
-            f"{beside}: schema {found!r} of an engine's record, this aerocam reads {SCHEMA}; run: {_command(engine)}"
+            f"{beside}: schema {found!r} of an engine's record, this aerocam reads {SCHEMA}; run:"
+            f" {build_command(engine)}"
         )
     checksum = data.pop("sha256", None)
     if checksum != _checksum(data):
-        raise ManifestError(f"{beside}: it was changed since it was written; copy it anew, or run: {_command(engine)}")
+        raise ManifestError(
+            f"{beside}: it was changed since it was written; copy it anew, or run: {build_command(engine)}"
+        )
     try:
         return decode(EngineRecord, data, "record")
     except ManifestError as error:
@@ -184,7 +189,7 @@ def _checksum(data: Any) -> str:
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
-def _command(engine: Path, record: EngineRecord | None = None) -> str:
-    """What builds the engine again."""
+def build_command(engine: Path, record: EngineRecord | None = None) -> str:
+    """What builds an engine again, for messages."""
     model = record.model if record is not None else "MODEL.cam.onnx"
     return f"aerocam build {model} -o {engine.name}"
