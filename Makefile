@@ -10,6 +10,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := -m pip install --quiet --no-input
 ZOO := .cache/.fetched
+BINDINGS := .cache/.bindings
 
 # The oldest versions a Jetson carries (JetPack 5 and 6). Wheels of these exist for Python 3.10, which is JetPack 6's own,
 # and 3.11. NumPy comes last and alone: that ONNX Runtime's wheel for 3.11 asks for a newer one, but runs with this.
@@ -54,7 +55,7 @@ format: $(VENV)/.dev
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-test-host: $(VENV)/.dev $(ZOO)
+test-host: $(VENV)/.dev $(ZOO) $(BINDINGS)
 	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -q -n $(WORKERS)
 
 # The old environment sees only the runtime and the models that the first environment exported for it.
@@ -93,6 +94,12 @@ $(VENV)/.dev: pyproject.toml | $(VENV)/.made
 $(ZOO): benchmarks/zoo/wheels.py | $(VENV)/.dev
 	@echo "fetching weights, pictures and video into $(AEROCAM_CACHE)"
 	@$(RUN) -m aerocam.benchmarks.zoo >/dev/null
+	@mkdir -p $(@D) && touch $@
+
+# NVIDIA's own bindings and pycuda's source, to compare names with; nothing of them is installed.
+$(BINDINGS): tests/bindings/packages.py | $(VENV)/.dev
+	@echo "fetching bindings of TensorRT and CUDA into $(AEROCAM_CACHE)"
+	@$(RUN) tests/bindings/packages.py >/dev/null
 	@mkdir -p $(@D) && touch $@
 
 # Without a fitting Python nothing is made, and the next run looks again.

@@ -21,21 +21,21 @@ AMPERE = 8
 """Major compute capability from which on `ampere_plus` engines run."""
 
 
-def check_model(engine: Path, record: EngineRecord) -> None:
+def check_model(path: Path, record: EngineRecord) -> None:
     """Make sure that the model beside an engine is the one that it was built from. Without that model nothing is said.
 
     Raises:
         EngineError: It was exported anew since.
     """
-    model = engine.parent / record.model
+    model = path.parent / record.model
     if model.is_file() and sha256(model) != record.model_sha256:
         raise EngineError(
-            f"{engine}: it was built from another {record.model} than the one beside it, which was exported since;"
-            f" run: {build_command(engine, record)}"
+            f"{path}: it was built from another {record.model} than the one beside it, which was exported since;"
+            f" run: {build_command(path, record)}"
         )
 
 
-def check_tensorrt(engine: Path, record: EngineRecord, tensorrt: TensorRt) -> None:
+def check_tensorrt(path: Path, record: EngineRecord, tensorrt: TensorRt) -> None:
     """Make sure that this TensorRT can run the engine.
 
     Raises:
@@ -49,12 +49,12 @@ def check_tensorrt(engine: Path, record: EngineRecord, tensorrt: TensorRt) -> No
         return
     expected = f"{built} or newer" if record.settings.version_compatible else f"{built} alone"
     raise EngineError(
-        f"{engine}: it was built by {built}, here is {tensorrt}; it runs on {expected}, so build it with the one"
-        f" that is here: {build_command(engine, record)}"
+        f"{path}: it was built by {built}, here is {tensorrt}; it runs on {expected}, so build it with the one"
+        f" that is here: {build_command(path, record)}"
     )
 
 
-def check_device(engine: Path, record: EngineRecord, device: Device) -> None:
+def check_device(path: Path, record: EngineRecord, device: Device) -> None:
     """Make sure that the engine was built for this GPU, or for others of its kind.
 
     Raises:
@@ -64,13 +64,13 @@ def check_device(engine: Path, record: EngineRecord, device: Device) -> None:
     if device.compute_capability != record.compute_capability and not ampere:
         built = f"{record.device}, " if record.device else ""
         raise EngineError(
-            f"{engine}: it was built for {built}compute capability {record.compute_capability}, here is {device.name},"
-            f" {device.compute_capability}; build it on this machine: {build_command(engine, record)}"
+            f"{path}: it was built for {built}compute capability {record.compute_capability}, here is {device.name},"
+            f" {device.compute_capability}; build it on this machine: {build_command(path, record)}"
         )
     if record.settings.hardware == "none" and record.device not in ("", device.name):
         logger.warning(
             "%s: it was built on %s, here is %s of the same compute capability; it may be slower than one built here",
-            engine,
+            path,
             record.device,
             device.name,
         )

@@ -58,7 +58,7 @@ class LoadedEngine:
         if not self.context.set_tensor_address(name, address):
             raise self._failed(f"it does not take an address for '{name}'")
 
-    def enqueue(self, stream: int) -> None:
+    def start(self, stream: int) -> None:
         """Let the engine run as soon as a stream comes to it; returns at once.
 
         Raises:
@@ -86,20 +86,13 @@ class LoadedEngine:
         context = self._engine.create_execution_context()
         if context is None:
             device = self._cuda.device()
+            free, total = mebibytes(device.free_memory), mebibytes(device.total_memory)
+            asked = mebibytes(self._engine.device_memory_size_v2)
             raise EngineError(
                 f"{self.path}: TensorRT cannot make room for a run: {self._said()}; it asks for"
-                f" {mebibytes(self._scratch_bytes())} MiB beside the weights, {mebibytes(device.free_memory)} MiB of"
-                f" {mebibytes(device.total_memory)} MiB are free: end other programs, or build the engine with a"
-                " smaller --workspace"
+                f" {asked} MiB beside the weights, {free} MiB of {total} MiB are free: end other programs, or build the engine with a smaller --workspace"
             )
         return context
-
-    def _scratch_bytes(self) -> int:
-        """Memory of the GPU that a run needs for what lies between its layers."""
-        engine = self._engine
-        return int(
-            engine.device_memory_size_v2 if hasattr(engine, "device_memory_size_v2") else engine.device_memory_size
-        )
 
     def _failed(self, what: str) -> EngineError:
         return EngineError(

@@ -54,7 +54,7 @@ class RunQueue:
             buffer.upload(self._cuda, self._stream)
         for name, address in slot.addresses().items():
             self._engine.address(name, address)
-        self._engine.enqueue(self._stream)
+        self._engine.start(self._stream)
         for name in outputs:
             slot.outputs[name].download(self._cuda, self._stream)
 
