@@ -1,0 +1,100 @@
+"""Rules: what is there, but will make trouble."""
+
+from __future__ import annotations
+
+from aerocam.runtime.doctor.advice import Advice, Case, rule
+from aerocam.runtime.doctor.platforms import is_jetson
+
+CPU_ONLY = {"CPUExecutionProvider", "AzureExecutionProvider"}
+"""Providers of the build of ONNX Runtime that PyPI has under its plain name."""
+
+LEAST_MIB = 2000
+"""Memory below which a builder is better told how much it may take."""
+
+
+@rule
+def two_onnxruntimes(case: Case) -> Advice | None:
+    """The packages write over each other's files."""
+    packages = case.findings["onnxruntime"].get("packages", [])
+    if len(packages) < 2:
+        return None
+    names = " ".join(sorted(name.split()[0] for name in packages))
+    why = f"{' and '.join(packages)} are installed one over the other; which one runs is a matter of chance"
+    return Advice(
+        "warning",
+        "onnxruntime",
+        why,
+        (f"python3 -m pip uninstall -y {names}", *case.commands("onnxruntime")),
+    )
+
+
+@rule
+def onnxruntime_without_gpu(case: Case) -> Advice | None:
+    """PyPI's build on a Jetson."""
+    found = case.findings["onnxruntime"]
+    if not is_jetson(case.platform) or not case.found("onnxruntime") or set(found["providers"]) - CPU_ONLY:
+        return None
+    again = case.commands("onnxruntime")
+    if not again or len(found["packages"]) > 1:
+        return None
+    why = f"ONNX Runtime {found['version']} is a build for the CPU alone; .onnx files run, slowly"
+    return Advice("warning", "onnxruntime", why, ("python3 -m pip uninstall -y onnxruntime", *again))
+
+
+@rule
+def opencv_without_gstreamer(case: Case) -> Advice | None:
+    """OpenCV of pip over JetPack's: no CSI camera."""
+    found = case.findings["opencv"]
+    if not is_jetson(case.platform) or not case.found("opencv") or found["gstreamer"]:
+        return None
+    names = " ".join(package.split()[0] for package in found["packages"])
+    why = f"OpenCV {found['version']} is built without GStreamer, so that CSI cameras cannot be opened"
+    removed = (f"python3 -m pip uninstall -y {names}",) if names else ()
+    return Advice("warning", "opencv", why, (*removed, *case.commands("opencv")))
+
+
+@rule
+def numpy_of_another_age(case: Case) -> Advice | None:
+    """JetPack's OpenCV is compiled for NumPy 1."""
+    found = case.findings["numpy"]
+    if not is_jetson(case.platform) or not case.found("numpy") or int(found["version"].partition(".")[0]) < 2:
+        return None
+    why = f"NumPy {found['version']}: JetPack's OpenCV is compiled for NumPy 1 and may not load beside it"
+    return Advice("warning", "numpy", why, case.commands("numpy"))
+
+
+@rule
+def cameras_not_readable(case: Case) -> Advice | None:
+    """Cameras belong to a group."""
+    devices = case.findings["cameras"].get("devices", [])
+    locked = [one["device"] for one in devices if not one["readable"]]
+    if not locked or len(locked) < len(devices):
+        return None
+    why = f"{', '.join(locked)}: this user may not open them; a new login is needed after the command"
+    return Advice("warning", "cameras", why, ("sudo usermod -aG video $USER",))
+
+
+@rule
+def little_memory(case: Case) -> Advice | None:
+    """On a Jetson the builder shares the memory with everything else."""
+    found = case.findings["memory"]
+    if not is_jetson(case.platform) or not case.found("memory") or found["available_mib"] >= LEAST_MIB:
+        return None
+    why = (
+        f"{found['available_mib']} MiB of memory are free, {found['swap_free_mib']} MiB of swap: building an engine may"
+        " run out of it; end the desktop while it builds, and give the builder a limit"
+    )
+    return Advice("warning", "memory", why, ("sudo systemctl isolate multi-user.target",))
+
+
+@rule
+def power_below_the_most(case: Case) -> Advice | None:
+    """Figures of a throttled board say little."""
+    found = case.findings["power"]
+    if not case.found("power") or found["mode"].startswith("MAXN"):
+        return None
+    best = next((name for name in sorted(found["modes"], reverse=True) if name.startswith("MAXN")), None)
+    if best is None:
+        return None
+    why = f"power mode {found['mode']}; for figures that can be compared take {best} and fix the clocks"
+    return Advice("warning", "power", why, (f"sudo nvpmodel -m {found['modes'][best]}", "sudo jetson_clocks"))

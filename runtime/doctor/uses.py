@@ -1,0 +1,64 @@
+"""What aerocam will use of what was found: one line for each thing it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerocam.runtime.doctor.registry import Findings
+
+
+def uses(findings: Findings) -> dict[str, str | None]:
+    """By what it does, the package that will do it; None where none can."""
+    return {
+        "engine": _engine(findings),
+        "cuda": _cuda(findings),
+        "onnx": _onnx(findings),
+        "preprocessing": _named(findings, "opencv", "OpenCV"),
+        "cameras": _cameras(findings["opencv"]),
+        "clustering": _clustering(findings),
+        "mp4": _named(findings, "pyav", "PyAV"),
+    }
+
+
+def _engine(findings: Findings) -> str | None:
+    """What opens .engine files: all of TensorRT, a package for CUDA and a GPU."""
+    if findings["tensorrt"]["state"] != "found" or findings["cuda"]["state"] != "found":
+        return None
+    return f"{findings['tensorrt']['module']} {findings['tensorrt']['version']}"
+
+
+def _cuda(findings: Findings) -> str | None:
+    """The package through which engines get their data."""
+    cuda = findings["cuda"]
+    return f"{cuda['package']} on {cuda['device']}" if cuda["state"] == "found" else None
+
+
+def _onnx(findings: Findings) -> str | None:
+    """What opens .onnx files."""
+    found = findings["onnxruntime"]
+    if found["state"] != "found":
+        return None
+    others = [name for name in found["providers"] if name != "CPUExecutionProvider"]
+    offered = f"; --providers can name {', '.join(others)}" if others else ""
+    return f"ONNX Runtime {found['version']} on the CPU{offered}"
+
+
+def _cameras(opencv: dict[str, Any]) -> str | None:
+    """By what cameras and videos are opened."""
+    if opencv["state"] != "found":
+        return None
+    ways = {"gstreamer": "GStreamer (CSI)", "v4l2": "V4L2 (USB)", "ffmpeg": "FFmpeg (files, RTSP)"}
+    return ", ".join(text for key, text in ways.items() if opencv[key]) or None
+
+
+def _clustering(findings: Findings) -> str | None:
+    """What clusters CF-CAM's channels; a fused head does it in the graph."""
+    if findings["scikit_learn"]["state"] == "found":
+        return f"scikit-learn {findings['scikit_learn']['version']}"
+    return "aerocam's own, with --option dbscan=numpy" if findings["numpy"]["state"] == "found" else None
+
+
+def _named(findings: Findings, name: str, title: str) -> str | None:
+    """A package and its version."""
+    found = findings[name]
+    return f"{title} {found['version']}" if found["state"] == "found" else None
