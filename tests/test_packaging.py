@@ -21,7 +21,11 @@ SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry",
 MODULES = {
     *(f"aerocam/{path.relative_to(ROOT)}" for half in HALVES for path in (ROOT / half).rglob("*.py")),
     *(str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/aerocam").glob("*.py")),
-    *(str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/aerocam/cli").rglob("*.py")),
+    *(
+        str(path.relative_to(ROOT / "src"))
+        for name in ("cli", "bundle")
+        for path in (ROOT / "src/aerocam" / name).rglob("*.py")
+    ),
 }
 """Every source file, as a path inside the installed package."""
 

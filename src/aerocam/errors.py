@@ -53,6 +53,10 @@ class MissingDependencyError(AerocamError):
     """An optional package is needed for what was asked; the message has the command that installs it."""
 
 
+class PipError(AerocamError):
+    """pip finds or fetches no packages for a bundle."""
+
+
 def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
     """The error for an optional dependency that is not installed.
 
