@@ -71,3 +71,17 @@ def _range(machine: Machine, pattern: str, unit: int, current: str) -> dict[str,
         return None
     now, least, most = (int(value) // unit for value in values if value)
     return {"current": now, "min": least, "max": most}
+
+
+@probe("temperatures")
+def temperatures(machine: Machine) -> Finding:
+    """Of the kernel's thermal zones, in degrees Celsius: a board that is hot slows down."""
+    found = {}
+    for folder in machine.matches("/sys/class/thermal/thermal_zone*"):
+        zone = f"/sys/class/thermal/{folder.name}"
+        name, text = machine.text(f"{zone}/type"), machine.text(f"{zone}/temp")
+        if name and text and text.lstrip("-").isdigit():
+            found[name] = int(text) / 1000
+    if not found:
+        raise Absent("the kernel shows no temperatures")
+    return {"celsius": found}

@@ -1,28 +1,40 @@
-"""Compare an exported model with its original again: outputs, and gradients with finite differences.
+"""Compare an exported model with its original again, or on a device an engine with ONNX Runtime.
+
+Without --device: outputs with the original's, and gradients with finite differences; needs onnx. With it: outputs,
+gradients and maps of the engine with those of ONNX Runtime on the CPU, what both cost, and what the machine is, in a
+report aerocam-device-BOARD-DATE.json to send back; the exit code is 1 unless everything was done and agrees.
 
 Examples:
   aerocam check model.onnx model.cam.onnx                                         on the CPU
   aerocam check model.onnx model.cam.onnx --providers CUDAExecutionProvider       on the provider that will be used
   aerocam check model.onnx model.cam.onnx --input-shape 1,3,320,320               as given at export
+  aerocam check --device model.cam.onnx model.cam.engine --image photo.jpg        on a Jetson
 """
 
 from __future__ import annotations
 
 import argparse
 
+from aerocam.cli import check_device
 from aerocam.cli.arguments import add_providers, parse_input_shapes, parse_providers
+from aerocam.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="the original ONNX file")
-    parser.add_argument("exported", metavar="EXPORTED", help="what `aerocam export` made of it")
+    parser.add_argument("exported", metavar="EXPORTED", nargs="?", help="what `aerocam export` made of it")
     parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export")
     add_providers(parser)
+    check_device.add_device_arguments(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int | None:
     """Print the figures; fail if one is over its tolerance."""
+    if args.device:
+        return check_device.run(args, parse_providers(args.providers))
+    if args.exported is None:
+        raise UsageError("EXPORTED is missing: what `aerocam export` made of MODEL; or add --device")
     from aerocam.export import check_export
 
     shapes = parse_input_shapes(args.input_shape, args.model)
@@ -45,3 +57,4 @@ def run(args: argparse.Namespace) -> None:
             f"tail: the scores of several activations at once differ from those of one by {report.tail:.2g} (relative)"
         )
     report.require()
+    return None

@@ -53,6 +53,7 @@ LINES: dict[str, tuple[str, Line]] = {
     "driver": ("NVIDIA driver", lambda one: (one["version"] or "Tegra's own") if one["loaded"] else "not loaded"),
     "power": ("power mode", lambda one: _joined(one["mode"], f"-m {one['number']}")),
     "clocks": ("clocks", lambda one: _clocks(one)),
+    "temperatures": ("hottest", lambda one: _hottest(one["celsius"])),
     "environment": ("environment", lambda one: _environment(one)),
     "numpy": ("NumPy", lambda one: _package(one)),
     "opencv": ("OpenCV", lambda one: _joined(_package(one), *(name for name in OPENERS if one[name]))),
@@ -130,6 +131,12 @@ def _clocks(one: dict[str, Any]) -> str:
         f"CPU {cpu[0]['current']} MHz ({cpu[0]['min']} to {cpu[0]['max']})" if cpu else None,
         "fixed" if one["fixed"] else None,
     )
+
+
+def _hottest(celsius: dict[str, float]) -> str:
+    """The zone with the highest temperature."""
+    name = max(celsius, key=lambda zone: celsius[zone])
+    return f"{name} {celsius[name]:g} °C"
 
 
 def _environment(one: dict[str, Any]) -> str:

@@ -1,0 +1,80 @@
+"""An engine against ONNX Runtime on the CPU: outputs, gradients, maps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.device import inputs
+from aerocam.benchmarks.device.differences import Difference, clear_enough, compare, compare_outputs
+from aerocam.benchmarks.device.tolerances import Tolerance
+from aerocam.runtime import Explainer, Explanation
+from aerocam.runtime.session import Session
+
+SEEDS = (0, 1)
+"""Of the noise for models that take no pictures."""
+
+
+def compare_sessions(
+    reference: Session, engine: Session, picture: Path | None, bounds: Tolerance, method: str | None
+) -> list[dict[str, Any]]:
+    """Run both on the same inputs.
+
+    Args:
+        reference: ONNX Runtime's session on the CPU.
+        engine: The other one.
+        picture: To run on besides noise.
+        bounds: What is near enough.
+        method: For the maps; None: the model's own.
+
+    Returns:
+        For every input its name and its differences, JSON-able; see `Difference`.
+    """
+    frames = inputs.frames(reference, picture)
+    cases: dict[str, NDArray[np.uint8] | None] = dict(frames) or {f"noise {seed}": None for seed in SEEDS}
+    found: list[dict[str, Any]] = []
+    for seed, (name, frame) in enumerate(cases.items()):
+        differences = _outputs(reference, engine, inputs.feeds(reference, frame, seed), bounds)
+        found.append({"input": name, "differences": [asdict(one) for one in differences]})
+    if frames:
+        with Explainer(reference, method=method) as one, Explainer(engine, method=method) as other:
+            for record, frame in zip(found, frames.values(), strict=True):
+                record["differences"] += [asdict(item) for item in _maps(one, other, frame, bounds)]
+    return found
+
+
+def _outputs(
+    reference: Session, engine: Session, given: dict[str, NDArray[Any]], bounds: Tolerance
+) -> list[Difference]:
+    """All outputs, for the targets that the reference chooses."""
+    given = inputs.with_choice(given, reference.run(given))
+    expected = {name: array.copy() for name, array in reference.run(given).items()}
+    return compare_outputs(expected, engine.run(given), reference.manifest, bounds)
+
+
+def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bounds: Tolerance) -> list[Difference]:
+    """Raw maps, and maps in [0, 1], for the target that the reference chooses."""
+    if reference.manifest.task == "embed":
+        other = frame[::-1].copy()
+        reference.compare_with(other)
+        engine.compare_with(other)
+    expected = reference(frame)
+    target = (expected.target.index, expected.target.anchor)
+    chosen: Any = target[0] if target[1] is None else target
+    found = engine(frame, None if reference.manifest.task in ("embed", "scalar") else chosen)
+    return _map_differences(expected, found, bounds)
+
+
+def _map_differences(expected: Explanation, found: Explanation, bounds: Tolerance) -> list[Difference]:
+    """Of two explanations of one frame and one target."""
+    raws = [
+        compare(f"{expected.method}, raw map of {layer}", "gradient", one, other, bounds)
+        for layer, one, other in zip(expected.layers, expected.raws, found.raws, strict=False)
+    ]
+    if not all(clear_enough(raw) for raw in expected.raws):
+        return raws
+    return [*raws, compare(f"{expected.method}, map", "map", expected.map, found.map, bounds)]

@@ -1,0 +1,96 @@
+"""How far two runs of one model are apart, array by array, and whether that is too far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest as contract
+from aerocam.benchmarks.device.tolerances import Tolerance
+from aerocam.manifest import Manifest
+
+Kind = Literal["output", "gradient", "choice", "map"]
+
+FAINT = 0.1
+"""Share of a raw map's largest magnitude below which its positive part is noise that normalising makes large."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two arrays.
+
+    Attributes:
+        name: What they are.
+        kind: How they are judged; see `Tolerance`. A `choice` must be equal.
+        absolute: Largest difference; None where one of them has other numbers than finite ones.
+        relative: That over the reference's largest magnitude.
+        correlation: Pearson's; None where one of them is constant.
+        good: Whether it is within its bounds.
+    """
+
+    name: str
+    kind: Kind
+    absolute: float | None
+    relative: float | None
+    correlation: float | None
+    good: bool
+
+
+def compare_outputs(
+    reference: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], manifest: Manifest, bounds: Tolerance
+) -> list[Difference]:
+    """Every output of a model by name."""
+    gradients = {layer.gradients for layer in manifest.layers}
+    if manifest.head is not None:
+        gradients.add(manifest.head.output)
+    return [
+        compare(name, _kind(name, array, gradients), array, found[name], bounds) for name, array in reference.items()
+    ]
+
+
+def _kind(name: str, array: NDArray[Any], gradients: set[str | None]) -> Kind:
+    """How an output is judged."""
+    if name == contract.CHOSEN:
+        return "choice"
+    return "gradient" if name in gradients and array.dtype.kind == "f" else "output"
+
+
+def compare(name: str, kind: Kind, reference: NDArray[Any], found: NDArray[Any], bounds: Tolerance) -> Difference:
+    """Two arrays of one shape."""
+    one, other = (np.asarray(array, np.float64).ravel() for array in (reference, found))
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return Difference(name, kind, None, None, None, bool(np.array_equal(one, other, equal_nan=True)))
+    absolute = float(np.abs(one - other).max(initial=0))
+    largest = float(np.abs(one).max(initial=0))
+    relative = absolute / largest if largest else (0.0 if absolute == 0 else float("inf"))
+    correlation = _correlation(one, other)
+    good = _good(kind, absolute, relative, correlation, bounds)
+    return Difference(name, kind, absolute, relative if np.isfinite(relative) else None, correlation, good)
+
+
+def _good(kind: Kind, absolute: float, relative: float, correlation: float | None, bounds: Tolerance) -> bool:
+    """Whether a difference is within its bounds."""
+    if kind == "choice":
+        return absolute == 0
+    if kind == "map":
+        return absolute <= bounds.map
+    if kind == "output":
+        return relative <= bounds.output
+    return relative <= bounds.gradient and (correlation is None or correlation >= bounds.correlation)
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
+    """Pearson's correlation."""
+    if one.size < 2 or one.std() == 0 or other.std() == 0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def clear_enough(raw: NDArray[np.float32]) -> bool:
+    """Whether normalising a raw map shows something of it, and not noise: what is positive is not faint beside it."""
+    largest = float(np.abs(raw).max(initial=0))
+    return largest > 0 and float(raw.max(initial=0)) >= FAINT * largest

@@ -1,0 +1,66 @@
+"""What both are run on: noise that is the same everywhere, and a picture if there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest as contract
+from aerocam.runtime.session import Session
+
+NOISE_SIZE = (480, 640)
+"""(H, W) of a noise frame for a model that takes frames of any size, px."""
+
+
+def frames(session: Session, picture: Path | None, count: int = 2) -> dict[str, NDArray[np.uint8]]:
+    """Frames by what they are: uint8 (H, W, 3) in BGR. None for a model that takes no pictures."""
+    rule = session.manifest.preprocess
+    if rule is None:
+        return {}
+    size = rule.frame or NOISE_SIZE
+    made = {
+        f"noise {seed}": np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8) for seed in range(count)
+    }
+    if picture is None:
+        return made
+    from aerocam.runtime.pictures import read_picture
+
+    return {picture.name: read_picture(picture), **made}
+
+
+def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> dict[str, NDArray[Any]]:
+    """One array for every input of a model.
+
+    Args:
+        session: The model.
+        frame: What becomes its image; None: noise.
+        seed: Of what is drawn: the image where there is no frame, an embedding that is compared with.
+    """
+    rule, rng = session.manifest.preprocess, np.random.default_rng(seed)
+    given: dict[str, NDArray[Any]] = {}
+    for spec in session.inputs:
+        shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
+        if spec.name == contract.TARGET:
+            given[spec.name] = np.full(shape, -1, spec.dtype)
+        elif spec.dtype.kind == "f":
+            given[spec.name] = rng.random(shape).astype(spec.dtype)
+        else:
+            given[spec.name] = rng.integers(0, 256, shape).astype(spec.dtype)
+    if frame is not None and rule is not None:
+        from aerocam.runtime.frame_input import preparation
+
+        name = rule.input if rule.frame is None else contract.FRAME
+        given[name] = preparation(rule)(frame)[0]
+    return given
+
+
+def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The same feeds with the targets that a run chose, so that another one explains the same."""
+    fixed = dict(given)
+    if contract.TARGET in fixed and contract.CHOSEN in outputs:
+        fixed[contract.TARGET] = outputs[contract.CHOSEN].reshape(fixed[contract.TARGET].shape).copy()
+    return fixed

@@ -1,0 +1,261 @@
+"""`aerocam check --device`: what agrees, what differs, what cannot be opened; and that a report comes of each."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from aerocam import cli
+from aerocam.benchmarks.device import report as device_report
+from aerocam.benchmarks.device.anonymous import anonymous
+from aerocam.benchmarks.device.differences import compare
+from aerocam.benchmarks.device.report import DeviceReport, check_device
+from aerocam.benchmarks.device.speed import throughput
+from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
+from aerocam.benchmarks.latency import Protocol
+from aerocam.onnx_metadata import read_manifest
+from runtime_fixtures import noise, run_cli
+from tiny_models import RECIPES, model
+
+pytestmark = pytest.mark.runtime
+
+BOUNDS = TOLERANCES["float32"]
+FEW = Protocol(4, 0, 0)
+CPU = ["CPUExecutionProvider"]
+MACHINE = {"probes": {"board": {"model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"}}}
+MACHINE["probes"] |= {name: {"state": "absent", "reason": "none here"} for name in device_report.WATCHED}
+SAME = [name for name, tiny in RECIPES.items() if tiny.manifest and name != "activations"]  # gradcam takes gradients
+
+
+@pytest.fixture
+def _known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that need not be looked at: that takes seconds, and has tests of its own."""
+    monkeypatch.setattr(device_report, "examine", lambda: json.loads(json.dumps(MACHINE)))
+
+
+def step(report: DeviceReport, name: str) -> dict[str, Any]:
+    """The step of this name."""
+    (found,) = [one for one in report.record["steps"] if one["name"] == name]
+    return found
+
+
+def altered(name: str, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], tensor: str = "W") -> Path:
+    """A model whose weights are others, and whose manifest is the same."""
+    onnx = pytest.importorskip("onnx", reason="models are altered with onnx")
+    proto = onnx.load(model(name))
+    for item in proto.graph.initializer:
+        if item.name == tensor or (tensor == "W" and len(item.dims) >= 2):
+            item.CopyFrom(onnx.numpy_helper.from_array(change(onnx.numpy_helper.to_array(item)).copy(), item.name))
+    onnx.save(proto, tmp_path / f"{name}.onnx")
+    return tmp_path / f"{name}.onnx"
+
+
+@pytest.mark.usefixtures("_known_machine")
+@pytest.mark.parametrize("name", SAME)
+def test_a_model_agrees_with_itself(name: str) -> None:
+    report = check_device(model(name), None, providers=CPU, protocol=FEW)
+    assert [one for one in report.record["steps"] if one["state"] != "done"] == []
+    assert report.verdict == "agrees"
+    assert [case["input"] for case in report.record["comparisons"]] == ["noise 0", "noise 1"]
+    manifest = read_manifest(model(name))
+    for case in report.record["comparisons"]:
+        names = [one["name"] for one in case["differences"]]
+        assert manifest.score.output in names
+        assert any(", raw map of " in text for text in names)
+        assert [one["absolute"] for one in case["differences"] if not name.endswith("nan")] == [0.0] * (
+            0 if name.endswith("nan") else len(names)
+        )
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_an_engine_whose_numbers_are_others_is_found_out(tmp_path: Path) -> None:
+    wrong = altered("stretch", tmp_path, lambda weights: weights * np.float32(1.05))
+    report = check_device(model("stretch"), wrong, protocol=FEW)
+    assert report.verdict == "differs"
+    bad = {one["name"] for case in report.record["comparisons"] for one in case["differences"] if not one["good"]}
+    assert "logits" in bad
+    slightly = altered("stretch", tmp_path, lambda weights: weights * np.float32(1 + 1e-5))
+    near = check_device(model("stretch"), slightly, protocol=FEW)
+    assert near.verdict == "agrees"
+    assert max(one["relative"] for one in near.record["comparisons"][0]["differences"] if one["relative"]) > 1e-6
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_an_engine_of_another_export_is_not_compared(tmp_path: Path) -> None:
+    report = check_device(model("stretch"), model("two_layers"), protocol=FEW)
+    assert report.verdict == "incomplete"
+    assert "of another export than" in step(report, "open the engine")["reason"]
+    assert "comparisons" not in report.record
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_no_engine_is_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    here = tmp_path / "stretch.cam.onnx"
+    here.write_bytes(model("stretch").read_bytes())
+    assert run_cli("check", "--device", here, "-o", tmp_path / "out", "--iterations", "4", "-q") == 1
+    said = capsys.readouterr().out
+    assert "open the engine: failed: stretch.cam.engine: there is no engine; build it here: aerocam build" in said
+    (written,) = (tmp_path / "out").iterdir()
+    record = json.loads(written.read_text())
+    assert written.name == f"aerocam-device-jetson-orin-nano-super-{record['date']}.json"
+    assert record["verdict"] == "incomplete"
+    assert record["doctor"]["probes"]["board"] == MACHINE["probes"]["board"]
+    assert record["speed"]["reference"]["milliseconds"]["model"]["all"]["p50"] > 0
+    assert "engine" not in record["speed"]
+    assert str(tmp_path) not in written.read_text()
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_an_engine_that_cannot_be_opened_is_a_report_too(tmp_path: Path) -> None:
+    engine = tmp_path / "stretch.engine"
+    engine.write_bytes(b"not an engine")
+    report = check_device(model("stretch"), engine, protocol=FEW)
+    found = step(report, "open the engine")
+    assert found["state"] == "failed"
+    assert found["reason"].startswith("stretch.engine: there is no stretch.engine.json beside it")
+    assert step(report, "look at the machine again")["state"] == "done"
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_what_nobody_expected_is_reported_and_the_rest_is_still_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError(f"an illegal memory access in {Path.home()}/driver.cpp")
+
+    monkeypatch.setattr(device_report, "compare_sessions", fail)
+    report = check_device(model("stretch"), None, providers=CPU, protocol=FEW)
+    found = step(report, "compare")
+    assert (found["error"], found["reason"]) == ("RuntimeError", "an illegal memory access in driver.cpp")
+    assert report.verdict == "incomplete"
+    assert set(report.record["speed"]) == {"reference", "engine"}
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_a_picture_and_a_plain_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "photo.png"
+    cv2.imwrite(str(picture), noise((64, 96)))
+    arguments = ("check", "--device", model("stretch"), "--providers", CPU[0], "--iterations", "4", "-o", tmp_path)
+    assert run_cli(*arguments, "--image", picture, "--plain", model("no_manifest"), "--method", "layercam") == 0
+    said = capsys.readouterr().out
+    (written,) = tmp_path.glob("aerocam-device-*.json")
+    record = json.loads(written.read_text())
+    assert [case["input"] for case in record["comparisons"]] == ["photo.png", "noise 0", "noise 1"]
+    assert "layercam, map" in [one["name"] for one in record["comparisons"][0]["differences"]]
+    assert record["speed"]["engine"]["ratio to plain"]["median"] > 0
+    assert set(record["speed"]["engine"]["milliseconds"]) == {"model", "plain", "frame"}
+    assert set(record["speed"]["engine"]["throughput"]) == {"1"}
+    assert "explained / plain: " in said
+    assert "the engine agrees with ONNX Runtime on the CPU (bounds for float32)" in said
+    engine = tmp_path / "plain.engine"
+    engine.write_bytes(b"")
+    assert run_cli(*arguments, "--plain", engine, "-q") == 1
+    assert "say nothing of what explaining costs" in capsys.readouterr().out
+
+
+def test_calls_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = tmp_path / "m.engine"
+    engine.write_bytes(b"")
+    assert run_cli("check", "--device", engine) == 2
+    assert "--onnx FILE" in capsys.readouterr().err
+    assert run_cli("check", "--device", tmp_path / "absent.onnx") == 2
+    assert run_cli("check", "--device", model("stretch"), engine, "--onnx", model("stretch")) == 2
+    assert run_cli("check", model("stretch")) == 2
+    assert "EXPORTED is missing" in capsys.readouterr().err
+    assert list(tmp_path.glob("*.json")) == []
+
+
+def test_how_arrays_are_judged() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    assert compare("x", "output", one, one * np.float32(1.0005), BOUNDS).good
+    assert not compare("x", "output", one, one * np.float32(1.002), BOUNDS).good
+    assert compare("x", "gradient", one, one * np.float32(1.03), BOUNDS).good
+    assert not compare("x", "gradient", one, -one, BOUNDS).good
+    noisy = one + 0.04 * np.abs(one).max() * np.sign(rng.standard_normal(one.shape))
+    found = compare("x", "gradient", one, noisy, BOUNDS)
+    assert found.relative == pytest.approx(0.04, rel=1e-3)
+    assert found.correlation == pytest.approx(np.corrcoef(one.ravel(), noisy.ravel())[0, 1])
+    assert not found.good  # near enough in size, too unlike in form
+    assert not compare("x", "choice", np.array([3]), np.array([4]), BOUNDS).good
+    assert not compare("x", "map", np.zeros(3), np.full(3, 0.06), BOUNDS).good
+    assert not compare("x", "output", one, np.full_like(one, np.nan), BOUNDS).good
+    assert not compare("x", "output", np.zeros(3), np.full(3, 1e-9), BOUNDS).good
+    assert compare("x", "output", np.zeros(3), np.zeros(3), BOUNDS).good
+
+
+def test_the_bounds_follow_from_how_the_engine_was_built() -> None:
+    plain, scaled = read_manifest(model("stretch")), read_manifest(model("scaled"))
+    assert precision_of(plain, {}) == "float32"
+    assert precision_of(plain, {"precision": "typed", "tf32": True}) == "tf32"
+    assert precision_of(plain, {"precision": "float16", "tf32": True}) == "float16"
+    assert precision_of(scaled, {"precision": "typed", "tf32": False}) == "float16"
+
+
+def test_what_is_sent_back_names_no_place_and_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "Jane Doe"))
+    monkeypatch.setattr(socket, "gethostname", lambda: "jetson-of-jane")
+    texts = {
+        f"{tmp_path}/Jane Doe/flights/model.engine: no record": "flights/model.engine: no record",
+        "/mnt/usb disk/model.onnx": "usb disk/model.onnx",
+        "libcudart.so.12 in /usr/local/cuda/lib64/libcudart.so.12": "libcudart.so.12 in libcudart.so.12",
+        "see https://pypi.jetson-ai-lab.io/jp6/cu126 for 1/2": "see https://pypi.jetson-ai-lab.io/jp6/cu126 for 1/2",
+        "~/models/a.onnx": "a.onnx",
+        "cannot reach jane@jetson-of-jane": "cannot reach jane@HOST",
+    }
+    assert anonymous(list(texts)) == list(texts.values())
+    assert anonymous({"/home/jane/x": [1, None, True, 2.5]}) == {"x": [1, None, True, 2.5]}
+
+
+class Counting:
+    """A session that counts how many runs are under way, and in which order results are taken."""
+
+    depth = 2
+
+    def __init__(self) -> None:
+        self.under_way, self.most, self.taken = 0, 0, []
+        self.submitted = 0
+
+    def submit(self, feeds: object) -> Any:
+        """Begin one."""
+        self.under_way += 1
+        self.submitted += 1
+        self.most = max(self.most, self.under_way)
+        session, number = self, self.submitted
+
+        class Run:
+            def result(self) -> dict[str, Any]:
+                session.under_way -= 1
+                session.taken.append(number)
+                return {}
+
+        return Run()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_throughput_keeps_so_many_runs_under_way(depth: int) -> None:
+    session: Any = Counting()
+    assert throughput(session, {}, depth, 7) > 0
+    assert session.most == depth
+    assert session.taken == list(range(1, 8))
+
+
+@pytest.mark.slow
+def test_the_whole_command_on_this_machine(tmp_path: Path) -> None:
+    """With a real look at the machine, and nothing in the report that says whose it is."""
+    arguments = ["check", "--device", str(model("head_and_layers")), "--providers", CPU[0], "-o", str(tmp_path), "-q"]
+    assert cli.main([*arguments, "--iterations", "4"]) == 0
+    (written,) = tmp_path.iterdir()
+    text = written.read_text()
+    record = json.loads(text)
+    assert record["doctor"]["probes"]["numpy"]["version"] == np.__version__
+    assert set(record["after"]) == set(record["before"]) == set(device_report.WATCHED)
+    assert record["model"]["head"] == "gradcam"
+    assert str(tmp_path) not in text
+    assert str(Path.cwd()) not in text
+    assert socket.gethostname() not in text or len(socket.gethostname()) < 4
