@@ -8,7 +8,7 @@ Examples:
   aerocam check model.onnx model.cam.onnx                                         on the CPU
   aerocam check model.onnx model.cam.onnx --providers CUDAExecutionProvider       on the provider that will be used
   aerocam check model.onnx model.cam.onnx --input-shape 1,3,320,320               as given at export
-  aerocam check --device model.cam.onnx model.cam.engine --image photo.jpg        on a Jetson
+  aerocam check --device model.cam.onnx             on a Jetson, with the engine that was built of it beside it
 """
 
 from __future__ import annotations
