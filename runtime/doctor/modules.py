@@ -111,6 +111,8 @@ def cuda(machine: Machine) -> Finding:
         choice = importlib.import_module("aerocam.runtime.cuda.choice")
     except ModuleNotFoundError as error:
         raise Absent(f"this aerocam has no CUDA module ({error.name})") from error
+    if not choice.installed():
+        raise Absent("no package of Python for CUDA is installed")
     try:
         access = choice.open_cuda()
         try:
