@@ -102,6 +102,8 @@ def test_no_engine_is_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run_cli("check", "--device", here, "-o", tmp_path / "out", "--iterations", "4", "-q") == 1
     said = capsys.readouterr().out
     assert "open the engine: failed: stretch.cam.engine: there is no engine; build it here: aerocam build" in said
+    assert run_cli("check", "--device", here, here.with_suffix(".engine"), "-o", tmp_path, "--iterations", "4") == 1
+    assert "stretch.cam.engine: there is no such file" in capsys.readouterr().out
     (written,) = (tmp_path / "out").iterdir()
     record = json.loads(written.read_text())
     assert written.name == f"aerocam-device-jetson-orin-nano-super-{record['date']}.json"

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
 
     model, engine = _files(args, providers)
     plain, image = (Path(name) if name else None for name in (args.plain, args.image))
-    for path in (model, engine, plain, image):
+    for path in (model, plain, image):  # an engine that is absent is in the report
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file; give files that are here")
     protocol = Protocol(args.iterations)
