@@ -28,7 +28,7 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck docs clean
+.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -37,6 +37,7 @@ help:
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make docs    docs/operators.md, anew from the tables in the code"
+	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
 	@echo "make clean   remove environments, caches and results"
@@ -121,6 +122,10 @@ bench: $(VENV)/.dev $(ZOO)
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.export.operators_page docs/operators.md
+
+# One after the other, so that the times are those of a build that has the machine for itself.
+engines: $(VENV)/.dev $(ZOO)
+	@AEROCAM_ENGINES_PAGE="$(CURDIR)/docs/engines.md" $(RUN) -m pytest -q tests/test_engines.py -k becomes
 
 # The README's picture: the photographs that are free to show, by every method of the demo's sheet.
 picture: $(VENV)/.dev $(ZOO) models

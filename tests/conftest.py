@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+import engine_table
 
 
 @pytest.fixture(autouse=True)
@@ -16,3 +20,15 @@ def _logger_as_it_was() -> Iterator[None]:
     yield
     logger.handlers, logger.propagate = before[:2]
     logger.setLevel(before[2])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of the engines that were built, and write it where AEROCAM_ENGINES_PAGE says."""
+    found = engine_table.rows(terminalreporter.stats.get("passed", ()))
+    if not found:
+        return
+    terminalreporter.section("engines")
+    for line in engine_table.text(found):
+        terminalreporter.write_line(line)
+    if page := os.environ.get("AEROCAM_ENGINES_PAGE"):
+        Path(page).write_text(engine_table.page(found), encoding="utf-8")

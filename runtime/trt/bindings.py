@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from aerocam.errors import MissingDependencyError
 
-MODULES = ("tensorrt", "tensorrt_rtx")
+Bindings = Literal["tensorrt", "tensorrt_rtx"]
+
+MODULES: tuple[Bindings, ...] = get_args(Bindings)
 """Python modules with TensorRT's interface, in the order in which they are looked for."""
 
 KEPT = 20
@@ -27,7 +29,7 @@ class TensorRt:
     """
 
     module: Any
-    name: str
+    name: Bindings
     version: str
 
     def __str__(self) -> str:

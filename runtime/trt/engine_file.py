@@ -20,6 +20,7 @@ from aerocam.errors import EngineError, ManifestError
 from aerocam.files import sha256, write_together
 from aerocam.manifest import Manifest
 from aerocam.runtime.session import TensorSpec
+from aerocam.runtime.trt.bindings import Bindings
 
 SCHEMA = 1
 """Version of the record's form. A reader refuses any other."""
@@ -29,6 +30,7 @@ SUFFIXES = (".engine", ".plan", ".trt")
 
 Mode = Literal["input", "output"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
+Precision = Literal["typed", "float16"]
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class BuildSettings:
     workspace: int = 0
     optimization_level: int = -1
     tf32: bool = False
-    precision: Literal["typed", "float16"] = "typed"
+    precision: Precision = "typed"
     version_compatible: bool = False
     hardware: Hardware = "none"
 
@@ -95,7 +97,7 @@ class EngineRecord:
         schema: Version of this form.
     """
 
-    bindings: Literal["tensorrt", "tensorrt_rtx"]
+    bindings: Bindings
     tensorrt: str
     compute_capability: str
     device: str
@@ -124,13 +126,18 @@ def record_path(engine: str | os.PathLike[str]) -> Path:
     return Path(f"{os.fspath(engine)}.json")
 
 
+def engine_files(path: Path, plan: bytes | memoryview, record: EngineRecord) -> dict[Path, list[bytes | memoryview]]:
+    """What an engine's file holds, and its record's; for `write_together`."""
+    return {path: [plan], record_path(path): [record.to_json().encode()]}
+
+
 def write_engine(path: Path, plan: bytes | memoryview, record: EngineRecord) -> None:
     """Write an engine and its record, both or neither.
 
     Raises:
         WriteError: One of them cannot be written.
     """
-    write_together({path: [plan], record_path(path): record.to_json().encode()})
+    write_together(engine_files(path, plan, record))
 
 
 def read_record(path: str | os.PathLike[str]) -> EngineRecord:

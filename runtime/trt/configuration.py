@@ -1,0 +1,82 @@
+"""What TensorRT's builder is told, from `BuildSettings`.
+
+Modules differ in what their enums have, and that alone decides here: no version is looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aerocam.errors import EngineError, UsageError
+from aerocam.runtime.trt.bindings import TensorRt
+from aerocam.runtime.trt.build_target import BuildTarget
+from aerocam.runtime.trt.engine_file import BuildSettings, Hardware
+
+LEVELS = range(6)
+"""TensorRT's builder optimization levels."""
+
+HARDWARE = {"ampere_plus": "AMPERE_PLUS", "same_compute_capability": "SAME_COMPUTE_CAPABILITY"}
+"""Names of `HardwareCompatibilityLevel`."""
+
+
+def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: BuildTarget) -> Any:
+    """The builder's configuration.
+
+    Raises:
+        UsageError: A setting that TensorRT never takes.
+        EngineError: One that this TensorRT does not have.
+    """
+    trt, config = found.module, builder.create_builder_config()
+    # What is rounded to TF32 breaks equality masks, clusters' distances and grey levels; TensorRT has it on by default.
+    _flag(found, config, "TF32", settings.tf32, "--tf32", "leave it out")
+    if settings.precision == "float16":
+        advice = "export the model with `aerocam export MODEL.onnx --precision float16`, and build that as it is"
+        _flag(found, config, "FP16", True, "--precision float16", advice)
+    if settings.version_compatible:
+        _flag(found, config, "VERSION_COMPATIBLE", True, "--version-compatible", "leave it out")
+    if settings.hardware != "none":
+        config.hardware_compatibility_level = _hardware(found, settings.hardware)
+    if settings.workspace:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
+    if settings.optimization_level >= 0:
+        if settings.optimization_level not in LEVELS:
+            raise UsageError(f"--optimization-level {settings.optimization_level}: 0 to {LEVELS[-1]} is expected")
+        config.builder_optimization_level = settings.optimization_level
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector has no types to report
+    if hasattr(config, "set_compute_capability"):
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(_compute_capability(trt, target), 0)
+    return config
+
+
+def _flag(found: TensorRt, config: Any, name: str, wanted: bool, option: str, advice: str) -> None:
+    """Set or clear a flag; one that is not wanted need not exist.
+
+    Raises:
+        EngineError: It is wanted and does not exist.
+    """
+    flag = getattr(found.module.BuilderFlag, name, None)
+    if flag is not None:
+        (config.set_flag if wanted else config.clear_flag)(flag)
+    elif wanted:
+        raise EngineError(f"{option}: {found} has no builder flag {name}; {advice}")
+
+
+def _hardware(found: TensorRt, wanted: Hardware) -> Any:
+    """TensorRT's own name for it."""
+    levels = getattr(found.module, "HardwareCompatibilityLevel", None)
+    level = getattr(levels, HARDWARE[wanted], None)
+    if level is None:
+        known = [name for name, theirs in HARDWARE.items() if hasattr(levels, theirs)]
+        raise EngineError(
+            f"--hardware {wanted}: {found} has no such hardware compatibility"
+            f" ({', '.join(known) or 'none at all'}); leave it out, and build on each kind of device"
+        )
+    return level
+
+
+def _compute_capability(trt: Any, target: BuildTarget) -> Any:
+    """TensorRT's own name for it."""
+    if target.present:
+        return trt.ComputeCapability.CURRENT
+    return getattr(trt.ComputeCapability, f"SM{target.compute_capability.replace('.', '')}")

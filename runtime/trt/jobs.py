@@ -1,0 +1,77 @@
+"""Which engines a model becomes: one of each of its ONNX files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from aerocam.errors import ManifestError, UsageError, WriteError
+from aerocam.manifest import Manifest
+from aerocam.onnx_metadata import read_manifest
+from aerocam.runtime.trt.engine_file import SUFFIXES
+
+
+class EngineJob(NamedTuple):
+    """An engine to build.
+
+    Attributes:
+        model: Its ONNX file.
+        engine: Where it goes.
+        manifest: The model's manifest; of a split model, it names engines where the ONNX file's names ONNX files, so
+            that a session finds the one that goes with it.
+    """
+
+    model: Path
+    engine: Path
+    manifest: Manifest
+
+
+def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
+    """The engines of an exported model, that of the file that runs on every frame first.
+
+    Args:
+        model: The file that runs on every frame.
+        output: Where its engine goes; None: beside it, `.engine` for `.onnx`.
+
+    Raises:
+        ModelError: A file is no exported model, or not of the same export as the others.
+        UsageError: The engine's name cannot be, or the model is one half of a split one.
+        WriteError: Nothing can be written to that folder.
+    """
+    manifest, first = read_manifest(model), _engine_path(model, output)
+    split = manifest.split
+    if split is None:
+        return [EngineJob(model, first, manifest)]
+    if model.name in (split.explain, split.tail):
+        raise UsageError(f"{model}: it explains only; give the file beside it that runs on every frame")
+    paths = {"explain": model.with_name(split.explain)}
+    if split.tail is not None:
+        paths["tail"] = model.with_name(split.tail)
+    engines = {job: first.with_name(f"{first.stem}.{job}{first.suffix}") for job in paths}
+    tail = engines["tail"].name if "tail" in engines else None
+    written = replace(manifest, split=replace(split, explain=engines["explain"].name, tail=tail))
+    for path in paths.values():
+        if read_manifest(path) != manifest:
+            raise ManifestError(f"{path}: it is not of the same export as {model.name}; export the model again")
+    return [EngineJob(model, first, written), *(EngineJob(paths[job], engines[job], written) for job in paths)]
+
+
+def _engine_path(model: Path, output: Path | None) -> Path:
+    """Where the first engine goes. A build may take many minutes, so what can be wrong with it is said now.
+
+    Raises:
+        UsageError: The suffix is none of an engine, or there is no such folder.
+        WriteError: The folder takes no files.
+    """
+    path = model.with_suffix(".engine") if output is None else output
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"-o {path}: found the suffix '{path.suffix}', expected one of {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UsageError(f"-o {path}: there is no folder {str(path.parent)!r}; make it first")
+    if path.is_dir():
+        raise UsageError(f"-o {path}: that is a folder; give the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise WriteError(f"{path}: nothing can be written to the folder {str(path.parent)!r}; give another one with -o")
+    return path

@@ -1,0 +1,94 @@
+"""How far a build is, and how it is ended early."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from aerocam.runtime.progress import TerminalLine
+
+WIDTH = 20
+"""Of the bar, in characters."""
+
+
+class Phases:
+    """The phases that a builder has begun and not finished, one within the other. Any thread may call."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._lock = threading.Lock()
+        self._open: dict[str, tuple[str | None, int, int]] = {}
+
+    def start(self, name: str, parent: str | None, steps: int) -> None:
+        """A phase of so many steps begins, within another or by itself."""
+        with self._lock:
+            self._open[name] = (parent, max(steps, 1), 0)
+
+    def step(self, name: str, step: int) -> None:
+        """Its step of this number, from 0, is done."""
+        with self._lock:
+            if name in self._open:
+                parent, steps, done = self._open[name]
+                self._open[name] = (parent, steps, max(done, min(step + 1, steps)))
+
+    def finish(self, name: str) -> None:
+        """It is over, whether or not all its steps were done."""
+        with self._lock:
+            self._open.pop(name, None)
+
+    def __str__(self) -> str:
+        """A bar for the outermost phase, and the name and steps of the innermost."""
+        with self._lock:
+            if not self._open:
+                return ""
+            names = list(self._open)
+            root = next((name for name in names if self._open[name][0] not in self._open), names[0])
+            _, steps, done = self._open[names[-1]]
+            filled = int(WIDTH * min(self._share(root), 1))
+            return f"[{'#' * filled}{'.' * (WIDTH - filled)}] {names[-1]}, {done} of {steps}"
+
+    def _share(self, name: str) -> float:
+        """How much of a phase is done, 0 to 1, with what is done of those within it."""
+        _, steps, done = self._open[name]
+        within = [self._share(other) for other, (parent, _, _) in self._open.items() if parent == name]
+        return (done + sum(within)) / steps
+
+
+def build_monitor(trt: Any, line: TerminalLine, stopped: Callable[[], bool]) -> Any:
+    """TensorRT's progress monitor: draws how far a build is, and ends it at the next step once `stopped`.
+
+    Args:
+        trt: The module.
+        line: Where to draw.
+        stopped: Whether the build is to end.
+    """
+
+    class BuildMonitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """TensorRT calls it from its threads; an exception would not reach anybody."""
+
+        def __init__(self) -> None:
+            super().__init__()  # TensorRT refuses an object whose own part was not made
+            self.phases = Phases()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            """A phase begins."""
+            self.phases.start(phase_name, parent_phase, num_steps)
+            self._draw()
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            """A step is done; whether to go on."""
+            self.phases.step(phase_name, step)
+            self._draw()
+            return not stopped()
+
+        def phase_finish(self, phase_name: str) -> None:
+            """A phase is over."""
+            self.phases.finish(phase_name)
+            self._draw()
+
+        def _draw(self) -> None:
+            if line.due():
+                line.draw(str(self.phases))
+
+    return BuildMonitor()

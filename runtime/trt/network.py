@@ -1,0 +1,110 @@
+"""An ONNX file as TensorRT's network: parsed by NVIDIA's own parser, its inputs and outputs described."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aerocam.errors import EngineError
+from aerocam.runtime.trt.bindings import TensorRt
+from aerocam.runtime.trt.engine_file import EngineTensor, Mode
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+"""NumPy's names of TensorRT's element types that NumPy has."""
+
+
+def empty_network(trt: Any, builder: Any, typed: bool) -> Any:
+    """A network to parse into: explicit batch where that has to be asked for, strongly typed where that can be.
+
+    Args:
+        trt: TensorRT's module.
+        builder: Its builder.
+        typed: Whether every tensor keeps the type that the file gives it.
+    """
+    wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED") if typed else ("EXPLICIT_BATCH",)
+    known = trt.NetworkDefinitionCreationFlag
+    return builder.create_network(sum(1 << int(getattr(known, name)) for name in wanted if hasattr(known, name)))
+
+
+def parse(found: TensorRt, logger: Any, network: Any, path: str | os.PathLike[str]) -> Any:
+    """Read an ONNX file into a network; weights beside the file are found too.
+
+    Returns:
+        The parser: the network's weights may lie in it, so it has to outlive the build.
+
+    Raises:
+        EngineError: The parser refuses the file.
+    """
+    parser = found.module.OnnxParser(network, logger)
+    if not parser.parse_from_file(os.fspath(path)):
+        said = [_described(parser.get_error(i)) for i in range(parser.num_errors)] or [logger.errors()]
+        raise EngineError(
+            f"{os.fspath(path)}: the parser of {found} does not take it: {'; '.join(dict.fromkeys(said))}. Export the"
+            " model with `aerocam export MODEL.onnx --for tensorrt`, which says what to do about each such operator"
+        )
+    return parser
+
+
+def _described(error: Any) -> str:
+    """Node, operator, and the first line of the parser's own words."""
+    told = {name: str(getattr(error, name)()) for name in ("node_name", "node_operator") if hasattr(error, name)}
+    words = (str(error.desc()).strip().splitlines() or ["no reason given"])[0].rstrip(".")
+    if not any(told.values()):
+        return words
+    return f"node '{told['node_name']}' ({told['node_operator'] or 'operator not named'}): {words}"
+
+
+def network_tensors(network: Any, path: str | os.PathLike[str]) -> tuple[EngineTensor, ...]:
+    """Inputs and outputs of a parsed network, in the model's order.
+
+    Raises:
+        EngineError: One has no static shape, or a type that NumPy does not have.
+    """
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    outputs = [network.get_output(i) for i in range(network.num_outputs)]
+    modes: list[tuple[Mode, list[Any]]] = [("input", inputs), ("output", outputs)]
+    return tuple(_tensor(tensor, mode, os.fspath(path)) for mode, tensors in modes for tensor in tensors)
+
+
+def _tensor(tensor: Any, mode: Mode, path: str) -> EngineTensor:
+    name, shape, dtype = str(tensor.name), tuple(int(size) for size in tensor.shape), str(tensor.dtype.name)
+    if any(size < 0 for size in shape):
+        raise EngineError(
+            f"{path}: {mode} '{name}' has the shape {shape}, a static one is expected (-1 is not fixed): masks, maps"
+            " and heads are made for one shape; export the model again with --input-shape"
+        )
+    if dtype not in DTYPES:
+        raise EngineError(
+            f"{path}: {mode} '{name}' is {dtype}, expected one of {', '.join(DTYPES.values())}, which NumPy has; export"
+            " the model again with such an end"
+        )
+    return EngineTensor(name, mode, DTYPES[dtype], shape)
+
+
+def computed_in(trt: Any, network: Any) -> tuple[str, ...]:
+    """NumPy's names of the types that convolutions and products of the network give, the most frequent first."""
+    kinds = {getattr(trt.LayerType, name, None) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
+    counts: dict[str, int] = {}
+    for layer in (network.get_layer(i) for i in range(network.num_layers)):
+        if layer.type in kinds:
+            name = str(layer.get_output(0).dtype.name)
+            counts[DTYPES.get(name, name.lower())] = counts.get(DTYPES.get(name, name.lower()), 0) + 1
+    return tuple(sorted(counts, key=lambda name: -counts[name]))
+
+
+def asked_in_int8(trt: Any, network: Any) -> frozenset[str]:
+    """Names of the convolutions and products whose input comes from a DequantizeLinear: they can run in INT8."""
+    kinds = {getattr(trt.LayerType, name, None) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
+    layers = [network.get_layer(i) for i in range(network.num_layers)]
+    dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
+    return frozenset(
+        str(layer.name) for layer in layers if layer.type in kinds and layer.get_input(0).name in dequantised
+    )

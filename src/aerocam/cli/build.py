@@ -1,0 +1,139 @@
+"""Build TensorRT engines of an exported model, for the GPU of this machine.
+
+Examples:
+  aerocam build model.cam.onnx                                       on the device; writes model.cam.engine
+  aerocam build model.cam.onnx -o model.engine --workspace 1G        where memory is short, as on an Orin Nano
+  aerocam build model.cam.onnx --precision float16                   TensorRT 10: the builder may choose float16
+  aerocam build model.cam.onnx --compute-capability 8.6              TensorRT for RTX: without a GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aerocam.cli.stopping import stop_on_signal
+from aerocam.errors import UsageError
+
+if TYPE_CHECKING:
+    from aerocam.runtime.trt.building import Built
+
+PRECISIONS = ("typed", "float16")
+HARDWARE = ("none", "ampere_plus", "same_compute_capability")
+"""Those of `runtime.trt.engine_file`, which loads NumPy: too early for commands that set its threads first."""
+
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a file written by `aerocam export`; of a split model the one that runs on every frame: all are built",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .engine for .onnx")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="typed",
+        help="typed (default): every tensor has the type that the file gives it, so int8 and float16 are the exporter's"
+        " to write; float16: the builder may choose it, where it has that flag",
+    )
+    parser.add_argument(
+        "--tf32",
+        action="store_true",
+        help="let products in float32 be rounded to TF32: faster, but CF-CAM, masks of pools and frames that are"
+        " resized lose what they need exact",
+    )
+    parser.add_argument("--workspace", metavar="SIZE", help="most scratch memory, as in 512M or 1G; default: all")
+    parser.add_argument(
+        "--optimization-level",
+        type=int,
+        default=-1,
+        metavar="N",
+        help="0 (builds fast) to 5 (searches long); default: TensorRT's own, 3",
+    )
+    parser.add_argument(
+        "--version-compatible", action="store_true", help="an engine that later versions of TensorRT run as well"
+    )
+    parser.add_argument(
+        "--hardware",
+        choices=HARDWARE,
+        default="none",
+        help="other GPUs that are to run it; not on a Jetson (default: none)",
+    )
+    parser.add_argument(
+        "--compute-capability",
+        metavar="N.N",
+        help="build for such a GPU without one, as in 8.6; TensorRT for RTX only",
+    )
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--timing-cache", metavar="DIR", help="where measurements of kernels are kept; default: in ~/.cache/aerocam"
+    )
+    cache.add_argument("--no-timing-cache", action="store_true", help="measure anew, and keep nothing")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build, and say what was built."""
+    from aerocam.runtime.trt import timing_cache
+    from aerocam.runtime.trt.building import build_engines
+    from aerocam.runtime.trt.engine_file import BuildSettings
+
+    settings = BuildSettings(
+        workspace=size_in_bytes(args.workspace) if args.workspace is not None else 0,
+        optimization_level=args.optimization_level,
+        tf32=args.tf32,
+        precision=args.precision,
+        version_compatible=args.version_compatible,
+        hardware=args.hardware,
+    )
+    folder = Path(args.timing_cache) if args.timing_cache else timing_cache.default_folder()
+    with stop_on_signal() as stop:
+        done = build_engines(
+            args.model,
+            args.output,
+            settings=settings,
+            compute_capability=args.compute_capability,
+            cache_folder=None if args.no_timing_cache else folder,
+            stopped=stop.is_set,
+        )
+    for built in done:
+        print("\n".join(described(built)))
+
+
+def described(built: Built) -> list[str]:
+    """What is printed of an engine."""
+    record = built.record
+    flags = " chosen among by the builder" if record.settings.precision == "float16" else ""
+    lines = [
+        f"{built.path}: {built.layers} layers, parsed in {built.parse_seconds:.1f} s, built in"
+        f" {built.build_seconds:.1f} s, {record.plan_bytes / 1e6:.1f} MB",
+        f"  {record.bindings} {record.tensorrt}, compute capability {record.compute_capability}"
+        + (f" ({record.device})" if record.device else "")
+        + f"; products in {', '.join(built.computed_in) or 'none'}{flags}, TF32"
+        f" {'allowed' if record.settings.tf32 else 'off'}",
+    ]
+    lines += [f"  TensorRT says: {text}" for text in built.warnings]
+    found = built.inspection
+    if found is None:
+        return [*lines, "  fell back: not known; that is seen once the engine is loaded, on its GPU"]
+    counts = ", ".join(f"{count} in {name}" for name, count in found.types.items())
+    lines.append(f"  {found.layers} layers in the engine" + (f": {counts}" if counts else ""))
+    return [*lines, f"  fell back: {', '.join(found.fell_back) or 'none'}"]
+
+
+def size_in_bytes(text: str) -> int:
+    """Bytes of `512M`, `1.5G` or a plain number.
+
+    Raises:
+        UsageError: Not of that form, or nothing.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0
+    if size < 1:
+        raise UsageError(f"--workspace {text}: a size is expected, as in 512M or 1G")
+    return size
