@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import logging
 import os
 import shlex
 import shutil
@@ -339,6 +340,15 @@ def test_the_command(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith(f" s, {record.plan_bytes / 1e6:.1f} MB")
     assert "compute capability 8.6; products in float32, TF32 allowed" in second
     assert third == "  fell back: not known; that is seen once the engine is loaded, on its GPU"
+
+
+def test_a_builder_that_measures_nothing_keeps_nothing(
+    model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "aerocam"):
+        build_engines(model, cache_folder=tmp_path / "kept", **SM86)
+    assert f"no timing cache: tensorrt_rtx {RTX.__version__} measures no kernels while it builds" in caplog.messages
+    assert not (tmp_path / "kept").exists()
 
 
 def test_the_examples_of_the_help_work(

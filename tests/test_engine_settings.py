@@ -136,6 +136,7 @@ def test_a_foreign_timing_cache_is_replaced_and_said(
     jetson: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = timing_cache.cache_file(tmp_path, jetson.found, ORIN)
+    assert file is not None
     file.write_bytes(b"of another TensorRT")
     with caplog.at_level(logging.WARNING, "aerocam"):
         built_from(tmp_path, cache_folder=tmp_path)
@@ -205,7 +206,7 @@ def test_the_command_prints_what_fell_back(jetson: StandIn, tmp_path: Path, caps
     assert cli.main(made) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith(f"{tmp_path / 'a.plan'}: 3 layers, parsed in ")
-    assert "tensorrt 10.3.0, compute capability 8.7 (Orin (nvgpu)); products in float32, float16, TF32 off" in lines[1]
+    assert "tensorrt 10.3.0, compute capability 8.7 (Orin (nvgpu)); products in int8, float16, TF32 off" in lines[1]
     assert lines[2:] == [
         "  TensorRT says: conv_1: falling back to FP32",
         "  3 layers in the engine: 2 in float32, 1 in bfloat16",

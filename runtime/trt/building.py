@@ -6,7 +6,8 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -24,7 +25,7 @@ from aerocam.runtime.trt.engine_file import BuildSettings, EngineRecord, engine_
 from aerocam.runtime.trt.inspection import Inspection, inspect_plan
 from aerocam.runtime.trt.jobs import EngineJob, engine_jobs
 from aerocam.runtime.trt.monitor import build_monitor
-from aerocam.runtime.trt.network import asked_in_int8, computed_in, empty_network, network_tensors, parse
+from aerocam.runtime.trt.network import computed_in, empty_network, network_tensors, parse
 
 logger = logging.getLogger("aerocam.runtime")
 
@@ -43,7 +44,7 @@ class Built:
         path: Its file.
         record: What lies beside it.
         layers: Layers of TensorRT's network, before the builder joins them.
-        computed_in: Element types of its convolutions and products, the most frequent first.
+        computed_in: Element types in which its convolutions and products can run, the most frequent first.
         parse_seconds: What reading the ONNX file took.
         build_seconds: What building took.
         warnings: What TensorRT's log says of layers that fell back.
@@ -67,7 +68,7 @@ class _Workshop:
     found: TensorRt
     settings: BuildSettings
     target: BuildTarget
-    cache_folder: Path | None
+    cache: Path | None
     stopped: Callable[[], bool]
 
 
@@ -101,7 +102,8 @@ def build_engines(
     jobs = engine_jobs(Path(model), None if output is None else Path(output))
     found = load_tensorrt()
     target = build_target(found, compute_capability)
-    workshop = _Workshop(found, settings or BuildSettings(), target, cache_folder, stopped)
+    cache = None if cache_folder is None else timing_cache.cache_file(cache_folder, found, target)
+    workshop = _Workshop(found, settings or BuildSettings(), target, cache, stopped)
     done, files = [], {}
     for job in jobs:
         built, plan = _build(workshop, job)
@@ -124,18 +126,16 @@ def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     plan = _plan(shop, log, builder, network, config, job.model)
     seconds = perf_counter() - parsed
     del parser  # not before: weights of the network may lie in it
-    inspection = None
-    if shop.target.present:
-        inspection = inspect_plan(shop.found, log, plan, shop.settings, asked_in_int8(trt, network))
+    types = computed_in(trt, network)
     built = Built(
         job.engine,
         _record(shop, job, plan, tensors),
         network.num_layers,
-        computed_in(trt, network),
+        tuple(dtype for dtype, _ in Counter(types.values()).most_common()),
         parsed - begun,
         seconds,
         tuple(text for _, text in log.messages if FALLING_BACK.search(text)),
-        inspection,
+        _inspection(shop, log, plan, types),
     )
     return built, plan
 
@@ -165,10 +165,8 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
     if hasattr(shop.found.module, "IProgressMonitor"):
         monitor = build_monitor(shop.found.module, line, shop.stopped)
         config.progress_monitor = monitor
-    cache = None
-    if shop.cache_folder is not None and shop.target.present:
-        cache = timing_cache.cache_file(shop.cache_folder, shop.found, shop.target)
-        timing_cache.use(config, cache)
+    if shop.cache is not None:
+        timing_cache.use(config, shop.cache)
     try:
         plan = builder.build_serialized_network(network, config)
     except MemoryError:
@@ -180,9 +178,17 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
         raise KeyboardInterrupt
     if plan is None:
         raise EngineError(_failure(shop.found, log, model))
-    if cache is not None:
-        timing_cache.keep(config, cache)
+    if shop.cache is not None:
+        timing_cache.keep(config, shop.cache)
     return memoryview(plan)
+
+
+def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str, str]) -> Inspection | None:
+    """What became of the layers; None where the engine's GPU is not here."""
+    if not shop.target.present:
+        return None
+    in_int8 = {name for name, dtype in types.items() if dtype == "int8"}
+    return inspect_plan(shop.found, log, plan, shop.settings, in_int8)
 
 
 def _failure(found: TensorRt, log: Any, model: Path) -> str:

@@ -89,22 +89,18 @@ def _tensor(tensor: Any, mode: Mode, path: str) -> EngineTensor:
     return EngineTensor(name, mode, DTYPES[dtype], shape)
 
 
-def computed_in(trt: Any, network: Any) -> tuple[str, ...]:
-    """NumPy's names of the types that convolutions and products of the network give, the most frequent first."""
-    kinds = {getattr(trt.LayerType, name, None) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
-    counts: dict[str, int] = {}
-    for layer in (network.get_layer(i) for i in range(network.num_layers)):
-        if layer.type in kinds:
-            name = str(layer.get_output(0).dtype.name)
-            counts[DTYPES.get(name, name.lower())] = counts.get(DTYPES.get(name, name.lower()), 0) + 1
-    return tuple(sorted(counts, key=lambda name: -counts[name]))
+def computed_in(trt: Any, network: Any) -> dict[str, str]:
+    """In which type each convolution and product of a network can run, by its name: NumPy's name of it.
 
-
-def asked_in_int8(trt: Any, network: Any) -> frozenset[str]:
-    """Names of the convolutions and products whose input comes from a DequantizeLinear: they can run in INT8."""
-    kinds = {getattr(trt.LayerType, name, None) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
+    That is int8 where the input comes from a DequantizeLinear, else the type of what it gives.
+    """
+    kinds = {getattr(trt.LayerType, name) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
-    return frozenset(
-        str(layer.name) for layer in layers if layer.type in kinds and layer.get_input(0).name in dequantised
-    )
+    found = {}
+    for layer in layers:
+        if layer.type in kinds:
+            dtype = str(layer.get_output(0).dtype.name)
+            quantised = layer.get_input(0).name in dequantised
+            found[str(layer.name)] = "int8" if quantised else DTYPES.get(dtype, dtype.lower())
+    return found
