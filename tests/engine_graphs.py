@@ -64,6 +64,8 @@ class Graph:
 
 def source(network: str, folder: Path) -> Path:
     """The network's file."""
+    if network == "ssdlite":
+        return zoo.ssdlite.model()
     if network != "vit":
         return real_models.write(network, folder)
     onnx.save(vision_transformer(), folder / "vit.onnx")
@@ -81,15 +83,19 @@ EVERY_HEAD = (
 )
 """Networks and layers at which each head is fused."""
 
-NOT_HERE = {
-    "cam": "the gradient varies over the map",
-    "finercam": "a classifier with at least two is expected",
-    "reciprocam": "at most 256 MB are allowed",
-    "ablationcam": "at most 256 MB are allowed",
+REFUSED = {
+    "cam": ("the gradient varies over the map", {"ssdlite", "yolov8n", "vit"}),
+    "finercam": ("a classifier with at least two is expected", {"ssdlite", "yolov8n"}),
+    "reciprocam": ("at most 256 MB are allowed", {"ssdlite", "yolov8n"}),
+    "ablationcam": ("at most 256 MB are allowed", {"ssdlite"}),
 }
-"""Heads that an export refuses at some layers: why."""
+"""Heads that an export refuses: why, and at which networks."""
 
-REFUSED: set[tuple[str, str, str]] = set()
+
+def refusal(network: str, head: str | None) -> str:
+    """Why there is no such head; empty where there is one."""
+    reason, networks = REFUSED.get(head or "", ("", ()))
+    return reason if network in networks else ""
 
 
 @cache
@@ -97,9 +103,7 @@ def graphs() -> tuple[Graph, ...]:
     """All of them."""
     heads = (None, *sorted([*CAM_HEADS, *TAIL_HEADS]))
     found = [
-        Graph(network, layer, head, refused=NOT_HERE[str(head)] if (network, layer, head) in REFUSED else "")
-        for network, layer in EVERY_HEAD
-        for head in heads
+        Graph(network, layer, head, refused=refusal(network, head)) for network, layer in EVERY_HEAD for head in heads
     ]
     found += [Graph("ssdlite", "auto"), Graph("yolov8n", "auto")]
     found += [Graph(name, "auto") for name in real_models.NETWORKS if name.startswith("light_")]

@@ -8,7 +8,7 @@ from typing import Any
 PROPERTY = "engine"
 """Under which a test's report has its row."""
 
-COLUMNS = ("network", "layer", "what leaves it", "parse s", "build s", "MB", "layers")
+COLUMNS = ("network", "layer", "what leaves it", "types", "parse s", "build s", "MB", "layers")
 
 
 def rows(reports: Iterable[Any]) -> list[Mapping[str, Any]]:
@@ -19,7 +19,7 @@ def rows(reports: Iterable[Any]) -> list[Mapping[str, Any]]:
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row as text, in the order of `COLUMNS`."""
-    names = [row["network"], row["layer"], row["leaves"]]
+    names = [row["network"], row["layer"], row["leaves"], ", ".join(row["types"])]
     return [*names, f"{row['parse']:.2f}", f"{row['build']:.2f}", f"{row['bytes'] / 1e6:.2f}", str(row["layers"])]
 
 
@@ -32,7 +32,7 @@ def text(found: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _fitted(cell: str, width: int, place: int) -> str:
     """Words to the left, numbers to the right."""
-    return cell.ljust(width) if place < 3 else cell.rjust(width)
+    return cell.ljust(width) if place < 4 else cell.rjust(width)
 
 
 def page(found: Sequence[Mapping[str, Any]]) -> str:
@@ -46,10 +46,11 @@ def page(found: Sequence[Mapping[str, Any]]) -> str:
         "all of them on every commit. A build shows that operators, types and shapes are accepted. It shows neither",
         "speed nor the arithmetic on a GPU. TensorRT for RTX leaves the choice of kernels to the device; the full",
         "TensorRT measures them as it builds, and takes longer. **Nothing here has run on a GPU.** Layers are those of",
-        "TensorRT's network, before the builder joins them; of a split export, files are added up.",
+        "TensorRT's network, before the builder joins them, types those in which its products can run, the most",
+        "frequent first; of a split export, files are added up.",
         "",
         f"| {' | '.join(COLUMNS)} |",
-        "|---|---|---|--:|--:|--:|--:|",
+        "|---|---|---|---|--:|--:|--:|--:|",
         *(f"| {' | '.join(cells(row))} |" for row in found),
         "",
     ]

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ import pytest
 import tiny_models
 from aerocam import cli
 from aerocam.errors import EngineError, UsageError, WriteError
+from aerocam.runtime.cuda import choice
+from aerocam.runtime.cuda.access import Device
 from aerocam.runtime.progress import TerminalLine
 from aerocam.runtime.trt import building, timing_cache
-from aerocam.runtime.trt.build_target import BuildTarget, build_target
+from aerocam.runtime.trt.build_target import BuildTarget, build_target, present_device
 from aerocam.runtime.trt.building import Built, build_engines
 from aerocam.runtime.trt.configuration import configure
 from aerocam.runtime.trt.engine_file import BuildSettings, read_record
@@ -117,9 +120,24 @@ def test_another_gpu_than_the_one_here(jetson: StandIn) -> None:
         build_target(jetson.found, "8.6")
 
 
+def test_the_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As CUDA says it; why there is none where it cannot be asked."""
+    device, closed = Device("Orin (nvgpu)", "8.7", True, 8 << 30, 4 << 30), []
+    cuda = SimpleNamespace(device=lambda: device, close=lambda: closed.append(True))
+    monkeypatch.setattr(choice, "open_cuda", lambda: cuda)
+    assert present_device() == (ORIN, "")
+    assert closed == [True]
+
+    def broken() -> Any:
+        raise EngineError("CUDA: no driver")
+
+    monkeypatch.setattr(choice, "open_cuda", broken)
+    assert present_device() == (None, "CUDA: no driver")
+
+
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, jetson: StandIn) -> None:
     monkeypatch.setattr("aerocam.runtime.trt.build_target.present_device", lambda: (None, "no driver"))
-    with pytest.raises(EngineError, match=r"no GPU was found \(no driver\).*run `aerocam build` on the device"):
+    with pytest.raises(EngineError, match=r"own machine alone.*here: no driver; run `aerocam build` on"):
         build_target(jetson.found, None)
 
 

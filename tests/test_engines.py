@@ -17,6 +17,9 @@ from engine_graphs import Graph, graphs
 pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is there on Linux on x86-64 alone")
 
 CAPABILITY = "8.6"
+TYPES = {"lite0-half": "float16", "lite0-int8": "int8"}
+"""In which most products of a network run that is not in float32."""
+
 PAGE = Path(__file__).parents[1] / "docs/engines.md"
 
 
@@ -29,6 +32,7 @@ def test_an_export_becomes_an_engine(graph: Graph, tmp_path: Path, record_proper
         return
     done = build_engines(graph.export(tmp_path), compute_capability=CAPABILITY)
     assert all(built.path.stat().st_size == built.record.plan_bytes > 0 for built in done)
+    assert {built.computed_in[0] for built in done} == {TYPES.get(graph.network, "float32")}
     record_property(engine_table.PROPERTY, row(graph, done))
 
 
@@ -39,6 +43,7 @@ def row(graph: Graph, done: list[Built]) -> dict[str, Any]:
         "network": graph.network,
         "layer": graph.layer,
         "leaves": graph.leaves,
+        "types": list(dict.fromkeys(name for built in done for name in built.computed_in)),
         "parse": sum(built.parse_seconds for built in done),
         "build": sum(built.build_seconds for built in done),
         "bytes": sum(built.record.plan_bytes for built in done),
@@ -49,3 +54,11 @@ def row(graph: Graph, done: list[Built]) -> dict[str, Any]:
             "processor": machine()["processor"],
         },
     }
+
+
+def test_the_page_has_every_graph() -> None:
+    """`make engines` writes it; a graph that is added or taken out makes it old."""
+    rows = [line.strip("| ").split(" | ") for line in PAGE.read_text().splitlines() if line.startswith("| ")]
+    expected = [[graph.network, graph.layer, graph.leaves] for graph in graphs() if not graph.refused]
+    assert [row[:3] for row in rows[1:]] == expected
+    assert rows[0] == list(engine_table.COLUMNS)

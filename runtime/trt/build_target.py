@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from aerocam.errors import EngineError, UsageError
+from aerocam.errors import EngineError, MissingDependencyError, UsageError
 from aerocam.runtime.trt.bindings import TensorRt
 
 
@@ -30,7 +30,17 @@ class BuildTarget:
 
 def present_device() -> tuple[BuildTarget | None, str]:
     """The GPU of this machine; where there is none, or none can be reached, why."""
-    return None, "CUDA is not asked yet"
+    from aerocam.runtime.cuda.choice import open_cuda
+
+    try:
+        cuda = open_cuda()
+    except (EngineError, MissingDependencyError) as error:
+        return None, str(error)
+    try:
+        found = cuda.device()
+    finally:
+        cuda.close()
+    return BuildTarget(found.compute_capability, found.name), ""
 
 
 def build_target(found: TensorRt, asked: str | None) -> BuildTarget:
@@ -73,10 +83,10 @@ def choices(trt: Any) -> tuple[str, ...]:
 def _without_gpu(found: TensorRt, known: tuple[str, ...], reason: str) -> str:
     if known:
         return (
-            f"{found}: no GPU was found ({reason}), and without one it has to know what to build for; give"
-            f" --compute-capability (of {', '.join(known)})"
+            f"{found}: it has to know which GPU to build for; give --compute-capability (of {', '.join(known)}), for"
+            f" none can be asked here: {reason}"
         )
     return (
-        f"{found}: no GPU was found ({reason}), and it builds engines for the GPU at hand alone; run `aerocam build` on"
-        " the device"
+        f"{found}: it builds engines for the GPU of its own machine alone, and none can be asked here: {reason}; run"
+        " `aerocam build` on the device"
     )

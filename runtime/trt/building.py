@@ -199,6 +199,11 @@ def _failure(found: TensorRt, log: Any, model: Path) -> str:
             f"{model}: {found} ran out of memory while it built the engine: {said}. Close what else holds memory, and"
             " give a smaller --workspace or --optimization-level"
         )
+    if "nvinfer_lean" in said:
+        return (
+            f"{model}: {found} builds no engine of it: {said}. An engine for later versions holds TensorRT's lean"
+            " runtime; leave out --version-compatible, or install that library"
+        )
     return (
         f"{model}: {found} builds no engine of it: {said}. Export the model with `aerocam export MODEL.onnx --for"
         " tensorrt`; if it was, this is a limit of that TensorRT: choose another layer, or a method of the runtime in"

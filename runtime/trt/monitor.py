@@ -55,8 +55,39 @@ class Phases:
         return (done + sum(within)) / steps
 
 
+class BuildMonitor:
+    """Draws how far a build is, and ends it at the next step; `build_monitor` makes it TensorRT's.
+
+    TensorRT calls it from its threads; an exception would reach nobody.
+    """
+
+    def __init__(self, line: TerminalLine, stopped: Callable[[], bool]) -> None:
+        """See `build_monitor`."""
+        self.phases, self._line, self._stopped = Phases(), line, stopped
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        """A phase begins."""
+        self.phases.start(phase_name, parent_phase, num_steps)
+        self._draw()
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        """A step is done; whether to go on."""
+        self.phases.step(phase_name, step)
+        self._draw()
+        return not self._stopped()
+
+    def phase_finish(self, phase_name: str) -> None:
+        """A phase is over."""
+        self.phases.finish(phase_name)
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._line.due():
+            self._line.draw(str(self.phases))
+
+
 def build_monitor(trt: Any, line: TerminalLine, stopped: Callable[[], bool]) -> Any:
-    """TensorRT's progress monitor: draws how far a build is, and ends it at the next step once `stopped`.
+    """TensorRT's progress monitor.
 
     Args:
         trt: The module.
@@ -64,31 +95,11 @@ def build_monitor(trt: Any, line: TerminalLine, stopped: Callable[[], bool]) -> 
         stopped: Whether the build is to end.
     """
 
-    class BuildMonitor(trt.IProgressMonitor):  # type: ignore[misc]
-        """TensorRT calls it from its threads; an exception would not reach anybody."""
+    class ProgressMonitor(BuildMonitor, trt.IProgressMonitor):  # type: ignore[misc]
+        """The same, as TensorRT's own class."""
 
         def __init__(self) -> None:
-            super().__init__()  # TensorRT refuses an object whose own part was not made
-            self.phases = Phases()
+            trt.IProgressMonitor.__init__(self)  # TensorRT refuses an object whose own part was not made
+            BuildMonitor.__init__(self, line, stopped)
 
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            """A phase begins."""
-            self.phases.start(phase_name, parent_phase, num_steps)
-            self._draw()
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            """A step is done; whether to go on."""
-            self.phases.step(phase_name, step)
-            self._draw()
-            return not stopped()
-
-        def phase_finish(self, phase_name: str) -> None:
-            """A phase is over."""
-            self.phases.finish(phase_name)
-            self._draw()
-
-        def _draw(self) -> None:
-            if line.due():
-                line.draw(str(self.phases))
-
-    return BuildMonitor()
+    return ProgressMonitor()
