@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,6 @@ import pytest
 import tiny_models
 from aerocam import cli
 from aerocam.errors import EngineError, UsageError, WriteError
-from aerocam.runtime.cuda import choice
-from aerocam.runtime.cuda.access import Device
 from aerocam.runtime.progress import TerminalLine
 from aerocam.runtime.trt import building, timing_cache
 from aerocam.runtime.trt.build_target import BuildTarget, build_target, present_device
@@ -122,9 +121,11 @@ def test_another_gpu_than_the_one_here(jetson: StandIn) -> None:
 
 def test_the_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA says it; why there is none where it cannot be asked."""
-    device, closed = Device("Orin (nvgpu)", "8.7", True, 8 << 30, 4 << 30), []
+    device, closed = SimpleNamespace(name="Orin (nvgpu)", compute_capability="8.7"), []
     cuda = SimpleNamespace(device=lambda: device, close=lambda: closed.append(True))
-    monkeypatch.setattr(choice, "open_cuda", lambda: cuda)
+    choice = SimpleNamespace(open_cuda=lambda: cuda)
+    monkeypatch.setitem(sys.modules, "aerocam.runtime.cuda", ModuleType("aerocam.runtime.cuda"))
+    monkeypatch.setitem(sys.modules, "aerocam.runtime.cuda.choice", choice)
     assert present_device() == (ORIN, "")
     assert closed == [True]
 
@@ -248,6 +249,50 @@ def test_a_build_that_fails_says_why(jetson: StandIn, tmp_path: Path, said: str,
     with pytest.raises(EngineError, match=expected):
         built_from(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_that_runs_out_in_python(jetson: StandIn, tmp_path: Path) -> None:
+    def during(monitor: Any) -> None:
+        raise MemoryError
+
+    jetson.during = during
+    with pytest.raises(EngineError, match="ran out of memory while it built the engine: out of memory"):
+        built_from(tmp_path)
+
+
+def test_a_builder_that_does_not_start(jetson: StandIn, tmp_path: Path) -> None:
+    """As without a driver: NVIDIA's bindings say nothing but this."""
+
+    def builder(logger: Any) -> Any:
+        logger.log(Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    jetson.module.Builder = builder
+    with pytest.raises(EngineError, match="its builder does not start: CUDA initialization failure with error: 35"):
+        built_from(tmp_path)
+
+
+def test_an_engine_that_cannot_be_loaded_is_not_written(jetson: StandIn, tmp_path: Path) -> None:
+    jetson.module.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: None)
+    with pytest.raises(EngineError, match=r"tensorrt 10.3.0 built an engine, but cannot load it here"):
+        built_from(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_monitor_hears_of_a_build_and_ends_it(jetson: StandIn, tmp_path: Path) -> None:
+    """As TensorRT does it: a step that is answered with False is the last, and there is no plan."""
+    answers = []
+
+    def during(monitor: Any) -> None:
+        monitor.phase_start("Building Engine", None, 2)
+        answers.append(monitor.step_complete("Building Engine", 0))
+        jetson.fails = not answers[-1]
+
+    jetson.during = during
+    built_from(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        built_from(tmp_path, stopped=lambda: True)
+    assert answers == [True, False]
 
 
 def test_a_plan_that_cannot_be_written(jetson: StandIn, tmp_path: Path) -> None:

@@ -30,8 +30,10 @@ class BuildTarget:
 
 def present_device() -> tuple[BuildTarget | None, str]:
     """The GPU of this machine; where there is none, or none can be reached, why."""
-    from aerocam.runtime.cuda.choice import open_cuda
-
+    try:
+        from aerocam.runtime.cuda.choice import open_cuda  # type: ignore[import-not-found]
+    except ModuleNotFoundError:
+        return None, "this aerocam does not reach CUDA yet"
     try:
         cuda = open_cuda()
     except (EngineError, MissingDependencyError) as error:
