@@ -50,7 +50,11 @@ def test_a_version_that_decides_is_found(source: str) -> None:
     assert version_comparisons(source) == [1]
 
 
+ALLOWED = {"engine_checks.py"}
+"""Whether an engine's version fits the one that is to run it: about the engine, not about what there is to call."""
+
+
 def test_no_version_decides() -> None:
-    files = sorted(Path(trt.__file__).parent.glob("*.py"))
+    files = [path for path in sorted(Path(trt.__file__).parent.glob("*.py")) if path.name not in ALLOWED]
     assert len(files) > 5
     assert {path.name: lines for path in files if (lines := version_comparisons(path.read_text()))} == {}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 from aerocam.errors import MissingDependencyError
 
-Bindings = Literal["tensorrt", "tensorrt_rtx"]
-
-MODULES: tuple[Bindings, ...] = get_args(Bindings)
+MODULES = ("tensorrt", "tensorrt_rtx")
 """Python modules with TensorRT's interface, in the order in which they are looked for."""
 
 KEPT = 20
@@ -29,7 +27,7 @@ class TensorRt:
     """
 
     module: Any
-    name: Bindings
+    name: str
     version: str
 
     def __str__(self) -> str:

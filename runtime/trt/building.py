@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, cast
 
 from aerocam import __version__
 from aerocam.errors import EngineError
@@ -21,7 +21,7 @@ from aerocam.runtime.trt import timing_cache
 from aerocam.runtime.trt.bindings import TensorRt, load_tensorrt, message_logger
 from aerocam.runtime.trt.build_target import BuildTarget, build_target
 from aerocam.runtime.trt.configuration import configure
-from aerocam.runtime.trt.engine_file import BuildSettings, EngineRecord, engine_files
+from aerocam.runtime.trt.engine_file import Bindings, BuildSettings, EngineRecord, engine_files
 from aerocam.runtime.trt.inspection import Inspection, inspect_plan
 from aerocam.runtime.trt.jobs import EngineJob, engine_jobs
 from aerocam.runtime.trt.monitor import build_monitor
@@ -214,7 +214,7 @@ def _failure(found: TensorRt, log: Any, model: Path) -> str:
 def _record(shop: _Workshop, job: EngineJob, plan: memoryview, tensors: Any) -> EngineRecord:
     """What is written beside the engine."""
     return EngineRecord(
-        bindings=shop.found.name,
+        bindings=cast(Bindings, shop.found.name),
         tensorrt=shop.found.version,
         compute_capability=shop.target.compute_capability,
         device=shop.target.device,

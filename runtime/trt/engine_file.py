@@ -20,7 +20,6 @@ from aerocam.errors import EngineError, ManifestError
 from aerocam.files import sha256, write_together
 from aerocam.manifest import Manifest
 from aerocam.runtime.session import TensorSpec
-from aerocam.runtime.trt.bindings import Bindings
 
 SCHEMA = 1
 """Version of the record's form. A reader refuses any other."""
@@ -31,6 +30,7 @@ SUFFIXES = (".engine", ".plan", ".trt")
 Mode = Literal["input", "output"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
 Precision = Literal["typed", "float16"]
+Bindings = Literal["tensorrt", "tensorrt_rtx"]
 
 
 @dataclass(frozen=True)
