@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import shutil
-import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,14 +17,12 @@ from onnx import helper
 
 import exported_models
 import tiny_models
-from aerocam import cli, manifest
-from aerocam.cli import build as command
+from aerocam import manifest
 from aerocam.errors import AerocamError, EngineError, ManifestError, MissingDependencyError, ModelError, UsageError
 from aerocam.files import sha256
 from aerocam.onnx_metadata import read_manifest
-from aerocam.runtime.trt import building
 from aerocam.runtime.trt.building import build_engines
-from aerocam.runtime.trt.engine_file import BuildSettings, Hardware, Precision, read_record
+from aerocam.runtime.trt.engine_file import BuildSettings, read_record
 
 RTX = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is there on Linux on x86-64 alone")
 SM86 = {"compute_capability": "8.6"}
@@ -38,14 +34,6 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "model.cam.onnx"
     shutil.copy(tiny_models.model("stretch"), path)
     return path
-
-
-def run(*arguments: object) -> int:
-    """The command line in this process; its exit code."""
-    try:
-        return cli.main([str(argument) for argument in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
 
 
 def changed(model: Path, change: Any) -> Path:
@@ -309,43 +297,6 @@ def test_stopping_ends_the_build_and_leaves_nothing(model: Path) -> None:
     assert list(model.parent.iterdir()) == [model]
 
 
-def test_control_c_ends_the_build(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The signal comes while TensorRT builds: from one of its own calls."""
-    real = building.build_monitor
-
-    def monitor(trt: Any, line: Any, stopped: Any) -> Any:
-        made = real(trt, line, stopped)
-        began = made.phases.start
-        sent = []
-
-        def start(*phase: Any) -> None:
-            if not sent:
-                sent.append(os.kill(os.getpid(), signal.SIGINT))
-            began(*phase)
-
-        monkeypatch.setattr(made.phases, "start", start)
-        return made
-
-    monkeypatch.setattr(building, "build_monitor", monitor)
-    assert run("build", model, "--compute-capability", "8.6") == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "aerocam build: interrupted"
-    assert list(model.parent.iterdir()) == [model]
-
-
-def test_the_command(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["--workspace", "64M", "--optimization-level", "1", "--tf32", "--hardware", "ampere_plus"]
-    assert run("build", model, "--compute-capability", "8.6", *options) == 0
-    first, second, third = capsys.readouterr().out.splitlines()
-    record = read_record(model.with_suffix(".engine"))
-    assert record.settings == BuildSettings(64 << 20, 1, True, "typed", False, "ampere_plus")
-    assert first.startswith(f"{model.with_suffix('.engine')}: ")
-    assert first.endswith(f" s, {record.plan_bytes / 1e6:.1f} MB")
-    assert "compute capability 8.6; products in float32, TF32 allowed" in second
-    assert third == "  fell back: not known; that is seen once the engine is loaded, on its GPU"
-
-
 def test_a_builder_that_measures_nothing_keeps_nothing(
     model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -353,35 +304,3 @@ def test_a_builder_that_measures_nothing_keeps_nothing(
         build_engines(model, cache_folder=tmp_path / "kept", **SM86)
     assert f"no timing cache: tensorrt_rtx {RTX.__version__} measures no kernels while it builds" in caplog.messages
     assert not (tmp_path / "kept").exists()
-
-
-def test_the_examples_of_the_help_work(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Word for word; where they are meant for a device, this machine is told so."""
-    monkeypatch.chdir(model.parent)
-    assert run("build", "--help") == 0
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  aerocam build ")]
-    assert len(lines) >= 4
-    for line in lines:
-        words = shlex.split(line.split("   ")[0])[1:]
-        code = run(*words)
-        error = capsys.readouterr().err
-        assert (code == 0) == ("--compute-capability" in words)
-        assert code == 0 or "none can be asked here" in error
-
-
-def test_the_choices_are_those_of_the_record() -> None:
-    assert get_args(Precision) == command.PRECISIONS
-    assert get_args(Hardware) == command.HARDWARE
-
-
-@pytest.mark.parametrize(("text", "size"), [("512M", 1 << 29), ("1.5g", 3 << 29), ("2GiB", 2 << 30), ("4096", 4096)])
-def test_sizes(text: str, size: int) -> None:
-    assert command.size_in_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "0", "-1M", "1T", "M"])
-def test_no_sizes(text: str) -> None:
-    with pytest.raises(UsageError, match="--workspace"):
-        command.size_in_bytes(text)

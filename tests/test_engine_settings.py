@@ -151,6 +151,14 @@ def test_measurements_serve_the_next_build(jetson: StandIn, tmp_path: Path) -> N
     assert file.read_bytes() == b"measured"
 
 
+def test_what_tensorrt_says_can_be_read(jetson: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    jetson.said = [(Severity.WARNING, "weights of conv_1\nare tiny"), (Severity.VERBOSE, "much more")]
+    with caplog.at_level(logging.DEBUG, "aerocam"):
+        built_from(tmp_path)
+    assert "TensorRT, warning: weights of conv_1 are tiny" in caplog.messages
+    assert "much more" not in caplog.text
+
+
 def test_a_foreign_timing_cache_is_replaced_and_said(
     jetson: StandIn, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -127,6 +127,8 @@ def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     seconds = perf_counter() - parsed
     del parser  # not before: weights of the network may lie in it
     types = computed_in(trt, network)
+    for severity, text in log.messages:
+        logger.debug("TensorRT, %s: %s", severity.lower(), text)
     built = Built(
         job.engine,
         _record(shop, job, plan, tensors),
