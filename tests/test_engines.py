@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,21 @@ TYPES = {"lite0-half": "float16", "lite0-int8": "int8"}
 PAGE = Path(__file__).parents[1] / "docs/engines.md"
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that goes with the test: all of them together are some gigabytes."""
+    with tempfile.TemporaryDirectory(prefix="aerocam-engine-") as name:
+        yield Path(name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("graph", graphs(), ids=str)
-def test_an_export_becomes_an_engine(graph: Graph, tmp_path: Path, record_property: Callable[[str, Any], None]) -> None:
+def test_an_export_becomes_an_engine(graph: Graph, folder: Path, record_property: Callable[[str, Any], None]) -> None:
     if graph.refused:
         with pytest.raises(UsageError, match=graph.refused):
-            graph.export(tmp_path)
+            graph.export(folder)
         return
-    done = build_engines(graph.export(tmp_path), compute_capability=CAPABILITY)
+    done = build_engines(graph.export(folder), compute_capability=CAPABILITY)
     assert all(built.path.stat().st_size == built.record.plan_bytes > 0 for built in done)
     assert {built.computed_in[0] for built in done} == {TYPES.get(graph.network, "float32")}
     record_property(engine_table.PROPERTY, row(graph, done))
