@@ -219,6 +219,13 @@ def test_what_fell_back() -> None:
     assert (seen.layers, seen.types) == (4, {"float16": 1, "float32": 1, "bfloat16": 1})
 
 
+def test_a_layer_that_gives_both_types_did_not_fall_back() -> None:
+    both = layer("conv_2", "CaskConvolution", "Half", "Half")
+    both["Outputs"] += layer("", "", "", "Float")["Outputs"]
+    found = read_layers(json.dumps({"Layers": [both]}))
+    assert inspection(found, BuildSettings(precision="float16"), ()).fell_back == ()
+
+
 def test_an_engine_that_keeps_names_alone_has_no_types() -> None:
     found = read_layers(json.dumps({"Layers": ["conv_1", "conv_10"], "Bindings": ["images"]}))
     seen = inspection(found, BuildSettings(), {"conv_1"})
