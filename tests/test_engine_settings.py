@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,16 +122,14 @@ def test_the_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """As CUDA says it; why there is none where it cannot be asked."""
     device, closed = SimpleNamespace(name="Orin (nvgpu)", compute_capability="8.7"), []
     cuda = SimpleNamespace(device=lambda: device, close=lambda: closed.append(True))
-    choice = SimpleNamespace(open_cuda=lambda: cuda)
-    monkeypatch.setitem(sys.modules, "aerocam.runtime.cuda", ModuleType("aerocam.runtime.cuda"))
-    monkeypatch.setitem(sys.modules, "aerocam.runtime.cuda.choice", choice)
+    monkeypatch.setattr("aerocam.runtime.trt.build_target.open_cuda", lambda: cuda)
     assert present_device() == (ORIN, "")
     assert closed == [True]
 
     def broken() -> Any:
         raise EngineError("CUDA: no driver")
 
-    monkeypatch.setattr(choice, "open_cuda", broken)
+    monkeypatch.setattr("aerocam.runtime.trt.build_target.open_cuda", broken)
     assert present_device() == (None, "CUDA: no driver")
 
 

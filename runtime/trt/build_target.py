@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aerocam.errors import EngineError, MissingDependencyError, UsageError
+from aerocam.runtime.cuda.choice import open_cuda
 from aerocam.runtime.trt.bindings import TensorRt
 
 
@@ -30,10 +31,6 @@ class BuildTarget:
 
 def present_device() -> tuple[BuildTarget | None, str]:
     """The GPU of this machine; where there is none, or none can be reached, why."""
-    try:
-        from aerocam.runtime.cuda.choice import open_cuda  # type: ignore[import-not-found]
-    except ModuleNotFoundError:
-        return None, "this aerocam does not reach CUDA yet"
     try:
         cuda = open_cuda()
     except (EngineError, MissingDependencyError) as error:

@@ -90,7 +90,8 @@ class LoadedEngine:
             asked = mebibytes(self._engine.device_memory_size_v2)
             raise EngineError(
                 f"{self.path}: TensorRT cannot make room for a run: {self._said()}; it asks for"
-                f" {asked} MiB beside the weights, {free} MiB of {total} MiB are free: end other programs, or build the engine with a smaller --workspace"
+                f" {asked} MiB beside the weights, {free} MiB of {total} MiB are free: end other programs, or build the"
+                " engine with a smaller --workspace"
             )
         return context
 
