@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import exported_models
-from aerocam.runtime import Explainer, read_picture
+from aerocam.errors import MediaError, UsageError
+from aerocam.runtime import Explainer, process, read_picture
+from aerocam.runtime.background import ReadAhead
+from aerocam.runtime.detections import Objects
+from aerocam.runtime.map_smoothing import MapSmoothing
 from runtime_fixtures import noise
-from stand_ins.kinds import ENGINES, Open, opener
+from stand_ins import machine
+from stand_ins.kinds import FEW, Open, opener
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
 
 
-@pytest.fixture(params=ENGINES, ids=str)
+@pytest.fixture(params=FEW, ids=str)
 def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Open]:
     with opener(request.param, monkeypatch, tmp_path) as how:
         yield how
@@ -50,3 +58,121 @@ def same(found: Any, expected: Any) -> None:
     for raw, wanted in zip(found.raws, expected.raws, strict=True):
         np.testing.assert_array_equal(raw, wanted)
     np.testing.assert_array_equal(found.map, expected.map)
+
+
+class Frames:
+    """Frames from memory that are all there at once."""
+
+    fps, live = 10.0, False
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from (noise((64, 96), seed) for seed in range(9))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "target", "every", "ahead"),
+    [
+        ("stretch", {}, None, 1, True),
+        ("stretch", {}, "red", 3, True),
+        ("stretch", {"method": "layercam"}, 1, 1, True),
+        ("head", {}, None, 2, True),
+        ("detect", {}, (0, None), 1, True),
+        ("stretch", {}, [0, 2], 1, False),  # two runs per frame
+        ("stretch", {}, -2, 1, False),  # the target is known behind the run
+        ("stretch", {"smoothing": MapSmoothing(augmented=True)}, None, 1, False),
+        ("detect", {}, Objects(most=2, confidence=0.1), 1, False),
+    ],
+)
+def test_a_stream_shows_the_same_with_runs_under_way(
+    opened: Open,
+    name: str,
+    options: dict[str, Any],
+    target: Any,
+    every: int,
+    ahead: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where nothing has to run again, the next frame is given to the model before this one is explained."""
+
+    def shown(explainer: Explainer) -> tuple[list[Any], list[np.ndarray]]:
+        records: list[Any] = []
+        pictures: list[np.ndarray] = []
+        sink = SimpleNamespace(write=lambda picture: pictures.append(picture.copy()))
+        process(Frames(), explainer, sink, records.append, target=target, every=every)
+        for record in records:
+            del record["timings_ms"]
+        return records, pictures
+
+    with Explainer(model(name), threads=1, **options) as plain:
+        expected = shown(plain)
+    order: list[str] = []
+    with opened(model(name)) as session:
+        explainer = Explainer(session, **options)
+        begin, explain = explainer.begin, explainer.explain
+        explainer.begin = lambda *given: order.append("begin") or begin(*given)  # type: ignore
+        explainer.explain = lambda *given: order.append("explain") or explain(*given)  # type: ignore
+        slow = ReadAhead.ready
+        monkeypatch.setattr(ReadAhead, "ready", lambda frames: time.sleep(0.005) or slow(frames))  # till one is there
+        found = shown(explainer)
+    assert found[0] == expected[0]
+    for picture, wanted in zip(found[1], expected[1], strict=True):
+        np.testing.assert_array_equal(picture, wanted)
+    assert (order[:3] == ["begin", "begin", "explain"]) is ahead
+
+
+def test_a_frame_is_not_held_back_for_the_next_one(opened: Open) -> None:
+    """A live source's last overlay comes before its next frame does."""
+    written = threading.Event()
+
+    class Camera(Frames):
+        live = True
+
+        def __iter__(self) -> Iterator[np.ndarray]:
+            for seed in range(3):
+                written.clear()
+                yield noise((64, 96), seed)
+                assert written.wait(20)
+
+    with opened(model("stretch")) as session:
+        summary = process(Camera(), Explainer(session), record=lambda record: written.set())
+    assert summary.frames == 3
+
+
+def test_a_prediction_is_not_explained_with_another_frames_tensor(opened: Open) -> None:
+    """Once the next frame is begun, a target that takes another run of this one comes too late."""
+    with opened(model("stretch")) as session:
+        explainer = Explainer(session)
+        first = explainer.begin(noise((64, 96), 0)).finish()
+        explainer.begin(noise((64, 96), 1))
+        with pytest.raises(UsageError, match="it is of frame 1, the model has seen frame 2 since"):
+            explainer.explain(first, [0, 1])
+
+
+def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
+    """The run of the frame that was begun is given up."""
+
+    def fail(record: dict[str, Any]) -> None:
+        raise MediaError("disk full")
+
+    with opened(model("stretch")) as session, Explainer(model("stretch"), threads=1) as expected:
+        explainer = Explainer(session)
+        for _ in range(3):
+            with pytest.raises(MediaError) as caught:
+                process(Frames(), explainer, record=fail)
+            assert caught.value  # its traceback is held, as a debugger would
+            same(explainer(noise((64, 96), 5)), expected(noise((64, 96), 5)))
+
+
+def test_the_halves_of_a_split_model_are_engines(opened: Open, tmp_path: Path) -> None:
+    """What explains, and the tail, lie beside the engine that runs on every frame."""
+    name = exported_models.TAIL
+    folder = exported_models.folder()
+    frame = noise((26, 22), 3)
+    with opened(folder / name) as session:
+        split = session.manifest.split
+        assert split is not None
+        for half in (split.explain, split.tail):
+            machine.build(folder / str(half), tmp_path / Path(str(half)).with_suffix(".engine").name)
+        for method in ("gradcam", "scorecam", "ablationcam"):
+            with Explainer(session, method=method) as found, Explainer(folder / name, method=method) as expected:
+                same(found(frame, [0, 3]), expected(frame, [0, 3]))

@@ -89,9 +89,9 @@ class LoadedEngine:
             free, total = mebibytes(device.free_memory), mebibytes(device.total_memory)
             asked = mebibytes(self._engine.device_memory_size_v2)
             raise EngineError(
-                f"{self.path}: TensorRT cannot make room for a run: {self._said()}; it asks for"
-                f" {asked} MiB beside the weights, {free} MiB of {total} MiB are free: end other programs, or build the"
-                " engine with a smaller --workspace"
+                f"{self.path}: TensorRT cannot make room for a run: {self._said()}; it asks for {asked} MiB beside the"
+                f" weights, {free} MiB of {total} MiB are free: end other programs, or build the engine with a smaller"
+                " --workspace"
             )
         return context
 

@@ -126,12 +126,12 @@ class TensorRtSession:
         cuda = self._cuda
         stream = cuda.make_stream()
         undo.callback(cuda.destroy_stream, stream)
-        slots = [Slot(cuda, self.inputs, self.outputs, shared, undo) for _ in range(self.depth)]
+        self._slots = deque(Slot(cuda, self.inputs, self.outputs, shared, undo) for _ in range(self.depth))
+        undo.callback(self._slots.clear)  # page-locked memory goes with its last view
         engine = LoadedEngine(Path(self.path), record, tensorrt, cuda)
         undo.callback(engine.close)
         self._queue = RunQueue(cuda, stream, engine, capture, undo)
         undo.callback(cuda.synchronize, stream)
-        self._slots = deque(slots)
 
     def _check_usable(self) -> None:
         self._check_thread()

@@ -53,6 +53,8 @@ ENGINES = [
     Kind("pycuda", integrated=True, eager=True),
 ]
 KINDS = [Kind(), *ENGINES]
+FEW = [Kind("cuda-python"), Kind("cuda-python", integrated=True, eager=True, capture=True), Kind("pycuda")]
+"""For what is slower and differs less."""
 
 
 @contextlib.contextmanager

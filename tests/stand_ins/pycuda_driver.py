@@ -146,7 +146,7 @@ class _Pagelocked:
     """What an array of page-locked memory has as its base."""
 
     def __init__(self, gpu: Gpu, size: int) -> None:
-        self._gpu = gpu
+        self._gpu, self._pointer = gpu, 0
         self._pointer = _raising(gpu, "mem_host_alloc", lambda: gpu.allocate_host(size).ctypes.data)()
         self.__array_interface__ = {"data": (self._pointer, False), "shape": (size,), "typestr": "|u1", "version": 3}
 
@@ -154,7 +154,8 @@ class _Pagelocked:
         return self._gpu.pinned[self._pointer]
 
     def __del__(self) -> None:
-        self._gpu.free_host(self._pointer)
+        if self._pointer:
+            self._gpu.free_host(self._pointer)
 
 
 def _pagelocked(gpu: Gpu, shape: tuple[int], dtype: Any, flags: int) -> np.ndarray:
