@@ -105,6 +105,17 @@ def test_what_is_got_is_given_back_in_order(gpu: Gpu, onnx: Path) -> None:
     assert gpu.held == {}
 
 
+def test_runs_that_nobody_waits_for_do_not_pile_up(gpu: Gpu, onnx: Path) -> None:
+    with TensorRtSession(built(onnx)) as session:
+        (stream,) = gpu.streams.values()
+        waiting = []
+        for _ in range(6):
+            session.submit(FEEDS)
+            waiting.append(len(stream))
+    one = waiting[0]
+    assert waiting == [one, *[2 * one] * 5]
+
+
 def test_a_session_that_nobody_closes_gives_everything_back(gpu: Gpu, onnx: Path) -> None:
     session = TensorRtSession(built(onnx))
     session.submit(FEEDS)

@@ -84,7 +84,7 @@ class TensorRtSession:
                 " oldest first"
             )
         with self._cuda.current():
-            slot.wait(self._cuda)  # for a run that nobody holds any more
+            slot.wait(self._cuda)  # for a run that nobody holds any more, or they would pile up
             slot.fill(feeds)
             self._queue.put(slot, names)
         run = TensorRtRun(self, slot, names)
