@@ -121,15 +121,8 @@ class Explainer:
     def begin(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Begun:
         """Give a frame to the model; `finish` of what is returned waits for what the model says of it.
 
-        Where `looks_ahead` says so, the next frame may be begun before this one, finished, is explained.
-
-        Args:
-            frame: As for a call of the explainer. Do not overwrite it before it is explained.
-            target: What will be explained; see a call of the explainer. Another one costs a run.
-
-        Raises:
-            UsageError: A frame or a target that the model cannot take.
-            ModelError: The engine failed.
+        Where `looks_ahead` says so, the next frame may be begun before this one, finished, is explained. Arguments and
+        errors are those of a call. Do not overwrite the frame before it is explained; another target costs a run.
         """
         self.check(target)
         known = not isinstance(target, Objects) and self._known(self.resolve(target))

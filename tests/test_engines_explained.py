@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -18,8 +21,9 @@ from aerocam.runtime import Explainer, process, read_picture
 from aerocam.runtime.background import ReadAhead
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.map_smoothing import MapSmoothing
-from runtime_fixtures import noise
+from runtime_fixtures import moving_square, noise, run_cli, write_video
 from stand_ins import machine
+from stand_ins.gpu import Gpu
 from stand_ins.kinds import FEW, Open, opener
 from tiny_models import model
 
@@ -176,3 +180,30 @@ def test_the_halves_of_a_split_model_are_engines(opened: Open, tmp_path: Path) -
         for method in ("gradcam", "scorecam", "ablationcam"):
             with Explainer(session, method=method) as found, Explainer(folder / name, method=method) as expected:
                 same(found(frame, [0, 3]), expected(frame, [0, 3]))
+
+
+def test_the_command_line_takes_engines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.install(monkeypatch, Gpu())
+    engine = machine.build(model("stretch"), tmp_path / "tiny.engine")
+    cv2.imwrite(str(tmp_path / "photo.png"), noise((64, 96)))
+    for path, out in ((engine, "found"), (model("stretch"), "expected")):
+        assert run_cli("explain", path, tmp_path / "photo.png", "-o", tmp_path / out) == 0
+    found, expected = (np.load(tmp_path / out / "photo.cam.npy") for out in ("found", "expected"))
+    np.testing.assert_array_equal(found, expected)
+    write_video(tmp_path / "flight.avi", moving_square(4))
+    for path, name in ((engine, "found.jsonl"), (model("stretch"), "expected.jsonl")):
+        assert run_cli("stream", path, tmp_path / "flight.avi", "--records", tmp_path / name) == 0
+    found, expected = (
+        [json.loads(line)["targets"] for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("found.jsonl", "expected.jsonl")
+    )
+    assert found == expected
+    assert len(found) == 4
+    capsys.readouterr()
+    assert run_cli("explain", engine, tmp_path / "photo.png", "-o", tmp_path / "out", "--threads", "2") == 2
+    assert "threads were given (2), which are ONNX Runtime's" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert run_cli("explain", engine, tmp_path / "photo.png", "-o", tmp_path / "out") == 1
+    assert "TensorRT: it is not installed; on a Jetson: sudo apt install python3-libnvinfer" in capsys.readouterr().err
