@@ -50,7 +50,7 @@ def test_its_bounds_are_those_of_the_check() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| ")]
     shown = {row[0].split(" ")[0].lower(): row[1:] for row in rows if row[0].split(" ")[0].lower() in TOLERANCES}
     for name, bounds in TOLERANCES.items():
-        figures = [bounds.output, bounds.gradient, bounds.correlation, bounds.map]
+        figures = [bounds.output, bounds.gradient, bounds.correlation, bounds.raw, bounds.map]
         assert [float(cell) for cell in shown[name]] == figures
 
 

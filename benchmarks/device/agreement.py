@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam import manifest as contract
 from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.differences import Difference, clear_enough, compare, compare_outputs
 from aerocam.benchmarks.device.tolerances import Tolerance
@@ -38,13 +39,23 @@ def compare_sessions(
     cases: dict[str, NDArray[np.uint8] | None] = dict(frames) or {f"noise {seed}": None for seed in SEEDS}
     found: list[dict[str, Any]] = []
     for seed, (name, frame) in enumerate(cases.items()):
-        differences = _outputs(reference, engine, inputs.feeds(reference, frame, seed), bounds)
-        found.append({"input": name, "differences": [asdict(one) for one in differences]})
+        given = inputs.feeds(reference, frame, seed)
+        differences = _outputs(reference, engine, given, bounds)
+        record: dict[str, Any] = {"input": name, "differences": [asdict(one) for one in differences]}
+        found.append(record | _own_choices(reference, engine, given))
     if frames:
         with Explainer(reference, method=method) as one, Explainer(engine, method=method) as other:
             for record, frame in zip(found, frames.values(), strict=True):
                 record["differences"] += [asdict(item) for item in _maps(one, other, frame, bounds)]
     return found
+
+
+def _own_choices(reference: Session, engine: Session, given: dict[str, NDArray[Any]]) -> dict[str, Any]:
+    """What each explains where nobody says what: not judged, where two classes are all but equal it may differ."""
+    if contract.CHOSEN not in {spec.name for spec in reference.outputs}:
+        return {}
+    chosen = [session.run(given, (contract.CHOSEN,))[contract.CHOSEN].tolist() for session in (reference, engine)]
+    return {"own choice": dict(zip(("reference", "engine"), chosen, strict=True))}
 
 
 def _outputs(
@@ -72,7 +83,7 @@ def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bou
 def _map_differences(expected: Explanation, found: Explanation, bounds: Tolerance) -> list[Difference]:
     """Of two explanations of one frame and one target."""
     raws = [
-        compare(f"{expected.method}, raw map of {layer}", "gradient", one, other, bounds)
+        compare(f"{expected.method}, raw map of {layer}", "raw", one, other, bounds)
         for layer, one, other in zip(expected.layers, expected.raws, found.raws, strict=False)
     ]
     if not all(clear_enough(raw) for raw in expected.raws):

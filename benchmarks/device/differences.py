@@ -13,10 +13,14 @@ from aerocam import manifest as contract
 from aerocam.benchmarks.device.tolerances import Tolerance
 from aerocam.manifest import Manifest
 
-Kind = Literal["output", "gradient", "choice", "map"]
+Kind = Literal["output", "gradient", "raw", "choice", "map", "overlay"]
 
 FAINT = 0.1
 """Share of a raw map's largest magnitude below which its positive part is noise that normalising makes large."""
+
+
+GREY_LEVELS, STEEPEST = 255, 2
+"""Of an overlay: a channel of jet changes four times as fast as the map, and is laid over at a weight of a half."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +48,12 @@ def compare_outputs(
     reference: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], manifest: Manifest, bounds: Tolerance
 ) -> list[Difference]:
     """Every output of a model by name."""
-    gradients = {layer.gradients for layer in manifest.layers}
+    kinds: dict[str | None, Kind] = {layer.gradients: "gradient" for layer in manifest.layers}
+    kinds[contract.CHOSEN] = "choice"
     if manifest.head is not None:
-        gradients.add(manifest.head.output)
-    return [
-        compare(name, _kind(name, array, gradients), array, found[name], bounds) for name, array in reference.items()
-    ]
-
-
-def _kind(name: str, array: NDArray[Any], gradients: set[str | None]) -> Kind:
-    """How an output is judged."""
-    if name == contract.CHOSEN:
-        return "choice"
-    return "gradient" if name in gradients and array.dtype.kind == "f" else "output"
+        kinds[manifest.head.output] = "raw"
+        kinds[manifest.head.overlay] = "overlay"
+    return [compare(name, kinds.get(name, "output"), array, found[name], bounds) for name, array in reference.items()]
 
 
 def compare(name: str, kind: Kind, reference: NDArray[Any], found: NDArray[Any], bounds: Tolerance) -> Difference:
@@ -78,9 +75,13 @@ def _good(kind: Kind, absolute: float, relative: float, correlation: float | Non
         return absolute == 0
     if kind == "map":
         return absolute <= bounds.map
+    if kind == "overlay":
+        return absolute <= bounds.map * GREY_LEVELS * STEEPEST
     if kind == "output":
         return relative <= bounds.output
-    return relative <= bounds.gradient and (correlation is None or correlation >= bounds.correlation)
+    return relative <= (bounds.raw if kind == "raw" else bounds.gradient) and (
+        correlation is None or correlation >= bounds.correlation
+    )
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:

@@ -80,6 +80,9 @@ def as_text(record: dict[str, Any]) -> str:
     for case in record.get("comparisons", []):
         lines.append(f"{case['input']}:")
         lines += [f"  {_difference(one)}" for one in case["differences"]]
+        own = case.get("own choice", {})
+        if own and own["reference"] != own["engine"]:
+            lines.append(f"  its own choice is {own['engine']}, not {own['reference']}; the rest is of the latter")
     for name, speed in record.get("speed", {}).items():
         lines += _speed(name, speed)
     verdicts = {
