@@ -194,6 +194,23 @@ def test_its_own_wheel_has_every_module_and_is_what_pip_expects() -> None:
     assert own_wheel() == (name, content)
 
 
+def test_its_own_wheel_from_a_source_tree_with_an_egg_info(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which setuptools leaves there, and Python finds before what pip installed."""
+    info = tmp_path / "aerocam.egg-info"
+    info.mkdir()
+    metadata = f"Metadata-Version: 2.1\nName: aerocam\nVersion: {aerocam.__version__}\n"
+    (info / "PKG-INFO").write_text(metadata)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=r"its installation has no entry_points\.txt; run: pip install"):
+        own_wheel()
+    (info / "entry_points.txt").write_text("[console_scripts]\naerocam = aerocam.cli:main\n")
+    with zipfile.ZipFile(io.BytesIO(own_wheel()[1])) as wheel:
+        assert wheel.read(f"aerocam-{aerocam.__version__}.dist-info/METADATA").decode() == metadata
+    (info / "PKG-INFO").write_text(metadata.replace(aerocam.__version__, "0.0.1"))
+    with pytest.raises(UsageError, match=r"version .* runs, pip installed 0\.0\.1"):
+        own_wheel()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", JETSONS)
 def test_a_jetsons_wheels_are_to_be_had(name: str) -> None:

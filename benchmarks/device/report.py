@@ -135,22 +135,19 @@ def check_device(
         with report.step("open the engine"):
             say("opening the engine")
             sessions["engine"] = opened.enter_context(_open_engine(model, engine, providers, record))
-        precision = _precision(record, sessions)
+        bounds = TOLERANCES[_precision(record, sessions)]
         if len(sessions) == 2:
             with report.step("compare"):
                 say("comparing with ONNX Runtime on the CPU")
-                record["comparisons"] = compare_sessions(
-                    sessions["reference"], sessions["engine"], picture, TOLERANCES[precision], method
-                )
+                record["comparisons"] = compare_sessions(*sessions.values(), picture, bounds, method)
         for name, session in sessions.items():
-            with report.step(f"measure the {name}"):
+            with report.step(f"measure the {name}"), ExitStack() as beside:
                 say(f"measuring the {name}")
-                run = open_plain(plain, session, providers, opened) if plain and name == "engine" else None
+                run = open_plain(plain, session, providers, beside) if plain and name == "engine" else None
                 turns = _turns(protocol or Protocol(), name)
                 record.setdefault("speed", {})[name] = _measured(session, picture, run, turns, method)
     with report.step("look at the machine again"):
-        machine = Machine()
-        record["after"] = {name: run_probe(PROBES[name], machine) for name in WATCHED}
+        record["after"] = {name: run_probe(PROBES[name], Machine()) for name in WATCHED}
     report.finish()
     return report
 

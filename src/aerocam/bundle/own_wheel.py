@@ -20,9 +20,17 @@ from aerocam.errors import UsageError
 SUFFIXES = (".py", ".typed")
 """Of the package's files."""
 
-METADATA = ("METADATA", "entry_points.txt", "licenses/LICENSE", "LICENSE")
-"""What is taken over of what pip wrote, where it is there."""
+METADATA = {
+    "METADATA": ("METADATA", "PKG-INFO"),  # the second where setuptools left an egg-info in the source tree
+    "entry_points.txt": ("entry_points.txt",),
+    "licenses/LICENSE": ("licenses/LICENSE", "LICENSE"),
+}
+"""What is taken over of what pip wrote, and the names that it may have there."""
 
+NEEDED = ("METADATA", "entry_points.txt")
+"""Without these pip installs no wheel, or no command."""
+
+INSTALL = "pip install --no-deps -e . in the source tree that runs"
 WHEEL = "Wheel-Version: 1.0\nGenerator: aerocam bundle\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 DATE = (2020, 1, 1, 0, 0, 0)
 """Of every entry, so that the same package gives the same wheel."""
@@ -67,15 +75,14 @@ def _metadata(version: str) -> dict[str, bytes]:
         installed = importlib.metadata.distribution("aerocam")
     except importlib.metadata.PackageNotFoundError as error:
         raise UsageError(
-            "aerocam: it runs from its source tree without being installed, so its wheel has no metadata; run:"
-            " pip install --no-deps -e . in the source tree"
+            f"aerocam: it runs without being installed, so there is no metadata for its wheel; run: {INSTALL}"
         ) from error
     if installed.version != version:
-        raise UsageError(
-            f"aerocam: version {version} runs, pip installed {installed.version}; run: pip install --no-deps -e . in"
-            " the source tree that runs"
-        )
-    texts = {name: installed.read_text(name) for name in METADATA}
+        raise UsageError(f"aerocam: version {version} runs, pip installed {installed.version}; run: {INSTALL}")
+    texts = {name: next(filter(None, map(installed.read_text, names)), None) for name, names in METADATA.items()}
+    absent = [name for name in NEEDED if texts[name] is None]
+    if absent:
+        raise UsageError(f"aerocam: its installation has no {' and no '.join(absent)}; run: {INSTALL}")
     return {name: text.encode() for name, text in texts.items() if text is not None}
 
 

@@ -84,8 +84,7 @@ def make_bundle(
         raise WriteError(f"{place}: cannot write it: {error.strerror or error}") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    kept = {name: version for name, version in packages.items() if name != wheels.PIP}
-    return Bundle(place, target, tuple(file.name for file in files), kept | {"aerocam": __version__}, size)
+    return Bundle(place, target, tuple(file.name for file in files), _installed(packages), size)
 
 
 def model_files(model: Path) -> tuple[list[Path], Manifest]:
@@ -126,33 +125,42 @@ def _fill(
     (part / "wheels").mkdir()
     for file in files:
         shutil.copyfile(file, part / "model" / file.name)
-    installed = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
-    pinned = tuple(f"{name}=={version}" for name, version in sorted(installed.items()))
-    pip = f"pip-{packages[wheels.PIP]}-py3-none-any.whl"
-    facts = Facts(target, files[0].name, manifest.task, __version__, with_wheels, pip)
     name, content = own_wheel()
     (part / "wheels" / name).write_bytes(content)
     if with_wheels:
         wheels.fetch(target, dict(packages), part / "wheels")
-    record = {
+    pip = f"pip-{packages[wheels.PIP]}-py3-none-any.whl"
+    facts = Facts(target, files[0].name, manifest.task, __version__, with_wheels, pip)
+    installed = _installed(packages)
+    texts = {
+        "model/manifest.json": _json(dataclasses.asdict(manifest)),
+        "requirements.txt": "".join(f"{name}=={version}\n" for name, version in installed.items()),
+        "start.sh": start_script(facts),
+        "README.txt": readme(facts),
+        "bundle.json": _json(_record(target, files, installed)),
+    }
+    for name, text in texts.items():
+        (part / name).write_text(text, encoding="utf-8")
+    (part / "start.sh").chmod(0o755)
+
+
+def _installed(packages: Mapping[str, str]) -> dict[str, str]:
+    """What is installed on the device: aerocam too, and pip not, which only does it."""
+    found = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
+    return dict(sorted(found.items()))
+
+
+def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> dict[str, object]:
+    """What a bundle is, for programs."""
+    return {
         "aerocam": __version__,
         "platform": target.name,
         "python": target.python_text,
         "machine": target.machine,
         "model": [file.name for file in files],
-        "packages": installed,
+        "packages": dict(installed),
         "from the system": dict(target.system),
     }
-    texts = {
-        "model/manifest.json": _json(dataclasses.asdict(manifest)),
-        "requirements.txt": "".join(f"{line}\n" for line in pinned),
-        "start.sh": start_script(facts),
-        "README.txt": readme(facts),
-        "bundle.json": _json(record),
-    }
-    for name, text in texts.items():
-        (part / name).write_text(text, encoding="utf-8")
-    (part / "start.sh").chmod(0o755)
 
 
 def _json(data: object) -> str:
