@@ -139,7 +139,7 @@ def check_device(
         if len(sessions) == 2:
             with report.step("compare"):
                 say("comparing with ONNX Runtime on the CPU")
-                record["comparisons"] = compare_sessions(*sessions.values(), picture, bounds, method)
+                record["comparisons"] = compare_sessions(**sessions, picture=picture, bounds=bounds, method=method)
         for name, session in sessions.items():
             with report.step(f"measure the {name}"), ExitStack() as beside:
                 say(f"measuring the {name}")
