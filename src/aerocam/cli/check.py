@@ -31,14 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the figures; fail if one is over its tolerance."""
+    providers = parse_providers(args.providers)
     if args.device:
-        return check_device.run(args, parse_providers(args.providers))
+        return check_device.run(args, providers)
     if args.exported is None:
         raise UsageError("EXPORTED is missing: what `aerocam export` made of MODEL; or add --device")
     from aerocam.export import check_export
 
     shapes = parse_input_shapes(args.input_shape, args.model)
-    report = check_export(args.model, args.exported, input_shapes=shapes, providers=parse_providers(args.providers))
+    report = check_export(args.model, args.exported, input_shapes=shapes, providers=providers)
     print(f"{report.provider}: original outputs differ by at most {report.outputs:.2g} (relative)")
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
