@@ -132,7 +132,7 @@ def test_an_engine_that_cannot_be_opened_is_a_report_too(tmp_path: Path) -> None
 
 @pytest.mark.usefixtures("_known_machine")
 def test_what_nobody_expected_is_reported_and_the_rest_is_still_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(**_: object) -> None:
         raise RuntimeError(f"an illegal memory access in {Path.home()}/driver.cpp")
 
     monkeypatch.setattr(device_report, "compare_sessions", fail)
