@@ -79,6 +79,20 @@ def test_batch_normalization_with_computed_statistics() -> None:
     np.testing.assert_allclose(run_adjoint(proto, feeds, dy), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(("stride", "dilation"), [(2, 2), (2, 3), (3, 2)])
+def test_a_strided_and_dilated_convolution_with_a_computed_weight(stride: int, dilation: int) -> None:
+    """Its flipped weight is computed too: the same numbers as with the weight in the file."""
+    x, w = f32(1, 4, 11, 9), f32(6, 2, 2, 3)
+    attributes = {"group": 2, "strides": [stride] * 2, "dilations": [dilation] * 2, "pads": [1, 2, 0, 1]}
+    fixed = node_model("Conv", {"x": x}, {"w": w}, ["x", "w"], attributes)
+    dy = f32(*run_ort(fixed, {"x": x})[0].shape)
+    halved = onnx.helper.make_node("Mul", ["w", "s"], ["k"])
+    nodes = [halved, onnx.helper.make_node("Conv", ["x", "k"], ["y"], **attributes)]
+    computed = model(nodes, {"x": x, "s": np.float32([1])}, {"w": w}, ["y"])
+    found = run_adjoint(computed, {"x": x, "s": np.float32([1])}, dy)
+    np.testing.assert_allclose(found, run_adjoint(fixed, {"x": x}, dy), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kernel", [2, 3])
 def test_max_pool_gives_a_tie_to_its_first_maximum(kernel: int) -> None:
     """As PyTorch does: row-major order inside each window, overlapping windows add up."""

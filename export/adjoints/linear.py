@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from aerocam.export.adjoints.movement import interleave_zeros
 from aerocam.export.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
 from aerocam.export.builder import constant_array
 from aerocam.export.shapes import static_shape
@@ -24,7 +27,8 @@ def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     Stride 1, a constant W and no window in the padding alone: a Conv, which runtimes run at full speed. The same with
     zeros between the rows and columns of dY for larger strides, where each channel is for itself and the map is small:
     ONNX Runtime takes three times as long for a ConvTranspose with a group per channel. Otherwise a ConvTranspose with
-    W itself.
+    W itself; but where W is dilated too, which TensorRT builds no ConvTranspose for: a stride and a dilation of 2 leave
+    every other position untouched, and the others are like those of stride and dilation 1.
     """
     return [conv_input_gradient(op, node, tensor(node, 1), dy), *(None for _ in node.inputs[1:])]
 
@@ -33,12 +37,38 @@ def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -
     """Gradient dX of a Conv-like node, whose weight in floats is `w`."""
     axes = windows(node, kernel=static_shape(w)[2:])
     group = node.attributes.get_int("group", 1)
+    factors = [math.gcd(axis.stride, axis.dilation) for axis in axes]
+    if all(factor == 1 for factor in factors):
+        return _input_gradient(op, w, dy, axes, group)
+    coarse = [_coarse(axis, factor) for axis, factor in zip(axes, factors, strict=True)]
+    return _refined(op, _input_gradient(op, w, dy, coarse, group), axes, factors)
+
+
+def _coarse(axis: Window, factor: int) -> Window:
+    """Every `factor`-th position that the windows cover, where the stride and the dilation are both multiples of it."""
+    size = (axis.covered - 1) // factor + 1
+    return Window(size, axis.size_out, axis.kernel, axis.stride // factor, axis.dilation // factor, 0)
+
+
+def _refined(op: Builder, dx: ir.Value, axes: list[Window], factors: list[int]) -> ir.Value:
+    """The gradient at every `factor`-th position the windows cover as that at X: between them no window reads."""
+    for i, factor in enumerate(factors):
+        if factor > 1:
+            dx = interleave_zeros(op, dx, i + 2, factor)
+    after = (axis.size_in + axis.pad - axis.covered for axis in axes)
+    return op.pad(dx, [0, 0, *(-axis.pad for axis in axes)], [0, 0, *after])
+
+
+def _input_gradient(op: Builder, w: ir.Value, dy: ir.Value, axes: list[Window], group: int) -> ir.Value:
+    """Gradient dX of windows whose strides and dilations have no common factor."""
     if w.const_value is not None and all(axis.pad < axis.reach and _after(axis) >= 0 for axis in axes):
         if all(axis.stride == 1 for axis in axes):
             return _flipped_conv(op, dy, w, axes, group)
         alone = static_shape(w)[:2] == (group, 1)
         if alone and len(axes) <= 2 and axes[-1].size_out * axes[-1].stride <= WIDEST_SPREAD:
             return _flipped_conv(op, _interleaved(op, dy, axes), w, axes, group)
+    if any(axis.stride > 1 for axis in axes) and any(axis.dilation > 1 for axis in axes):
+        return _spread_conv(op, dy, w, axes, group)
     return _conv_transpose(op, dy, w, axes, group)
 
 
@@ -61,18 +91,48 @@ def _interleaved(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
     return op.reshape(op.MatMul(dy, op.floats_like(dy, ones)), *static_shape(dy)[:2], *shape)
 
 
+def _spread_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
+    """A Conv of dY, of any rank, with zeros between its entries; what no window reads is cut off."""
+    for i, axis in enumerate(axes):
+        if axis.stride > 1:
+            dy = interleave_zeros(op, dy, i + 2, axis.stride)
+    before = [axis.reach - 1 - axis.pad for axis in axes]
+    after = [_after(axis) + axis.stride - 1 for axis in axes]
+    dy = op.pad(dy, [0, 0, *(min(n, 0) for n in before)], [0, 0, *(min(n, 0) for n in after)])
+    pads = [max(n, 0) for n in (*before, *after)]
+    return _conv_flipped(op, dy, w, axes, group, pads)
+
+
 def _flipped_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
     before = [axis.reach - 1 - axis.pad for axis in axes]
-    after = [_after(axis) for axis in axes]
-    out_channels, per_group, *kernel = static_shape(w)
+    return _conv_flipped(op, dy, w, axes, group, [*before, *(_after(axis) for axis in axes)])
+
+
+def _conv_flipped(
+    op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int, pads: Sequence[int]
+) -> ir.Value:
+    """dY, spread, convolved with the flipped W, in steps of 1."""
     return op.Conv(
         dy,
-        op.derived(w, (group * per_group, out_channels // group, *kernel), Flip(group)),
+        _flip(op, w, group),
         group=group,
-        kernel_shape=kernel,
+        kernel_shape=[axis.kernel for axis in axes],
         dilations=[axis.dilation for axis in axes],
-        pads=[*before, *after],
+        pads=pads,
     )
+
+
+def _flip(op: Builder, w: ir.Value, group: int) -> ir.Value:
+    """`Flip` of a weight; one that is computed is flipped in the graph."""
+    out_channels, per_group, *kernel = static_shape(w)
+    shape = (group * per_group, out_channels // group, *kernel)
+    if w.const_value is not None:
+        return op.derived(w, shape, Flip(group))
+    grouped = op.reshape(w, group, out_channels // group, per_group, *kernel)
+    rows = op.reshape(op.Transpose(grouped, perm=[0, 2, 1, *range(3, 3 + len(kernel))]), *shape)
+    axes = op.integers(*range(2, 2 + len(kernel)))
+    steps = op.integers(*(-1 for _ in kernel))
+    return op.Slice(rows, steps, op.integers(*(-1 - n for n in kernel)), axes, steps)
 
 
 @dataclass(frozen=True)

@@ -85,13 +85,15 @@ def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int,
 
 
 def interleave_zeros(op: Builder, value: ir.Value, axis: int, step: int) -> ir.Value:
-    """`value` with `step - 1` zeros between its entries along `axis`: length (n - 1) * step + 1."""
+    """`value` with `step - 1` zeros between its entries along `axis`: length (n - 1) * step + 1.
+
+    By a Concat: ONNX Runtime takes ten times as long for a Pad behind every entry.
+    """
     shape = static_shape(value)
     n = shape[axis]
     column = op.reshape(value, *shape[: axis + 1], 1, *shape[axis + 1 :])
-    after = [0] * (len(shape) + 1)
-    after[axis + 1] = step - 1
-    spread = op.reshape(op.pad(column, [0] * len(after), after), *shape[:axis], n * step, *shape[axis + 1 :])
+    zeros = op.expand(op.floats_like(value, 0.0), (*shape[: axis + 1], step - 1, *shape[axis + 1 :]))
+    spread = op.reshape(op.Concat(column, zeros, axis=axis + 1), *shape[:axis], n * step, *shape[axis + 1 :])
     return op.slice_axis(spread, axis, 0, (n - 1) * step + 1)
 
 
