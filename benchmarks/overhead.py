@@ -19,6 +19,7 @@ from aerocam.benchmarks.latency import Protocol, Samples, Stages, alternate, per
 from aerocam.benchmarks.machine import machine
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
+from aerocam.providers import CPU, Provider, described, require_available, with_defaults
 
 if TYPE_CHECKING:
     from aerocam.runtime.methods import Method
@@ -49,7 +50,7 @@ def measure_overhead(
     layers: str | Sequence[str] = "auto",
     method: str = "gradcam",
     threads: int = 1,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
     protocol: Protocol | None = None,
     picture: NDArray[np.uint8] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
@@ -73,6 +74,8 @@ def measure_overhead(
     Returns:
         A JSON-able record: settings, machine, per form the percentiles by stage, ratios to the plain model.
     """
+    import onnxruntime
+
     from aerocam.runtime import Explainer
     from aerocam.runtime.methods import find
     from aerocam.runtime.preprocess import Preprocessor
@@ -83,7 +86,10 @@ def measure_overhead(
         rule = forms.manifest.preprocess
         assert rule is not None  # or the explainer below refuses the file
         frame = picture if picture is not None else _noise(rule.size)
-        plain, preprocess = _plain_session(path, providers, threads), Preprocessor(rule)
+        asked = providers or [CPU]
+        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
+        given = with_defaults(asked, onnxruntime.__version__)
+        plain, preprocess = _plain_session(path, given, threads), Preprocessor(rule)
         candidates: dict[str, Callable[[bool], Stages]] = {
             PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }
@@ -97,7 +103,7 @@ def measure_overhead(
         layers=tuple(layer.name for layer in forms.manifest.layers),
         method=called.name,
         threads=threads,
-        providers=tuple(plain.get_providers()),
+        providers=tuple(described(given, plain.get_providers())),
         protocol=protocol,
     )
     return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
@@ -148,7 +154,7 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: int) -> Any:
+def _plain_session(path: str | Path, providers: Sequence[tuple[str, dict[str, str]]], threads: int) -> Any:
     import onnxruntime
 
     from aerocam.runtime.ort import STOP_SPINNING
@@ -157,7 +163,9 @@ def _plain_session(path: str | Path, providers: Sequence[str] | None, threads: i
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.add_session_config_entry(*STOP_SPINNING)  # as the runtime's own sessions
-    return onnxruntime.InferenceSession(str(path), options, providers=list(providers or ["CPUExecutionProvider"]))
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback="0")
+    session.disable_fallback()
+    return session
 
 
 def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:

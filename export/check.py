@@ -20,7 +20,9 @@ from aerocam.export.differences import KINKS, RANDOM_DIRECTIONS, gradient_error,
 from aerocam.export.feeds import own_choice, random_feeds
 from aerocam.export.held import held_values
 from aerocam.export.light import LightModel
+from aerocam.export.precision import computed_in_half
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.providers import Provider
 
 if TYPE_CHECKING:
     from aerocam.export.ends.check import EndsReport
@@ -54,6 +56,8 @@ class CheckReport:
         provider: Execution provider it ran on.
         tolerance: Largest `outputs` that is good.
         ends: What was measured of fused ends; None where there are none.
+        precision: How far the outputs of the model in the precision of the export are from the original's, relative to
+            the largest of each; None where that was not converted.
         tail: How far the scores of a tail, run on several activations at once, are from the model's own, relative to
             the largest; None where there is no tail.
     """
@@ -64,6 +68,7 @@ class CheckReport:
     tolerance: float = OUTPUT_TOLERANCE
     ends: EndsReport | None = None
     tail: float | None = None
+    precision: float | None = None
 
     def require(self) -> CheckReport:
         """This report, if it is good.
@@ -98,7 +103,7 @@ def check_model(
     original: LightModel,
     model: ir.Model,
     pairs: Mapping[str, tuple[str, str]],
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
     seed: int = 0,
 ) -> CheckReport:
     """Compare a rewritten model with the original and its gradients with finite differences, on a random picture.
@@ -138,7 +143,7 @@ def check_model(
             true = found[gradient] if scale == 1 else found[gradient].astype(np.float32) / scale
             arrays = true, found[activations], found[manifest.SCORE]
             gradients[layer] = _worst_error(run, layer, *arrays, seed, random)
-    tolerance = HALF_TOLERANCE if computes_in_half(model) else OUTPUT_TOLERANCE
+    tolerance = HALF_TOLERANCE if computed_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
 
@@ -177,12 +182,6 @@ def _worst_error(
         if is_faint(score, stack[target], activations):
             logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
     return max(errors)
-
-
-def computes_in_half(model: ir.Model) -> bool:
-    """Whether a node computes in float16 or bfloat16; storing weights so does not count."""
-    half = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-    return any(node.op_type != "Cast" and value.dtype in half for node in model.graph for value in node.outputs)
 
 
 def _without_optimization(

@@ -12,13 +12,14 @@ from aerocam.errors import CheckError
 from aerocam.export.check import own_choice, random_feeds
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.providers import Provider
 
 TOLERANCE = 0.02
 """Largest difference, relative to the largest score. Activations that get mixed up are off by about 1."""
 
 
 @onnxruntime_errors()
-def check_tail(model: ir.Model, activations: str, providers: Sequence[str] | None = None, seed: int = 0) -> float:
+def check_tail(model: ir.Model, activations: str, providers: Sequence[Provider] | None = None, seed: int = 0) -> float:
     """Compare the scores of a batch with those of one random picture.
 
     Args:

@@ -14,6 +14,8 @@ from aerocam.errors import UsageError
 from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.adjoints.registry import REFUSED
 from aerocam.export.adjoints.relevance import WITHOUT_RULE
+from aerocam.export.destinations.refused_form import Form
+from aerocam.export.destinations.tensorrt import FORMS as TENSORRT_FORMS
 from aerocam.files import write_together
 
 NEWEST_OPSET = 28
@@ -134,6 +136,27 @@ def page() -> str:
             "| --- | --- | --- |",
             *(_row(name) for name in sorted({*ADJOINTS, *NO_GRADIENT, *REFUSED}, key=lambda name: ("." in name, name))),
             "",
+            "## TensorRT",
+            "",
+            "`aerocam export --for tensorrt` refuses these forms by name, wherever in the graph they are, also in the"
+            " model's own part. TensorRT for RTX 1.7.1 parses and builds the graph of every test of an adjoint rule, and"
+            " what it refuses is refused here, and nothing else:"
+            " [tests/test_tensorrt_forms.py](../tests/test_tensorrt_forms.py). What a rule appends is taken wherever"
+            " the operator itself is, but for gradients by indices that are computed (Gather, GatherElements, GatherND,"
+            " GridSample, RoiAlign, DeformConv) over more products than the rules write out: those take a"
+            " ScatterElements that adds.",
+            "",
+            "| operator | form | refused by | instead, where the model itself has it |",
+            "| --- | --- | --- | --- |",
+            *(_tensorrt_row(form) for form in TENSORRT_FORMS if not form.only),
+            "",
+            "Some versions alone refuse the following, as far as the sources of their parsers and TensorRT for RTX say;"
+            " the export warns of them.",
+            "",
+            "| operator | form | refused by | instead |",
+            "| --- | --- | --- | --- |",
+            *(_tensorrt_row(form) for form in TENSORRT_FORMS if form.only),
+            "",
             "## Model families",
             "",
             "What the tests run, and no more. More networks, against other implementations: [crosscheck.md]"
@@ -158,6 +181,11 @@ def _successors() -> str:
 
 def _without_relevance() -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in WITHOUT_RULE.items())
+
+
+def _tensorrt_row(form: Form) -> str:
+    operators = ", ".join(form.operators) or "any"
+    return f"| {operators} | {form.form} | {form.only or f'the {form.stage}'} | {_sentence(form.instead)[:-1]} |"
 
 
 def _row(name: str) -> str:

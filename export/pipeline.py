@@ -14,6 +14,8 @@ from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.candidates import Candidate, candidates
 from aerocam.export.check import CheckReport, require_valid
 from aerocam.export.check_tail import check_tail
+from aerocam.export.destinations import Destination
+from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import Ends, fuse_ends, require_ends
 from aerocam.export.graph import load_model
 from aerocam.export.guided import with_input
@@ -22,6 +24,7 @@ from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model, write_models
 from aerocam.export.opset import default_opset
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
+from aerocam.export.precision import with_precision
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
 from aerocam.export.recheck import check_fused_ends, self_check
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
@@ -32,6 +35,7 @@ from aerocam.export.seed_scale import seed_scale
 from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
+from aerocam.providers import Provider
 
 logger = logging.getLogger("aerocam.export")
 
@@ -70,6 +74,8 @@ def export_model(
     overlay: bool = False,
     packaging: manifest.Packaging = "fused",
     batch: int | None = None,
+    precision: manifest.Precision = "source",
+    destination: Destination = "onnxruntime",
     task: manifest.Task | None = None,
     score_output: str | None = None,
     layout: str | None = None,
@@ -79,7 +85,7 @@ def export_model(
     preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
     labels: Sequence[str] | None = None,
     check: bool = True,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
 ) -> Export:
     """Rewrite an ONNX model so that the same graph also emits what class activation maps need.
 
@@ -107,6 +113,8 @@ def export_model(
             `.explain.onnx` beside the first, explains what it is asked to.
         batch: With `split`: also a third file, `.tail.onnx`, with the scores of so many activations of the one target
             layer at once, for the methods that run the part behind it many times; None: no such file.
+        precision: `source`: as the model is; `float16`: it is converted first, input and outputs stay float32.
+        destination: What is to run the file: what NVIDIA's parser and builder do not take is refused for `tensorrt`.
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
             or `segment`.
         score_output: Name of the output that holds the class scores; None: the first that fits.
@@ -129,9 +137,10 @@ def export_model(
         raise UsageError(f"-o {output}: that is the model itself; choose another name")
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {str(output.parent)!r}; make it first")
-    model = load_model(path, input_shapes)
+    model, precision = with_precision(load_model(path, input_shapes), precision)
     _refuse_rewritten(model)
     image_input(model)
+    require_taken([model], destination, Origin(tensor_table(model).keys()))
     before = model.graph.num_nodes()
     hints = Hints(tuple(labels) if labels is not None else model_labels(model.metadata_props), layout)
     site = find_score(model, task or default_task(model, score_output, hints), score_output, targets, hints)
@@ -153,6 +162,7 @@ def export_model(
         boxes=site.place,
         labels=class_labels(hints.labels, site.score, given=labels is not None),
         seed_scale=seed_scale(model.graph, [item.value for item in chosen], site.logits),
+        precision=precision,
         aerocam=__version__,
     )
     if written.head is None and written.layers[0].activations is None:
@@ -160,6 +170,7 @@ def export_model(
     written = require_ends(Ends(frame, map_form, overlay), written, chosen, packaging == "split")
     originals, tensors_before = [str(value.name) for value in model.graph.outputs], tensor_table(model).keys()
     append_explanation(model, site, written, chosen, batch or 0)
+    origin = origin_of(model, tensors_before, written.head, len(chosen))
     paths = (output, _beside(output, "explain"), _beside(output, "tail"))
     if packaging == "split":
         tail = paths[2].name if batch else None
@@ -173,7 +184,10 @@ def export_model(
     fuse_ends(model, written)
     if report is not None:
         report = check_fused_ends(join(*parts(model, written, originals)[:2]), report, providers)
-    files = {path: LightModel.of(part) for path, part in zip(paths, parts(model, written, originals), strict=False)}
+    finished = parts(model, written, originals)
+    require_taken(finished, destination, origin)
+    warn_of_others(finished, destination)
+    files = {path: LightModel.of(part) for path, part in zip(paths, finished, strict=False)}
     for light in files.values():
         require_valid(light)
     write_models(files)

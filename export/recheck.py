@@ -11,23 +11,26 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ManifestError
 from aerocam.export.check import CheckReport, check_model
+from aerocam.export.check_precision import outputs_apart
 from aerocam.export.check_tail import check_tail
 from aerocam.export.ends.check import check_ends, without_frame
-from aerocam.export.graph import freeze_inputs
+from aerocam.export.graph import freeze_inputs, load_model
 from aerocam.export.light import LightModel
 from aerocam.export.onnx_file import read_model
 from aerocam.export.packaging import join
+from aerocam.export.precision import in_float16
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.rule_tables import check_finite
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
+from aerocam.providers import Provider
 
 
 def self_check(
     path: Path,
     model: ir.Model,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
 ) -> CheckReport:
     """Compare a rewritten model with its original file and with finite differences.
 
@@ -38,10 +41,15 @@ def self_check(
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
-    original = read_model(path)
+    original, found = read_model(path), Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
     freeze_inputs(original.proto, input_shapes or {})
+    reference, apart = original, None
+    if found.precision == "float16":
+        converted = in_float16(load_model(path, input_shapes))
+        reference = LightModel.of(converted)
+        apart = outputs_apart(original, converted, providers)
     names = {value.name for value in model.graph.outputs}
-    layers = Manifest.from_json(model.metadata_props[manifest.KEY], "the model").layers
+    layers = found.layers
     own = {y.name for node in model.graph for y in node.outputs}
     pairs = {}
     for i, layer in enumerate(layers):
@@ -51,10 +59,10 @@ def self_check(
     others = {GRADIENTS.format(i): layer.rule for i, layer in enumerate(layers) if layer.rule != "gradient"}
     if others := {name: rule for name, rule in others.items() if name in names}:
         check_finite(model, others, providers)
-    return check_model(original, model, pairs, providers)
+    return replace(check_model(reference, model, pairs, providers), precision=apart)
 
 
-def check_fused_ends(model: ir.Model, report: CheckReport, providers: Sequence[str] | None = None) -> CheckReport:
+def check_fused_ends(model: ir.Model, report: CheckReport, providers: Sequence[Provider] | None = None) -> CheckReport:
     """A report on a model with that on its fused ends, if it has any.
 
     Raises:
@@ -72,7 +80,7 @@ def check_export(
     exported: str | Path,
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    providers: Sequence[str] | None = None,
+    providers: Sequence[Provider] | None = None,
 ) -> CheckReport:
     """Compare an exported file with its original, for example on the provider that will be used.
 

@@ -20,6 +20,7 @@ from aerocam.export.check import random_feeds
 from aerocam.export.light import LightModel
 from aerocam.export.sessions import SessionFolder
 from aerocam.export.shapes import static_shape
+from aerocam.providers import Provider
 
 logger = logging.getLogger("aerocam.export")
 
@@ -56,7 +57,9 @@ def gradients_of(
     return [found[layer] for layer in layers]
 
 
-def check_finite(model: ir.Model, rules: Mapping[str, manifest.Rule], providers: Sequence[str] | None = None) -> None:
+def check_finite(
+    model: ir.Model, rules: Mapping[str, manifest.Rule], providers: Sequence[Provider] | None = None
+) -> None:
     """Make sure that what is no gradient is finite, on a random picture; differences of the score say nothing of it.
 
     Args:

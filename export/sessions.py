@@ -11,21 +11,25 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from aerocam.errors import ModelError, UsageError, WriteError, did_you_mean, missing
+from aerocam.errors import ModelError, WriteError, missing
 from aerocam.export.light import PLACE, LightModel, data_of
+from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
 
 ALIGNMENT = 64
 """Bytes; weights begin at a multiple of it."""
 
 
 def open_model(
-    model: onnx.ModelProto | Path, providers: Sequence[str] | None = None, optimize: bool = True, brief: bool = False
+    model: onnx.ModelProto | Path,
+    providers: Sequence[Provider] | None = None,
+    optimize: bool = True,
+    brief: bool = False,
 ) -> Any:
     """An ONNX Runtime session on a model.
 
     Args:
         model: The model, or its file.
-        providers: Execution providers; None: the CPU.
+        providers: Execution providers, names or (name, options); None: the CPU.
         optimize: Whether ONNX Runtime may change the graph.
         brief: For a few runs: no memory is kept from one to the next.
 
@@ -43,14 +47,19 @@ def open_model(
         options.enable_cpu_mem_arena = False
     if not optimize:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    wanted, available = list(providers or ["CPUExecutionProvider"]), onnxruntime.get_available_providers()
-    for name in wanted:
-        if name not in available:
-            raise UsageError(f"--providers {name}: not in this ONNX Runtime. {did_you_mean(name, available)}")
+    wanted = providers or [CPU]
+    require_available(wanted, onnxruntime.get_available_providers(), onnxruntime.__version__)
+    given = with_defaults(wanted, onnxruntime.__version__)
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     with onnxruntime_errors():
-        session = onnxruntime.InferenceSession(source, options, providers=wanted)
-    if dropped := [name for name in wanted if name not in session.get_providers()]:
+        try:
+            session = onnxruntime.InferenceSession(source, options, providers=given, enable_fallback="0")
+        except RuntimeError as error:  # a provider's, none of ONNX Runtime's own kinds
+            if option_error(error) is not None:
+                raise
+            raise ModelError(f"ONNX Runtime cannot start {', '.join(names(wanted))}: {error}") from error
+        session.disable_fallback()
+    if dropped := [name for name in names(wanted) if name not in session.get_providers()]:
         raise ModelError(f"ONNX Runtime did not start {', '.join(dropped)}; see its log lines above")
     return session
 
@@ -61,6 +70,8 @@ def onnxruntime_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if refused := option_error(error):
+            raise refused from error
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelError(
@@ -78,7 +89,7 @@ class SessionFolder:
         provider: The execution provider that came first in the session opened last.
     """
 
-    def __init__(self, providers: Sequence[str] | None = None) -> None:
+    def __init__(self, providers: Sequence[Provider] | None = None) -> None:
         """Run on `providers`; None: the CPU."""
         self.provider = ""
         self._providers = providers

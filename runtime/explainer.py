@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.providers import Provider
 from aerocam.runtime import saliency
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explanation import Explanation
@@ -41,7 +42,7 @@ class Explainer:
         *,
         method: str | None = None,
         options: Mapping[str, Any] | None = None,
-        providers: Sequence[str] | None = None,
+        providers: Sequence[Provider] | None = None,
         threads: int | None = None,
         fusion: saliency.Fusion = "mean",
         top: int = 5,
@@ -55,7 +56,7 @@ class Explainer:
             method: CAM method, or method on the input picture; by default that of the model's fused head, or where it
                 has none gradcam, for a detector hirescam, for a file made with --relevance relevance.
             options: Keyword arguments of the method, such as `steps` of integrated_gradients.
-            providers: ONNX Runtime's execution providers by their own names; None means the CPU.
+            providers: As for `open_session`; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
             fusion: How the maps of several layers become one: `mean`, `max` or `product`.
             top: How many of the model's top classes to report.

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import ManifestError, ModelError, UsageError, did_you_mean, missing
+from aerocam.errors import ManifestError, ModelError, UsageError, missing
 from aerocam.manifest import Manifest
+from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
 from aerocam.runtime.heap import blocks_given_back
 from aerocam.runtime.session import Finished, TensorSpec, check_feeds, check_outputs
 
@@ -24,7 +25,6 @@ try:
 except ImportError as error:
     raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 
-CPU = "CPUExecutionProvider"
 STOP_SPINNING = ("session.force_spinning_stop", "1")
 """Its threads wait for work by spinning; after a run they stop, so that map, overlay and video have the cores."""
 
@@ -53,15 +53,16 @@ class OrtSession:
     depth = 1
 
     def __init__(
-        self, path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
+        self, path: str | os.PathLike[str], *, providers: Sequence[Provider] | None = None, threads: int | None = None
     ) -> None:
         """Load the model; see `open_session` for the arguments and errors."""
         self.path = os.fspath(path)
-        chosen = [CPU] if providers is None else _available(providers)
-        self._session: Any = _load(self.path, chosen, _options(threads))
+        asked = [CPU] if providers is None else providers
+        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
+        self._session: Any = _load(self.path, asked, _options(threads))
         self._buffers: Buffers | None = None
         self.providers: tuple[str, ...] = tuple(self._session.get_providers())
-        dropped = [name for name in chosen if name not in self.providers]
+        dropped = [name for name in names(asked) if name not in self.providers]
         if dropped:
             raise ModelError(
                 f"{self.path}: ONNX Runtime did not start {', '.join(dropped)}, it would run on"
@@ -113,20 +114,6 @@ class OrtSession:
         self.close()
 
 
-def _available(providers: Sequence[str]) -> list[str]:
-    """The providers asked for, in their order, once each is known to be in this build of ONNX Runtime."""
-    available = onnxruntime.get_available_providers()
-    if not providers:
-        raise UsageError(f"execution providers: none were named; available here: {', '.join(available)}")
-    for name in providers:
-        if name not in available:
-            raise UsageError(
-                f"execution provider '{name}' is not in this ONNX Runtime {onnxruntime.__version__};"
-                f" available here: {', '.join(available)}. {did_you_mean(name, available)}"
-            )
-    return list(providers)
-
-
 def _options(threads: int | None) -> Any:
     """Session options: quiet, with so many threads inside an operator."""
     options = onnxruntime.SessionOptions()
@@ -139,14 +126,24 @@ def _options(threads: int | None) -> Any:
     return options
 
 
-def _load(path: str, providers: list[str], options: Any) -> Any:
+def _load(path: str, providers: Sequence[Provider], options: Any) -> Any:
     """ONNX Runtime's own session for the file, or one line on why there is none."""
     if not os.path.isfile(path):
         raise ModelError(f"{path}: there is no such file, expected an .onnx model written by `aerocam export`")
+    given = with_defaults(providers, onnxruntime.__version__, path)
     try:
         with blocks_given_back():
-            return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
+            session = onnxruntime.InferenceSession(path, sess_options=options, providers=given, enable_fallback="0")
+        session.disable_fallback()  # of a run; before 1.23 of the start, too, it cannot be told to leave it
+        return session
     except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        if refused := option_error(error):
+            raise refused from error
+        if isinstance(error, RuntimeError) and names(providers) != [CPU]:  # none of ONNX Runtime's own kinds of errors
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot start it on {', '.join(names(providers))}: {_reason(error)}; mend that,"
+                " or ask for other providers"
+            ) from error
         raise ModelError(
             f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it, is it a whole ONNX file?"
             f" It says: {_reason(error)}"

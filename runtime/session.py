@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.manifest import Manifest
+from aerocam.providers import Provider
 
 
 @dataclass(frozen=True)
@@ -164,18 +165,20 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
 
 
 def open_session(
-    path: str | os.PathLike[str], *, providers: Sequence[str] | None = None, threads: int | None = None
+    path: str | os.PathLike[str], *, providers: Sequence[Provider] | None = None, threads: int | None = None
 ) -> Session:
     """Load an explainable model; the suffix of the file picks the engine.
 
     Args:
         path: An `.onnx` file written by `aerocam export`, or an engine written by `aerocam build`.
-        providers: ONNX Runtime's execution providers by their own names, in order of preference; None means the CPU.
-            Not for an engine.
+        providers: ONNX Runtime's execution providers by their own names, or (name, options) each, in order of
+            preference; None means the CPU. Options that are not given have the defaults of `aerocam.providers`. Not
+            for an engine.
         threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core). Not for an engine.
 
     Raises:
-        UsageError: The suffix is not one of an engine that aerocam has, or a provider is not available.
+        UsageError: The suffix is not one of an engine that aerocam has, or a provider or one of its options is not
+            available.
         ModelError: The file is absent or cannot be read.
         ManifestError: The model was not exported by aerocam.
         EngineError: The engine does not fit this machine, or not its record; see `TensorRtSession`.

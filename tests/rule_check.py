@@ -41,10 +41,10 @@ def draw(case: Case) -> tuple[dict[str, NDArray[np.float64]], dict[str, NDArray[
     return inputs, constants, order
 
 
-def gradients(
+def gradient_graph(
     case: Case, weights: Sequence[NDArray[Any]], rules: Mapping[str, Rule] = ADJOINTS, only: str | None = None
-) -> list[NDArray[Any]]:
-    """Gradients of the sum of weights * outputs at the inputs, or at one, by the rule, in float32 in ONNX Runtime."""
+) -> tuple[ir.Model, dict[str, NDArray[np.float32]]]:
+    """Gradients of the sum of weights * outputs at the inputs, or at one, by the rule: outputs dx0, ...; and feeds."""
     inputs, constants, order = draw(case)
     feeds = {name: array.astype(np.float32) for name, array in inputs.items()}
     proto = node_model(case.op, feeds, constants, order, case.attributes, case.outputs, case.opset)
@@ -62,7 +62,16 @@ def gradients(
     found = differentiate(op, score, op.constant(np.float32(1)), layers, rules)
     for i, value in enumerate(found):
         op.output(value, f"dx{i}")
-    return run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), feeds, [f"dx{i}" for i in range(len(found))])
+    return ir.Model(graph, ir_version=8), feeds
+
+
+def gradients(
+    case: Case, weights: Sequence[NDArray[Any]], rules: Mapping[str, Rule] = ADJOINTS, only: str | None = None
+) -> list[NDArray[Any]]:
+    """What `gradient_graph` gives, in float32 in ONNX Runtime."""
+    model, feeds = gradient_graph(case, weights, rules, only)
+    names = [str(value.name) for value in model.graph.outputs if str(value.name).startswith("dx")]
+    return run_ort(ir.to_proto(model), feeds, names)
 
 
 def score_weights(case: Case, outputs: Sequence[NDArray[Any]], rng: np.random.Generator) -> list[NDArray[np.float64]]:

@@ -51,7 +51,7 @@ def test_numbers_that_json_shortens_come_back_as_floats() -> None:
 
 def test_defaults_may_be_absent() -> None:
     data = json.loads(SMALL.to_json())
-    for name in ("head", "labels", "seed_scale", "aerocam"):
+    for name in ("head", "labels", "seed_scale", "precision", "aerocam"):
         del data[name]
     del data["score"]["anchors"], data["layers"][0]["rule"]
     assert Manifest.from_json(json.dumps(data), "file") == SMALL

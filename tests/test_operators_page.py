@@ -17,6 +17,7 @@ from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.adjoints.registry import REFUSED
 from aerocam.export.autodiff import differentiate, nodes_between
 from aerocam.export.builder import Builder
+from aerocam.export.destinations.tensorrt import FORMS
 from aerocam.export.operators_page import NEWEST_OPSET, REFUSED_FORMS, RENAMED, main, page
 from onnx_graphs import beside_a_branch, model
 from test_graph import f32, saved
@@ -86,13 +87,21 @@ def test_the_page_is_up_to_date(tmp_path: Path) -> None:
 
 
 def test_the_page_has_a_row_per_operator() -> None:
-    rows = [line for line in page().splitlines() if line.startswith("| ")]
+    rows = [line for line in page().split("## TensorRT")[0].splitlines() if line.startswith("| ")]
     kinds = dict(line.strip("| ").split(" | ")[:2] for line in rows if line.count(" | ") >= 2)
     assert {name for name, kind in kinds.items() if kind == "rule"} == set(ADJOINTS)
     assert {name for name, kind in kinds.items() if kind.strip(" |") == "no gradient"} == set(NO_GRADIENT)
     assert {name for name, kind in kinds.items() if kind == "refused"} == set(REFUSED)
     count = f"{len(ADJOINTS)} with an adjoint rule, {len(NO_GRADIENT)} without a gradient, {len(REFUSED)} refused."
     assert count in page()
+
+
+def test_the_page_has_every_form_that_tensorrt_does_not_take() -> None:
+    section = page().split("## TensorRT")[1].split("\n## ")[0]
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    told = {(operators, form, by) for operators, form, by, _ in rows if operators not in ("operator", "---")}
+    refused = {(", ".join(form.operators) or "any", form.form, form.only or f"the {form.stage}") for form in FORMS}
+    assert told == refused
 
 
 def test_what_the_page_points_at_is_there() -> None:

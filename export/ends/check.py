@@ -21,6 +21,7 @@ from aerocam.export.packaging import make_input, tensor_table
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
+from aerocam.providers import Provider
 
 LEVEL, MEAN_LEVEL = 1.05, 0.01
 """Grey levels that the input tensor may differ by, anywhere and on the mean: float32 may round a level the other way.
@@ -93,7 +94,9 @@ def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
 
 
 @onnxruntime_errors()
-def check_ends(model: ir.Model, written: Manifest, providers: Sequence[str] | None = None, seed: int = 0) -> EndsReport:
+def check_ends(
+    model: ir.Model, written: Manifest, providers: Sequence[Provider] | None = None, seed: int = 0
+) -> EndsReport:
     """Run a model with fused ends on a random frame, and the same steps one by one.
 
     Args:

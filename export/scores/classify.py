@@ -17,6 +17,7 @@ from aerocam.export.scores.registry import (
     Hints,
     ScoreSite,
     Task,
+    before_cast,
     one_each,
     output_score,
     top_unless,
@@ -29,7 +30,7 @@ VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """The logits behind an output (1, classes) or (1, classes, 1, ...); one logit alone stands for two classes."""
-    value, activation = output, "none"
+    value, activation = before_cast(output), "none"
     logits = output
     while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
         value = node.inputs[0]  # type: ignore[assignment]

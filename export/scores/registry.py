@@ -16,7 +16,7 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.builder import Builder
-from aerocam.export.shapes import is_static, static_shape
+from aerocam.export.shapes import is_float, is_static, static_shape
 
 logger = logging.getLogger("aerocam.export")
 
@@ -142,6 +142,13 @@ def find_score(
     raise ModelError(
         f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see --task and --output-name"
     )
+
+
+def before_cast(value: ir.Value) -> ir.Value:
+    """What a Cast from one float type to another makes `value` of; itself where none does."""
+    node = value.producer()
+    between = node is not None and node.op_type == "Cast" and is_float(value) and is_float(node.inputs[0])  # type: ignore[arg-type]
+    return node.inputs[0] if between else value  # type: ignore[union-attr, return-value]
 
 
 def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:

@@ -17,6 +17,7 @@ from aerocam.export.scores.registry import (
     Hints,
     ScoreSite,
     Task,
+    before_cast,
     one_each,
     output_score,
     top_unless,
@@ -27,7 +28,7 @@ from aerocam.export.shapes import is_float, static_shape
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """The logits behind an output with one axis of classes and at least one of positions."""
-    logits, activation, axis = output, "none", None
+    logits, activation, axis = before_cast(output), "none", None
     order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
     while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
         logits = node.inputs[0]  # type: ignore[assignment]

@@ -55,6 +55,7 @@ SCORES = "aerocam_scores"
 Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
 Packaging = Literal["fused", "split"]
 Rule = Literal["gradient", "guided", "relevance"]
+Precision = Literal["source", "float16"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
 ColorOrder = Literal["RGB", "BGR", "GRAY"]
@@ -201,6 +202,8 @@ class Manifest:
         split: How the model is split into two files, if it is.
         labels: Class names, `score.classes` of them, or none at all.
         seed_scale: Gradients in the file are this times the true ones (a power of two; 1 for float32).
+        precision: What the network computes in: `source`, as the model that was exported; `float16`, to which it was
+            converted.
         aerocam: Version of aerocam that wrote it.
         schema: Version of this form.
     """
@@ -215,6 +218,7 @@ class Manifest:
     split: Split | None = None
     labels: tuple[str, ...] = ()
     seed_scale: float = 1.0
+    precision: Precision = "source"
     aerocam: str = ""
     schema: int = field(default=SCHEMA)
 

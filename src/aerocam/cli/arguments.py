@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Task
+from aerocam.providers import Provider, with_options
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,11 +76,29 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="ONNX Runtime's execution providers, comma-separated, best first (default: the CPU's)",
     )
+    parser.add_argument(
+        "--provider-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of one of them, such as trt_engine_cache_enable=0; PROVIDER:NAME=VALUE where NAME does not say"
+        " whose it is; may be repeated",
+    )
 
 
-def parse_providers(text: str | None) -> list[str] | None:
-    """The providers named in `text`, None where there is none."""
-    return [name.strip() for name in text.split(",") if name.strip()] if text else None
+def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
+    """The providers that `--providers` names, with their options; None where it names none.
+
+    Raises:
+        UsageError: An option that cannot be read, or without providers.
+    """
+    if not args.providers:
+        if args.provider_option:
+            raise UsageError(
+                f"--provider-option {args.provider_option[0]}: it is of a provider; name that with --providers"
+            )
+        return None
+    return with_options([name.strip() for name in args.providers.split(",") if name.strip()], args.provider_option)
 
 
 def parse_options(given: list[str]) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
             layers=args.layer or "auto",
             method=args.method,
             threads=args.threads,
-            providers=parse_providers(args.providers),
+            providers=parse_providers(args),
             protocol=protocol,
             picture=read_picture(args.image) if args.image else None,
             input_shapes=parse_input_shapes(args.input_shape, args.model),

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int | None:
     """Print the figures; fail if one is over its tolerance."""
-    providers = parse_providers(args.providers)
+    providers = parse_providers(args)
     if args.device:
         return check_device.run(args, providers)
     if args.exported is None:
@@ -41,6 +41,8 @@ def run(args: argparse.Namespace) -> int | None:
     shapes = parse_input_shapes(args.input_shape, args.model)
     report = check_export(args.model, args.exported, input_shapes=shapes, providers=providers)
     print(f"{report.provider}: original outputs differ by at most {report.outputs:.2g} (relative)")
+    if report.precision is not None:
+        print(f"compared with the original in float16, whose outputs differ from its own by {report.precision:.2g}")
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
     if not report.gradients:

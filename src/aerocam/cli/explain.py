@@ -186,7 +186,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         args.model,
         method=args.method,
         options=parse_options(args.option),
-        providers=parse_providers(args.providers),
+        providers=parse_providers(args),
         threads=args.threads,
         fusion=args.fusion,
         top=max(5, args.top or 0),

@@ -78,6 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " behind the layer, N at once",
     )
     parser.add_argument(
+        "--for",
+        dest="destination",
+        choices=("onnxruntime", "tensorrt"),
+        default="onnxruntime",
+        help="what will run the file; tensorrt: what NVIDIA's parser and builder do not take is refused by name",
+    )
+    parser.add_argument(
+        "--precision",
+        metavar="TYPE",
+        default="source",
+        help="float16: convert the model first, and explain what is converted; default: source, the model's own types",
+    )
+    parser.add_argument(
         "--guided",
         action="store_true",
         help="gradients of the input by guided backpropagation; the input becomes a layer if it is none",
@@ -124,16 +137,20 @@ def run(args: argparse.Namespace) -> None:
         contrast=args.contrast,
         packaging=args.packaging,
         batch=args.batch,
+        precision=args.precision,
+        destination=args.destination,
         input_shapes=shapes,
         preprocess=lambda model: chosen_preprocess(model, args),
         labels=read_labels(args.labels) if args.labels else None,
         check=not args.no_check,
-        providers=parse_providers(args.providers),
+        providers=parse_providers(args),
     )
     if (report := done.report) is not None:
         found = (
             f", gradients from finite differences by {max(report.gradients.values()):.1g}" if report.gradients else ""
         )
+        if report.precision is not None:
+            found += f"; outputs in float16 differ from the original's by {report.precision:.1g}"
         logger.info("check on %s: outputs differ by %.1g%s", report.provider, report.outputs, found)
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
 

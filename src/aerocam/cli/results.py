@@ -103,5 +103,9 @@ def _facts(args: argparse.Namespace, explainer: Explainer, titles: Sequence[str]
         "Targets": ", ".join(titles),
         "Regions": regions,
         "Overlay": f"{look.colormap}, weight {look.alpha:g}",
-        "Runs on": f"{args.providers or 'the CPU'}, threads: {args.threads or 'one per core'}",
+        "Runs on": f"{_providers(args)}, threads: {args.threads or 'one per core'}",
     }
+
+
+def _providers(args: argparse.Namespace) -> str:
+    return " ".join([args.providers or "the CPU", *args.provider_option])

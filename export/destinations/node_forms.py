@@ -1,0 +1,76 @@
+"""What the table of a destination asks about nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam.export.builder import constant_array
+
+
+def ranks(node: ir.Node) -> list[int]:
+    """Of the inputs and outputs whose shape is known."""
+    return [len(value.shape) for value in _values(node) if value.shape is not None]
+
+
+def types(node: ir.Node) -> set[ir.DataType]:
+    """Of the inputs and outputs."""
+    return {value.dtype for value in _values(node) if value.dtype is not None}
+
+
+def _values(node: ir.Node) -> list[ir.Value]:
+    return [value for value in (*node.inputs, *node.outputs) if value is not None]
+
+
+def sizes(value: ir.Value | None) -> tuple[int, ...] | None:
+    """The shape of a tensor where all of it is known."""
+    if value is None or value.shape is None or not value.shape.is_static():
+        return None
+    return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
+
+
+def given(node: ir.Node, place: int) -> ir.Value | None:
+    """The input at a place, None where there is none."""
+    return node.inputs[place] if place < len(node.inputs) else None
+
+
+def has_more_outputs(node: ir.Node) -> bool:
+    """Whether outputs behind the first have names, even if nothing reads them."""
+    return any(value.name for value in node.outputs[1:])
+
+
+def ints_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
+    """Whether an attribute of whole numbers has another one in it."""
+    return lambda node: any(item != number for item in node.attributes.get_ints(name, ()))
+
+
+def int_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
+    """Whether an attribute, `number` by default, is another."""
+    return lambda node: node.attributes.get_int(name, number) != number
+
+
+def text_other_than(name: str, *expected: str) -> Callable[[ir.Node], bool]:
+    """Whether an attribute, the first of `expected` by default, is none of them."""
+    return lambda node: node.attributes.get_string(name, expected[0]) not in expected
+
+
+def any_nonzero(value: ir.Value | None) -> bool:
+    """Whether a constant has an entry that is not 0."""
+    array = constant_array(value)
+    return array is not None and bool(np.any(np.asarray(array) != 0))
+
+
+def has_both(node: ir.Node, names: Sequence[str], above: int = 1) -> bool:
+    """Whether each of these attributes has an entry above a number."""
+    return all(any(item > above for item in node.attributes.get_ints(name, ())) for name in names)
+
+
+def reads_its_condition(loop: ir.Node) -> bool:
+    """Whether the body of a Loop without a condition of its own reads the one that it is given."""
+    if given(loop, 1) is not None:
+        return False
+    body = loop.attributes["body"].as_graph()
+    condition = body.inputs[1]
+    return bool(condition.uses()) or condition.is_graph_output()

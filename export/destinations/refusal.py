@@ -1,0 +1,127 @@
+"""Refusing by name, before anything is written, what a destination does not take of a finished graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import get_args
+
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.autodiff import values_read
+from aerocam.export.destinations import Destination
+from aerocam.export.destinations.refused_form import Form
+from aerocam.export.destinations.tensorrt import FORMS
+from aerocam.export.rewriting import tensor_names
+
+logger = logging.getLogger("aerocam.export")
+
+SHOWN = 3
+"""How many refusals a message has; the others are counted."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the nodes of a rewritten graph come from, by the names of their outputs.
+
+    Attributes:
+        own: Of the model itself.
+        score: Of those that the choice of a target and its score are computed by.
+        gradients: Of those that gradients are computed by, and not the score.
+        head: The fused head, if any.
+    """
+
+    own: Set[str]
+    score: Set[str] = frozenset()
+    gradients: Set[str] = frozenset()
+    head: str | None = None
+
+    def said(self, node: ir.Node, form: Form) -> str:
+        """Whose a node is, and what to do."""
+        names = {str(y.name) for y in node.outputs}
+        if names & self.own:
+            return f"it is the model's own: {form.instead}"
+        if names & self.gradients:
+            return (
+                "it is added for the gradients: choose a target layer behind it, or a head that reads none (eigencam)"
+            )
+        if names & self.score:
+            return "it is added for the score: ask for one target (--targets 1) and no --contrast, or report the model"
+        if self.head is not None:
+            return f"it is added for --head {self.head}: choose another head"
+        return "it is added for a tail or a frame: export it without, please report the model"
+
+
+def origin_of(model: ir.Model, own: Iterable[str], head: manifest.Head | None, layers: int) -> Origin:
+    """Where the nodes of a graph come from, once everything is appended.
+
+    Args:
+        model: The rewritten model, its gradients still among its outputs.
+        own: Names of all tensors that it had before.
+        head: The fused head, if any.
+        layers: How many target layers there are.
+    """
+    score = _behind(model, {manifest.SCORE, manifest.CHOSEN})
+    gradients = _behind(model, {name for i in range(layers) for name in tensor_names(i)}) - score
+    return Origin(frozenset(own), score, gradients, head.method if head is not None else None)
+
+
+def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:
+    """Names of all tensors that some outputs are computed from, and their own."""
+    waiting = [value for value in model.graph.outputs if value.name in wanted]
+    seen = set(waiting)
+    while waiting:
+        producer = waiting.pop().producer()
+        read = values_read(producer) if producer is not None else []
+        waiting += (new := [value for value in dict.fromkeys(read) if value not in seen])
+        seen.update(new)
+    return {str(value.name) for value in seen}
+
+
+def refusals(model: ir.Model) -> list[tuple[ir.Node, Form]]:
+    """Every node of a model, in branches and loops too, that a row of TensorRT's table covers; rows with `only` too."""
+    nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
+    return [(node, form) for node in nodes for form in FORMS if form.covers(node)]
+
+
+def require_taken(models: Iterable[ir.Model], destination: Destination, origin: Origin) -> None:
+    """Make sure that the destination takes every file.
+
+    Args:
+        models: What is to be written, finished.
+        destination: What it is for; ONNX Runtime takes what it has checked.
+        origin: Of their nodes.
+
+    Raises:
+        UsageError: There is no such destination.
+        ModelError: TensorRT does not take a node.
+    """
+    if destination not in get_args(Destination):
+        raise UsageError(f"--for {destination}: there is none such. {did_you_mean(destination, get_args(Destination))}")
+    if destination == "onnxruntime":
+        return
+    found = [item for model in models for item in refusals(model)]
+    refused = list(dict.fromkeys(_sentence(node, form, origin) for node, form in found if not form.only))
+    if refused:
+        more = f"; and {len(refused) - SHOWN} more like these" if len(refused) > SHOWN else ""
+        raise ModelError(f"--for tensorrt: {'; '.join(refused[:SHOWN])}{more}; or export it --for onnxruntime")
+
+
+def warn_of_others(models: Iterable[ir.Model], destination: Destination) -> None:
+    """Say which nodes some versions of the destination do not take."""
+    if destination == "tensorrt":
+        found = [item for model in models for item in refusals(model)]
+        for text in dict.fromkeys(f"{form.only} takes no {_named(node, form)}" for node, form in found if form.only):
+            logger.warning("%s", text)
+
+
+def _sentence(node: ir.Node, form: Form, origin: Origin) -> str:
+    return f"NVIDIA's {form.stage} takes no {_named(node, form)}; {origin.said(node, form)}"
+
+
+def _named(node: ir.Node, form: Form) -> str:
+    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    return f"{name} of this form (node {node.name!r}, output {node.outputs[0].name!r}): {form.form}"

@@ -1,0 +1,153 @@
+"""A model written in float16: TensorRT 11 and TensorRT-RTX compute in the types that the file has, and no others.
+
+ONNX Runtime's converter does it, on the normal form of the model and before anything is added: so the gradients are
+those of the float16 model. Input and outputs keep float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import get_args
+
+import onnx
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+
+from aerocam.errors import UsageError, missing
+from aerocam.export.autodiff import QUANTISING
+from aerocam.export.builder import NARROW
+from aerocam.export.light import LightModel
+from aerocam.manifest import Precision
+
+logger = logging.getLogger("aerocam.export")
+
+KEPT_BY_THE_CONVERTER = {("Resize", 2)}
+"""Inputs that are float32 by definition, and that the converter leaves so: (operator, place)."""
+
+
+def with_precision(model: ir.Model, wanted: str) -> tuple[ir.Model, Precision]:
+    """The model in the precision that is wanted, and which one it got.
+
+    Args:
+        model: In the normal form; it may be changed.
+        wanted: `source` or `float16`.
+
+    Raises:
+        UsageError: Another precision, or float16 for a quantised model.
+    """
+    if wanted == "int8":
+        raise UsageError(
+            "--precision int8: aerocam does not quantise; quantise the model first, with"
+            " onnxruntime.quantization.quantize_static (QuantFormat.QDQ; for TensorRT extra_options ActivationSymmetric"
+            " and WeightSymmetric on, QuantizeBias off), then export what it writes, without --precision"
+        )
+    if wanted not in get_args(Precision):
+        raise UsageError(f"--precision {wanted}: no such precision, expected {' or '.join(get_args(Precision))}")
+    if wanted == "source":
+        return model, "source"
+    if found := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):
+        raise UsageError(
+            f"--precision float16: the model is quantised already ({found.op_type} {found.name!r}); its types are its"
+            " own, export it without --precision"
+        )
+    if half := computed_in_half(model):
+        logger.info("--precision float16: the model computes in %s already; it stays as it is", half)
+        return model, "source"
+    return in_float16(model), "float16"
+
+
+def computed_in_half(model: ir.Model) -> str | None:
+    """`float16` or `bfloat16` where a node computes in it, else None; storing weights so does not count."""
+    computed = (value.dtype for node in model.graph if node.op_type != "Cast" for value in node.outputs)
+    return next((dtype.name.lower() for dtype in computed if dtype in NARROW), None)
+
+
+def in_float16(model: ir.Model) -> ir.Model:
+    """A model in float16 that takes and gives float32.
+
+    Operators that take no float16, and those of the converter's own list, stay in float32 between Casts.
+
+    Args:
+        model: In the normal form.
+    """
+    converter = _converter()
+    light = LightModel.of(model)
+    proto = light.proto
+    kept = [item.name for item in (*proto.graph.input, *proto.graph.output)]
+    _give_weights_as_inputs(proto, light)
+    converted = converter.convert_float_to_float16(
+        proto,
+        keep_io_types=kept,
+        disable_shape_infer=True,
+        op_block_list=sorted({*converter.DEFAULT_OP_BLOCK_LIST, *_float32_only(model)}),
+    )
+    result = ir.from_proto(converted)
+    _take_weights_back(result, light, converter.convert_np_to_float16)
+    passes.TopologicalSortPass()(result)
+    return result
+
+
+def _converter() -> ModuleType:
+    """ONNX Runtime's module of the conversion; importing it leaves Python's search path as it was.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
+    before = list(sys.path)
+    try:
+        from onnxruntime.transformers import float16
+    except ImportError as error:
+        raise missing(error.name or "onnxruntime", "export", "to write a model in float16") from error
+    finally:
+        sys.path[:] = before
+    return float16
+
+
+def _give_weights_as_inputs(proto: onnx.ModelProto, light: LightModel) -> None:
+    """Let large weights come from outside: the converter would read their numbers, which are elsewhere."""
+    for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]:
+        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+        proto.graph.initializer.remove(tensor)
+
+
+def _take_weights_back(model: ir.Model, light: LightModel, convert: Callable) -> None:
+    """Make weights of the inputs that stood for them, in the type that they have now."""
+    graph = model.graph
+    for value in [value for value in graph.inputs if value.name in light.weights]:
+        weight = light.weights[str(value.name)]
+        graph.inputs.remove(value)
+        value.const_value = weight if value.dtype == weight.dtype else _half(weight, convert)
+        graph.register_initializer(value)
+
+
+def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
+    """A weight in float16, computed when its numbers are asked for and not kept."""
+
+    def compute() -> ir.TensorProtocol:
+        return ir.tensor(convert(weight.numpy()), name=weight.name)
+
+    return ir.LazyTensor(compute, ir.DataType.FLOAT16, ir.Shape(weight.shape.numpy()), name=weight.name)
+
+
+def _float32_only(model: ir.Model) -> set[str]:
+    """Operators that take no float16 at a place where the model has float32."""
+    found: set[str] = set()
+    for node in _nodes(model):
+        if node.domain or not onnx.defs.has(node.op_type):
+            continue
+        schema = onnx.defs.get_schema(node.op_type, model.opset_imports[""], "")
+        allowed = {item.type_param_str: item.allowed_type_strs for item in schema.type_constraints}
+        for i, x in enumerate(node.inputs):
+            kind = schema.inputs[min(i, len(schema.inputs) - 1)].type_str
+            single = x is not None and x.dtype == ir.DataType.FLOAT
+            if single and "tensor(float16)" not in allowed.get(kind, (kind,)):
+                found.update({node.op_type} if (node.op_type, i) not in KEPT_BY_THE_CONVERTER else ())
+    return found
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """All nodes, in branches and loops too."""
+    yield from ir.traversal.RecursiveGraphIterator(model.graph)
