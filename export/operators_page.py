@@ -139,7 +139,7 @@ def page() -> str:
             "## TensorRT",
             "",
             "`aerocam export --for tensorrt` refuses these forms by name, wherever in the graph they are, also in the"
-            " model's own part. TensorRT for RTX 1.7.1 parses and builds the graph of every test of an adjoint rule, and"
+            " model's own part. TensorRT for RTX 1.7.1 parses and builds the graph of every test of an adjoint rule;"
             " what it refuses is refused here, and nothing else:"
             " [tests/test_tensorrt_forms.py](../tests/test_tensorrt_forms.py). What a rule appends is taken wherever"
             " the operator itself is, but for gradients by indices that are computed (Gather, GatherElements, GatherND,"
