@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from aerocam.benchmarks import zoo
 from aerocam.errors import ModelError, UsageError
@@ -19,7 +20,8 @@ from aerocam.export.destinations import refusal as refusal_module
 from aerocam.export.destinations import tensorrt
 from aerocam.export.destinations.refused_form import Form
 from onnx_graphs import beside_a_branch, model
-from test_graph import cnn, f32, saved
+from tensorrt_builder import HAS_WHEELS, nvidia_builder
+from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
 
@@ -112,6 +114,34 @@ def test_what_older_versions_refuse_is_warned_of(tmp_path: Path, caplog: pytest.
     caplog.clear()
     export_model(path, layers="z", check=False)
     assert not [record for record in caplog.records if "TensorRT" in record.getMessage()]
+
+
+class Pictures(CalibrationDataReader):
+    """Noise to calibrate with."""
+
+    def __init__(self) -> None:
+        self._left = iter([{"x": f32(*SIZE, seed=seed)} for seed in range(4)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._left, None)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_model_that_onnx_runtime_quantised(tmp_path: Path, bias: bool) -> None:
+    """By the recipe of the README it goes through, to NVIDIA's builder; a bias in int32 is refused with that recipe."""
+    path, quantised = saved(tmp_path, cnn()), tmp_path / "int8.onnx"
+    symmetric = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": bias}
+    kinds = {"activation_type": QuantType.QInt8, "weight_type": QuantType.QInt8}
+    quantize_static(path, quantised, Pictures(), quant_format=QuantFormat.QDQ, extra_options=symmetric, **kinds)
+    if bias:
+        with pytest.raises(ModelError, match=r"DequantizeLinear .* int32, as of a quantised bias; .*QuantizeBias off"):
+            export_model(quantised, head="gradcam", destination="tensorrt")
+        return
+    done = export_model(quantised, head="gradcam", destination="tensorrt")
+    assert done.report is not None
+    assert done.report.outputs < 1e-6
+    if HAS_WHEELS:
+        assert nvidia_builder().refusal(onnx.load(done.path)) is None
 
 
 def test_an_unknown_destination(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Examples:
   aerocam export model.onnx --head gradcam -o fast.onnx                  Grad-CAM inside the graph: only the map leaves
   aerocam export model.onnx --head gradcam --frame 720x1280 --overlay    a frame in, the overlay out, in one graph
   aerocam export model.onnx --packaging split --targets 5                plain frames at full speed, five boxes at once
+  aerocam export model.onnx --for tensorrt --precision float16           only what NVIDIA's parser takes, in float16
   aerocam export model.onnx --layer '*layer3*' --labels names.txt --preprocess imagenet
 """
 
