@@ -78,6 +78,7 @@ def in_float16(model: ir.Model) -> ir.Model:
     proto = light.proto
     kept = [item.name for item in (*proto.graph.input, *proto.graph.output)]
     _give_weights_as_inputs(proto, light)
+    _forget_types_of_constants(proto)
     converted = converter.convert_float_to_float16(
         proto,
         keep_io_types=kept,
@@ -111,6 +112,17 @@ def _give_weights_as_inputs(proto: onnx.ModelProto, light: LightModel) -> None:
     for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]:
         proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         proto.graph.initializer.remove(tensor)
+
+
+def _forget_types_of_constants(proto: onnx.ModelProto) -> None:
+    """Leave constants with the one type that they say themselves.
+
+    The converter would change the other, even where it keeps their numbers in float32.
+    """
+    constants = {tensor.name for tensor in proto.graph.initializer}
+    values = [item for item in proto.graph.value_info if item.name not in constants]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(values)
 
 
 def _take_weights_back(model: ir.Model, light: LightModel, convert: Callable) -> None:

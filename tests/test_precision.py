@@ -122,11 +122,13 @@ def test_large_weights_stay_beside_the_model_and_are_rounded_once() -> None:
 
 
 def test_operators_that_take_no_float16_stay_in_float32(tmp_path: Path) -> None:
-    """Scales of a Resize, TopK, Max, a Range; all of it runs, and NVIDIA builds it."""
+    """Scales of a Resize, TopK, Max, Celu, a weight's DequantizeLinear; all of it runs, and NVIDIA builds it."""
     nodes = [
         node("Resize", ["x", "", "scales"], ["r"], mode="nearest"),
-        node("Conv", ["r", "w"], ["c"], pads=[1] * 4),
-        node("Max", ["c", "floor"], ["m"]),
+        node("DequantizeLinear", ["q", "scale"], ["w"]),
+        node("Conv", ["r", "w", "bias"], ["c"], pads=[1] * 4),
+        node("Celu", ["c"], ["e"]),
+        node("Max", ["e", "floor"], ["m"]),
         node("ReduceMean", ["m"], ["v"], axes=[2, 3], keepdims=0),
         node("TopK", ["v", "k"], ["best", "places"]),
         node("Cast", ["places"], ["p"], to=TensorProto.FLOAT),
@@ -134,18 +136,18 @@ def test_operators_that_take_no_float16_stay_in_float32(tmp_path: Path) -> None:
         node("Concat", ["v", "s"], ["y"], axis=1),
     ]
     constants = {
-        "w": f32(6, 3, 3, 3),
-        "scales": np.float32([1, 1, 2, 2]),
-        "floor": np.float32(-0.5),
-        "k": np.array([2]),
-    }
+        "q": np.random.default_rng(0).integers(-128, 128, (6, 3, 3, 3)).astype(np.int8), "scale": np.float32(0.01),
+        "bias": f32(6), "scales": np.float32([1, 1, 2, 2]), "floor": np.float32(-0.5), "k": np.array([2]),
+    }  # fmt: skip
     proto = model(nodes, {"x": f32(*SIZE)}, constants, ["y"])
     done = export_model(saved(tmp_path, proto), layers="c", precision="float16", destination="tensorrt")
     written = onnx.load(done.path)
     kinds = {item.name: item.data_type for item in written.graph.initializer}
-    assert (kinds["scales"], kinds["w"], kinds["floor"]) == (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.FLOAT)
-    (most,) = [item for item in written.graph.node if item.op_type == "Max"]
-    assert all("cast_to_fp32" in name or kinds.get(name) == TensorProto.FLOAT for name in most.input)
+    assert {kinds[name] for name in ("scales", "scale", "floor")} == {TensorProto.FLOAT}
+    assert kinds["bias"] == TensorProto.FLOAT16
+    casts = {item.input[0] for item in written.graph.node if item.op_type == "Cast"}
+    assert not casts & {"scales", "scale", "floor"}
+    onnx.checker.check_model(written, full_check=True)  # types too
     if HAS_WHEELS:
         assert nvidia_builder().refusal(written) is None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aerocam.cli import main
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.providers import CPU, CUDA, TENSORRT
+from aerocam.runtime import Explainer
 from test_graph import cnn, saved
 from test_providers import Started
 
@@ -27,6 +29,14 @@ def test_the_self_check_runs_on_the_providers_with_their_options(
     assert all(given == expected for given in started.providers)
     assert not any(started.fallback)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model.cam.onnx", "model.onnx"]
+
+
+def test_both_files_of_a_split_export_run_on_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = export_model(saved(tmp_path, cnn()), packaging="split")
+    started = Started(monkeypatch)
+    with Explainer(done.path, providers=[(CUDA, {"device_id": 1}), CPU]) as explainer:
+        explainer(np.zeros((8, 8, 3), np.uint8))
+    assert started.providers == [[(CUDA, {"use_tf32": "0", "device_id": "1"}), (CPU, {})]] * 2
 
 
 def test_a_provider_or_an_option_that_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
