@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import platform
-import sys
 from typing import Any
 
 import onnx
 import pytest
 
 from aerocam.runtime.trt.bindings import message_logger
-
-HAS_WHEELS = sys.platform == "linux" and platform.machine() == "x86_64"
-"""Whether NVIDIA publishes TensorRT for RTX for this platform; where it does, the test extra brings it."""
+from rtx import HAS_WHEELS, rtx
 
 needs_builder = pytest.mark.skipif(not HAS_WHEELS, reason="no TensorRT for RTX for this platform")
 
@@ -24,7 +19,7 @@ class NvidiaBuilder:
 
     def __init__(self) -> None:
         """Load the libraries."""
-        self.trt = importlib.import_module("tensorrt_rtx")
+        self.trt = rtx()
         self._logger = message_logger(self.trt)
         self._builder = self.trt.Builder(self._logger)
 

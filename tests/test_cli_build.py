@@ -16,9 +16,10 @@ from aerocam.cli import build as command
 from aerocam.errors import UsageError
 from aerocam.runtime.trt import building
 from aerocam.runtime.trt.engine_file import BuildSettings, Hardware, Precision, read_record
+from rtx import rtx
 from runtime_fixtures import run_cli as run
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is there on Linux on x86-64 alone")
+rtx()
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "task": ("export model.onnx --task detect", 1, "task detect: outputs 'y'"),
     "layers-absent": ("layers absent.onnx", 1, "absent.onnx: no such file"),
     "layers-task": ("layers model.onnx --task detect", 1, "see --task and --output-name"),
-    "check-absent": ("check absent.onnx good.onnx", 1, "absent.onnx: cannot read it: No such file"),
+    "check-absent": ("check absent.onnx good.onnx", 1, "absent.onnx: no such file"),
     "check-plain": ("check model.onnx model.onnx", 1, "model.onnx: it carries no manifest"),
     "check-other": ("check dynamic.onnx good.onnx", 1, "made of 'model.onnx', not of this dynamic.onnx"),
     "check-provider": ("check model.onnx good.onnx --providers X", 2, "execution provider 'X' is not in this"),

@@ -20,7 +20,8 @@ from aerocam.export.destinations import refusal as refusal_module
 from aerocam.export.destinations import tensorrt
 from aerocam.export.destinations.refused_form import Form
 from onnx_graphs import beside_a_branch, model
-from tensorrt_builder import HAS_WHEELS, nvidia_builder
+from rtx import HAS_WHEELS
+from tensorrt_builder import nvidia_builder
 from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node

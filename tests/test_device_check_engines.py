@@ -12,11 +12,9 @@ from aerocam.benchmarks.device import report as device_report
 from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.latency import Protocol
 from aerocam.files import sha256
+from stand_ins import gpu, machine
 from test_device_check import MACHINE, altered, step
 from tiny_models import model
-
-machine = pytest.importorskip("stand_ins.machine", reason="there are no stand-ins for a GPU")
-gpu = pytest.importorskip("stand_ins.gpu", reason="there are no stand-ins for a GPU")
 
 pytestmark = pytest.mark.runtime
 

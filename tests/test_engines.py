@@ -14,8 +14,9 @@ from aerocam.benchmarks.machine import machine
 from aerocam.errors import UsageError
 from aerocam.runtime.trt.building import Built, build_engines
 from engine_graphs import Graph, graphs
+from rtx import rtx
 
-pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is there on Linux on x86-64 alone")
+rtx()
 
 CAPABILITY = "8.6"
 TYPES = {"lite0-half": "float16", "lite0-int8": "int8"}

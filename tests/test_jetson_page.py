@@ -10,7 +10,7 @@ import pytest
 
 from aerocam.benchmarks.device.tolerances import TOLERANCES
 from aerocam.bundle import TARGETS
-from aerocam.cli import COMMANDS, build_parser
+from aerocam.cli import build_parser
 from aerocam.cli.arguments import joined
 from aerocam.runtime.doctor.platforms import CUDA_PYTHON, INDEXES, JETSON
 
@@ -30,8 +30,6 @@ COMMANDS_SHOWN = [without_comment(line) for line in LINES if line.startswith("ae
 @pytest.mark.parametrize("line", COMMANDS_SHOWN)
 def test_a_command_of_the_page_is_understood(line: str) -> None:
     words = shlex.split(line)[1:]
-    if words[0] not in COMMANDS and words[0] == "build":
-        pytest.skip("this aerocam has no command to build engines")
     args = build_parser().parse_args(joined(words))
     assert args.command == words[0]
 

@@ -22,7 +22,8 @@ from aerocam.export.precision import in_float16
 from aerocam.export.seed_scale import HALF_SCALE
 from aerocam.runtime import Explainer
 from onnx_graphs import Float64, model, run_ort
-from tensorrt_builder import HAS_WHEELS, nvidia_builder
+from rtx import HAS_WHEELS
+from tensorrt_builder import nvidia_builder
 from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
