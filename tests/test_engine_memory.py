@@ -80,6 +80,46 @@ def _refuse(context: tensorrt.Context, stream_handle: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize(
+    ("package", "said"),
+    [
+        ("cuda-python", "cudaEventSynchronize failed: cudaErrorIllegalAddress"),
+        ("pycuda", "event_synchronize failed: 700"),
+    ],
+)
+def test_an_error_on_the_gpu(monkeypatch: pytest.MonkeyPatch, onnx: Path, package: str, said: str) -> None:
+    """Then nothing works any more, and the first error is the one that is told."""
+    gpu = Gpu()
+    machine.install(monkeypatch, gpu, package)
+    session = TensorRtSession(built(onnx))
+
+    def run() -> None:
+        with session:
+            submitted = session.submit(FEEDS)
+            gpu.broken = True
+            submitted.result()
+
+    with pytest.raises(EngineError) as caught:
+        run()
+    assert str(caught.value).startswith("CUDA: ")
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("; open the model again, and if that fails too, start the program again")
+
+
+@pytest.mark.parametrize("package", ["cuda-python", "pycuda"])
+def test_tensorrts_objects_do_not_outlive_a_failed_opening(
+    monkeypatch: pytest.MonkeyPatch, onnx: Path, package: str
+) -> None:
+    """Though the error's traceback holds whoever made them: the GPU's context would be gone before they are."""
+    gpu = Gpu()
+    machine.install(monkeypatch, gpu, package)
+    with pytest.raises(EngineError, match="found output 'G'") as caught:
+        TensorRtSession(built(onnx, tensors=machine.tensors(onnx)[:-1]))
+    assert gpu.log.index("~engine") < gpu.log.index("~runtime")
+    assert package != "pycuda" or "pop" in gpu.log[gpu.log.index("~runtime") :]
+    del caught
+
+
 def test_a_run_that_cannot_be_captured(gpu: Gpu, onnx: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream is not left in capture: the session goes on without it, or says why again."""
     with TensorRtSession(built(onnx), capture=True) as session:

@@ -163,7 +163,7 @@ class CudaPython:
         """See `Cuda`. The primary context belongs to the process, and others in it may use it too."""
 
     def _free_host(self, pointer: int) -> None:
-        with self.current():
+        with contextlib.suppress(EngineError), self.current():  # behind a failed run nothing can be given back
             self._call(self._api.cudaFreeHost, pointer)
 
     def _call(self, function: Callable[..., Any], *arguments: Any, asked: int = 0) -> Any:

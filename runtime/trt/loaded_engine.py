@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,10 @@ class LoadedEngine:
             self._engine = self._deserialized(record, tensorrt)
             check_tensors(path, record, trt, self._engine)
             self.context = self._execution_context()
-        except BaseException:
-            self.close()  # or the traceback would keep them beyond the GPU's context
+        except BaseException as error:
+            # What the traceback keeps would go only after the GPU's context.
+            traceback.clear_frames(error.__traceback__)
+            self.close()
             raise
 
     def address(self, name: str, address: int) -> None:

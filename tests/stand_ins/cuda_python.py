@@ -18,6 +18,7 @@ class CudaError(enum.IntEnum):
     cudaErrorNoDevice = NO_DEVICE
     cudaErrorDeviceUninitialized = 201
     cudaErrorInvalidResourceHandle = 400
+    cudaErrorIllegalAddress = 700
     cudaErrorStreamCaptureUnsupported = 900
     cudaErrorCapturedEvent = 907
 

@@ -15,6 +15,8 @@ import numpy as np
 
 POISON = 0xA5
 OUT_OF_MEMORY, NO_DEVICE, INVALID_CONTEXT, INVALID_HANDLE, NOT_IN_CAPTURE, CAPTURED_EVENT = 2, 100, 201, 400, 900, 907
+ILLEGAL_ADDRESS = 700
+"""After this one nothing works any more."""
 
 
 class StatusError(Exception):
@@ -51,6 +53,7 @@ class Gpu:
     graphs: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
     capturing: dict[int, list[Callable[[], None]]] = field(default_factory=dict)
     launched: int = 0
+    broken: bool = False
     log: list[str] = field(default_factory=list)
     current: threading.local = field(default_factory=threading.local)
     _last: int = 0x7E00_0000_0000
@@ -69,6 +72,8 @@ class Gpu:
     def note(self, call: str) -> None:
         """Note a call that needs a current context."""
         self.log.append(call)
+        if self.broken:
+            raise StatusError(ILLEGAL_ADDRESS)
         if not getattr(self.current, "depth", 0):
             raise StatusError(INVALID_CONTEXT)
 

@@ -59,7 +59,8 @@ class _Held:
         gpu.note(kind)
 
     def __del__(self) -> None:
-        self._gpu.note(f"~{self._kind}")
+        if not self._gpu.broken:
+            self._gpu.note(f"~{self._kind}")
 
 
 class Runtime(_Held):
