@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 import exported_models
 from aerocam.errors import MediaError, UsageError
+from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime import Explainer, process, read_picture
 from aerocam.runtime.background import ReadAhead
 from aerocam.runtime.detections import Objects
@@ -167,19 +169,31 @@ def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
             same(explainer(noise((64, 96), 5)), expected(noise((64, 96), 5)))
 
 
-def test_the_halves_of_a_split_model_are_engines(opened: Open, tmp_path: Path) -> None:
-    """What explains, and the tail, lie beside the engine that runs on every frame."""
-    name = exported_models.TAIL
-    folder = exported_models.folder()
-    frame = noise((26, 22), 3)
-    with opened(folder / name) as session:
-        split = session.manifest.split
-        assert split is not None
-        for half in (split.explain, split.tail):
-            machine.build(folder / str(half), tmp_path / Path(str(half)).with_suffix(".engine").name)
-        for method in ("gradcam", "scorecam", "ablationcam"):
-            with Explainer(session, method=method) as found, Explainer(folder / name, method=method) as expected:
-                same(found(frame, [0, 3]), expected(frame, [0, 3]))
+@pytest.mark.parametrize("engines_named", [False, True], ids=["onnx-named", "engines-named"])
+def test_the_halves_of_a_split_model_are_engines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engines_named: bool
+) -> None:
+    """What explains, and the tail, lie beside the engine that runs on every frame, whichever files a manifest names."""
+    machine.install(monkeypatch, Gpu())
+    folder, frame = exported_models.folder(), noise((26, 22), 3)
+    contract = read_manifest(folder / exported_models.TAIL)
+    split = contract.split
+    assert split is not None
+    assert split.tail is not None
+    engines = {name: Path(name).with_suffix(".plan").name for name in (exported_models.TAIL, split.explain, split.tail)}
+    if engines_named:
+        names = {"explain": engines[split.explain], "tail": engines[split.tail]}
+        contract = replace(contract, split=replace(split, **names))  # type: ignore[arg-type]
+    for name, engine in engines.items():
+        machine.build(folder / name, tmp_path / engine, manifest=contract)
+    with pytest.raises(UsageError, match="it explains only; give the file beside it that runs on every frame"):
+        Explainer(tmp_path / engines[split.explain])
+    for method in ("gradcam", "scorecam", "ablationcam"):
+        with (
+            Explainer(tmp_path / engines[exported_models.TAIL], method=method) as found,
+            Explainer(folder / exported_models.TAIL, method=method) as expected,
+        ):
+            same(found(frame, [0, 3]), expected(frame, [0, 3]))
 
 
 def test_the_command_line_takes_engines(
