@@ -80,7 +80,7 @@ def _too_many_chosen(node: ir.Node) -> bool:
 def _is_vector_by_batch(node: ir.Node) -> bool:
     """Whether a vector is multiplied with several matrices."""
     a, b = sizes(node.inputs[0]), sizes(node.inputs[1])
-    return a is not None and b is not None and len(a) == 1 and len(b) > 2 and any(size > 1 for size in b[:-2])
+    return a is not None and b is not None and len(a) == 1 and any(size > 1 for size in b[:-2])
 
 
 def _has_fewer_axes(node: ir.Node) -> bool:
