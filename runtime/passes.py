@@ -151,8 +151,8 @@ class SplitPasses:
         """See `passes`."""
         assert session.manifest.split is not None
         self._split = split = session.manifest.split
-        self._path = beside(session.path, split.explain)
-        if session.path in (self._path, split.tail and beside(session.path, split.tail)):
+        self._path = os.path.join(os.path.dirname(session.path), split.explain)
+        if os.path.basename(session.path) in (split.explain, split.tail):
             raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
         self._session, self._options = session, options
         self._input = _image_input(session)
@@ -225,7 +225,7 @@ class SplitPasses:
 
     def _open_tail(self) -> Session:
         assert self._split.tail is not None  # or `FromForward` would have refused
-        path = beside(self._session.path, self._split.tail)
+        path = os.path.join(os.path.dirname(self._path), self._split.tail)
         return self._opened(path, (contract.TARGET, contract.BATCH), (contract.SCORES,))
 
     def _opened(self, path: str, inputs: Sequence[str], outputs: Sequence[str]) -> Session:
@@ -238,13 +238,6 @@ class SplitPasses:
             )
         require(half, inputs, outputs)
         return half
-
-
-def beside(path: str, name: str) -> str:
-    """Where another file of the same export lies. The manifest names ONNX files; beside an engine lie engines."""
-    kind = os.path.splitext(path)[1]
-    own = name if kind.lower() == ".onnx" else os.path.splitext(name)[0] + kind
-    return os.path.join(os.path.dirname(path), own)
 
 
 def _fixed(session: Session) -> Arrays:

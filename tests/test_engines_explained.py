@@ -169,11 +169,8 @@ def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
             same(explainer(noise((64, 96), 5)), expected(noise((64, 96), 5)))
 
 
-@pytest.mark.parametrize("engines_named", [False, True], ids=["onnx-named", "engines-named"])
-def test_the_halves_of_a_split_model_are_engines(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, engines_named: bool
-) -> None:
-    """What explains, and the tail, lie beside the engine that runs on every frame, whichever files a manifest names."""
+def test_the_halves_of_a_split_model_are_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What explains, and the tail, lie beside the engine that runs on every frame; the records name engines."""
     machine.install(monkeypatch, Gpu())
     folder, frame = exported_models.folder(), noise((26, 22), 3)
     contract = read_manifest(folder / exported_models.TAIL)
@@ -181,9 +178,8 @@ def test_the_halves_of_a_split_model_are_engines(
     assert split is not None
     assert split.tail is not None
     engines = {name: Path(name).with_suffix(".plan").name for name in (exported_models.TAIL, split.explain, split.tail)}
-    if engines_named:
-        names = {"explain": engines[split.explain], "tail": engines[split.tail]}
-        contract = replace(contract, split=replace(split, **names))  # type: ignore[arg-type]
+    names = {"explain": engines[split.explain], "tail": engines[split.tail]}
+    contract = replace(contract, split=replace(split, **names))  # type: ignore[arg-type]
     for name, engine in engines.items():
         machine.build(folder / name, tmp_path / engine, manifest=contract)
     with pytest.raises(UsageError, match="it explains only; give the file beside it that runs on every frame"):
