@@ -203,7 +203,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any], type[Aer
     "nothing": (cnn, {"tensors": False}, UsageError, "nothing to emit"),
     "labels": (cnn, {"labels": ["one"]}, UsageError, "1 names for 5 classes"),
     "layer": (cnn, {"layers": "nowhere"}, UsageError, "no such tensor or node"),
-    "provider": (cnn, {"providers": ["NoSuchProvider"]}, UsageError, "--providers NoSuchProvider: not in this ONNX"),
+    "provider": (cnn, {"providers": ["NoSuchProvider"]}, UsageError, "'NoSuchProvider' is not in this ONNX"),
     "unknown-operator": (unknown_operator, {}, ModelError, r"cannot run the model .*my\.ops:Count.*--no-check"),
     "task": (lambda: ultralytics("[]", "segment"), {}, ModelError, "names task 'segment'; classify and detect"),
     "wrong-task": (cnn, {"task": "detect"}, ModelError, r"task detect: outputs 'y' \['1', '5'\]; one of shape"),
