@@ -72,8 +72,8 @@ def test_engines_are_kept_beside_the_model_by_its_hash(path: Path, monkeypatch: 
     (given,) = started.providers
     assert given == [
         (TENSORRT, {
-            "trt_fp16_enable": "0", "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder),
-            "trt_timing_cache_enable": "1",
+            "trt_fp16_enable": "False", "trt_engine_cache_enable": "True", "trt_engine_cache_path": str(folder),
+            "trt_timing_cache_enable": "True",
         }),
         (CUDA, {"use_tf32": "0"}),
         (CPU, {}),
@@ -89,8 +89,8 @@ def test_what_the_caller_says_holds(path: Path, monkeypatch: pytest.MonkeyPatch,
     open_session(path, providers=[(TENSORRT, tensorrt), (CUDA, {"use_tf32": 1, "device_id": 1})]).close()
     (first, second), *_ = started.providers
     assert first[1] == {
-        "trt_fp16_enable": "1", "trt_engine_cache_enable": "1", "trt_engine_cache_path": str(own),
-        "trt_timing_cache_enable": "1", "trt_max_workspace_size": "1073741824",
+        "trt_fp16_enable": "True", "trt_engine_cache_enable": "True", "trt_engine_cache_path": str(own),
+        "trt_timing_cache_enable": "True", "trt_max_workspace_size": "1073741824",
     }  # fmt: skip
     assert second[1] == {"use_tf32": "1", "device_id": "1"}
     assert own.is_dir()
@@ -100,9 +100,25 @@ def test_no_engines_are_kept_where_that_is_switched_off(path: Path, monkeypatch:
     started = Started(monkeypatch)
     before = set(path.parent.iterdir())
     open_session(path, providers=[(TENSORRT, {"trt_engine_cache_enable": False}), CPU]).close()
-    assert started.providers[0][0][1] == {"trt_fp16_enable": "0", "trt_engine_cache_enable": "0"}
+    assert started.providers[0][0][1] == {"trt_fp16_enable": "False", "trt_engine_cache_enable": "False"}
     assert set(path.parent.iterdir()) == before
-    assert with_defaults([TENSORRT], NEW)[0][1] == {"trt_fp16_enable": "0"}  # of a model that does not stay
+    assert with_defaults([TENSORRT], NEW)[0][1] == {"trt_fp16_enable": "False"}  # of a model that does not stay
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"trt_int8_enable": "1", "trt_dump_subgraphs": "0"},
+            {"trt_int8_enable": "True", "trt_dump_subgraphs": "False"},
+        ),
+        ({"trt_force_timing_cache": True, "device_id": 1}, {"trt_force_timing_cache": "True", "device_id": "1"}),
+        ({"trt_fp16_enable": "true", "trt_dla_core": 0}, {"trt_fp16_enable": "true", "trt_dla_core": "0"}),
+    ],
+)
+def test_the_tensorrt_provider_reads_flags_in_words(given: dict[str, Any], expected: dict[str, str]) -> None:
+    """ONNX Runtime says of "1": "The value for the key 'trt_fp16_enable' should be 'True' or 'False'"."""
+    assert with_defaults([(TENSORRT, given)], NEW)[0][1] == {"trt_fp16_enable": "False", **expected}
 
 
 @pytest.mark.parametrize(("version", "options"), [("1.16.3", {}), ("1.17.1", {}), ("1.18.0", {"use_tf32": "0"})])
@@ -152,7 +168,7 @@ def test_the_command_line_hands_options_on(
     assert main([*called, *said]) == 0
     assert started.providers == [
         [
-            (TENSORRT, {"trt_fp16_enable": "0", "trt_engine_cache_enable": "0", "device_id": "1"}),
+            (TENSORRT, {"trt_fp16_enable": "False", "trt_engine_cache_enable": "False", "device_id": "1"}),
             (CUDA, {"use_tf32": "1"}),
             (CPU, {}),
         ]
@@ -210,7 +226,12 @@ def test_the_cpus_provider_takes_no_options_and_none_is_named_twice() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['Unknown provider option: "trt_nonsense".', 'Failed to parse provider option "gpu_mem_limit": no number'],
+    [
+        'Unknown provider option: "trt_nonsense".',
+        'Failed to parse provider option "gpu_mem_limit": no number',
+        "Invalid TensorRT EP option: trt_nonsense",
+        "[ERROR] [TensorRT] The value for the key 'trt_fp16_enable' should be 'True' or 'False'.",
+    ],
 )
 def test_an_option_that_onnx_runtime_refuses_is_one_clear_error(
     path: Path, monkeypatch: pytest.MonkeyPatch, text: str

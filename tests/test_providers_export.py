@@ -25,7 +25,7 @@ def test_the_self_check_runs_on_the_providers_with_their_options(
     assert main(["export", str(path), *chosen]) == 0
     assert main(["check", str(path), str(tmp_path / "model.cam.onnx"), *chosen]) == 0
     assert len(started.providers) >= 6
-    expected = [(TENSORRT, {"trt_fp16_enable": "1"}), (CUDA, {"use_tf32": "0"}), (CPU, {})]
+    expected = [(TENSORRT, {"trt_fp16_enable": "True"}), (CUDA, {"use_tf32": "0"}), (CPU, {})]
     assert all(given == expected for given in started.providers)
     assert started.fallback == [False] * len(started.providers)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["model.cam.onnx", "model.onnx"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -20,6 +21,15 @@ Provider: TypeAlias = "str | tuple[str, Mapping[str, Any]]"
 
 TF32_SINCE = (1, 18)
 """First version of ONNX Runtime whose CUDA provider has the option `use_tf32`; older ones refuse it."""
+
+FLAGS = re.compile(
+    r"trt_\w+_enable|trt_(int8_use_native_calibration_table|dump_subgraphs|force_sequential_engine_build"
+    r"|layer_norm_fp32_fallback|force_timing_cache|detailed_build_log|dump_ep_context_model|engine_hw_compatible)"
+)
+"""Options of the TensorRT provider that are on or off: ONNX Runtime takes `True` or `False` there, and no numbers."""
+
+REFUSED = re.compile(r"provider option|\[TensorRT\] The value for the key|Invalid TensorRT EP option", re.IGNORECASE)
+"""How ONNX Runtime says that it does not take an option; the TensorRT provider reads its own."""
 
 TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 """Environment variable that switches TF32 off in NVIDIA's libraries, where it is 0."""
@@ -127,14 +137,14 @@ def with_defaults(
         if name == CUDA and _numbers(version) >= TF32_SINCE:
             options = {"use_tf32": "0", **options}
         if name == TENSORRT:
-            options = _tensorrt_options(options, model)
+            options = _tensorrt_options({key: _flag(key, value) for key, value in options.items()}, model)
         found.append((name, options))
     return found
 
 
 def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | None) -> dict[str, str]:
     """TensorRT's options with the defaults; the folder for engines is made."""
-    options = {"trt_fp16_enable": "0", **options}
+    options = {"trt_fp16_enable": "False", **options}
     if os.environ.get(TF32_VARIABLE) != "0":
         logger.warning(
             "%s may round products in float32 to TF32, and has no option against it; set %s=0 before the start"
@@ -144,8 +154,8 @@ def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | N
         )
     if model is None:
         return options
-    options = {"trt_engine_cache_enable": "1", **options}
-    if options["trt_engine_cache_enable"].lower() in ("0", "false"):
+    options = {"trt_engine_cache_enable": "True", **options}
+    if options["trt_engine_cache_enable"] in ("False", "false"):
         return options
     if "trt_engine_cache_path" not in options:
         options["trt_engine_cache_path"] = str(cache_folder(model))
@@ -158,13 +168,13 @@ def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | N
             " --provider-option trt_engine_cache_path=FOLDER, or keep none with trt_engine_cache_enable=0"
         ) from error
     logger.info("%s: engines are kept in %s; building one takes minutes", TENSORRT, folder)
-    return {"trt_timing_cache_enable": "1", **options}
+    return {"trt_timing_cache_enable": "True", **options}
 
 
 def option_error(error: Exception) -> UsageError | None:
     """The error for an option that ONNX Runtime does not know or cannot read; None where it said something else."""
     text = " ".join(str(error).split())
-    if isinstance(error, AerocamError) or "provider option" not in text.lower():
+    if isinstance(error, AerocamError) or not REFUSED.search(text):
         return None
     return UsageError(f"execution providers: ONNX Runtime takes no such option ({text}); leave it out or correct it")
 
@@ -185,6 +195,11 @@ def cache_folder(model: str | os.PathLike[str]) -> Path:
 def _text(value: Any) -> str:
     """An option's value as ONNX Runtime reads it."""
     return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def _flag(name: str, value: str) -> str:
+    """The value of an option of TensorRT's provider, 0 and 1 in its own words where it is one of `FLAGS`."""
+    return {"0": "False", "1": "True"}.get(value, value) if FLAGS.fullmatch(name) else value
 
 
 def _numbers(version: str) -> tuple[int, ...]:
