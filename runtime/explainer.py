@@ -123,7 +123,8 @@ class Explainer:
         """Give a frame to the model; `finish` of what is returned waits for what the model says of it.
 
         Where `looks_ahead` says so, the next frame may be begun before this one, finished, is explained. Arguments and
-        errors are those of a call. Do not overwrite the frame before it is explained; another target costs a run.
+        errors are those of a call. Do not overwrite the frame before it is explained; another target costs a run,
+        and is refused once the next frame is begun.
         """
         self.check(target)
         known = not isinstance(target, Objects) and self._known(self.resolve(target))

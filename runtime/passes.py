@@ -108,20 +108,34 @@ class FusedPasses:
         self._tensor: NDArray[Any] | None = None
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
+        self._begun = self._noted = 0
 
     def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
         """See `Passes`: one run, for these targets."""
+        self._begun += 1
+        number = self._begun
 
         def note(outputs: Arrays) -> Arrays:
-            self._tensor, self._targets, self._outputs = tensor, targets, outputs
+            self._tensor, self._targets, self._outputs, self._noted = tensor, targets, outputs, number
             return outputs
 
         feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
         return Noted(self._session.submit(feeds, self._names), note)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
-        """See `Passes`: nothing is run for the targets of the run before."""
-        if self._targets is None or (targets is not self._targets and not np.array_equal(targets, self._targets)):
+        """See `Passes`: nothing is run for the targets of the run before.
+
+        Raises:
+            UsageError: Frames were begun since, so that its tensor, or its outputs, are overwritten.
+        """
+        known = self._targets is not None and (targets is self._targets or np.array_equal(targets, self._targets))
+        since = self._begun - self._noted
+        if since >= self._session.depth or (since and not known):
+            raise UsageError(
+                f"{self._session.path}: {since} more were begun since this frame was seen; explain it for the targets"
+                " that it was begun with, before the frame after the next is begun"
+            )
+        if not known:
             assert self._tensor is not None
             self.submit(self._tensor, targets).result()
         return self._outputs

@@ -152,6 +152,12 @@ def test_a_prediction_is_not_explained_with_another_frames_tensor(opened: Open) 
         explainer.begin(noise((64, 96), 1))
         with pytest.raises(UsageError, match="it is of frame 1, the model has seen frame 2 since"):
             explainer.explain(first, [0, 1])
+        with pytest.raises(UsageError, match="explain it for the targets that it was begun with"):
+            explainer.explain(first, 1)
+        explainer.explain(first)
+        explainer.begin(noise((64, 96), 2))  # into the memory of the first
+        with pytest.raises(UsageError, match="before the frame after the next is begun"):
+            explainer.explain(first)
 
 
 def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
