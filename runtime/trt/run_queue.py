@@ -13,7 +13,7 @@ from aerocam.runtime.trt.loaded_engine import LoadedEngine
 
 
 class RunQueue:
-    """Gives runs to a stream. A run that is done again and again may be captured as a CUDA graph."""
+    """Gives runs to a stream. A run may be captured as a CUDA graph, for when it is done again."""
 
     def __init__(self, cuda: Cuda, stream: int, engine: LoadedEngine, capture: bool, undo: ExitStack) -> None:
         """Nothing is given yet.
@@ -26,28 +26,29 @@ class RunQueue:
             undo: What gives graphs back goes here.
         """
         self._cuda, self._stream, self._engine, self._capture = cuda, stream, engine, capture
-        self._graphs: dict[tuple[int, tuple[str, ...]], int | None] = {}
+        self._graphs: dict[tuple[int, tuple[str, ...]], int] = {}
         undo.callback(self._destroy_graphs)
 
     def put(self, slot: Slot, outputs: Sequence[str]) -> None:
         """Begin a run on a slot's memory, and let its event happen behind it; returns at once.
 
         A graph keeps addresses, so that there is one per slot and choice of outputs. The first run of each is done as
-        it is: TensorRT prepares things at the first run on new addresses that must not be part of a graph.
+        it is, and captured right behind it: TensorRT prepares things at the first run on new addresses that must not be
+        part of a graph, and other slots give the same context others.
 
         Raises:
             EngineError: CUDA or TensorRT refuses.
         """
         key = slot.event, tuple(outputs)
-        if not self._capture or key not in self._graphs:
-            self._work(slot, outputs)
-            self._graphs[key] = None
+        known = key in self._graphs
+        if known:
+            self._cuda.launch(self._graphs[key], self._stream)
         else:
-            graph = self._graphs[key] or self._captured(slot, outputs)
-            self._graphs[key] = graph
-            self._cuda.launch(graph, self._stream)
+            self._work(slot, outputs)
         self._cuda.record(slot.event, self._stream)
         slot.waiting = True
+        if self._capture and not known:
+            self._graphs[key] = self._captured(slot, outputs)
 
     def _work(self, slot: Slot, outputs: Sequence[str]) -> None:
         for buffer in slot.inputs.values():
@@ -72,5 +73,4 @@ class RunQueue:
     def _destroy_graphs(self) -> None:
         graphs, self._graphs = self._graphs, {}
         for graph in graphs.values():
-            if graph is not None:
-                self._cuda.destroy_graph(graph)
+            self._cuda.destroy_graph(graph)

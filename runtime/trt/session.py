@@ -43,7 +43,7 @@ class TensorRtSession:
         Args:
             path: An engine written by `aerocam build`, with its record beside it.
             cuda: The Python package for CUDA, `cuda-python` or `pycuda`; None: what there is.
-            capture: Whether a run is captured as a CUDA graph when it is done for the second time, and from then on
+            capture: Whether a run is captured as a CUDA graph behind the first time that it is done, and from then on
                 launched as a whole, which is less work for the CPU. With cuda-python alone, and not for models with
                 loops.
 

@@ -162,6 +162,7 @@ class Context(_Held):
         super().__init__(gpu, "context")
         self._engine, self._logger = engine, logger
         self._addresses: dict[str, int] = {}
+        self._prepared: dict[str, int] = {}
         self.broken = False
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
@@ -170,11 +171,15 @@ class Context(_Held):
         return name in self._engine._nodes
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        """Give a run to a stream."""
+        """Give a run to a stream; a graph takes none whose addresses are others than those of the run before."""
         self._gpu.note("execute_async_v3")
         if self.broken or len(self._addresses) != self._engine.num_io_tensors:
             self._logger.log(ILogger.Severity.ERROR, "IExecutionContext::enqueueV3: a tensor has no address")
             return False
         addresses, engine = dict(self._addresses), self._engine
+        if stream_handle in self._gpu.capturing and addresses != self._prepared:
+            self._logger.log(ILogger.Severity.ERROR, "addresses changed before a capture")
+            return False
+        self._prepared = addresses
         self._gpu.put(stream_handle, lambda: engine.work(addresses))
         return True
