@@ -25,7 +25,7 @@ from aerocam.runtime.passes import passes
 from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.predictor import Begun, Predictor
 from aerocam.runtime.raw_maps import raw_maps
-from aerocam.runtime.session import Session, open_session
+from aerocam.runtime.session import Session, close_behind, open_session
 from aerocam.runtime.targets import Targets, ranked, resolve, slots
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -271,9 +271,11 @@ class Explainer:
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
-        self._passes.close()
-        if self._owned:
-            self.session.close()
+        try:
+            self._passes.close()
+        finally:
+            if self._owned:
+                self.session.close()
 
     def __enter__(self) -> Explainer:
         """The explainer itself."""
@@ -281,7 +283,7 @@ class Explainer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the session, unless it was handed in open."""
-        self.close()
+        close_behind(self.close, error)
 
     def _warnings(self, explanation: Explanation) -> list[str]:
         """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -230,9 +231,10 @@ class SplitPasses:
 
     def close(self) -> None:
         """Close the other halves."""
-        for half in (self._half, self._tail):
-            if half is not None:
-                half.close()
+        with ExitStack() as closing:
+            for half in (self._half, self._tail):
+                if half is not None:
+                    closing.callback(half.close)
 
     def _open(self) -> Session:
         return self._opened(self._path, (contract.TARGET, *self._feeds), self._added)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.errors import UsageError, did_you_mean
+from aerocam.errors import EngineError, UsageError, did_you_mean
 from aerocam.manifest import Manifest
 from aerocam.providers import Provider
 
@@ -162,6 +162,20 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, known)}")
+
+
+def close_behind(close: Callable[[], None], error: BaseException | None) -> None:
+    """Close what runs on an engine at the end of a `with` block.
+
+    Args:
+        close: Closes it.
+        error: What the block ended with. Behind a failed run everything fails; the first error is the one to tell.
+    """
+    try:
+        close()
+    except EngineError:
+        if error is None:
+            raise
 
 
 def open_session(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import exported_models
-from aerocam.errors import MediaError, UsageError
+from aerocam.errors import EngineError, MediaError, UsageError
 from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime import Explainer, process, read_picture
 from aerocam.runtime.background import ReadAhead
@@ -173,6 +173,24 @@ def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
                 process(Frames(), explainer, record=fail)
             assert caught.value  # its traceback is held, as a debugger would
             same(explainer(noise((64, 96), 5)), expected(noise((64, 96), 5)))
+
+
+def test_an_explainer_tells_the_first_error_on_the_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What closing says behind it is of no use."""
+    gpu = Gpu()
+    machine.install(monkeypatch, gpu)
+    explainer = Explainer(machine.build(model("stretch"), tmp_path / "tiny.engine"))
+
+    def fail() -> None:
+        with explainer:
+            begun = explainer.begin(noise((64, 96), 0))
+            gpu.broken = True
+            begun.finish()
+
+    with pytest.raises(EngineError, match="CUDA: cudaEventSynchronize failed: cudaErrorIllegalAddress"):
+        fail()
+    with pytest.raises(UsageError, match="the session is closed"):
+        explainer.begin(noise((64, 96), 0))
 
 
 def test_the_halves_of_a_split_model_are_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from aerocam.errors import EngineError, UsageError
+from aerocam.errors import UsageError
 from aerocam.runtime.cuda.access import Cuda
 from aerocam.runtime.cuda.choice import open_cuda
-from aerocam.runtime.session import check_feeds, check_outputs
+from aerocam.runtime.session import check_feeds, check_outputs, close_behind
 from aerocam.runtime.trt.bindings import MODULES, TensorRt, load_tensorrt
 from aerocam.runtime.trt.buffers import Slot
 from aerocam.runtime.trt.engine_checks import check_device, check_model, check_tensorrt
@@ -115,11 +115,7 @@ class TensorRtSession:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the session."""
-        try:
-            self.close()
-        except EngineError:  # behind a failed run everything fails; the first error is the one to tell
-            if error is None:
-                raise
+        close_behind(self.close, error)
 
     def _allocate(self, record: EngineRecord, tensorrt: TensorRt, shared: bool, capture: bool, undo: ExitStack) -> None:
         """Make what runs need, and put into `undo` what gives it back, in the other order."""
