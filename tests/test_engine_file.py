@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from aerocam.cli.build import add_arguments, size_in_bytes
 from aerocam.errors import EngineError, ManifestError, WriteError
+from aerocam.manifest import Split
 from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime.trt.engine_file import (
     BuildSettings,
@@ -149,5 +152,27 @@ def test_both_are_written_or_neither(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_command_that_builds_it_again() -> None:
-    assert build_command(Path("/data/tiny.engine"), record()) == "aerocam build stretch.onnx -o tiny.engine"
+    """With what it was built with, as the command takes it."""
+    plain = record(settings=BuildSettings())
+    assert build_command(Path("/data/tiny.engine"), plain) == "aerocam build stretch.onnx -o tiny.engine"
     assert build_command(Path("/data/tiny.engine")) == "aerocam build MODEL.cam.onnx -o tiny.engine"
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    for settings in (record().settings, BuildSettings(precision="float16", optimization_level=0)):
+        said = build_command(Path("tiny.engine"), record(settings=settings))
+        given = parser.parse_args(said.split()[2:])
+        assert (given.model, given.output) == ("stretch.onnx", "tiny.engine")
+        assert size_in_bytes(given.workspace or "1") == (settings.workspace or 1)
+        asked = {name: getattr(given, name) for name in vars(settings) if name != "workspace"}
+        assert asked == {name: value for name, value in vars(settings).items() if name != "workspace"}
+
+
+def test_the_command_that_builds_the_engines_of_a_split_model() -> None:
+    """All of them, by the file that runs on every frame: the others are refused by their names."""
+    contract = replace(record().manifest, split=Split("a.cam.explain.engine", (), "a.cam.tail.engine", 4))
+    for job in ("", ".explain", ".tail"):
+        one = record(settings=BuildSettings(), manifest=contract, model=f"a.cam{job}.onnx")
+        assert build_command(Path(f"a.cam{job}.engine"), one) == "aerocam build a.cam.onnx -o a.cam.engine"
+    assert build_command(Path("a.cam.tail.engine")) == "aerocam build MODEL.cam.onnx -o a.cam.engine"
+    whole = record(settings=BuildSettings(), model="the.tail.onnx")
+    assert build_command(Path("the.tail.plan"), whole) == "aerocam build the.tail.onnx -o the.tail.plan"
