@@ -56,6 +56,7 @@ VARIABLES = {
     "engine": "ICudaEngine",
     ".context": "IExecutionContext",
     "severities": "ILogger.Severity",
+    "inspector": "EngineInspector",
     "network.py:layer": "ILayer",
     "network.py:tensor": "ITensor",
     "network.py:error": "ParserError",

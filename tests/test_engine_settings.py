@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -289,6 +290,40 @@ def test_an_engine_that_cannot_be_loaded_is_not_written(jetson: StandIn, tmp_pat
     with pytest.raises(EngineError, match=r"tensorrt 10.3.0 built an engine, but cannot load it here"):
         built_from(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inspector", [None, SimpleNamespace(get_engine_information=lambda form: "")])
+def test_an_engine_that_cannot_be_inspected_is_written(
+    jetson: StandIn, tmp_path: Path, inspector: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It took minutes to build, and runs."""
+    engine = SimpleNamespace(create_engine_inspector=lambda: inspector)
+    jetson.module.Runtime = lambda logger: SimpleNamespace(deserialize_cuda_engine=lambda plan: engine)
+    made = ["build", str(tiny_models.model("stretch")), "-o", str(tmp_path / "a.plan"), "--no-timing-cache"]
+    assert cli.main(made) == 0
+    said = capsys.readouterr()
+    assert "tensorrt 10.3.0 built the engine, but its inspector does not say what is in it" in said.err
+    assert said.out.splitlines()[-1] == "  fell back: not known; TensorRT does not say"
+    assert read_record(tmp_path / "a.plan").plan_bytes == len(b"plan 1")
+
+
+def test_the_builders_memory_is_given_back_before_the_engine_is_loaded(jetson: StandIn, tmp_path: Path) -> None:
+    """On a Jetson it is the GPU's."""
+    made, load, left = [], jetson.module.Runtime, []
+    parser = jetson.module.OnnxParser
+
+    def parse(network: Any, logger: Any) -> Any:
+        jetson.networks.clear()  # the stand-in's own list
+        made.append(weakref.ref(network))
+        return parser(network, logger)
+
+    def runtime(logger: Any) -> Any:
+        left.extend(one() for one in made)
+        return load(logger)
+
+    jetson.module.OnnxParser, jetson.module.Runtime = parse, runtime
+    built_from(tmp_path)
+    assert left == [None]
 
 
 def test_the_monitor_hears_of_a_build_and_ends_it(jetson: StandIn, tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ class Built:
         parse_seconds: What reading the ONNX file took.
         build_seconds: What building took.
         warnings: What TensorRT's log says of layers that fell back.
-        inspection: What became of the layers; None where the engine cannot be loaded, for want of its GPU.
+        inspection: What became of the layers; None where the engine cannot be loaded, for want of its GPU, or where
+            TensorRT does not say.
     """
 
     path: Path
@@ -124,15 +125,15 @@ def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     tensors, parsed = network_tensors(network, job.model), perf_counter()
     config = configure(shop.found, builder, shop.settings, shop.target)
     plan = _plan(shop, log, builder, network, config, job.model)
-    seconds = perf_counter() - parsed
-    del parser  # not before: weights of the network may lie in it
-    types = computed_in(trt, network)
+    seconds, layers, types = perf_counter() - parsed, network.num_layers, computed_in(trt, network)
+    # The engine is loaded below, where memory may be short. Not before: weights of the network may lie in the parser.
+    del parser, network, config, builder
     for severity, text in log.messages:
         logger.debug("TensorRT, %s: %s", severity.lower(), text)
     built = Built(
         job.engine,
         _record(shop, job, plan, tensors),
-        network.num_layers,
+        layers,
         tuple(dtype for dtype, _ in Counter(types.values()).most_common()),
         parsed - begun,
         seconds,
@@ -186,7 +187,7 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
 
 
 def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str, str]) -> Inspection | None:
-    """What became of the layers; None where the engine's GPU is not here."""
+    """What became of the layers; None where the engine's GPU is not here, or TensorRT does not say."""
     if not shop.target.present:
         return None
     in_int8 = {name for name, dtype in types.items() if dtype == "int8"}

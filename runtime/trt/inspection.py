@@ -6,6 +6,7 @@ TensorRT's engine inspector says so, of an engine that is loaded: that takes a G
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from typing import Any
 from aerocam.errors import EngineError
 from aerocam.runtime.trt.bindings import TensorRt
 from aerocam.runtime.trt.engine_file import BuildSettings
+
+log = logging.getLogger("aerocam.runtime")
 
 TYPES = {"int8": r"int8", "bfloat16": r"bf16|bfloat16", "float16": r"fp16|half", "float32": r"fp32|float\b"}
 """How the inspector writes an element type, in any case; TensorRT 8 to 11 differ."""
@@ -66,8 +69,8 @@ class Inspection:
 
 def inspect_plan(
     found: TensorRt, logger: Any, plan: Any, settings: BuildSettings, in_int8: Collection[str]
-) -> Inspection:
-    """Load an engine and ask what is in it.
+) -> Inspection | None:
+    """Load an engine and ask what is in it; None where TensorRT does not say: it runs all the same.
 
     Args:
         found: TensorRT as it is installed.
@@ -86,8 +89,14 @@ def inspect_plan(
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(f"{found} built an engine, but cannot load it here: {logger.errors() or 'it gave no reason'}")
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return inspection(read_layers(text), settings, in_int8)
+    inspector = engine.create_engine_inspector()
+    text = "" if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        return inspection(read_layers(text), settings, in_int8)
+    except json.JSONDecodeError:
+        said = logger.errors() or "it gave no reason"
+        log.warning("%s built the engine, but its inspector does not say what is in it: %s", found, said)
+        return None
 
 
 def read_layers(information: str) -> list[EngineLayer]:

@@ -120,7 +120,8 @@ def described(built: Built) -> list[str]:
     lines += [f"  TensorRT says: {text}" for text in built.warnings]
     found = built.inspection
     if found is None:
-        return [*lines, "  fell back: not known; that is seen once the engine is loaded, on its GPU"]
+        why = "TensorRT does not say" if record.device else "that is seen once the engine is loaded, on its GPU"
+        return [*lines, f"  fell back: not known; {why}"]
     counts = ", ".join(f"{count} in {name}" for name, count in found.types.items())
     lines.append(f"  {found.layers} layers in the engine" + (f": {counts}" if counts else ""))
     return [*lines, f"  fell back: {', '.join(found.fell_back) or 'none'}"]
