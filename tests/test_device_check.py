@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,7 @@ def test_calls_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--onnx FILE" in capsys.readouterr().err
     assert run_cli("check", "--device", tmp_path / "absent.onnx") == 2
     assert run_cli("check", "--device", model("stretch"), engine, "--onnx", model("stretch")) == 2
+    assert run_cli("check", "--device", model("stretch"), engine, "--providers", CPU[0]) == 2
     assert run_cli("check", model("stretch")) == 2
     assert "EXPORTED is missing" in capsys.readouterr().err
     assert list(tmp_path.glob("*.json")) == []
@@ -206,6 +208,7 @@ def test_the_bounds_follow_from_how_the_engine_was_built() -> None:
     assert precision_of(plain, {"precision": "typed", "tf32": True}) == "tf32"
     assert precision_of(plain, {"precision": "float16", "tf32": True}) == "float16"
     assert precision_of(scaled, {"precision": "typed", "tf32": False}) == "float16"
+    assert precision_of(replace(plain, precision="float16"), {"precision": "typed"}) == "float16"  # before the layer
 
 
 def test_what_is_sent_back_names_no_place_and_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

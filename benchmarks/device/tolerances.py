@@ -53,9 +53,9 @@ def precision_of(manifest: Manifest, settings: dict[str, object]) -> Precision:
     """The coarsest type that products may be in.
 
     Args:
-        manifest: Of the model; one in float16 has scaled gradients.
+        manifest: Of the model; one that came in float16 has scaled gradients.
         settings: How the engine was built, `BuildSettings` as a dictionary; empty for ONNX Runtime.
     """
-    if settings.get("precision") == "float16" or manifest.seed_scale != 1.0:
+    if "float16" in (settings.get("precision"), manifest.precision) or manifest.seed_scale != 1.0:
         return "float16"
     return "tf32" if settings.get("tf32") else "float32"

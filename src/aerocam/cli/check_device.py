@@ -36,6 +36,8 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
     from aerocam.files import make_folder, write_together
 
     model, engine = _files(args, providers)
+    if providers is not None and engine is not None and engine.suffix != ".onnx":
+        raise UsageError(f"--providers: they are ONNX Runtime's, and {engine} runs on TensorRT; leave one of them out")
     plain, image = (Path(name) if name else None for name in (args.plain, args.image))
     for path in (model, plain, image):  # an engine that is absent is in the report
         if path is not None and not path.is_file():
