@@ -92,7 +92,7 @@ class Explainer:
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
-        self._predictor = Predictor(self.manifest, self._passes, top)
+        self._predictor = Predictor(self.manifest, self._passes, top, self._mapper.again)
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
         self._first = slots(self._resolved[1], self.manifest.score.targets)
         self._asked = self._first
@@ -139,7 +139,7 @@ class Explainer:
         if isinstance(target, Objects) or not self._passes.ahead:
             return False
         once = self._known(self.resolve(target)) and len(self._asked) == 1
-        return once and not (self.raw_maps.runs_again or self.smoothing.augmented)
+        return once and not self._mapper.again
 
     def predict(self, frame: NDArray[np.uint8]) -> Prediction:
         """What the model says of one frame; `explain` says why, if asked before the next frame.

@@ -59,13 +59,18 @@ class Mapper:
     raw_maps: RawMaps
     smoothing: MapSmoothing
 
+    @property
+    def again(self) -> bool:
+        """Whether the model may be run on altered frames too, which overwrites what it gave before."""
+        return self.raw_maps.runs_again or self.smoothing.augmented
+
     def __call__(self, prediction: Prediction, asked: Sequence[NDArray[np.int32]], count: int) -> Mapped:
         """The maps of the targets in `asked`, the model's run-time inputs; of the last only what makes up `count`."""
         found, parts = Mapped(), []
         for slot in asked:
             started = perf_counter()
             outputs: Mapping[str, NDArray[Any]] = self.passes.explain(slot)
-            if self.raw_maps.runs_again:
+            if self.again:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             done = perf_counter()
             left = count - len(found.targets)

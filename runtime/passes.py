@@ -174,7 +174,7 @@ class SplitPasses:
         self._carried = tuple(name for name in split.carried if name != self._input)
         self._takes_image = self._input in split.carried
         self._own = tuple(dict.fromkeys((*own, *self._carried)))
-        self._copied = self._own == self._carried  # `again` asks for the same, and a session overwrites what it gave
+        self._copied = False
         self._added = tuple(name for name in added if name not in self._own)
         require(session, (self._input,), self._own)
         self._half: Session | None = None
@@ -186,9 +186,7 @@ class SplitPasses:
         """See `Passes`: the forward file alone."""
 
         def note(outputs: Arrays) -> Arrays:
-            if self._copied:
-                outputs = {name: array.copy() for name, array in outputs.items()}
-            self._feeds = {name: outputs[name] for name in self._carried}
+            self._feeds, self._copied = {name: outputs[name] for name in self._carried}, False
             if self._takes_image:
                 self._feeds[self._input] = tensor
             return outputs
@@ -209,11 +207,15 @@ class SplitPasses:
         """See `Passes`: both files."""
         half = self._half = self._half or self._open()
         feeds: Arrays = {contract.TARGET: targets, **self._fixed}
+        if not self._copied:  # a session may overwrite what it gave, whatever it is asked for
+            self._feeds |= {name: self._feeds[name].copy() for name in self._carried}
+            self._copied = True
         if self._carried:
             feeds |= self._session.run({self._input: tensor}, self._carried)
         if self._takes_image:
             feeds[self._input] = tensor
-        return half.run(feeds, outputs)
+        wanted = [name for name in outputs if name not in feeds]
+        return {**feeds, **(half.run(feeds, wanted) if wanted else {})}
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
         """See `Passes`: the tail's file, so many at a time as it takes."""

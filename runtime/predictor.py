@@ -26,16 +26,17 @@ class Predictor:
         seen: Number of the frame whose prediction was made last.
     """
 
-    def __init__(self, manifest: Manifest, model: Passes, top: int) -> None:
+    def __init__(self, manifest: Manifest, model: Passes, top: int, again: bool) -> None:
         """Prepare for frames.
 
         Args:
             manifest: The model's; its input is a picture.
             model: Runs it.
             top: How many of its top classes to report.
+            again: Whether the model is run on altered frames too, which may overwrite what it said of a frame.
         """
         assert manifest.preprocess is not None
-        self._manifest, self._passes, self._top = manifest, model, top
+        self._manifest, self._passes, self._top, self._again = manifest, model, top, again
         self._prepare = preparation(manifest.preprocess)
         self.begun = self.seen = 0
 
@@ -62,6 +63,8 @@ class Predictor:
         """What the model says of a frame, once it is through; for `Begun`."""
         started = perf_counter()
         outputs = begun.run.result()
+        if self._again:
+            outputs = {name: array.copy() for name, array in outputs.items()}
         inferred = perf_counter()
         self.seen = begun.number
         output = outputs[self._manifest.score.output]

@@ -173,7 +173,7 @@ def test_calls_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "--onnx FILE" in capsys.readouterr().err
     assert run_cli("check", "--device", tmp_path / "absent.onnx") == 2
     assert run_cli("check", "--device", model("stretch"), engine, "--onnx", model("stretch")) == 2
-    assert run_cli("check", "--device", model("stretch"), engine, "--providers", CPU[0]) == 2
+    assert run_cli("check", "--device", model("stretch"), engine, "--providers", CPU[0], "-o", tmp_path) == 2
     assert run_cli("check", model("stretch")) == 2
     assert "EXPORTED is missing" in capsys.readouterr().err
     assert list(tmp_path.glob("*.json")) == []

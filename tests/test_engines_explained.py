@@ -160,6 +160,21 @@ def test_a_prediction_is_not_explained_with_another_frames_tensor(opened: Open) 
             explainer.explain(first)
 
 
+@pytest.mark.parametrize("options", [{"method": "scorecam"}, {"smoothing": MapSmoothing(augmented=True)}])
+def test_what_the_model_said_of_a_frame_outlives_runs_on_altered_ones(opened: Open, options: dict[str, Any]) -> None:
+    """A run on an engine writes all outputs, also those that it is not asked for."""
+    with opened(model("softmax")) as session:
+        explainer = Explainer(session, **options)
+        seen = explainer.predict(noise((64, 96), 7))
+        said = {name: array.copy() for name, array in seen.outputs.items()}
+        shares = seen.probabilities.copy()
+        for target in (None, 1, [0, 2]):
+            explainer.explain(seen, target)
+            np.testing.assert_array_equal(seen.probabilities, shares)
+            for name, array in said.items():
+                np.testing.assert_array_equal(seen.outputs[name], array)
+
+
 def test_an_error_in_a_stream_leaves_the_explainer_usable(opened: Open) -> None:
     """The run of the frame that was begun is given up."""
 
@@ -193,9 +208,12 @@ def test_an_explainer_tells_the_first_error_on_the_gpu(monkeypatch: pytest.Monke
         explainer.begin(noise((64, 96), 0))
 
 
-def test_the_halves_of_a_split_model_are_engines(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("integrated", [False, True])
+def test_the_halves_of_a_split_model_are_engines(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, integrated: bool
+) -> None:
     """What explains, and the tail, lie beside the engine that runs on every frame; the records name engines."""
-    machine.install(monkeypatch, Gpu())
+    machine.install(monkeypatch, Gpu(integrated))
     folder, frame = exported_models.folder(), noise((26, 22), 3)
     contract = read_manifest(folder / exported_models.TAIL)
     split = contract.split
@@ -208,12 +226,13 @@ def test_the_halves_of_a_split_model_are_engines(monkeypatch: pytest.MonkeyPatch
         machine.build(folder / name, tmp_path / engine, manifest=contract)
     with pytest.raises(UsageError, match="it explains only; give the file beside it that runs on every frame"):
         Explainer(tmp_path / engines[split.explain])
-    for method in ("gradcam", "scorecam", "ablationcam"):
+    augmented = {"smoothing": MapSmoothing(augmented=True)}
+    for options in (*({"method": name} for name in ("gradcam", "scorecam", "ablationcam")), augmented):
         with (
-            Explainer(tmp_path / engines[exported_models.TAIL], method=method) as found,
-            Explainer(folder / exported_models.TAIL, method=method) as expected,
+            Explainer(tmp_path / engines[exported_models.TAIL], **options) as found,
+            Explainer(folder / exported_models.TAIL, **options) as expected,
         ):
-            same(found(frame, [0, 3]), expected(frame, [0, 3]))
+            same(found(frame, [0, 3, 1]), expected(frame, [0, 3, 1]))
 
 
 def test_the_command_line_takes_engines(

@@ -13,6 +13,7 @@ from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, read_picture
 from aerocam.runtime.map_smoothing import MapSmoothing, altered, blurred
 from aerocam.runtime.saliency import combine
+from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime
 
@@ -96,6 +97,15 @@ def test_several_targets_are_smoothed_one_by_one(golden: dict[str, Any]) -> None
     for i, target in enumerate((TARGET, 0)):
         one = explained(golden, "gradcam", MapSmoothing(augmented=True), target)
         np.testing.assert_allclose(both.tensor_map[i], one.tensor_map[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "eigencam"])
+def test_a_model_in_two_files_is_smoothed_as_one_in_one(method: str) -> None:
+    """The altered frames' activations leave the file that runs on every frame, not the one that explains."""
+    frame, aug = noise((26, 22), 3), MapSmoothing(augmented=True)
+    whole, split = (exported_models.folder() / name for name in (exported_models.FORWARD, exported_models.TAIL))
+    with Explainer(whole, method=method, smoothing=aug) as one, Explainer(split, method=method, smoothing=aug) as two:
+        np.testing.assert_allclose(two(frame, [0, 3, 1]).map, one(frame, [0, 3, 1]).map, atol=1e-5)
 
 
 def test_eigen_smooth_of_a_photograph_keeps_to_the_map() -> None:
