@@ -132,6 +132,10 @@ def test_the_gpu_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("aerocam.runtime.trt.build_target.open_cuda", broken)
     assert present_device() == (None, "CUDA: no driver")
+    cuda.device = broken
+    monkeypatch.setattr("aerocam.runtime.trt.build_target.open_cuda", lambda: cuda)
+    assert present_device() == (None, "CUDA: no driver")
+    assert closed == [True, True]
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch, jetson: StandIn) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -32,13 +33,10 @@ class BuildTarget:
 def present_device() -> tuple[BuildTarget | None, str]:
     """The GPU of this machine; where there is none, or none can be reached, why."""
     try:
-        cuda = open_cuda()
+        with contextlib.closing(open_cuda()) as cuda:
+            found = cuda.device()
     except (EngineError, MissingDependencyError) as error:
         return None, str(error)
-    try:
-        found = cuda.device()
-    finally:
-        cuda.close()
     return BuildTarget(found.compute_capability, found.name), ""
 
 
