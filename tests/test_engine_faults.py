@@ -195,7 +195,7 @@ def test_no_package_for_cuda(monkeypatch: pytest.MonkeyPatch, onnx: Path) -> Non
     machine.install(monkeypatch, Gpu(), None)
     said = refused(built(onnx), MissingDependencyError)
     assert "CUDA: neither cuda-python nor pycuda is installed" in said
-    assert "pip install 'cuda-python==12.*'" in said
+    assert "pip install 'cuda-python==12.6.*'" in said
     assert "pip install pycuda" in said
 
 

@@ -18,7 +18,7 @@ VARIABLE = "AEROCAM_CUDA"
 """Environment variable that names one of `PACKAGES`, for a machine where the other one is broken."""
 
 INSTALL = {
-    "cuda-python": "pip install 'cuda-python==12.*' on JetPack 6, 'cuda-python==13.*' on JetPack 7 (elsewhere"
+    "cuda-python": "pip install 'cuda-python==12.6.*' on JetPack 6, 'cuda-python==13.0.*' on JetPack 7 (elsewhere"
     " the major version of CUDA that nvidia-smi shows)",
     "pycuda": "pip install pycuda, which compiles against the CUDA toolkit with nvcc on the PATH:"
     " PATH=/usr/local/cuda/bin:$PATH",
