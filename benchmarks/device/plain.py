@@ -11,6 +11,7 @@ import numpy as np
 
 from aerocam.benchmarks.device import inputs
 from aerocam.errors import ManifestError, UsageError
+from aerocam.providers import CPU, with_defaults
 from aerocam.runtime.session import Session, open_session
 
 
@@ -47,7 +48,7 @@ def open_plain(
 
 
 def _original(path: Path, providers: Sequence[Any] | None) -> Callable[[], object]:
-    """A model without a manifest, in ONNX Runtime with the options that sessions have."""
+    """A model without a manifest, in ONNX Runtime with the options and providers that sessions have."""
     import onnxruntime
 
     from aerocam.runtime.ort import DTYPES, STOP_SPINNING
@@ -55,8 +56,12 @@ def _original(path: Path, providers: Sequence[Any] | None) -> Callable[[], objec
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*STOP_SPINNING)
     session = onnxruntime.InferenceSession(
-        str(path), sess_options=options, providers=list(providers or ["CPUExecutionProvider"])
+        str(path),
+        sess_options=options,
+        providers=with_defaults(providers or [CPU], onnxruntime.__version__, path),
+        enable_fallback="0",
     )
+    session.disable_fallback()
     rng = np.random.default_rng(0)
     given: dict[str, Any] = {
         node.name: rng.random([size if isinstance(size, int) else 1 for size in node.shape]).astype(DTYPES[node.type])
