@@ -15,6 +15,7 @@ from aerocam.errors import ModelError
 from aerocam.export.light import LightModel, data_of, refer, tensor_in_file, without_data
 from aerocam.export.wire import GRAPH, INITIALIZER, RAW_DATA, is_weight, without_weights
 from aerocam.files import unreadable, write_together
+from aerocam.onnx_metadata import not_onnx
 from aerocam.wire import header
 
 MOST_BYTES = (1 << 31) - 1
@@ -66,9 +67,7 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
         rest, places = without_weights(data)
         return onnx.ModelProto.FromString(rest), places
     except (ValueError, google.protobuf.message.DecodeError) as error:
-        raise ModelError(
-            f"{path}: not an ONNX file, or a truncated one ({size} bytes do not parse); copy it again"
-        ) from error
+        raise not_onnx(path, f"{size} bytes do not parse") from error
 
 
 def _check_external_data(proto: onnx.ModelProto, path: Path) -> None:

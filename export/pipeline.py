@@ -135,6 +135,8 @@ def export_model(
     output = Path(output) if output is not None else path.with_name(f"{path.stem}.cam.onnx")
     if output.resolve() == path.resolve():
         raise UsageError(f"-o {output}: that is the model itself; choose another name")
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"-o {output}: found the suffix '{output.suffix}', expected .onnx; choose another name")
     if not output.parent.is_dir():
         raise UsageError(f"-o {output}: there is no folder {str(output.parent)!r}; make it first")
     model, precision = with_precision(load_model(path, input_shapes), precision)

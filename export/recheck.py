@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.errors import ManifestError
+from aerocam.errors import ManifestError, UsageError
 from aerocam.export.check import CheckReport, check_model
 from aerocam.export.check_precision import outputs_apart
 from aerocam.export.check_tail import check_tail
@@ -23,6 +23,7 @@ from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.rule_tables import check_finite
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
+from aerocam.onnx_metadata import read_metadata
 from aerocam.providers import Provider
 
 
@@ -93,9 +94,12 @@ def check_export(
     Raises:
         ManifestError: `exported` carries no manifest, was made of another model, or a file beside it is of another
             export.
+        UsageError: The two are given the wrong way round.
         CheckError: Its fused ends, or its tail, do not do what their steps do one by one.
     """
     light = read_model(exported)
+    if manifest.KEY not in read_metadata(exported) and manifest.KEY in read_metadata(path):
+        raise UsageError(f"{exported}: it is the original, and {path} the exported file; give them the other way round")
     found = _manifest_of(light, Path(exported), f"make it with: aerocam export {path}")
     if found.source.sha256 != sha256(path):
         raise ManifestError(f"{exported}: it was made of {found.source.name!r}, not of this {path}; give that file")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import EngineError, UsageError, did_you_mean
+from aerocam.files import ENGINE_SUFFIXES
 from aerocam.manifest import Manifest
 from aerocam.providers import Provider
 
@@ -203,9 +204,7 @@ def open_session(
         from aerocam.runtime.ort import OrtSession
 
         return OrtSession(path, providers=providers, threads=threads)
-    from aerocam.runtime.trt.engine_file import SUFFIXES
-
-    if suffix in SUFFIXES:
+    if suffix in ENGINE_SUFFIXES:
         for name, value in (("providers", providers), ("threads", threads)):
             if value is not None:
                 raise UsageError(
@@ -216,6 +215,6 @@ def open_session(
 
         return TensorRtSession(path)
     raise UsageError(
-        f"{path}: found the suffix '{suffix}', expected .onnx, or {', '.join(SUFFIXES)} of TensorRT;"
+        f"{path}: found the suffix '{suffix}', expected .onnx, or {', '.join(ENGINE_SUFFIXES)} of TensorRT;"
         " give a file written by `aerocam export` or `aerocam build`"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import shutil
@@ -23,6 +24,7 @@ from aerocam.files import sha256
 from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime.trt.building import build_engines
 from aerocam.runtime.trt.engine_file import BuildSettings, read_record
+from aerocam.runtime.trt.jobs import needs_float32
 from rtx import rtx
 
 RTX = rtx()
@@ -222,7 +224,7 @@ def test_halves_that_are_absent_or_of_another_export(split: Path) -> None:
 
 def test_files_that_are_no_exported_model(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("this is no model")
-    with pytest.raises(ModelError, match=r"text.onnx: no whole ONNX file"):
+    with pytest.raises(ModelError, match=r"text.onnx: not an ONNX file, or a truncated one"):
         build_engines(tmp_path / "text.onnx", **SM86)
     with pytest.raises(ManifestError, match=r"carries no aerocam manifest.*run: aerocam export"):
         build_engines(tiny_models.model("no_manifest"), tmp_path / "a.engine", **SM86)
@@ -240,6 +242,24 @@ def test_files_that_are_no_exported_model(tmp_path: Path) -> None:
 def test_where_no_engine_can_go(model: Path, output: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         build_engines(model, model.parent / output, **SM86)
+
+
+def test_an_engine_does_not_take_its_model_s_name(model: Path) -> None:
+    misnamed = model.rename(model.with_name("model.engine"))
+    content = misnamed.read_bytes()
+    with pytest.raises(UsageError, match="the engine would take the model's own name"):
+        build_engines(misnamed, **SM86)
+    assert misnamed.read_bytes() == content
+
+
+def test_what_tf32_would_spoil_is_said(model: Path) -> None:
+    plain = read_manifest(model)
+    assert needs_float32(plain) is None
+    head = manifest.Head("cfcam", manifest.MAP)
+    assert needs_float32(dataclasses.replace(plain, head=head)) == "the clustering of CF-CAM"
+    assert plain.preprocess is not None
+    frames = dataclasses.replace(plain.preprocess, frame=(720, 1280))
+    assert needs_float32(dataclasses.replace(plain, preprocess=frames)) == "the preprocessing of frames"
 
 
 def test_a_folder_by_the_engine_s_name(model: Path) -> None:

@@ -311,7 +311,7 @@ def test_shapes_traced_at_another_size_are_forgotten(tmp_path: Path) -> None:
         ((1, 3, 8, 8), {"x": (1, 3, 9, 8)}, r"--input-shape x=1,3,9,8: dimension 2 is 8 in the model"),
         ((1, 3, 8, 8), {"x": (1, 3, 8)}, r"--input-shape x=1,3,8: the input has 4 dimensions"),
         ((1, 3, "h", 8), {"x": (1, 3, 0, 8)}, r"\[1,3,0,8\], a static one is needed"),
-        ((1, 3, 8, 8), {"X": SIZE}, r"--input-shape X: the model has no such input\. Known: 'x'"),
+        ((1, 3, 8, 8), {"X": SIZE}, r"--input-shape X: the model has no such input\. Did you mean 'x'"),
         ((1, 3, 8, 8), {"w0": SIZE}, r"--input-shape w0: the model has no such input"),
     ],
 )
@@ -417,9 +417,17 @@ def test_a_file_cut_anywhere_is_refused_in_one_line(tmp_path: Path) -> None:
 
 
 def test_no_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "absent.onnx", tmp_path):
-        with pytest.raises(ModelError, match="no such file, a model was expected"):
-            load_model(path)
+    with pytest.raises(ModelError, match="no such file, a model was expected"):
+        load_model(tmp_path / "absent.onnx")
+    with pytest.raises(ModelError, match="this is a folder, a model's file was expected"):
+        load_model(tmp_path)
+
+
+def test_an_engine_is_told_from_a_truncated_file(tmp_path: Path) -> None:
+    for name, said in (("model.engine", "this is an engine, ONNX was expected"), ("model.onnx", "a truncated one")):
+        (tmp_path / name).write_bytes(b"vtrt" + bytes(60))
+        with pytest.raises(ModelError, match=said):
+            load_model(tmp_path / name)
 
 
 def test_a_tensor_declared_twice_is_refused(tmp_path: Path) -> None:

@@ -245,10 +245,12 @@ def test_the_model_is_never_written_over(tmp_path: Path) -> None:
 def test_the_output_s_folder_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"there is no folder '.*absent'; make it first"):
         export_model(saved(tmp_path, cnn()), tmp_path / "absent" / "out.onnx")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(WriteError, match=r"folder: cannot write it"):
-        export_model(tmp_path / "model.onnx", tmp_path / "folder")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "model.onnx"]
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(WriteError, match=r"folder\.onnx: cannot write it"):
+        export_model(tmp_path / "model.onnx", tmp_path / "folder.onnx")
+    with pytest.raises(UsageError, match=r"found the suffix '\.engine', expected \.onnx"):
+        export_model(tmp_path / "model.onnx", tmp_path / "out.engine")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder.onnx", "model.onnx"]
 
 
 WRONG: dict[str, Callable[..., Any]] = {
@@ -296,6 +298,8 @@ def test_a_check_of_what_does_not_belong_together_is_refused(tmp_path: Path) -> 
         check_export(other, done.path)
     with pytest.raises(ManifestError, match=r"other\.onnx: it carries no manifest; make it with: aerocam export"):
         check_export(path, other)
+    with pytest.raises(UsageError, match=r"give them the other way round"):
+        check_export(done.path, path)
     with pytest.raises(ModelError, match=r"absent\.onnx: no such file"):
         check_export(tmp_path / "absent.onnx", done.path)
 

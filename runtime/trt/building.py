@@ -23,7 +23,7 @@ from aerocam.runtime.trt.build_target import BuildTarget, build_target
 from aerocam.runtime.trt.configuration import configure
 from aerocam.runtime.trt.engine_file import Bindings, BuildSettings, EngineRecord, engine_files
 from aerocam.runtime.trt.inspection import Inspection, inspect_plan
-from aerocam.runtime.trt.jobs import EngineJob, engine_jobs
+from aerocam.runtime.trt.jobs import EngineJob, engine_jobs, needs_float32
 from aerocam.runtime.trt.monitor import build_monitor
 from aerocam.runtime.trt.network import computed_in, empty_network, network_tensors, parse
 
@@ -101,6 +101,8 @@ def build_engines(
         KeyboardInterrupt: `stopped` said so; nothing is written.
     """
     jobs = engine_jobs(Path(model), None if output is None else Path(output))
+    if settings is not None and settings.tf32 and (part := needs_float32(jobs[0].manifest)):
+        logger.warning("%s: TF32 rounds what %s needs exact: build it without --tf32", model, part)
     found = load_tensorrt()
     target = build_target(found, compute_capability)
     cache = None if cache_folder is None else timing_cache.cache_file(cache_folder, found, target)

@@ -25,9 +25,6 @@ from aerocam.runtime.session import TensorSpec
 SCHEMA = 1
 """Version of the record's form. A reader refuses any other."""
 
-SUFFIXES = (".engine", ".plan", ".trt")
-"""Of engine files."""
-
 Mode = Literal["input", "output"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
 Precision = Literal["typed", "float16"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aerocam.errors import ManifestError, UsageError, WriteError
+from aerocam.files import ENGINE_SUFFIXES
 from aerocam.manifest import Manifest
 from aerocam.onnx_metadata import read_manifest
-from aerocam.runtime.trt.engine_file import SUFFIXES
 
 
 class EngineJob(NamedTuple):
@@ -58,6 +58,15 @@ def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
     return [EngineJob(model, first, written), *(EngineJob(paths[job], engines[job], written) for job in paths)]
 
 
+def needs_float32(manifest: Manifest) -> str | None:
+    """What of a graph TF32 would spoil, as far as the manifest tells; None where it names nothing."""
+    if manifest.head is not None and manifest.head.method.startswith("cfcam"):
+        return "the clustering of CF-CAM"
+    if manifest.preprocess is not None and manifest.preprocess.frame is not None:
+        return "the preprocessing of frames"
+    return None
+
+
 def _engine_path(model: Path, output: Path | None) -> Path:
     """Where the first engine goes. A build may take many minutes, so what can be wrong with it is said now.
 
@@ -66,8 +75,10 @@ def _engine_path(model: Path, output: Path | None) -> Path:
         WriteError: The folder takes no files.
     """
     path = model.with_suffix(".engine") if output is None else output
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"-o {path}: found the suffix '{path.suffix}', expected one of {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in ENGINE_SUFFIXES:
+        raise UsageError(f"-o {path}: found the suffix '{path.suffix}', expected one of {', '.join(ENGINE_SUFFIXES)}")
+    if path.resolve() == model.resolve():
+        raise UsageError(f"{model}: the engine would take the model's own name; give another one with -o")
     if not path.parent.is_dir():
         raise UsageError(f"-o {path}: there is no folder {str(path.parent)!r}; make it first")
     if path.is_dir():

@@ -6,6 +6,7 @@ A message has a subject, what was found, what was expected and what to do.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -72,9 +73,11 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
-    """A sentence with close matches of `name` among `known`, or with the first few of them where none is close."""
+    """A sentence with what contains `name` as a word, or is close to it, or else with the first few of `known`."""
     choices = list(dict.fromkeys(known))
-    close = difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
+    word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
+    close = [choice for choice in choices if word.search(choice)][:count]
+    close = close or difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(repr(choice) for choice in close)}?"
     shown = ", ".join(repr(choice) for choice in choices[:8])

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from aerocam.errors import ModelError, WriteError
 
+ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
+"""Of TensorRT's engines."""
+
 
 def part_name(path: Path) -> Path:
     """A hidden name beside `path`, with its suffix, for the time of writing."""
@@ -70,6 +73,8 @@ def sha256(path: str | Path) -> str:
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
     """The error for a model's file that is not there, or not to be read."""
+    if Path(path).is_dir():
+        return ModelError(f"{os.fspath(path)}: this is a folder, a model's file was expected; give one in it")
     if not Path(path).is_file():
         return ModelError(f"{os.fspath(path)}: no such file, a model was expected; check the path")
     return ModelError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); check its permissions")

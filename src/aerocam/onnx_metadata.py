@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError
-from aerocam.files import unreadable
+from aerocam.files import ENGINE_SUFFIXES, unreadable
 from aerocam.manifest import Manifest
 from aerocam.wire import DELIMITED, fields
 
@@ -31,7 +31,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:  # also of an empty file, which mmap refuses
-        raise ModelError(f"{os.fspath(path)}: no whole ONNX file ({error}); copy it anew") from error
+        raise not_onnx(path, str(error)) from error
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
@@ -48,6 +48,14 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             f" run: aerocam export {os.fspath(path)}"
         )
     return Manifest.from_json(text, os.fspath(path))
+
+
+def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
+    """The error for a file that does not parse, in words for what it may be."""
+    name = os.fspath(path)
+    if Path(path).suffix.lower() in ENGINE_SUFFIXES:
+        return ModelError(f"{name}: this is an engine, ONNX was expected; give the .onnx file it was built of")
+    return ModelError(f"{name}: not an ONNX file, or a truncated one ({reason}); give another, or copy it again")
 
 
 def _entries(data: mmap.mmap) -> dict[str, str]:
