@@ -217,13 +217,28 @@ def test_what_is_sent_back_names_no_place_and_nobody(tmp_path: Path, monkeypatch
     texts = {
         f"{tmp_path}/Jane Doe/flights/model.engine: no record": "flights/model.engine: no record",
         "/mnt/usb disk/model.onnx": "usb disk/model.onnx",
-        "libcudart.so.12 in /usr/local/cuda/lib64/libcudart.so.12": "libcudart.so.12 in libcudart.so.12",
+        "libcudart.so.12 in /mnt/jane/lib64/libcudart.so.12": "libcudart.so.12 in libcudart.so.12",
+        "/usr/local/../../home/jane/a.onnx": "a.onnx",
+        "PATH=/usr/bin:/home/jane/bin:$PATH": "PATH=/usr/bin:bin:$PATH",
         "see https://pypi.jetson-ai-lab.io/jp6/cu126 for 1/2": "see https://pypi.jetson-ai-lab.io/jp6/cu126 for 1/2",
         "~/models/a.onnx": "a.onnx",
         "cannot reach jane@jetson-of-jane": "cannot reach jane@HOST",
     }
     assert anonymous(list(texts)) == list(texts.values())
     assert anonymous({"/home/jane/x": [1, None, True, 2.5]}) == {"x": [1, None, True, 2.5]}
+    assert anonymous("/opt/jane/a.onnx: no record", [Path("/opt/jane")]) == "a.onnx: no record"
+
+
+@pytest.mark.parametrize("prefix", ["/usr", "/usr/local"])
+def test_the_systems_own_paths_are_kept(prefix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.base_prefix", prefix)
+    kept = [
+        "run: export PATH=/usr/local/cuda/bin:$PATH",
+        "no camera: ls /dev/video*",
+        "/etc/nv_tegra_release: none, /proc/device-tree/model too, nor /sys/class/video4linux/video0/name",
+        "libcudart.so.12 in /opt/nvidia/lib/libcudart.so.12",
+    ]
+    assert anonymous(kept) == kept
 
 
 class Counting:

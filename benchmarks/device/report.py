@@ -46,8 +46,10 @@ class DeviceReport:
 
     Attributes:
         record: JSON-able.
+        folders: Of the files given, which are not named in it.
     """
 
+    folders: tuple[Path, ...] = ()
     record: dict[str, Any] = field(
         default_factory=lambda: {
             "what": "aerocam device check",
@@ -91,7 +93,7 @@ class DeviceReport:
             self.record["verdict"] = "agrees" if all(one["good"] for one in differences) else "differs"
         if any(step["state"] == "failed" for step in self.record["steps"]) and self.verdict == "agrees":
             self.record["verdict"] = "incomplete"
-        self.record = anonymous(self.record)
+        self.record = anonymous(self.record, self.folders)
 
 
 def check_device(
@@ -120,7 +122,8 @@ def check_device(
     Returns:
         The report. Its verdict is `agrees` only where everything was done and everything is within its bounds.
     """
-    report = DeviceReport()
+    given = (path for path in (model, engine, plain, picture) if path is not None)
+    report = DeviceReport(tuple(dict.fromkeys(path.resolve().parent for path in given)))
     record = report.record
     with report.step("look at the machine"):
         say("looking at the machine")
