@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +20,8 @@ from aerocam import cli
 from aerocam.benchmarks.device import report as device_report
 from aerocam.benchmarks.device.anonymous import anonymous
 from aerocam.benchmarks.device.differences import compare
-from aerocam.benchmarks.device.report import DeviceReport, check_device
+from aerocam.benchmarks.device.record import DeviceReport
+from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.device.speed import throughput
 from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
 from aerocam.benchmarks.latency import Protocol
@@ -97,7 +101,8 @@ def test_an_engine_whose_numbers_are_others_is_found_out(tmp_path: Path) -> None
 def test_an_engine_of_another_export_is_not_compared(tmp_path: Path) -> None:
     report = check_device(model("stretch"), model("two_layers"), protocol=FEW)
     assert report.verdict == "incomplete"
-    assert "of another export than" in step(report, "open the engine")["reason"]
+    found = step(report, "open two_layers.onnx in ONNX Runtime on the CPU")
+    assert "of another export than" in found["reason"]
     assert "comparisons" not in report.record
 
 
@@ -107,12 +112,15 @@ def test_no_engine_is_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture
     here.write_bytes(model("stretch").read_bytes())
     assert run_cli("check", "--device", here, "-o", tmp_path / "out", "--iterations", "4", "-q") == 1
     said = capsys.readouterr().out
-    assert "open the engine: failed: stretch.cam.engine: there is no engine; build it here: aerocam build" in said
+    engine = here.with_suffix(".engine")
+    assert f"open the engine: failed: {engine}: there is no engine; build it here: " in said
+    assert f"aerocam build {here}\n" in said  # for a shell, from wherever it was called
     assert run_cli("check", "--device", here, here.with_suffix(".engine"), "-o", tmp_path, "--iterations", "4") == 1
     assert "stretch.cam.engine: there is no such file" in capsys.readouterr().out
     (written,) = (tmp_path / "out").iterdir()
     record = json.loads(written.read_text())
-    assert written.name == f"aerocam-device-jetson-orin-nano-super-{record['date']}.json"
+    assert re.fullmatch(r"aerocam-device-jetson-orin-nano-super-\d{4}-\d\d-\d\d-\d{6}\.json", written.name)
+    assert record["date"] in written.name
     assert record["verdict"] == "incomplete"
     assert record["doctor"]["probes"]["board"] == MACHINE["probes"]["board"]
     assert record["speed"]["reference"]["milliseconds"]["model"]["all"]["p50"] > 0
@@ -148,7 +156,9 @@ def test_what_nobody_expected_is_reported_and_the_rest_is_still_done(monkeypatch
 def test_a_picture_and_a_plain_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = tmp_path / "photo.png"
     cv2.imwrite(str(picture), noise((64, 96)))
-    arguments = ("check", "--device", model("stretch"), "--providers", CPU[0], "--iterations", "4", "-o", tmp_path)
+    same = tmp_path / "same.onnx"
+    same.write_bytes(model("stretch").read_bytes())
+    arguments = ("check", "--device", model("stretch"), same, "--iterations", "4", "-o", tmp_path)
     assert run_cli(*arguments, "--image", picture, "--plain", model("no_manifest"), "--method", "layercam") == 0
     said = capsys.readouterr().out
     (written,) = tmp_path.glob("aerocam-device-*.json")
@@ -159,7 +169,10 @@ def test_a_picture_and_a_plain_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert set(record["speed"]["engine"]["milliseconds"]) == {"model", "plain", "frame"}
     assert set(record["speed"]["engine"]["throughput"]) == {"1"}
     assert "explained / plain: " in said
-    assert "the engine agrees with ONNX Runtime on the CPU (bounds for float32)" in said
+    assert "same.onnx in ONNX Runtime on the CPU agrees with ONNX Runtime on the CPU (bounds for float32)" in said
+    assert "same.onnx in ONNX Runtime on the CPU, model: p50 " in said
+    assert "\nONNX Runtime on the CPU, model: p50 " in said
+    assert "the engine" not in said
     engine = tmp_path / "plain.engine"
     engine.write_bytes(b"")
     assert run_cli(*arguments, "--plain", engine, "-q") == 1
@@ -176,7 +189,72 @@ def test_calls_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run_cli("check", "--device", model("stretch"), engine, "--providers", CPU[0], "-o", tmp_path) == 2
     assert run_cli("check", model("stretch")) == 2
     assert "EXPORTED is missing" in capsys.readouterr().err
+    for option in ("--image", "--plain", "--onnx", "--method", "--iterations", "--out"):
+        assert run_cli("check", model("no_manifest"), model("stretch"), option, "1") == 2
+        assert f"{option}: it is for a check on a device" in capsys.readouterr().err
+    assert run_cli("check", "--device", model("stretch"), "--input-shape", "1,3,8,8") == 2
+    assert "--input-shape" in capsys.readouterr().err
     assert list(tmp_path.glob("*.json")) == []
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_a_model_that_was_not_exported_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    for files in ((model("no_manifest"),), (model("stretch"), model("no_manifest"))):
+        assert run_cli("check", "--device", *files, "-o", out, "--iterations", "4") == 1
+        said = capsys.readouterr()
+        assert "it carries no aerocam manifest" in said.err
+        assert said.err.count("\n") == 1
+        assert said.out == ""
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_the_cpu_is_not_compared_with_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--providers", CPU[0]], [model("stretch")], [model("stretch"), "--providers", CPU[0]]):
+        assert run_cli("check", "--device", model("stretch"), *arguments, "-o", tmp_path) == 2
+        assert "would be compared with itself" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_what_is_compared_has_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A provider that is not here cannot be opened; it is not called an engine for that."""
+    arguments = ("--providers", "CUDAExecutionProvider,CPUExecutionProvider", "-o", tmp_path, "--iterations", "4")
+    assert run_cli("check", "--device", model("stretch"), *arguments) == 1
+    said = capsys.readouterr().out
+    assert "opening ONNX Runtime's CUDAExecutionProvider ..." in said
+    assert "open ONNX Runtime's CUDAExecutionProvider: failed: " in said
+    assert "engine" not in said
+
+
+@pytest.mark.usefixtures("_known_machine")
+def test_no_report_goes_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(DeviceReport, "name", "aerocam-device-x.json")
+    same = tmp_path / "same.onnx"
+    same.write_bytes(model("stretch").read_bytes())
+    for _ in range(3):
+        assert run_cli("check", "--device", model("stretch"), same, "-o", tmp_path / "out", "--iterations", "4") == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["aerocam-device-x-2.json", "aerocam-device-x-3.json", "aerocam-device-x.json"]
+
+
+@pytest.mark.usefixtures("_known_machine")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_check_writes_what_it_has(
+    number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    same = tmp_path / "same.onnx"
+    same.write_bytes(model("stretch").read_bytes())
+    monkeypatch.setattr(device_report, "measure", lambda *_: os.kill(os.getpid(), number))
+    assert run_cli("check", "--device", model("stretch"), same, "-o", tmp_path / "out", "--iterations", "4") == 130
+    (written,) = (tmp_path / "out").iterdir()
+    record = json.loads(written.read_text())
+    assert (record["interrupted"], record["verdict"]) == (True, "incomplete")
+    assert record["steps"][-1]["name"] == "measure ONNX Runtime on the CPU"
+    assert record["steps"][-1]["state"] == "interrupted"
+    assert all(one["good"] for case in record["comparisons"] for one in case["differences"])
+    assert "interrupted: the report has what was done until then" in capsys.readouterr().out
 
 
 def test_how_arrays_are_judged() -> None:
@@ -277,9 +355,11 @@ def test_throughput_keeps_so_many_runs_under_way(depth: int) -> None:
 @pytest.mark.slow
 def test_the_whole_command_on_this_machine(tmp_path: Path) -> None:
     """With a real look at the machine, and nothing in the report that says whose it is."""
-    arguments = ["check", "--device", str(model("head_and_layers")), "--providers", CPU[0], "-o", str(tmp_path), "-q"]
+    same = tmp_path / "same.onnx"
+    same.write_bytes(model("head_and_layers").read_bytes())
+    arguments = ["check", "--device", str(model("head_and_layers")), str(same), "-o", str(tmp_path / "out"), "-q"]
     assert cli.main([*arguments, "--iterations", "4"]) == 0
-    (written,) = tmp_path.iterdir()
+    (written,) = (tmp_path / "out").iterdir()
     text = written.read_text()
     record = json.loads(text)
     assert record["doctor"]["probes"]["numpy"]["version"] == np.__version__

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from aerocam import __version__
 from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.agreement import compare_sessions
-from aerocam.benchmarks.device.anonymous import anonymous
 from aerocam.benchmarks.device.plain import open_plain
+from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.speed import measure
 from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
 from aerocam.benchmarks.latency import Protocol
@@ -28,72 +27,28 @@ from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.registry import PROBES, run_probe
 from aerocam.runtime.session import Session, open_session
 
-SCHEMA = 1
-"""Version of the report's form."""
-
 REFERENCE_ROUNDS = 10
 """Most timed rounds of ONNX Runtime on the CPU."""
 
 WATCHED = ("power", "clocks", "temperatures", "memory")
 """Probes that are asked again at the end."""
 
-Verdict = Literal["agrees", "differs", "incomplete"]
+REFERENCE = "ONNX Runtime on the CPU"
+"""What everything is compared with."""
 
 
-@dataclass
-class DeviceReport:
-    """A report under way; `record` is what is sent back.
+@dataclass(frozen=True)
+class _Asked:
+    """What `check_device` was asked for; see there."""
 
-    Attributes:
-        record: JSON-able.
-        folders: Of the files given, which are not named in it.
-    """
-
-    folders: tuple[Path, ...] = ()
-    record: dict[str, Any] = field(
-        default_factory=lambda: {
-            "what": "aerocam device check",
-            "schema": SCHEMA,
-            "aerocam": __version__,
-            "date": datetime.now(timezone.utc).date().isoformat(),
-            "verdict": "incomplete",
-            "steps": [],
-        }
-    )
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Do a step; if it fails, that is noted, and what follows goes on without it."""
-        started, entry = time.perf_counter(), {"name": name, "state": "done"}
-        try:
-            yield
-        except Exception as error:  # whatever it is, the report is sent back with it
-            entry |= {"state": "failed", "error": type(error).__name__, "reason": " ".join(str(error).split())}
-        entry["seconds"] = round(time.perf_counter() - started, 3)  # type: ignore[assignment]
-        self.record["steps"].append(entry)
-
-    @property
-    def verdict(self) -> Verdict:
-        """What came out."""
-        verdict: Verdict = self.record["verdict"]
-        return verdict
-
-    @property
-    def name(self) -> str:
-        """Of the file that it is written to."""
-        board = self.record.get("doctor", {}).get("probes", {}).get("board", {})
-        text = board.get("model") or board.get("architecture") or "device"
-        text = re.sub(r"\b(NVIDIA|Engineering|Reference|Developer|Kit)\b", " ", text)
-        return f"aerocam-device-{'-'.join(re.findall(r'[a-z0-9]+', text.lower()))}-{self.record['date']}.json"
-
-    def finish(self) -> None:
-        """Take the verdict, and what says where or whose the device is out of the record."""
-        differences = [one for case in self.record.get("comparisons", []) for one in case["differences"]]
-        if differences:
-            self.record["verdict"] = "agrees" if all(one["good"] for one in differences) else "differs"
-        if any(step["state"] == "failed" for step in self.record["steps"]) and self.verdict == "agrees":
-            self.record["verdict"] = "incomplete"
-        self.record = anonymous(self.record, self.folders)
+    model: Path
+    engine: Path | None
+    providers: Sequence[Any] | None
+    plain: Path | None
+    picture: Path | None
+    method: str | None
+    protocol: Protocol
+    say: Callable[[str], None]
 
 
 def check_device(
@@ -120,39 +75,70 @@ def check_device(
         say: Told what is being done.
 
     Returns:
-        The report. Its verdict is `agrees` only where everything was done and everything is within its bounds.
+        The report. Its verdict is `agrees` only where everything was done and everything is within its bounds. One that
+        KeyboardInterrupt cut short has what was done until then.
     """
     given = (path for path in (model, engine, plain, picture) if path is not None)
+    given = (path for path in (model, engine, plain, picture) if path is not None)
     report = DeviceReport(tuple(dict.fromkeys(path.resolve().parent for path in given)))
-    record = report.record
-    with report.step("look at the machine"):
-        say("looking at the machine")
-        record["doctor"] = examine()
-        record["before"] = {name: record["doctor"]["probes"][name] for name in WATCHED}
+    try:
+        with report.step("look at the machine"):
+            say("looking at the machine")
+            _look(report.record)
+        _run(report, _Asked(model, engine, providers, plain, picture, method, protocol or Protocol(), say))
+        with report.step("look at the machine again"):
+            report.record["after"] = {name: run_probe(PROBES[name], Machine()) for name in WATCHED}
+    except KeyboardInterrupt:
+        report.record["interrupted"] = True
+    report.finish()
+    return report
+
+
+def _look(record: dict[str, Any]) -> None:
+    """What the machine is, and how it is before the check."""
+    record["doctor"] = examine()
+    record["before"] = {name: record["doctor"]["probes"][name] for name in WATCHED}
+
+
+def _run(report: DeviceReport, asked: _Asked) -> None:
+    """Open both, compare them, and time each."""
+    record, say = report.record, asked.say
+    record["compared"] = compared = _called(asked)
     with report.step("read the model"):
-        record["model"] = _described(model)
+        record["model"] = _described(asked.model)
     with ExitStack() as opened:
         sessions: dict[str, Session] = {}
-        with report.step("open the model in ONNX Runtime"):
-            sessions["reference"] = opened.enter_context(open_session(model))
-        with report.step("open the engine"):
-            say("opening the engine")
-            sessions["engine"] = opened.enter_context(_open_engine(model, engine, providers, record))
+        with report.step(f"open the model in {REFERENCE}"):
+            sessions["reference"] = opened.enter_context(open_session(asked.model))
+        with report.step(f"open {compared}"):
+            say(f"opening {compared}")
+            sessions["engine"] = opened.enter_context(_open_engine(asked, record))
         bounds = TOLERANCES[_precision(record, sessions)]
         if len(sessions) == 2:
             with report.step("compare"):
-                say("comparing with ONNX Runtime on the CPU")
-                record["comparisons"] = compare_sessions(**sessions, picture=picture, bounds=bounds, method=method)
+                say(f"comparing with {REFERENCE}")
+                record["comparisons"] = compare_sessions(
+                    **sessions, picture=asked.picture, bounds=bounds, method=asked.method
+                )
         for name, session in sessions.items():
-            with report.step(f"measure the {name}"), ExitStack() as beside:
-                say(f"measuring the {name}")
-                run = open_plain(plain, session, providers, beside) if plain and name == "engine" else None
-                turns = _turns(protocol or Protocol(), name)
-                record.setdefault("speed", {})[name] = _measured(session, picture, run, turns, method)
-    with report.step("look at the machine again"):
-        record["after"] = {name: run_probe(PROBES[name], Machine()) for name in WATCHED}
-    report.finish()
-    return report
+            what = compared if name == "engine" else REFERENCE
+            with report.step(f"measure {what}"), ExitStack() as beside:
+                say(f"measuring {what}")
+                plain = asked.plain if name == "engine" else None
+                run = open_plain(plain, session, asked.providers, beside) if plain else None
+                turns = _turns(asked.protocol, name)
+                record.setdefault("speed", {})[name] = _measured(session, asked.picture, run, turns, asked.method)
+
+
+def _called(asked: _Asked) -> str:
+    """What is compared with ONNX Runtime on the CPU, as messages call it; `engine` in the record's keys."""
+    if asked.engine is not None and asked.engine.suffix != ".onnx":
+        return "the engine"
+    if asked.providers:
+        first = asked.providers[0]
+        where = f"ONNX Runtime's {first if isinstance(first, str) else first[0]}"
+        return where if asked.engine in (None, asked.model) else f"{asked.engine.name} on {where}"
+    return "the engine" if asked.engine is None else f"{asked.engine.name} in {REFERENCE}"
 
 
 def _described(model: Path) -> dict[str, Any]:
@@ -170,10 +156,11 @@ def _described(model: Path) -> dict[str, Any]:
     }
 
 
-def _open_engine(model: Path, engine: Path | None, providers: Sequence[Any] | None, record: dict[str, Any]) -> Session:
+def _open_engine(asked: _Asked, record: dict[str, Any]) -> Session:
     """What is compared with ONNX Runtime on the CPU, once it is known to be of the same export."""
+    model, engine, providers = asked.model, asked.engine, asked.providers
     if engine is None and providers is None:
-        raise EngineError(f"{model.with_suffix('.engine')}: there is no engine; build it here: aerocam build {model}")
+        raise EngineError(f"{model.with_suffix('.engine')}: there is no engine; build it here: {_build(model)}")
     path = engine or model
     record["engine"] = _engine_record(path, model)
     session = open_session(path, providers=providers) if path.suffix == ".onnx" else open_session(path)
@@ -185,6 +172,13 @@ def _open_engine(model: Path, engine: Path | None, providers: Sequence[Any] | No
     return session
 
 
+def _build(model: Path) -> str:
+    """The command that builds an engine, by this very aerocam where a shell does not find it."""
+    found, here = shutil.which("aerocam"), Path(sys.executable)
+    own = "aerocam" if found and Path(found).parent == here.parent else f"{shlex.quote(str(here))} -m aerocam"
+    return f"{own} build {shlex.quote(str(model))}"
+
+
 def _engine_record(path: Path, model: Path) -> dict[str, Any]:
     """What an engine's record says of it; of an .onnx file its name."""
     if path.suffix == ".onnx":
@@ -194,7 +188,7 @@ def _engine_record(path: Path, model: Path) -> dict[str, Any]:
     found = dataclasses.asdict(read_record(path))
     del found["manifest"]
     if found["model_sha256"] != sha256(model):
-        raise EngineError(f"{path}: it was built of another file than {model}; run: aerocam build {model}")
+        raise EngineError(f"{path}: it was built of another file than {model}; run: {_build(model)}")
     return {"file": path.name, **found}
 
 

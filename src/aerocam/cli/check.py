@@ -2,7 +2,8 @@
 
 Without --device: outputs with the original's, and gradients with finite differences; needs onnx. With it: outputs,
 gradients and maps of the engine with those of ONNX Runtime on the CPU, what both cost, and what the machine is, in a
-report aerocam-device-BOARD-DATE.json to send back; the exit code is 1 unless everything was done and agrees.
+report aerocam-device-BOARD-DATE-TIME.json (UTC) to send back; Ctrl-C ends it, with a report of what was done. The exit
+code is 1 unless everything was done and agrees, 130 if it was interrupted.
 
 Examples:
   aerocam check model.onnx model.cam.onnx                                         on the CPU
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int | None:
     providers = parse_providers(args)
     if args.device:
         return check_device.run(args, providers)
+    check_device.refuse_device_arguments(args)
     if args.exported is None:
         raise UsageError("EXPORTED is missing: what `aerocam export` made of MODEL; or add --device")
     from aerocam.export import check_export

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from aerocam.cli.arguments import one_blas_thread
+from aerocam.cli.stopping import INTERRUPTED, interrupt_on_signal
 from aerocam.errors import UsageError
+
+ITERATIONS = 50
+"""Timed rounds, where nobody says how many."""
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,17 +29,30 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--plain", metavar="FILE", help="the plain model as an engine, to compare times with")
     group.add_argument("--image", metavar="FILE", help="a picture to run on besides noise")
     group.add_argument("--method", metavar="NAME", help="CAM method (default: the model's own)")
-    group.add_argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)")
-    group.add_argument("-o", "--out", metavar="DIR", default=".", help="folder for the report (default: this one)")
+    group.add_argument("--iterations", type=int, metavar="N", help=f"timed rounds (default: {ITERATIONS})")
+    group.add_argument("-o", "--out", metavar="DIR", help="folder for the report (default: this one)")
+
+
+def refuse_device_arguments(args: argparse.Namespace) -> None:
+    """Refuse what only `--device` takes, where that is absent.
+
+    Raises:
+        UsageError: Some of it was given.
+    """
+    for name in ("onnx", "plain", "image", "method", "iterations", "out"):
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name}: it is for a check on a device; add --device, or leave it out")
 
 
 def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
-    """Check, write the report, say what came out; 1 unless all agrees."""
+    """Check, write the report, say what came out; 1 unless all agrees, 130 if it was interrupted."""
     one_blas_thread()
     from aerocam.benchmarks.device import check_device
     from aerocam.benchmarks.latency import Protocol
     from aerocam.files import make_folder, write_together
 
+    if args.input_shape:
+        raise UsageError("--input-shape: a check on a device takes the exported model's own; leave it out")
     model, engine = _files(args, providers)
     if providers is not None and engine is not None and engine.suffix != ".onnx":
         raise UsageError(f"--providers: they are ONNX Runtime's, and {engine} runs on TensorRT; leave one of them out")
@@ -42,23 +60,53 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
     for path in (model, plain, image):  # an engine that is absent is in the report
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: there is no such file; give files that are here")
-    protocol = Protocol(args.iterations)
-    make_folder(Path(args.out))
-    report = check_device(
-        model,
-        engine,
-        providers=providers,
-        plain=plain,
-        picture=image,
-        method=args.method,
-        protocol=protocol,
-        say=(lambda text: None) if args.quiet else lambda text: print(f"{text} ..."),
-    )
-    path = Path(args.out) / report.name
+    _require_exported(model, engine)
+    _refuse_itself(model, engine, providers)
+    protocol = Protocol(ITERATIONS if args.iterations is None else args.iterations)
+    folder = Path(args.out or ".")
+    make_folder(folder)
+    with interrupt_on_signal():
+        report = check_device(
+            model,
+            engine,
+            providers=providers,
+            plain=plain,
+            picture=image,
+            method=args.method,
+            protocol=protocol,
+            say=(lambda text: None) if args.quiet else lambda text: print(f"{text} ..."),
+        )
+    path = _unused(folder / report.name)
     write_together({path: (json.dumps(report.record, indent=1, ensure_ascii=False) + "\n").encode()})
-    print(as_text(report.record))
-    print(f"written: {path}; it names no user, host, folder or serial number: please send it back")
-    return 0 if report.verdict == "agrees" else 1
+    print(as_text(report.told))
+    print(f"written: {path}; it names no user, host, serial number or folder of yours: please send it back")
+    return INTERRUPTED if report.interrupted else 0 if report.verdict == "agrees" else 1
+
+
+def _unused(path: Path) -> Path:
+    """This path, or one beside it with a number: no report goes over another, though they end in one second."""
+    others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
+    return next(one for one in chain([path], others) if not one.exists())
+
+
+def _require_exported(model: Path, engine: Path | None) -> None:
+    """Refuse files that `aerocam export` did not write: a report of them says nothing."""
+    from aerocam.onnx_metadata import read_manifest
+
+    for path in (model, engine):
+        if path is not None and path.suffix == ".onnx" and path.is_file():
+            read_manifest(path)
+
+
+def _refuse_itself(model: Path, other: Path | None, providers: list[Any] | None) -> None:
+    """Refuse to compare ONNX Runtime on the CPU with itself."""
+    names = [one if isinstance(one, str) else one[0] for one in providers or ["CPUExecutionProvider"]]
+    same = other.resolve() == model.resolve() if other is not None else providers is not None
+    if same and names[:1] == ["CPUExecutionProvider"]:
+        raise UsageError(
+            f"{model}: ONNX Runtime on the CPU would be compared with itself; give an engine, or --providers of a GPU,"
+            " as in --providers CUDAExecutionProvider,CPUExecutionProvider"
+        )
 
 
 def _files(args: argparse.Namespace, providers: list[Any] | None) -> tuple[Path, Path | None]:
@@ -78,6 +126,7 @@ def _files(args: argparse.Namespace, providers: list[Any] | None) -> tuple[Path,
 
 def as_text(record: dict[str, Any]) -> str:
     """What came out, for people."""
+    compared, reference = record.get("compared", "the engine"), "ONNX Runtime on the CPU"
     lines = [f"{step['name']}: failed: {step['reason']}" for step in record["steps"] if step["state"] == "failed"]
     for case in record.get("comparisons", []):
         lines.append(f"{case['input']}:")
@@ -86,12 +135,14 @@ def as_text(record: dict[str, Any]) -> str:
         if own and own["reference"] != own["engine"]:
             lines.append(f"  its own choice is {own['engine']}, not {own['reference']}; the rest is of the latter")
     for name, speed in record.get("speed", {}).items():
-        lines += _speed(name, speed)
+        lines += _speed(reference if name == "reference" else compared, speed)
     verdicts = {
-        "agrees": "the engine agrees with ONNX Runtime on the CPU",
-        "differs": "the engine DIFFERS from ONNX Runtime on the CPU by more than its bounds",
+        "agrees": f"{compared} agrees with {reference}",
+        "differs": f"{compared} DIFFERS from {reference} by more than its bounds",
         "incomplete": "not everything could be checked: see above",
     }
+    if record["interrupted"]:
+        lines.append("interrupted: the report has what was done until then")
     lines.append(f"{verdicts[record['verdict']]} (bounds for {record.get('precision', 'float32')})")
     return "\n".join(lines)
 

@@ -1,0 +1,95 @@
+"""The report of a device check under way: its steps, its verdict, its name."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from aerocam import __version__
+from aerocam.benchmarks.device.anonymous import anonymous
+
+SCHEMA = 1
+"""Version of the report's form."""
+
+Verdict = Literal["agrees", "differs", "incomplete"]
+
+
+def _now() -> dict[str, str]:
+    """Date and time of day, UTC."""
+    date, _, time = datetime.now(timezone.utc).isoformat(timespec="seconds").partition("T")
+    return {"date": date, "time": time.partition("+")[0]}
+
+
+@dataclass
+class DeviceReport:
+    """A report under way; `record` is what is sent back.
+
+    Attributes:
+        record: JSON-able.
+        folders: Of the files given, which are not named in it.
+        told: The same with all its paths, for the one who runs the check.
+    """
+
+    folders: tuple[Path, ...] = ()
+    told: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(
+        default_factory=lambda: {
+            "what": "aerocam device check",
+            "schema": SCHEMA,
+            "aerocam": __version__,
+            **_now(),
+            "interrupted": False,
+            "verdict": "incomplete",
+            "steps": [],
+        }
+    )
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Do a step; one that fails is noted, and what follows goes on without it; an interruption ends the check."""
+        started, entry = time.perf_counter(), {"name": name, "state": "done"}
+        try:
+            yield
+        except Exception as error:  # whatever it is, the report is sent back with it
+            entry |= {"state": "failed", "error": type(error).__name__, "reason": " ".join(str(error).split())}
+        except KeyboardInterrupt:
+            entry["state"] = "interrupted"
+            raise
+        finally:
+            self.record["steps"].append(entry | {"seconds": round(time.perf_counter() - started, 3)})
+
+    @property
+    def verdict(self) -> Verdict:
+        """What came out."""
+        verdict: Verdict = self.record["verdict"]
+        return verdict
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was cut short."""
+        return bool(self.record["interrupted"])
+
+    @property
+    def name(self) -> str:
+        """Of the file that it is written to."""
+        board = self.record.get("doctor", {}).get("probes", {}).get("board", {})
+        text = board.get("model") or board.get("architecture") or "device"
+        text = re.sub(r"\b(NVIDIA|Engineering|Reference|Developer|Kit)\b", " ", text)
+        name = "-".join(re.findall(r"[a-z0-9]+", text.lower()))
+        return f"aerocam-device-{name}-{self.record['date']}-{self.record['time'].replace(':', '')}.json"
+
+    def finish(self) -> None:
+        """Take the verdict, and what says where or whose the device is out of the record."""
+        differences = [one for case in self.record.get("comparisons", []) for one in case["differences"]]
+        if differences:
+            self.record["verdict"] = "agrees" if all(one["good"] for one in differences) else "differs"
+        done = all(step["state"] == "done" for step in self.record["steps"]) and not self.interrupted
+        if self.verdict == "agrees" and not done:
+            self.record["verdict"] = "incomplete"
+        self.told, self.record = self.record, anonymous(self.record, self.folders)
