@@ -165,6 +165,14 @@ def test_calls_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not out.exists()
 
 
+@pytest.mark.usefixtures("no_index")
+def test_one_file_is_named_tar_once(tmp_path: Path) -> None:
+    done = make_bundle(model("stretch"), tmp_path / "flight.tar", HERE, tar=True)
+    assert done.path == tmp_path / "flight.tar"
+    with tarfile.open(done.path) as archive:
+        assert archive.getmember("flight/start.sh").mode & 0o111
+
+
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.usefixtures("no_index")
 def test_the_script_is_one_that_a_shell_reads(name: str, tmp_path: Path) -> None:

@@ -32,10 +32,12 @@ class Facts:
 START = Template("""\
 #!/bin/sh
 # Sets aerocam $version up from this folder, without a network, and runs it on $model.
-#   ./start.sh                        set up; on a machine with TensorRT build the engine
+#   ./start.sh                        set up; where the environment has TensorRT, build the engine
 #   ./start.sh explain photo.jpg -o out
 #   ./start.sh stream 0 overlay.webm
 #   ./start.sh check                  compare the engine with ONNX Runtime, measure, write a report to send back
+#   ./start.sh build                  build the engine (again), with any options of aerocam build
+#   ./start.sh doctor                 what this machine has, and what is missing
 # PYTHON names another interpreter, AEROCAM_VENV another place for the environment (default: venv in this folder).
 set -eu
 HERE=$$(CDPATH= cd -- "$$(dirname -- "$$0")" && pwd)
@@ -43,33 +45,57 @@ VENV=$${AEROCAM_VENV:-$$HERE/venv}
 PYTHON=$${PYTHON:-$python_name}
 MODEL=$$HERE/model/$model
 ENGINE=$${MODEL%.onnx}.engine
-
-if [ ! -e "$$VENV/.ready" ]; then
-    (cd "$$HERE" && sha256sum --check --quiet SHA256SUMS)
-    "$$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != ($python_tuple))' || {
-        echo "start.sh: $$PYTHON is not Python $python, which the wheels are for; name one: PYTHON=..." >&2
-        exit 1
-    }
-    echo "start.sh: making $$VENV"
-    "$$PYTHON" -m venv --without-pip $venv_options"$$VENV"
-    $install
-    touch "$$VENV/.ready"
-    "$$VENV/bin/aerocam" doctor
-fi
-
-if [ ! -e "$$ENGINE" ] && "$$VENV/bin/python" -c 'import tensorrt' 2>/dev/null; then
-    echo "start.sh: building the engine, which takes minutes"
-    "$$VENV/bin/aerocam" build "$$MODEL" || echo "start.sh: no engine, see above; the .onnx file is used" >&2
-fi
-[ ! -e "$$ENGINE" ] || RUNS=$$ENGINE
+case $$VENV in /*) ;; *) VENV=$$(pwd)/$$VENV ;; esac
 
 VERB=$${1:-}
 [ $$# -eq 0 ] || shift
 case $$VERB in
-    explain | stream) exec "$$VENV/bin/aerocam" "$$VERB" "$${RUNS:-$$MODEL}" "$$@" ;;
-    check) exec "$$VENV/bin/aerocam" check --device "$$MODEL" $${RUNS:+"$$RUNS"} "$$@" ;;
+    "" | explain | stream | check | build | doctor) ;;
+    -h | --help | help) sed -n '2,/^set/{s/^# //p;}' "$$0"; exit 0 ;;
+    *) echo "start.sh: '$$VERB' is none of explain, stream, check, build, doctor and --help" >&2; exit 2 ;;
+esac
+
+aerocam() {  # by its module: scripts of an environment name the place where they were made
+    "$$VENV/bin/python" -m aerocam "$$@"
+}
+
+if [ "$$(cat "$$VENV/.ready" 2>/dev/null)" != "$$VENV" ]; then  # not there, not whole, or made elsewhere and moved
+    (cd "$$HERE" && sha256sum --check --quiet SHA256SUMS)
+    command -v "$$PYTHON" >/dev/null || {
+        echo "start.sh: there is no $$PYTHON; install Python $python, or name one: PYTHON=..." >&2
+        exit 1
+    }
+    "$$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != ($python_tuple))' || {
+        echo "start.sh: $$PYTHON is not Python $python, which the wheels are for; name one: PYTHON=..." >&2
+        exit 1
+    }
+    CLEAR=
+    [ ! -e "$$VENV/.ready" ] || CLEAR=--clear  # only what was made here
+    echo "start.sh: making $$VENV"
+    "$$PYTHON" -m venv --without-pip $$CLEAR $venv_options"$$VENV"
+    $install
+    echo "$$VENV" >"$$VENV/.ready"
+    [ "$$VERB" = doctor ] || aerocam doctor
+fi
+
+case $$VERB in
+    doctor | build) ;;
+    *)
+        HAS_TENSORRT='from aerocam.runtime.trt.bindings import load_tensorrt; load_tensorrt()'
+        if [ ! -e "$$ENGINE" ] && "$$VENV/bin/python" -c "$$HAS_TENSORRT" 2>/dev/null; then
+            echo "start.sh: building the engine, which takes minutes"
+            aerocam build "$$MODEL" || echo "start.sh: no engine, see above; the .onnx file is used" >&2
+        fi
+        ;;
+esac
+[ ! -e "$$ENGINE" ] || RUNS=$$ENGINE
+
+case $$VERB in
+    explain | stream) exec "$$VENV/bin/python" -m aerocam "$$VERB" "$${RUNS:-$$MODEL}" "$$@" ;;
+    check) exec "$$VENV/bin/python" -m aerocam check --device "$$MODEL" "$$@" ;;  # it finds the engine itself
+    build) exec "$$VENV/bin/python" -m aerocam build "$$MODEL" "$$@" ;;
+    doctor) exec "$$VENV/bin/python" -m aerocam doctor "$$@" ;;
     "") echo "start.sh: ready. Now: ./start.sh explain photo.jpg -o out    or: ./start.sh stream 0 overlay.webm" ;;
-    *) echo "start.sh: '$$VERB' is none of explain, stream and check" >&2; exit 2 ;;
 esac
 """)
 
@@ -101,6 +127,10 @@ On the device, in this folder:
     ./start.sh explain photo.jpg -o out     overlay, raw map and record of a picture into out/
     ./start.sh stream 0 overlay.webm        the first camera; Ctrl-C ends and keeps the video
     ./start.sh check                        a report on this device, aerocam-device-*.json, to send back
+    ./start.sh build, ./start.sh doctor     the engine again; what this machine has and lacks
+
+Video is written as .webm or .avi; .mp4 needs PyAV, which is not in a bundle. The folder may be moved: the next start
+makes venv/ again.
 
 $network
 $system
@@ -117,13 +147,23 @@ By hand, without start.sh:
 
     $python_name -m venv --without-pip ${venv_options}venv
     $by_hand
-    venv/bin/aerocam explain model/$model photo.jpg -o out
+    venv/bin/python -m aerocam explain model/$model photo.jpg -o out
 """)
 
 SYSTEM = """\
 What the device must have already, and where it comes from; pip must not put others over it:
 
 {lines}
+
+With TensorRT there, start.sh builds an engine for this very GPU (model/*.engine) and uses it from then on.
+"""
+
+
+SYSTEM_PC = """\
+The model runs in ONNX Runtime on the CPU. TensorRT is not in a bundle; to run engines on an NVIDIA GPU, put it into the
+environment, which takes a network (for RTX cards there is tensorrt-rtx-cu12, in place of tensorrt):
+
+    {pip} install tensorrt cuda-python
 
 With TensorRT there, start.sh builds an engine for this very GPU (model/*.engine) and uses it from then on.
 """
@@ -137,7 +177,6 @@ def start_script(facts: Facts) -> str:
 def readme(facts: Facts) -> str:
     """The text for people."""
     title = f"{facts.model}, explained by aerocam {facts.version}"
-    lines = "\n".join(f"    {name}: {where}" for name, where in facts.target.system)
     network = (
         "No network is needed." if facts.wheels else "The packages are fetched from the network: made --no-wheels."
     )
@@ -146,8 +185,17 @@ def readme(facts: Facts) -> str:
         underline="=" * len(title),
         by_hand=BY_HAND.replace("PIP", facts.pip) if facts.wheels else BY_HAND_ONLINE,
         network=network,
-        system=f"\n{SYSTEM.format(lines=lines)}" if facts.target.jetson else "",
+        system=f"\n{_system(facts)}",
     )
+
+
+def _system(facts: Facts) -> str:
+    """What is not in the bundle, and where it comes from."""
+    if facts.target.jetson:
+        return SYSTEM.format(lines="\n".join(f"    {name}: {where}" for name, where in facts.target.system))
+    if facts.target.machine != "x86_64":
+        return "The model runs in ONNX Runtime on the CPU.\n"
+    return SYSTEM_PC.format(pip=f"venv/bin/python {f'wheels/{facts.pip}/pip' if facts.wheels else '-m pip'}")
 
 
 def _fields(facts: Facts) -> dict[str, str]:

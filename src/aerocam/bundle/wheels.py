@@ -7,6 +7,7 @@ has one that matters; a bundle for another Python is best made with that Python.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -59,7 +60,9 @@ def _for(target: Target) -> list[str]:
 def _pip(arguments: list[str], target: Target) -> None:
     """Run pip; its own words where it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(prefix="aerocam-bundle-") as folder:  # what a pip that is killed leaves goes too
+        environment = {**os.environ, "TMPDIR": folder}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
         said = " ".join(line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR"))

@@ -60,7 +60,7 @@ def make_bundle(
         out: The folder to make; it must not exist, or be empty.
         target: The kind of machine.
         with_wheels: Whether wheels go along; without, the device needs a network. Versions are asked for all the same.
-        tar: One file, `out` with .tar behind it, in place of the folder.
+        tar: One file, `out` with .tar behind it (once), in place of the folder.
 
     Raises:
         UsageError: `out` is there already, or the model's name is none that a shell takes.
@@ -69,6 +69,8 @@ def make_bundle(
         WriteError: Something cannot be written.
     """
     path = Path(out)
+    if tar and path.suffix == ".tar":
+        path = path.with_suffix("")
     place = path.with_name(f"{path.name}.tar") if tar else path
     _refuse(place)
     files, manifest = model_files(Path(model))

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 
+from aerocam.cli.stopping import interrupt_on_signal
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -27,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--python", metavar="3.N", help="Python of a linux platform (default: this one's)")
     parser.add_argument("--no-wheels", action="store_true", help="only name the packages; the device fetches them")
-    parser.add_argument("--tar", action="store_true", help="one file, DIR.tar, in place of the folder")
+    parser.add_argument(
+        "--tar", action="store_true", help="one file, DIR.tar (DIR may end in .tar), in place of the folder"
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.bundle import find_target, make_bundle
 
     target = find_target(args.platform, args.python)
-    done = make_bundle(args.model, args.out, target, with_wheels=not args.no_wheels, tar=args.tar)
+    with interrupt_on_signal():
+        done = make_bundle(args.model, args.out, target, with_wheels=not args.no_wheels, tar=args.tar)
     packages = ", ".join(f"{name} {version}" for name, version in sorted(done.packages.items()))
     print(f"{done.path}: {done.size / 1e6:.0f} MB for {target.name}, Python {target.python_text}")
     print(f"model: {', '.join(done.model)}")
