@@ -141,12 +141,15 @@ def test_a_pc_with_and_without_a_gpu(tmp_path: Path) -> None:
     assert plain["platform"] == "linux-x86_64"
     assert subjects(plain, "missing") == ["opencv", "onnxruntime"]
     assert advice(plain, "onnxruntime")["commands"] == ["python3 -m pip install onnxruntime"]
+    assert advice(plain, "tensorrt")["kind"] == "warning"
+    assert advice(plain, "tensorrt")["commands"] == ["python3 -m pip install tensorrt-rtx-cu12"]
     device = "sys/bus/pci/devices/0000:01:00.0"
     trees.plant(tmp_path, {f"{device}/vendor": "0x10de\n", f"{device}/class": "0x030000\n"})
     bare = examine(trees.machine(root, trees.nothing(), "x86_64", (3, 12)))
     assert bare["platform"] == "linux-x86_64-nvidia"
     assert bare["probes"]["driver"] == {"state": "found", "loaded": False, "version": None, "pci_devices": 1}
     assert advice(bare, "tensorrt")["commands"] == ["python3 -m pip install tensorrt"]
+    assert "package tensorrt-rtx-cu12, in its place" in advice(bare, "tensorrt")["why"]
     text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.183.01  Sun May 12 19:39:15 UTC 2024\nGCC version: 12\n"
     trees.plant(tmp_path, {"proc/driver/nvidia/version": text})
     assert examine(trees.machine(root, trees.nothing(), "x86_64"))["probes"]["driver"]["version"] == "535.183.01"
@@ -215,6 +218,35 @@ def broken(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(text)
     return tmp_path
+
+
+def test_each_line_says_what_it_is_of_once(tmp_path: Path) -> None:
+    """With TensorRT's own message, of this machine's way of not having it."""
+    hidden = dict.fromkeys(("tensorrt", "tensorrt_rtx"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in hidden:
+            patch.setitem(sys.modules, name, None)
+        with pytest.raises(Absent, match=r"^it (is not installed|cannot be loaded)"):
+            PROBES["tensorrt"].look(Machine())
+    packages = trees.nothing() | {"tensorrt": {"state": "absent", "reason": "it is not installed"}}
+    text = as_text(examine(trees.machine(trees.plant(tmp_path, trees.jetpack6()), packages, prints=NVPMODEL)))
+    assert re.search(r"^TensorRT +- it is not installed$", text, re.MULTILINE)
+    assert re.search(r"^  TensorRT: it is not installed; it builds and runs engines", text, re.MULTILINE)
+    assert len({title for title, _ in LINES.values()}) == len(LINES)
+    assert re.search(r"^GPU in CUDA ", text, re.MULTILINE)
+    assert re.search(r"^CUDA in Python ", text, re.MULTILINE)
+
+
+def test_engines_can_be_built_where_none_runs(tmp_path: Path) -> None:
+    root = trees.plant(tmp_path, trees.jetpack6())
+    rtx = trees.has("1.7.1", module="tensorrt_rtx", builder=True)
+    found = examine(trees.machine(root, trees.nothing() | {"tensorrt": rtx}, "x86_64", (3, 12)))
+    assert found["uses"]["engine"] is None
+    assert found["uses"]["builder"] == "tensorrt_rtx 1.7.1, for other GPUs (--compute-capability)"
+    plain = trees.has("10.13.0", module="tensorrt", builder=True)
+    assert examine(trees.machine(root, trees.nothing() | {"tensorrt": plain}, "x86_64"))["uses"]["builder"] is None
+    here = examine(trees.machine(root, trees.on_jetpack6(), prints=NVPMODEL))
+    assert here["uses"]["builder"] == "tensorrt 10.3.0"
 
 
 def test_it_runs_where_numpy_is_broken_and_a_package_crashes(broken: Path) -> None:

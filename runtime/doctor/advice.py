@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from aerocam.runtime.doctor.machine import Machine
-from aerocam.runtime.doctor.platforms import COMMANDS, PIP, SYSTEM_PYTHON, VENV, Platform, is_jetson
+from aerocam.runtime.doctor.platforms import COMMANDS, PIP, RTX, SYSTEM_PYTHON, VENV, Platform, is_jetson
 from aerocam.runtime.doctor.registry import Findings
 
 
@@ -139,10 +139,20 @@ def onnxruntime(case: Case) -> Advice | None:
 
 @rule
 def tensorrt(case: Case) -> Advice | None:
-    """TensorRT is needed for engines, where there is a GPU."""
-    if case.found("tensorrt") or case.platform == "jetson-jp5" or not _has_gpu(case):
+    """TensorRT is needed for engines, where there is a GPU, and to build some elsewhere."""
+    if case.found("tensorrt") or case.platform == "jetson-jp5":
         return None
-    why = f"{case.reason('tensorrt')}; it builds and runs engines"
+    why = f"TensorRT: {case.reason('tensorrt')}; it builds and runs engines"
+    if not _has_gpu(case):
+        if case.platform != "linux-x86_64":
+            return None
+        why = (
+            f"{why}, on NVIDIA's GPUs; none is seen here, without which TensorRT for RTX alone builds them, for others"
+        )
+        return Advice("warning", "tensorrt", why, case.commands("tensorrt"))
+    if case.platform == "linux-x86_64-nvidia":
+        why = f"{why}. For RTX cards there is TensorRT for RTX, package {RTX}, in its place"
+        return Advice("missing", "tensorrt", why, case.commands("tensorrt"))
     if is_jetson(case.platform) and "python3-libnvinfer" in case.apt:
         why = f"{why}. python3-libnvinfer of apt is installed, but not seen from here"
         return Advice("missing", "tensorrt", why, (VENV,))

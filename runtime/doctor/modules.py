@@ -95,7 +95,7 @@ def tensorrt(machine: Machine) -> Finding:
     try:
         loaded = load_tensorrt()
     except AerocamError as error:
-        raise Absent(str(error).partition("; on a Jetson")[0]) from error
+        raise Absent(str(error).partition("; on a Jetson")[0].removeprefix("TensorRT: ")) from error
     return {
         "module": loaded.name,
         "version": loaded.version,

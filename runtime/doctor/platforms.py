@@ -23,6 +23,9 @@ INDEXES = {
 CUDA_PYTHON = {"jetson-jp6": "cuda-python==12.6.*", "jetson-jp7": "cuda-python==13.0.*"}
 """cuda-python of a JetPack's CUDA."""
 
+RTX = "tensorrt-rtx-cu12"
+"""TensorRT for RTX on PyPI. It builds engines for GPUs that are not in the machine; on a PC alone."""
+
 PIP = "python3 -m pip install"
 VENV = "python3 -m venv --system-site-packages aerocam-venv && . aerocam-venv/bin/activate"
 
@@ -60,7 +63,7 @@ COMMANDS: dict[str, dict[str, str]] = {
         "cuda_packages": f"{PIP} cuda-python",
         "driver": "sudo ubuntu-drivers install",
     },
-    "linux-x86_64": PC,
+    "linux-x86_64": {**PC, "tensorrt": f"{PIP} {RTX}"},
     "linux-aarch64": PC,
     "other": PC,
 }

@@ -11,6 +11,7 @@ def uses(findings: Findings) -> dict[str, str | None]:
     """By what it does, the package that will do it; None where none can."""
     return {
         "engine": _engine(findings),
+        "builder": _builder(findings),
         "cuda": _cuda(findings),
         "onnx": _onnx(findings),
         "preprocessing": _named(findings, "opencv", "OpenCV"),
@@ -25,6 +26,17 @@ def _engine(findings: Findings) -> str | None:
     if findings["tensorrt"]["state"] != "found" or findings["cuda"]["state"] != "found":
         return None
     return f"{findings['tensorrt']['module']} {findings['tensorrt']['version']}"
+
+
+def _builder(findings: Findings) -> str | None:
+    """What builds them: TensorRT for the GPU here; that for RTX without one too."""
+    found = findings["tensorrt"]
+    if found["state"] != "found" or not found["builder"]:
+        return None
+    text = f"{found['module']} {found['version']}"
+    if findings["cuda"]["state"] == "found":
+        return text
+    return f"{text}, for other GPUs (--compute-capability)" if found["module"] == "tensorrt_rtx" else None
 
 
 def _cuda(findings: Findings) -> str | None:

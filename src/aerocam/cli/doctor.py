@@ -60,7 +60,7 @@ LINES: dict[str, tuple[str, Line]] = {
     "onnxruntime": ("ONNX Runtime", lambda one: _joined(_package(one), *one["providers"])),
     "tensorrt": ("TensorRT", lambda one: _joined(f"{one['module']} {_package(one)}")),
     "cuda": (
-        "CUDA",
+        "GPU in CUDA",
         lambda one: _joined(
             one["device"],
             f"compute capability {one['compute_capability']}",
@@ -69,7 +69,10 @@ LINES: dict[str, tuple[str, Line]] = {
             f"through {one['package']}",
         ),
     ),
-    "cuda_packages": ("for CUDA", lambda one: _joined(*(f"{name} {text}" for name, text in one["versions"].items()))),
+    "cuda_packages": (
+        "CUDA in Python",
+        lambda one: _joined(*(f"{name} {text}" for name, text in one["versions"].items())),
+    ),
     "scikit_learn": ("scikit-learn", lambda one: _package(one)),
     "pyav": ("PyAV", lambda one: _package(one)),
 }
@@ -77,7 +80,8 @@ LINES: dict[str, tuple[str, Line]] = {
 
 USES = {
     "engine": ".engine files",
-    "cuda": "CUDA",
+    "builder": "engine builds",
+    "cuda": "GPU through",
     "onnx": ".onnx files",
     "preprocessing": "preprocessing",
     "cameras": "cameras, video",
