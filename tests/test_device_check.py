@@ -129,6 +129,21 @@ def test_no_engine_is_a_report_too(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("_known_machine")
+def test_the_command_that_builds_works_where_no_shell_finds_aerocam(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a bundle, whose environment is on nobody's PATH; what is sent back has no folder of it."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setattr("sys.executable", "/media/my stick/venv/bin/python")
+    here = tmp_path / "stretch.cam.onnx"
+    here.write_bytes(model("stretch").read_bytes())
+    report = check_device(here, None, protocol=FEW)
+    (told,) = [one["reason"] for one in report.told["steps"] if one["state"] == "failed"]
+    assert told.endswith(f"build it here: '/media/my stick/venv/bin/python' -m aerocam build {here}")
+    assert step(report, "open the engine")["reason"].endswith(" -m aerocam build stretch.cam.onnx")
+
+
+@pytest.mark.usefixtures("_known_machine")
 def test_an_engine_that_cannot_be_opened_is_a_report_too(tmp_path: Path) -> None:
     engine = tmp_path / "stretch.engine"
     engine.write_bytes(b"not an engine")
