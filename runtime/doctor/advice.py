@@ -146,9 +146,7 @@ def tensorrt(case: Case) -> Advice | None:
     if not _has_gpu(case):
         if case.platform != "linux-x86_64":
             return None
-        why = (
-            f"{why}, on NVIDIA's GPUs; none is seen here, without which TensorRT for RTX alone builds them, for others"
-        )
+        why = f"{why} on NVIDIA's GPUs, and none is seen here; TensorRT for RTX builds them for other machines"
         return Advice("warning", "tensorrt", why, case.commands("tensorrt"))
     if case.platform == "linux-x86_64-nvidia":
         why = f"{why}. For RTX cards there is TensorRT for RTX, package {RTX}, in its place"
