@@ -32,21 +32,25 @@ def stop_on_signal() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def interrupt_on_signal() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C, so that all is tidied up; a second SIGTERM ends at once."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Raise KeyboardInterrupt on Ctrl-C and on SIGTERM, so that all is tidied up; a second one is as before.
+
+    Ctrl-C is set too: a shell's background job begins with that signal ignored.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
         raise KeyboardInterrupt
 
-    with _handled(handle, (signal.SIGTERM,)):
+    with _handled(handle):
         yield
 
 
 @contextlib.contextmanager
-def _handled(handle: Handler, numbers: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None]:
+def _handled(handle: Handler) -> Iterator[None]:
     """Signals go to a function for as long as this is open."""
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
