@@ -1,0 +1,92 @@
+"""The table of metrics."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from aerocam.errors import UsageError, did_you_mean
+
+Direction = Literal["higher", "lower"]
+Need = Literal["box", "mask", "mosaic", "gradients", "second class"]
+"""What a picture or a file must have for a metric: a true box, a true mask, to be a mosaic, gradients that leave the
+graph, a second plausible class."""
+
+Value: TypeAlias = "float | Mapping[str, Any]"
+"""Of one picture: a number, or several by name, of which `gather` makes one. NaN where there is none."""
+
+
+def mean(values: Sequence[Any]) -> float:
+    """The mean of the values that are numbers; NaN where none is."""
+    found = np.array([value for value in values if np.isfinite(value)], float)
+    return float(found.mean()) if found.size else float("nan")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        name: Its key in `METRICS`.
+        compute: From a `Case`, and the parameters as keywords, to the picture's value.
+        direction: Whether `higher` or `lower` is better.
+        definition: The exact definition, in one sentence, as the result repeats it.
+        source: Paper, and the equation or the implementation that it equals.
+        needs: What pictures and files must have; others are skipped, and counted.
+        gather: From all pictures' values to the table's number.
+        variant: Which of the definitions in use it is, where libraries differ; empty where they do not.
+    """
+
+    name: str
+    compute: Callable[..., Value]
+    direction: Direction
+    definition: str
+    source: str
+    needs: frozenset[Need] = frozenset()
+    gather: Callable[[Sequence[Any]], float] = mean
+    variant: str = ""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Its parameters with their defaults; all are in the result."""
+        found = list(inspect.signature(self.compute).parameters.values())[1:]
+        return {item.name: item.default for item in found}
+
+
+METRICS: dict[str, Metric] = {}
+"""All metrics; `metric` adds to it."""
+
+
+def metric(
+    name: str,
+    *,
+    direction: Direction,
+    definition: str,
+    source: str,
+    needs: Sequence[Need] = (),
+    gather: Callable[[Sequence[Any]], float] = mean,
+    variant: str = "",
+) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+    """Register a function as a metric; see `Metric`. It takes a `Case` first, then parameters with defaults."""
+
+    def register(compute: Callable[..., Value]) -> Callable[..., Value]:
+        assert name not in METRICS
+        METRICS[name] = Metric(name, compute, direction, definition, source, frozenset(needs), gather, variant)
+        return compute
+
+    return register
+
+
+def find(name: str) -> Metric:
+    """The metric of this name.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if name not in METRICS:
+        raise UsageError(f"metric '{name}': there is no such metric. {did_you_mean(name, METRICS)}")
+    return METRICS[name]
