@@ -1,5 +1,26 @@
 """The metrics, by name: one function each, registered with its direction and its exact definition."""
 
-from aerocam.benchmarks.evaluation.metrics.registry import METRICS, Metric, metric
+from aerocam.benchmarks.evaluation.metrics import (
+    curves,
+    faithfulness,
+    infidelity,
+    localisation,
+    road,
+    robustness,
+    sensitivity,
+)
+from aerocam.benchmarks.evaluation.metrics.registry import METRICS, Metric, metric, number
 
-__all__ = ["METRICS", "Metric", "metric"]
+__all__ = [
+    "METRICS",
+    "Metric",
+    "curves",
+    "faithfulness",
+    "infidelity",
+    "localisation",
+    "metric",
+    "number",
+    "road",
+    "robustness",
+    "sensitivity",
+]

@@ -17,12 +17,19 @@ Need = Literal["box", "mask", "mosaic", "gradients", "second class"]
 graph, a second plausible class."""
 
 Value: TypeAlias = "float | Mapping[str, Any]"
-"""Of one picture: a number, or several by name, of which `gather` makes one. NaN where there is none."""
+"""Of one picture: a number, or several things by name, of which `value` is the picture's number and others are what
+`gather` or the report needs, such as a curve's points. NaN where there is none."""
+
+
+def number(value: Any) -> float:
+    """The number of one picture's value; NaN where there is none."""
+    return float(value["value"] if isinstance(value, Mapping) else value)
 
 
 def mean(values: Sequence[Any]) -> float:
-    """The mean of the values that are numbers; NaN where none is."""
-    found = np.array([value for value in values if np.isfinite(value)], float)
+    """The mean of the values that have a finite number; NaN where none has."""
+    found = np.array([number(value) for value in values], float)
+    found = found[np.isfinite(found)]
     return float(found.mean()) if found.size else float("nan")
 
 

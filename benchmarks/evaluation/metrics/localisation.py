@@ -1,0 +1,188 @@
+"""Whether the map lies where the target is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation.case import Case, Floats, Truth
+from aerocam.benchmarks.evaluation.metrics.boxes import best_iou, inside, parts_above, whole_picture
+from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite
+from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
+from aerocam.errors import UsageError
+from aerocam.runtime.regions import RegionRule, find_regions
+
+NAN = float("nan")
+NO_TRUTH = "NaN where the map is not finite or no px of the picture is the target's"
+
+
+@metric(
+    "pointing_game",
+    direction="higher",
+    definition="1 where one of the px that have the map's maximum lies in a true box, or within `tolerance` px of one"
+    f" (between px centres), else 0; a constant map points nowhere: 0; {NO_TRUTH}; mean over pictures.",
+    source="Zhang et al., Top-down Neural Attention by Excitation Backprop, 2016, which allows 15 px; the default"
+    " equals Quantus' PointingGame on the boxes' px, but for constant maps, which hit there",
+    needs=("box",),
+)
+def pointing_game(case: Case, tolerance: float = 0.0) -> Value:
+    """Whether the map's maximum hits; see `metric`."""
+    from scipy import ndimage
+
+    there = _boxed(case)
+    if there is None:
+        return NAN
+    near = ndimage.distance_transform_edt(~there) <= tolerance if tolerance > 0 else there
+    return float(not constant(case.map) and bool((near & (case.map == case.map.max())).any()))
+
+
+@metric(
+    "energy_pointing_game",
+    direction="higher",
+    definition=f"The sum of the map inside the true boxes divided by its sum; NaN where that is 0; {NO_TRUTH}; mean"
+    " over pictures.",
+    source="Wang et al., Score-CAM, 2020; equals Quantus' RelevanceMassAccuracy on the boxes' px",
+    needs=("box",),
+)
+def energy_pointing_game(case: Case) -> Value:
+    """How much of the map's mass lies in the boxes; see `metric`."""
+    return _mass(case.map, _boxed(case))
+
+
+@metric(
+    "relevance_mass",
+    direction="higher",
+    definition=f"The sum of the map on the true mask divided by its sum; NaN where that is 0; {NO_TRUTH}; mean over"
+    " pictures.",
+    source="Arras et al., CLEVR-XAI, 2022; equals Quantus' RelevanceMassAccuracy",
+    needs=("mask",),
+)
+def relevance_mass(case: Case) -> Value:
+    """How much of the map's mass lies on the mask; see `metric`."""
+    return _mass(case.map, _masked(case))
+
+
+@metric(
+    "relevance_rank",
+    direction="higher",
+    definition="Of the K px with the map's largest values, K the number of px of the true mask, the share that lies on"
+    " it; of px that equal the K-th value as many count as there is room for, in the share that lies on the mask (so"
+    f" that a constant map has the mask's share of the picture); {NO_TRUTH}; mean over pictures.",
+    source="Arras et al., CLEVR-XAI, 2022; equals Quantus' RelevanceRankAccuracy on maps without equal values",
+    needs=("mask",),
+)
+def relevance_rank(case: Case) -> Value:
+    """How many of the largest values lie on the mask; see `metric`."""
+    there = _masked(case)
+    if there is None:
+        return NAN
+    count = int(there.sum())
+    least = np.partition(case.map, -count, axis=None)[-count]
+    above, equal = case.map > least, case.map == least
+    room = count - int(above.sum())
+    return float((there[above].sum() + room * there[equal].mean()) / count)
+
+
+@metric(
+    "iou",
+    direction="higher",
+    definition="Intersection over union of the true mask and the map's region: all px of the upper class of Otsu's"
+    " threshold (256 levels), or that reach a share of the map's maximum, or only their largest connected part; a"
+    f" constant map has no region: 0; {NO_TRUTH}; mean over pictures.",
+    source="The regions are those of aerocam.runtime's find_regions; medcam binarises by Otsu likewise",
+    needs=("mask",),
+)
+def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value:
+    """How well the map's region covers the mask; see `metric`."""
+    check("parts", parts, ("largest", "all"))
+    there = _masked(case)
+    if there is None:
+        return NAN
+    found = np.zeros(there.shape, np.bool_)
+    for region in find_regions(case.map, threshold, largest=parts == "largest"):
+        found |= region.mask
+    return float((found & there).sum() / (found | there).sum())
+
+
+@metric(
+    "box_iou",
+    direction="higher",
+    definition="The best intersection over union of a true box and the box around the largest connected part of the map"
+    " above a share of its maximum, or Otsu's threshold; a constant map has no box: 0; NaN where the map is not finite;"
+    " mean over pictures.",
+    source="Zhou et al., Learning Deep Features for Discriminative Localization, 2016, with its share of 0.2",
+    needs=("box",),
+)
+def box_iou(case: Case, threshold: RegionRule = 0.2) -> Value:
+    """How well the map's box covers a true one; see `metric`."""
+    if _boxed(case) is None:
+        return NAN
+    found = np.array([region.box for region in find_regions(case.map, threshold)], float).reshape(-1, 4)
+    return best_iou(found, case.truth.boxes)
+
+
+def best_threshold(values: Sequence[Any]) -> float:
+    """MaxBoxAcc over a set: per delta the threshold at which most pictures reach it, then the mean over the deltas."""
+    rows = [value for value in values if isinstance(value, dict)]
+    if not rows:
+        return NAN
+    found = np.array([row["iou"] for row in rows])
+    return float(np.mean([(found >= delta).mean(axis=0).max() for delta in rows[0]["deltas"]]))
+
+
+@metric(
+    "max_box_acc_v2",
+    direction="higher",
+    definition="The mean over deltas of the largest share, over thresholds t = 0, 1/steps, ... of the map's maximum, of"
+    " pictures whose best intersection over union of a box and a true box is at least delta; boxes are around each"
+    " connected part (8 neighbours) of the px >= t, or only around the largest; at t = 0 and for a map of zeros the box"
+    " is the picture; pictures whose map is not finite or whose boxes lie outside have no value.",
+    source="Choe et al., Evaluating Weakly Supervised Object Localization Methods Right, 2020, extended in 2021",
+    needs=("box",),
+    gather=best_threshold,
+    variant="V2: all parts, three deltas; parts='largest', deltas=(0.5,): MaxBoxAcc of 2020",
+)
+def max_box_acc_v2(
+    case: Case, deltas: Sequence[float] = (0.3, 0.5, 0.7), steps: int = 100, parts: str = "all"
+) -> Value:
+    """The best overlap at each threshold, and what this picture alone would have; see `metric`."""
+    check("parts", parts, ("largest", "all"))
+    check_count("steps", steps)
+    if not len(deltas) or not all(0 < delta <= 1 for delta in deltas):
+        raise UsageError(f"deltas {list(deltas)}: found none, or one beyond (0, 1]; expected such as 0.3, 0.5, 0.7")
+    if _boxed(case) is None:
+        return NAN
+    peak, shares = float(case.map.max()), [step / steps for step in range(steps)]
+    boxes = [
+        parts_above(case.map, share * peak, parts == "largest") if share * peak > 0 else whole_picture(case.map)
+        for share in shares
+    ]
+    row = {"threshold": shares, "iou": [best_iou(one, case.truth.boxes) for one in boxes], "deltas": list(deltas)}
+    return {"value": best_threshold([row]), **row}
+
+
+def _boxed(case: Case) -> NDArray[np.bool_] | None:
+    """Which px the true boxes hold, bool (H, W); None where nothing can be said of the map."""
+    return _there(case.map, inside(case.truth.boxes, (case.map.shape[0], case.map.shape[1])))
+
+
+def _masked(case: Case) -> NDArray[np.bool_] | None:
+    """The true mask, bool (H, W); None where nothing can be said of the map."""
+    truth: Truth = case.truth
+    if truth.mask is not None and truth.mask.shape != case.map.shape:
+        raise UsageError(f"mask: found {truth.mask.shape}, expected {case.map.shape}, the model's input")
+    return None if truth.mask is None else _there(case.map, truth.mask)
+
+
+def _there(map_: Floats, there: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+    """The px that are the target's; None without any, or without a map."""
+    return there if there.any() and finite(map_) else None
+
+
+def _mass(map_: Floats, there: NDArray[np.bool_] | None) -> float:
+    """The share of a map's sum that lies on some px."""
+    whole = float(map_.sum(dtype=np.float64)) if there is not None else 0.0
+    return float(map_[there].sum(dtype=np.float64)) / whole if whole > 0 else NAN

@@ -1,0 +1,117 @@
+"""What is done to a picture by a map: parts of it are taken away, in an order, and something stands in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation.case import Case, Floats
+from aerocam.errors import UsageError, did_you_mean
+
+SPACES = ("normalised", "raw")
+SCORES = ("probability", "logit")
+FILLS = ("zero", "black", "blur")
+BLUR = (11, 5.0)
+"""RISE's Gaussian: its kernel's side and its standard deviation, px."""
+
+
+def check(name: str, value: object, known: Sequence[str]) -> None:
+    """Make sure that a metric's parameter has one of the values it can have.
+
+    Raises:
+        UsageError: It has not.
+    """
+    if value not in known:
+        raise UsageError(f"{name} {value!r}: a metric's parameter cannot be that. {did_you_mean(str(value), known)}")
+
+
+def check_count(name: str, value: int) -> None:
+    """Make sure that a metric's parameter is a whole number from 1.
+
+    Raises:
+        UsageError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise UsageError(f"{name} {value!r}: found no count, expected a whole number from 1")
+
+
+def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
+    """The target's score, (n,): its `probability` or its `logit`.
+
+    Raises:
+        UsageError: There is no such score.
+    """
+    check("score", kind, SCORES)
+    found = case.probability(tensors) if kind == "probability" else case.logit(tensors)
+    return np.asarray(found, np.float64)
+
+
+def finite(map_: Floats) -> bool:
+    """Whether a map has values everywhere; a metric has no value of one that has not."""
+    return bool(np.isfinite(map_).all())
+
+
+def constant(map_: Floats) -> bool:
+    """Whether a map has the same value everywhere."""
+    return bool(np.ptp(map_) == 0)
+
+
+def black(case: Case) -> Floats:
+    """A black picture of one px, as the model is given it: float32 (1, C, 1, 1)."""
+    return np.asarray(case.subject.fill, np.float32).reshape(1, -1, 1, 1)
+
+
+def masked(case: Case, mask: Floats, space: str) -> Floats:
+    """The tensor under a soft mask (H, W): float32 (1, C, H, W).
+
+    `normalised`: x M. `raw`: the picture itself is multiplied before normalisation, which is x M + fill (1 - M).
+
+    Raises:
+        UsageError: There is no such space.
+    """
+    check("space", space, SPACES)
+    dimmed = case.tensor * mask
+    if space == "raw":
+        dimmed += black(case) * (1 - mask)
+    return np.asarray(dimmed, np.float32)
+
+
+def filling(case: Case, fill: str) -> Floats:
+    """What stands where a px was taken away: float32 (1, C, H, W).
+
+    `zero` is 0 after normalisation, `black` a black px, `blur` the picture under RISE's Gaussian.
+
+    Raises:
+        UsageError: There is no such fill.
+    """
+    check("fill", fill, FILLS)
+    if fill == "blur":
+        return blurred(case.tensor)
+    flat = black(case) if fill == "black" else np.float32(0)
+    return np.array(np.broadcast_to(flat, case.tensor.shape), np.float32)
+
+
+def blurred(tensor: Floats) -> Floats:
+    """A tensor (1, C, H, W) under RISE's Gaussian, with zeros around the picture as there."""
+    from scipy import ndimage
+
+    side, sigma = BLUR
+    peak = np.zeros(side)
+    peak[side // 2] = 1
+    kernel = ndimage.gaussian_filter1d(peak, sigma)  # as RISE makes it: what leaves the kernel is reflected into it
+    across = ndimage.convolve1d(tensor, kernel, axis=2, mode="constant")
+    return np.asarray(ndimage.convolve1d(across, kernel, axis=3, mode="constant"), np.float32)
+
+
+def order(values: Floats) -> NDArray[np.intp]:
+    """The px of a map (H, W) from its largest value to its smallest; equal ones in reading order."""
+    return np.argsort(-np.asarray(values, np.float64), axis=None, kind="stable")
+
+
+def first(ranked: NDArray[np.intp], count: int, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """True on the first `count` px of an order, bool (H, W)."""
+    chosen = np.zeros(size[0] * size[1], np.bool_)
+    chosen[ranked[:count]] = True
+    return chosen.reshape(size)
