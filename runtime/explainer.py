@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +17,7 @@ from aerocam.providers import Provider
 from aerocam.runtime import saliency
 from aerocam.runtime.detections import Objects
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.gradient_noise import GradientNoise, NoisyMaps
 from aerocam.runtime.map_smoothing import MapSmoothing, check_smoothing
 from aerocam.runtime.mapping import Mapper
 from aerocam.runtime.masks import predicted_masks
@@ -27,10 +27,9 @@ from aerocam.runtime.predictor import Begun, Predictor
 from aerocam.runtime.raw_maps import raw_maps
 from aerocam.runtime.session import Session, close_behind, open_session
 from aerocam.runtime.targets import Targets, ranked, resolve, slots
+from aerocam.runtime.warned import Warned
 
 Outputs = Mapping[str, NDArray[Any]]
-
-logger = logging.getLogger(__name__)
 
 
 class Explainer:
@@ -96,7 +95,7 @@ class Explainer:
         self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
         self._first = slots(self._resolved[1], self.manifest.score.targets)
         self._asked = self._first
-        self._said: set[str] = set()
+        self._warned = Warned(self.session.path)
         self._compared = self.manifest.task != "embed"
 
     def __call__(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Explanation:
@@ -118,6 +117,22 @@ class Explainer:
             ModelError: The engine failed.
         """
         return self.explain(self.begin(frame, target).finish(), target)
+
+    def on_tensor(
+        self, tensor: NDArray[np.float32], target: Targets = None, noise: GradientNoise | None = None
+    ) -> Explanation:
+        """Explain an input tensor (1, C, H, W), its picture as the frame; `noise` goes to the gradients that are read.
+
+        Raises:
+            UsageError: A tensor or a target that the model cannot take, or noise for a method without gradients.
+            ModelError: The engine failed.
+        """
+        rows, mapper = self.resolve(target), self._mapper
+        if noise is not None:
+            noisy = NoisyMaps(self.raw_maps, self.manifest, noise, self.session.path)
+            mapper = replace(mapper, raw_maps=noisy)
+        first = (self._asked if self._known(rows) else self._first)[0]
+        return self._explain(self._predictor.begin_tensor(tensor, first, self.session.path).finish(), rows, mapper)
 
     def begin(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Begun:
         """Give a frame to the model; `finish` of what is returned waits for what the model says of it.
@@ -238,7 +253,7 @@ class Explainer:
         """Whether the model can be told these targets before it has seen the frame."""
         return self.manifest.score.targets > 1 or bool(rows.min() >= -1)
 
-    def _explain(self, prediction: Prediction, rows: NDArray[np.int32]) -> Explanation:
+    def _explain(self, prediction: Prediction, rows: NDArray[np.int32], mapper: Mapper | None = None) -> Explanation:
         """The maps of these targets."""
         if not self._compared:
             raise UsageError(
@@ -248,7 +263,7 @@ class Explainer:
         asked = self._asked
         if not self._known(rows):
             asked = slots(ranked(rows, prediction.probabilities), 1)
-        found = self._mapper(prediction, asked, len(rows))
+        found = (mapper or self._mapper)(prediction, asked, len(rows))
         explanation = Explanation(
             frame=prediction.frame,
             raws=found.raws,
@@ -266,7 +281,7 @@ class Explainer:
             predicted=predicted_masks(prediction, self.manifest, found.targets),
             timings=dict(prediction.timings) | {"explain": found.explain, "cam": found.cam},
         )
-        explanation.warnings = self._warnings(explanation)
+        explanation.warnings = self._warned(explanation)
         return explanation
 
     def close(self) -> None:
@@ -284,13 +299,3 @@ class Explainer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close the session, unless it was handed in open."""
         close_behind(self.close, error)
-
-    def _warnings(self, explanation: Explanation) -> list[str]:
-        """What is wrong with the explanation; each text is logged as a warning the first time, later for debugging."""
-        one, finite = explanation, all(math.isfinite(target.logit) for target in explanation.targets)
-        found = [] if finite else ["the explained score is not finite"]
-        found += saliency.problems(one.raws, one.layers, one.fusion, one.normalisation, one.form)
-        for text in found:
-            logger.log(logging.DEBUG if text in self._said else logging.WARNING, "%s: %s", self.session.path, text)
-            self._said.add(text)
-        return found

@@ -16,6 +16,7 @@ from aerocam.runtime.passes import Passes
 from aerocam.runtime.placement import Placement
 from aerocam.runtime.prediction import Prediction
 from aerocam.runtime.session import Run
+from aerocam.runtime.tensor_input import as_frame, model_input, whole
 
 
 class Predictor:
@@ -53,10 +54,32 @@ class Predictor:
         """
         started = perf_counter()
         tensor, placement = self._prepare(frame)
-        prepared = perf_counter()
+        return self._begin(frame, tensor, placement, targets, 1e3 * (perf_counter() - started))
+
+    def begin_tensor(self, tensor: NDArray[Any], targets: NDArray[np.int32], path: str) -> Begun:
+        """Give the model an input tensor, float (1, C, H, W), in place of a frame; the frame is the picture it shows.
+
+        Raises:
+            UsageError: A tensor that the model cannot take; `path` is its file's.
+            ModelError: The engine failed.
+        """
+        rule = self._manifest.preprocess
+        assert rule is not None
+        given = model_input(tensor, rule, path)
+        return self._begin(as_frame(tensor, rule), given, whole(rule), targets, 0.0)
+
+    def _begin(
+        self,
+        frame: NDArray[np.uint8],
+        tensor: NDArray[Any],
+        placement: Placement,
+        targets: NDArray[np.int32],
+        prepared: float,
+    ) -> Begun:
+        started = perf_counter()
         run = self._passes.submit(tensor, targets)
         self.begun += 1
-        timings = {"preprocess": 1e3 * (prepared - started), "infer": 1e3 * (perf_counter() - prepared)}
+        timings = {"preprocess": prepared, "infer": 1e3 * (perf_counter() - started)}
         return Begun(self, self.begun, frame, placement, tensor, run, timings)
 
     def finish(self, begun: Begun) -> Prediction:

@@ -87,3 +87,15 @@ class Geometry:
             min(max(x1, 0.0), float(width)),
             min(max(y1, 0.0), float(height)),
         )
+
+    def to_tensor(self, box: Box) -> Box:
+        """A box in frame px as one in tensor px, cut to the part of the tensor that is frame; it may be empty then."""
+        (height, width), (top, left), (low, first, high, last) = self.frame_size, self.offset, self.seen
+        x0, x1 = (x * self.resized[1] / width + left for x in box[0::2])
+        y0, y1 = (y * self.resized[0] / height + top for y in box[1::2])
+        return (
+            min(max(x0, float(first)), float(last)),
+            min(max(y0, float(low)), float(high)),
+            min(max(x1, float(first)), float(last)),
+            min(max(y1, float(low)), float(high)),
+        )
