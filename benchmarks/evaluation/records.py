@@ -1,0 +1,158 @@
+"""Records of finished pictures, which survive whatever ends a run: of each a JSON line with one record per method."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from aerocam.errors import UsageError, WriteError
+from aerocam.files import write_together
+
+FILE, SETTINGS = "records.jsonl", "settings.json"
+
+
+def plain(value: Any) -> Any:
+    """A metric's value ready for JSON: arrays as lists, what is not finite as None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_back(value: Any) -> Any:
+    """What `plain` wrote, with NaN for None."""
+    if isinstance(value, dict):
+        return {key: read_back(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [read_back(one) for one in value]
+    return math.nan if value is None else value
+
+
+def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write down what is measured in a folder, or make sure that it is what was measured there before.
+
+    Raises:
+        UsageError: It was something else, or cannot be read.
+        WriteError: It cannot be written.
+    """
+    path, wanted = folder / SETTINGS, json.loads(json.dumps(settings))
+    if not path.exists():
+        write_together({path: (json.dumps(wanted, indent=2, ensure_ascii=False) + "\n").encode()})
+        return
+    try:
+        before = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: cannot read it: {error}; give another folder") from error
+    if found := _differences(before, wanted):
+        raise UsageError(
+            f"{folder}: it holds another run, with {'; '.join(found[:5])}{', ...' if len(found) > 5 else ''}; give"
+            " another --out, or the same settings"
+        )
+
+
+def _differences(before: Any, wanted: Any, name: str = "") -> list[str]:
+    """What differs, field by field."""
+    if before == wanted:
+        return []
+    if not (isinstance(before, dict) and isinstance(wanted, dict)):
+        return [f"{name} {_short(before)} there and {_short(wanted)} here"]
+    found = []
+    for key in sorted({*before, *wanted}):
+        here = f"{name} {key}".strip()
+        if key in before and key in wanted:
+            found += _differences(before[key], wanted[key], here)
+        else:
+            found.append(f"{here} only {'there' if key in before else 'here'}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class Records:
+    """The records in a folder. A line counts once it ends: a last line without an end is dropped, and done again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read those that are there, and hold the file for this run alone.
+
+        Raises:
+            UsageError: Another run writes to it, or a line within is damaged.
+            WriteError: It cannot be opened.
+        """
+        self._path = folder / FILE
+        try:
+            self._file = self._path.open("a+b")
+        except OSError as error:
+            raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}") from error
+        try:
+            self._hold()
+            self.found = self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _hold(self) -> None:
+        """Lock the file; the lock goes with the process."""
+        with contextlib.suppress(ImportError):  # Windows has no such locks
+            import fcntl
+
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"{self._path}: another run writes to it; wait for that, or give another --out"
+                ) from error
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """The records by key."""
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        found: dict[str, dict[str, Any]] = {}
+        for number, line in enumerate(content[:whole].splitlines(), 1):
+            try:
+                found.update({one["key"]: one for one in json.loads(line)["records"]})
+            except (ValueError, KeyError, TypeError) as error:
+                raise UsageError(f"{self._path}: line {number} is no record ({error}); delete that line") from error
+        return found
+
+    def add(self, records: Iterable[dict[str, Any]]) -> None:
+        """Append the records of a picture as one line, and return when it is on the disk.
+
+        Raises:
+            WriteError: The disk is full.
+        """
+        kept = list(records)
+        line = json.dumps({"records": kept}, allow_nan=False) + "\n"
+        try:
+            self._file.write(line.encode())
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}; start again later") from error
+        self.found.update({one["key"]: one for one in kept})
+
+    def __enter__(self) -> Records:
+        """The records themselves."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Let the file go."""
+        self._file.close()

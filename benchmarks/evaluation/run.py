@@ -1,0 +1,216 @@
+"""The run: which tasks there are, which of them were done before, and the result of all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from aerocam.benchmarks.evaluation import backends
+from aerocam.benchmarks.evaluation.pictures import Data, Sample
+from aerocam.benchmarks.evaluation.records import Records, same_settings
+from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings
+from aerocam.benchmarks.evaluation.subject import ModelUnderTest
+from aerocam.benchmarks.evaluation.task import Task, close_model, evaluate
+from aerocam.errors import AerocamError, UsageError
+from aerocam.files import make_folder, sha256
+from aerocam.runtime.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model under test.
+
+    Attributes:
+        path: Of the file.
+        name: What the result calls it.
+        sha256: Of the file, and of those that belong to it.
+        methods: Those that it gives.
+        refused: Why it does not give the others, by label.
+        facts: What the result says of it.
+    """
+
+    path: str
+    name: str
+    sha256: str
+    methods: tuple[MethodSpec, ...]
+    refused: dict[str, str]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run has found.
+
+    Attributes:
+        settings: What was measured.
+        data: On which pictures.
+        models: Of which files.
+        records: By model and method, in the order of the samples.
+        done_before: How many records an earlier run had left.
+    """
+
+    settings: Settings
+    data: Data
+    models: tuple[ModelFile, ...]
+    records: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    done_before: int = 0
+
+
+def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ...]:
+    """Open every model once, to see what it gives.
+
+    Raises:
+        UsageError: No model gives any of the methods.
+        ModelError: A model cannot be read.
+    """
+    from aerocam.cli.inputs import distinct_stems
+
+    names = [stem.removesuffix(".cam") for stem in distinct_stems(paths)]
+    found = tuple(_looked_at(path, name, settings) for path, name in zip(paths, names, strict=True))
+    for model in found:
+        for reason in dict.fromkeys(model.refused.values()):
+            labels = ", ".join(label for label, why in model.refused.items() if why == reason)
+            logger.warning("refused: %s: %s: %s", model.name, labels, reason)
+    if not any(model.methods for model in found):
+        raise UsageError(f"nothing can be measured: {next(iter(found[0].refused.values()))}")
+    return found
+
+
+def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
+    """What a model gives, and what it refuses."""
+    known = sha256(path)
+    refused: dict[str, str] = {}
+    try:
+        model = ModelUnderTest(path, settings.threads, settings.providers)
+    except UsageError as error:
+        reason = str(error)
+        return ModelFile(path, name, known, (), {one.label: reason for one in settings.methods}, {"file": path})
+    manifest = model.manifest
+    for method in settings.methods:
+        try:
+            model.explainer(method)
+        except UsageError as error:
+            refused[method.label] = str(error)
+    model.close()
+    if manifest.split is not None:
+        beside = (manifest.split.explain, manifest.split.tail)
+        known = _hash(known, *(sha256(Path(path).parent / part) for part in beside if part))
+    facts = {
+        "file": Path(path).name,
+        "sha256": known,
+        "source": manifest.source.name,
+        "layers": [layer.name for layer in manifest.layers],
+        "precision": manifest.precision,
+        "logits": "the model's own" if manifest.score.activation == "none" else f"of its {manifest.score.activation}",
+        "input": list(model.rule.shape),
+    }
+    given = tuple(one for one in settings.methods if one.label not in refused)
+    return ModelFile(str(Path(path).resolve()), name, known, given, refused, facts)
+
+
+def run(
+    models: Sequence[str],
+    data: Data,
+    settings: Settings,
+    out: Path,
+    *,
+    backend: str = "sequential",
+    jobs: int = 1,
+    cluster: str | None = None,
+    progress: Callable[[int], Progress] | None = None,
+) -> Results:
+    """Measure what has not been measured yet, and gather all.
+
+    Args:
+        models: Exported files.
+        data: The pictures.
+        settings: What is measured.
+        out: Folder of the records; a run that was ended there goes on. Models, methods and pictures may be others than
+            before, all else has to be the same.
+        backend: See `backends`.
+        jobs: See `backends.run_all`.
+        cluster: See `backends.run_all`.
+        progress: Makes a progress bar for so many tasks; None: there is none.
+
+    Raises:
+        UsageError: The folder holds another run, no model gives any of the methods, or no such backend.
+        ModelError: A model cannot be read.
+        WriteError: A file cannot be written.
+    """
+    backends.check(backend, jobs)
+    files = open_models(models, settings)
+    make_folder(out)
+    same_settings(out, settings.record())
+    with Records(out) as records:
+        wanted = [task for model in files for task in _tasks(model, data.samples, settings)]
+        left = [short for short in (_left(task, records.found) for task in wanted) if short is not None]
+        before = sum(key in records.found for task in wanted for key in task.keys.values())
+        if before:
+            logger.info("%s: %d records are there already, the run goes on", out, before)
+        _do(left, records, backends.run_all(evaluate, left, backend, jobs, cluster), progress)
+        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for task in wanted:
+            for label, key in task.keys.items():
+                found.setdefault((task.name, label), []).append(records.found[key])
+    return Results(settings, data, files, found, before)
+
+
+def _do(
+    tasks: Sequence[Task],
+    records: Records,
+    finished: Iterator[list[dict[str, Any]]],
+    progress: Callable[[int], Progress] | None,
+) -> None:
+    """Keep what tasks have found as they finish."""
+    bar, failed = progress(len(tasks)) if progress is not None else None, 0
+    try:
+        for number, done in enumerate(finished, 1):
+            records.add(done)
+            failed += any("fault" in one or one.get("failed") for one in done)
+            if bar is not None:
+                bar(number, failed)
+    finally:
+        close_model()
+        if bar is not None:
+            bar.close()
+
+
+def _tasks(model: ModelFile, samples: Sequence[Sample], settings: Settings) -> list[Task]:
+    """One per picture and target."""
+    found, config = [], json.dumps(settings.record(), sort_keys=True)
+    for number, sample in enumerate(samples):
+        content = _content(sample.path)
+        truth = (sample.labels, sample.boxes, _content(sample.mask) if sample.mask else "", sample.cells, sample.cell)
+        known = (config, model.sha256, model.name, content, sample.name, str(sample.row), repr(truth), sample.fault)
+        keys = {one.label: _hash(*known, one.label) for one in model.methods}
+        example = number < settings.examples
+        if model.methods:
+            found.append(
+                Task(model.path, model.name, model.sha256, sample, content, keys, model.methods, settings, example)
+            )
+    return found
+
+
+def _left(task: Task, known: dict[str, Any]) -> Task | None:
+    """The task with the methods that have no record yet; None where all have one."""
+    methods = tuple(one for one in task.methods if task.keys[one.label] not in known)
+    return replace(task, methods=methods) if methods else None
+
+
+def _content(path: str) -> str:
+    """SHA-256 of a file; empty where it cannot be read, which its task will say."""
+    try:
+        return sha256(path)
+    except AerocamError:
+        return ""
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,0 +1,137 @@
+"""What a run measures: methods, metrics and their parameters, and how that is written down to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aerocam.benchmarks.evaluation.metrics import METRICS, Metric
+from aerocam.errors import UsageError, did_you_mean
+
+FORMAT = 1
+"""Of the records: those of another one are not read."""
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method under test.
+
+    Attributes:
+        label: What the table calls it: its name, and after colons the options that were given.
+        name: The method's.
+        options: Its keyword arguments.
+    """
+
+    label: str
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is measured.
+
+    Attributes:
+        methods: The methods, with distinct labels.
+        metrics: The metrics, and of each the parameters that differ from its defaults.
+        seed: Of all random numbers; each picture has a seed of its own, made of this and its content.
+        threads: Threads inside an operator, in each process. More than one may change last digits from run to run.
+        providers: ONNX Runtime's execution providers; None: the CPU.
+        examples: Of how many pictures overlays are kept for the report.
+    """
+
+    methods: tuple[MethodSpec, ...]
+    metrics: tuple[tuple[Metric, Mapping[str, Any]], ...]
+    seed: int = 0
+    threads: int | None = 1
+    providers: tuple[Any, ...] | None = None
+    examples: int = 3
+
+    def record(self) -> dict[str, Any]:
+        """All that a record depends on beside model, method and picture, ready for JSON."""
+        return {
+            "format": FORMAT,
+            "seed": self.seed,
+            "threads": self.threads,
+            "providers": None if self.providers is None else [str(one) for one in self.providers],
+            "examples": self.examples,
+            "metrics": {metric.name: definition(metric, given) for metric, given in self.metrics},
+        }
+
+
+def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A metric as the result repeats it."""
+    return {
+        "direction": metric.direction,
+        "definition": metric.definition,
+        "variant": metric.variant,
+        "source": metric.source,
+        "needs": sorted(metric.needs),
+        "parameters": {**metric.parameters, **given},
+    }
+
+
+def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
+    """Methods as the command line has them: `gradcam`, or with options `cfcam:percentile=50:eps=0.2`.
+
+    Raises:
+        UsageError: An unknown method, an option that cannot be read, or a method twice.
+    """
+    from aerocam.cli.arguments import parse_options
+    from aerocam.runtime.methods import ContrastMethod, find
+    from aerocam.runtime.methods.registry import check_options
+
+    found: dict[str, MethodSpec] = {}
+    for spec in specs:
+        name, *options = spec.split(":")
+        method = find(name)
+        label = ":".join([method.name, *options])
+        if label in found:
+            raise UsageError(f"--methods {spec}: it is there twice; give it once")
+        found[label] = MethodSpec(label, method.name, parse_options(options))
+        if not isinstance(method, ContrastMethod):  # it takes its base's, too
+            check_options(method, dict(found[label].options))
+    if not found:
+        raise UsageError("--methods: there is none; give one or more, such as gradcam,cfcam")
+    return tuple(found.values())
+
+
+def group(metric: Metric) -> str:
+    """The group of a metric: the file that defines it, such as `faithfulness`."""
+    return metric.compute.__module__.rpartition(".")[2]
+
+
+def metrics_of(
+    names: Sequence[str], given: Mapping[str, Any] | None = None
+) -> tuple[tuple[Metric, dict[str, Any]], ...]:
+    """Metrics by name, by group, or `all`; each once, in the order of the table.
+
+    Args:
+        names: Metrics and groups.
+        given: Parameters, `METRIC.NAME` each.
+
+    Raises:
+        UsageError: There is no such metric or parameter.
+    """
+    groups = {group(metric) for metric in METRICS.values()}
+    wanted = set()
+    for name in names:
+        found = [key for key, one in METRICS.items() if name in ("all", key, group(one))]
+        if not found:
+            raise UsageError(
+                f"metric '{name}': there is no such metric. {did_you_mean(name, [*METRICS, *groups, 'all'])}"
+            )
+        wanted.update(found)
+    if not wanted:
+        raise UsageError("--metrics: there is none; give one or more, or all")
+    parameters: dict[str, dict[str, Any]] = {name: {} for name in METRICS if name in wanted}
+    for key, value in (given or {}).items():
+        name, _, parameter = key.partition(".")
+        if name not in parameters:
+            raise UsageError(f"--parameter {key}: the run has no metric '{name}'. {did_you_mean(name, parameters)}")
+        if parameter not in METRICS[name].parameters:
+            hint = did_you_mean(parameter, METRICS[name].parameters)
+            raise UsageError(f"--parameter {key}: metric '{name}' has no parameter '{parameter}'. {hint}")
+        parameters[name][parameter] = value
+    return tuple((METRICS[name], found) for name, found in parameters.items())

@@ -1,0 +1,200 @@
+"""An exported file under test: its scores of tensors, and its maps by one method after the other.
+
+Runs on the same tensor are made once for all metrics and methods of a picture. Scores of a graph that ends in softmax
+or sigmoid are worked out of its probabilities: of a softmax that leaves a number added to all of them open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation.case import Floats, Map
+from aerocam.benchmarks.evaluation.settings import MethodSpec
+from aerocam.errors import UsageError
+from aerocam.manifest import Manifest, Preprocess
+from aerocam.runtime import scores
+from aerocam.runtime.explainer import Explainer
+from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.gradient_noise import GradientNoise
+from aerocam.runtime.passes import passes
+from aerocam.runtime.session import open_session
+from aerocam.runtime.targets import resolve, slots
+from aerocam.runtime.tensor_input import model_input
+
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass
+class Counts:
+    """What a picture took: the model's runs for scores alone, its explanations, and those that were known already."""
+
+    forward: int = 0
+    explained: int = 0
+    known: int = 0
+
+
+class ModelUnderTest:
+    """An exported file, open: one session for all methods. For the thread that made it."""
+
+    def __init__(self, path: str, threads: int | None = 1, providers: Sequence[Any] | None = None) -> None:
+        """Open it.
+
+        Raises:
+            UsageError: It is no classifier of pictures with two classes or more, or takes frames only.
+            ModelError: It cannot be read.
+        """
+        engine = not path.lower().endswith(".onnx")
+        self._opening = {"providers": providers, "threads": None if engine else threads}
+        self.session = open_session(path, **self._opening)  # type: ignore[arg-type]
+        self.manifest: Manifest = self.session.manifest
+        try:
+            self.rule = _checked(self.manifest, path)
+        except UsageError:
+            self.session.close()
+            raise
+        self._passes = passes(self.session, (self.manifest.score.output,), (), self._opening)
+        self._target = slots(resolve(None, self.manifest), self.manifest.score.targets)[0]
+        self._explainers: dict[str, Explainer] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin with another picture: nothing is known, nothing counted."""
+        self.counts = Counts()
+        self._rows: dict[bytes, NDArray[np.float32]] = {}
+        self.maps: dict[tuple[str, bytes, int], Map] = {}
+
+    def explainer(self, method: MethodSpec) -> Explainer:
+        """For a method; opened once.
+
+        Raises:
+            UsageError: The file cannot give the method.
+        """
+        if method.label not in self._explainers:
+            self._explainers[method.label] = Explainer(self.session, method=method.name, options=method.options)
+        return self._explainers[method.label]
+
+    def probabilities(self, tensors: Floats) -> Floats:
+        """See `case.Subject`."""
+        return np.stack([self._row(one[None]) for one in tensors])
+
+    def logits(self, tensors: Floats) -> Floats:
+        """See `case.Subject`."""
+        return np.stack([self._row(one[None], logits=True) for one in tensors])
+
+    def _row(self, tensor: Floats, logits: bool = False) -> NDArray[np.float32]:
+        """The logits or the probabilities of one tensor."""
+        key = digest(tensor)
+        if key in self._rows:
+            self.counts.known += 1
+        else:
+            given = model_input(tensor, self.rule, self.session.path)
+            output = self._passes.submit(given, self._target).result()[self.manifest.score.output]
+            self._rows[key] = np.array(output, np.float32)
+            self.counts.forward += 1
+        if logits:
+            return _logits(self._rows[key], self.manifest)
+        return scores.probabilities(self._rows[key], self.manifest.score)
+
+    def close(self) -> None:
+        """Give back its memory."""
+        for explainer in self._explainers.values():
+            explainer.close()
+        self._passes.close()
+        self.session.close()
+
+
+class FileSubject:
+    """A model under test with one method; a `case.Subject`."""
+
+    def __init__(self, model: ModelUnderTest, method: MethodSpec) -> None:
+        """Take both.
+
+        Raises:
+            UsageError: The file cannot give the method.
+        """
+        self._model, self._label = model, method.label
+        self._explainer = model.explainer(method)
+        rule = model.rule
+        self.classes = model.manifest.score.classes
+        self.fill: Floats = (-np.array(rule.mean, np.float32) / np.array(rule.std, np.float32)).astype(np.float32)
+        self.probabilities, self.logits = model.probabilities, model.logits
+
+    @property
+    def reads_gradients(self) -> bool:
+        """Whether the method reads gradients that leave the graph."""
+        given = {layer.gradients for layer in self._model.manifest.layers}
+        return any(name in given for name in self._explainer.raw_maps.outputs)
+
+    def explain(self, tensor: Floats, target: int) -> Map:
+        """See `case.Subject`."""
+        key = (self._label, digest(tensor), target)
+        if key in self._model.maps:
+            self._model.counts.known += 1
+        else:
+            self.explanation(tensor, target)
+        return self._model.maps[key]
+
+    def explain_with_noise(self, tensor: Floats, target: int, share: float, seed: int) -> Map:
+        """See `case.Subject`."""
+        self._model.counts.explained += 1
+        return _map(self._explainer.on_tensor(tensor, target, GradientNoise(share, seed)))
+
+    def explanation(self, tensor: Floats, target: int) -> Explanation:
+        """All that the runtime says of it; its map is known from then on."""
+        self._model.counts.explained += 1
+        found = self._explainer.on_tensor(tensor, target)
+        self._model.maps[self._label, digest(tensor), target] = _map(found)
+        return found
+
+
+def digest(tensor: NDArray[Any]) -> bytes:
+    """What the content of an array is known by."""
+    return hashlib.blake2b(np.ascontiguousarray(tensor).tobytes(), digest_size=16).digest()
+
+
+def _map(found: Explanation) -> Map:
+    """The map of the first target; of several layers the raw map of the first, or of the first that is not finite."""
+    raws = [raw[0] for raw in found.raws]
+    raw = next((one for one in raws if not np.isfinite(one).all()), raws[0])
+    kept = Map(np.array(raw, np.float32), np.array(found.tensor_map[0], np.float32))
+    kept.raw.flags.writeable = kept.map.flags.writeable = False  # others read it, too
+    return kept
+
+
+def _checked(manifest: Manifest, path: str) -> Preprocess:
+    """The rule of its input, if it is a model that can be measured."""
+    rule, score = manifest.preprocess, manifest.score
+    if manifest.task != "classify":
+        raise UsageError(
+            f"{path}: its task is {manifest.task}, a classifier is expected; see `aerocam explain` for others"
+        )
+    if rule is None:
+        raise UsageError(f"{path}: its input is a sequence or a volume, pictures are expected")
+    if rule.frame is not None:
+        raise UsageError(
+            f"{path}: it takes frames, metrics need to give tensors; export the model again without --frame"
+        )
+    if score.classes < 2:
+        raise UsageError(
+            f"{path}: it has one class, whose probability is the same whatever it sees; two classes or more are"
+            " expected"
+        )
+    return rule
+
+
+def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
+    """The scores before softmax or sigmoid, float32 (classes,)."""
+    score, values = manifest.score, output.reshape(-1)
+    if score.activation == "none":
+        return np.concatenate([-values, values]) if len(values) < score.classes else values
+    shares = scores.probabilities(output, score).astype(np.float64)
+    found = np.log(np.maximum(shares, TINY))
+    if score.activation == "sigmoid":
+        found -= np.log(np.maximum(1 - shares, float(np.finfo(np.float32).eps) / 2))
+    return found.astype(np.float32)

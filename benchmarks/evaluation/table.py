@@ -1,0 +1,199 @@
+"""The result as one record, and as a table in Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aerocam
+from aerocam.benchmarks.evaluation.metrics import Metric
+from aerocam.benchmarks.evaluation.records import plain, read_back
+from aerocam.benchmarks.evaluation.run import Results
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+
+REASONS = ("left out", "refused", "failed")
+"""Why a metric has no value of a picture: the picture has not what it needs; the file or method has not; an error."""
+
+
+def as_record(results: Results) -> dict[str, Any]:
+    """The whole result, ready for JSON; equal for equal runs, however they were spread over processes."""
+    rows = [_row(results, model, method, records) for (model, method), records in results.records.items()]
+    return {
+        "aerocam": aerocam.__version__,
+        "settings": results.settings.record(),
+        "methods": {one.label: dict(one.options) for one in results.settings.methods},
+        "truth": results.data.truth,
+        "targets": len(results.data.samples),
+        "pictures": len({sample.name for sample in results.data.samples}),
+        "models": {one.name: one.facts for one in results.models},
+        "rows": rows,
+        "refused": {one.name: one.refused for one in results.models if one.refused},
+        "faults": _faults(results),
+    }
+
+
+def _row(results: Results, model: str, method: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One method of one model over all pictures."""
+    mapped = [one for one in records if "fault" not in one]
+    known = [one["correct"] for one in mapped if one["correct"] is not None]
+    return {
+        "model": model,
+        "method": method,
+        "n": len(mapped),
+        "failures": len(records) - len(mapped),
+        "zero maps": sum(bool(one.get("zero map")) for one in mapped),
+        "accuracy": sum(known) / len(known) if known else None,
+        "runs": {name: sum(one["runs"][name] for one in mapped) for name in ("forward", "explained", "known")},
+        "metrics": {metric.name: _cell(metric, mapped) for metric, _ in results.settings.metrics},
+    }
+
+
+def _cell(metric: Metric, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A metric over all pictures: its number, of how many pictures, and why not of the others."""
+    found = [read_back(one["values"][metric.name]) for one in records if metric.name in one["values"]]
+    good = [value for value in found if not isinstance(value, float) or math.isfinite(value)]
+    value = float(metric.gather(good)) if good else math.nan
+    cell: dict[str, Any] = {"value": plain(value), "n": len(good), "undefined": len(found) - len(good)}
+    for reason in REASONS:
+        told = Counter(one[reason][metric.name] for one in records if metric.name in one[reason])
+        cell[reason] = dict(sorted(told.items()))
+    return cell
+
+
+def _faults(results: Results) -> list[dict[str, Any]]:
+    """What went wrong, once for all methods that it went wrong for."""
+    found: dict[tuple[str, str, int, str], list[str]] = {}
+    for (model, method), records in results.records.items():
+        for one in records:
+            for text in _told(one):
+                found.setdefault((model, one["picture"], one["row"], text), []).append(method)
+    return [
+        {"model": model, "picture": picture, "row": row, "reason": text, "methods": methods}
+        for (model, picture, row, text), methods in found.items()
+    ]
+
+
+def _told(record: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a record."""
+    if "fault" in record:
+        return [record["fault"]]
+    zero = ["the map is zero everywhere"] if record.get("zero map") else []
+    return [*zero, *(f"{name}: {text}" for name, text in record["failed"].items())]
+
+
+def fault_lines(record: Mapping[str, Any]) -> list[str]:
+    """One line for each fault."""
+    everything = {
+        model: {row["method"] for row in record["rows"] if row["model"] == model} for model in record["models"]
+    }
+    lines = []
+    for one in record["faults"]:
+        alike = set(one["methods"]) == everything[one["model"]]
+        of = "" if alike else f" ({', '.join(one['methods'])})"
+        again = f", target {one['row'] + 1}" if one["row"] else ""
+        lines.append(f"{one['model']}: {one['picture']}{again}{of}: {one['reason']}")
+    return lines
+
+
+def failures(record: Mapping[str, Any]) -> int:
+    """How many maps and values could not be had because of an error; zero maps and refusals are none."""
+    failed = (sum(cell["failed"].values()) for row in record["rows"] for cell in row["metrics"].values())
+    return sum(row["failures"] for row in record["rows"]) + sum(failed)
+
+
+def header(record: Mapping[str, Any]) -> list[str]:
+    """The metrics with their arrows."""
+    return [f"{name} {ARROWS[one['direction']]}" for name, one in record["settings"]["metrics"].items()]
+
+
+def shown(cell: Mapping[str, Any], n: int) -> str:
+    """A cell for people: the number, and of how many pictures where these are not all."""
+    if cell["value"] is None:
+        return "refused" if cell["refused"] else "–"
+    return f"{cell['value']:.4g}" + (f" (n {cell['n']})" if cell["n"] != n else "")
+
+
+def as_markdown(record: Mapping[str, Any]) -> str:
+    """The table as a page, with all settings and definitions."""
+    titles = ["model", "method", "n", "failures", *header(record)]
+    lines = [
+        "# aerocam eval",
+        "",
+        f"{record['pictures']} pictures, {record['targets']} targets; truth: {record['truth']}.",
+        "",
+    ]
+    lines += [f"| {' | '.join(titles)} |", f"|---|---|{'--:|' * (len(titles) - 2)}"]
+    for row in record["rows"]:
+        cells = (shown(cell, row["n"]) for cell in row["metrics"].values())
+        lines.append(f"| {row['model']} | {row['method']} | {row['n']} | {row['failures']} | {' | '.join(cells)} |")
+    lines += ["", "## Models", ""]
+    for name, facts in record["models"].items():
+        lines.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+    lines += ["", "## Metrics", ""]
+    lines += [definition_line(name, one) for name, one in record["settings"]["metrics"].items()]
+    lines += ["", f"Seed {record['settings']['seed']}, threads {record['settings']['threads']}.", ""]
+    for title, found in (
+        ("Refused", refused_lines(record)),
+        ("Faults", fault_lines(record)),
+        ("Left out", left_out(record)),
+    ):
+        if found:
+            lines += [f"## {title}", "", *(f"- {line}" for line in found), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def definition_line(name: str, one: Mapping[str, Any]) -> str:
+    """A metric's definition as one item of a list."""
+    variant = f" Variant: {one['variant']}." if one["variant"] else ""
+    parameters = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
+    needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
+    said, source = one["definition"].rstrip("."), one["source"].rstrip(".")
+    return (
+        f"- **{name}** ({one['direction']} is better): {said}.{variant}{needs} Parameters: {parameters}."
+        f" Source: {source}."
+    )
+
+
+def refused_lines(record: Mapping[str, Any]) -> list[str]:
+    """What files and methods cannot give."""
+    lines = [
+        f"{model}: {method}: {reason}" for model, found in record["refused"].items() for method, reason in found.items()
+    ]
+    for row in record["rows"]:
+        for name, cell in row["metrics"].items():
+            lines += [
+                f"{row['model']}: {row['method']}: {name}: {why} ({n} pictures)" for why, n in cell["refused"].items()
+            ]
+    return lines
+
+
+def left_out(record: Mapping[str, Any]) -> list[str]:
+    """Which metrics have no value of some pictures because these, or the file, have not what it needs."""
+    lines = []
+    for row in record["rows"]:
+        for name, cell in row["metrics"].items():
+            told = [f"{why}: {n}" for why, n in cell["left out"].items()]
+            told += [f"undefined: {cell['undefined']}"] if cell["undefined"] else []
+            lines += [f"{row['model']}: {row['method']}: {name}: {', '.join(told)}"] if told else []
+    return lines
+
+
+def as_csv(record: Mapping[str, Any]) -> str:
+    """The table with all digits, and of each metric how many pictures it is the number of."""
+    names = list(record["settings"]["metrics"])
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["model", "method", "n", "failures", "zero_maps", *(f"{one}{end}" for one in names for end in ("", "_n"))]
+    )
+    for row in record["rows"]:
+        cells = [row["metrics"][name] for name in names]
+        values = ("" if cell["value"] is None else repr(cell["value"]) for cell in cells)
+        pairs = [one for pair in zip(values, (cell["n"] for cell in cells), strict=True) for one in pair]
+        writer.writerow([row["model"], row["method"], row["n"], row["failures"], row["zero maps"], *pairs])
+    return text.getvalue()

@@ -1,0 +1,69 @@
+"""What is known of a picture, moved to the model's input tensor."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation.case import Truth
+from aerocam.benchmarks.evaluation.pictures import Sample
+from aerocam.errors import MediaError, UsageError, did_you_mean
+from aerocam.manifest import Manifest
+from aerocam.runtime.opencv import cv2
+from aerocam.runtime.pictures import read_picture
+from aerocam.runtime.placement import Placement
+
+
+def placed(sample: Sample, place: Placement) -> Truth:
+    """Where the target is over the input tensor. Boxes and masks outside of what the model sees are dropped.
+
+    Raises:
+        MediaError: The mask cannot be read, or has another size than the picture.
+    """
+    boxes = tuple(place.to_tensor(box) for box in sample.boxes)
+    boxes = tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3])
+    mask = _mask(sample, place) if sample.mask else None
+    return Truth(boxes, mask, sample.cells, sample.cell)
+
+
+def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
+    """The mask over the tensor: of a tensor pixel at least half is object; None where the model sees nothing of it."""
+    found = read_picture(sample.mask).any(axis=2).astype(np.float32)
+    if found.shape != place.frame_size:
+        (height, width), (h, w) = place.frame_size, found.shape
+        raise MediaError(f"{sample.mask}: the mask is {w}x{h} px, {width}x{height} as the picture is expected")
+    resized = cv2.resize(found, (place.resized[1], place.resized[0]), interpolation=cv2.INTER_AREA) >= 0.5
+    whole = np.zeros(place.tensor_size, np.bool_)
+    (top, left), (y0, x0, y1, x1) = place.offset, place.seen
+    whole[y0:y1, x0:x1] = resized[y0 - top : y1 - top, x0 - left : x1 - left]
+    return whole if whole.any() else None
+
+
+def classes_of(sample: Sample, manifest: Manifest, probabilities: NDArray[np.float32]) -> tuple[int, int]:
+    """The target and a second plausible class, -1 where there is none: the second label, else the best other class.
+
+    Raises:
+        UsageError: A label that the model does not have.
+    """
+    known = [_index(label, manifest) for label in sample.labels]
+    order = [int(one) for one in np.argsort(-probabilities, kind="stable")]
+    target = known[0] if known else order[0]
+    others = [one for one in [*known[1:], *order] if one != target]
+    return target, others[0] if others else -1
+
+
+def _index(label: int | str, manifest: Manifest) -> int:
+    """The index of a class by index or name."""
+    classes = manifest.score.classes
+    if isinstance(label, int):
+        if not 0 <= label < classes:
+            raise UsageError(f"label {label}: the model has classes 0 to {classes - 1}; correct the label")
+        return label
+    found = [index for index, name in enumerate(manifest.labels) if name == label]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"label '{label}': classes {found} of the model have this name; give the index")
+    if not manifest.labels:
+        raise UsageError(f"label '{label}': the model carries no class names; give the index")
+    raise UsageError(f"label '{label}': the model has no such class. {did_you_mean(label, manifest.labels)}")

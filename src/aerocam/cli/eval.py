@@ -1,0 +1,125 @@
+"""Measure how good maps are, on the exported model itself: a table of methods and metrics, and a report.
+
+DIR has the pictures, and what is in them: labels.json, a list such as [{"file": "a.jpg", "label": 3, "boxes": [[x0, y0,
+x1, y1]], "mask": "masks/a.png"}], or labels.csv with the columns file, label, x0, y0, x1, y1, mask; or file names that
+end in the class, a_003.jpg. A label is an index or a name. Without labels the model's own top class is explained.
+
+Metrics are names, groups of them, or all; every definition is repeated in the result. Into OUT are written table.md,
+table.json, table.csv, report.html (opens in any browser) and records.jsonl, one line per picture and method. A run that
+was ended goes on where it stopped when it is started again; further methods, models and pictures are added to what is
+there. What cannot be measured is said, counted in the result, and does not end the run; the exit code is then 1.
+
+Examples:
+  aerocam eval model.cam.onnx --data photos --methods gradcam,layercam,cfcam -o out
+  aerocam eval float.cam.onnx int8.cam.onnx --data photos --methods gradcam --metrics faithfulness -o out
+  aerocam eval model.cam.onnx --data photos --methods gradcam,cfcam:percentile=50 -o out --backend loky --jobs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
+from aerocam.errors import UsageError
+
+if TYPE_CHECKING:
+    from aerocam.benchmarks.evaluation.settings import Settings
+
+FILES = ("table.md", "table.json", "table.csv", "report.html")
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `aerocam eval` takes."""
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="models written by `aerocam export` or `build`")
+    parser.add_argument("--data", metavar="DIR", required=True, help="folder of the pictures and their labels")
+    parser.add_argument(
+        "--methods", metavar="NAMES", required=True, help="comma-separated; options after colons: rise:masks=500"
+    )
+    parser.add_argument(
+        "--metrics", metavar="NAMES", default="all", help="metrics or groups, comma-separated (default: all)"
+    )
+    parser.add_argument(
+        "--parameter",
+        action="append",
+        default=[],
+        metavar="METRIC.NAME=VALUE",
+        help="a parameter of a metric; may be repeated",
+    )
+    parser.add_argument("-o", "--out", metavar="OUT", required=True, help="folder of the result")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default: 0)")
+    parser.add_argument(
+        "--examples",
+        metavar="N",
+        type=int,
+        default=3,
+        help="overlays of the first N pictures in the report (default: 3)",
+    )
+    _add_machine_arguments(parser)
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare where it runs."""
+    parser.add_argument(
+        "--backend", metavar="NAME", help="sequential, loky, threading, dask or ray (default: loky with --jobs over 1)"
+    )
+    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="how many processes (default: 1)")
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="of a running dask scheduler or ray head (default: one is started here)"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, default=1, help="threads inside an operator, per process (default: 1)"
+    )
+    add_providers(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write and say the table; 1 if something could not be measured."""
+    one_blas_thread()
+    from aerocam.benchmarks.evaluation.backends import check
+    from aerocam.benchmarks.evaluation.pictures import find_data
+    from aerocam.benchmarks.evaluation.results_files import write_results
+    from aerocam.benchmarks.evaluation.run import run as run_all
+    from aerocam.benchmarks.evaluation.table import as_markdown, failures, fault_lines
+    from aerocam.runtime.progress import Progress
+
+    backend = args.backend or ("loky" if args.jobs > 1 else "sequential")
+    if args.cluster and backend not in ("dask", "ray"):
+        raise UsageError(f"--cluster {args.cluster}: backend {backend} has none; say --backend dask or ray")
+    check(backend, args.jobs)
+    settings, data, out = _settings(args), find_data(args.data), Path(args.out)
+    logger.info("%d targets, truth: %s", len(data.samples), data.truth)
+    bar = None if args.quiet else Progress
+    where = {"backend": backend, "jobs": args.jobs, "cluster": args.cluster, "progress": bar}
+    results = run_all(args.models, data, settings, out, **where)
+    record = write_results(results, out)
+    for line in fault_lines(record):
+        logger.warning("%s", line)
+    if not args.quiet:
+        print(as_markdown(record).partition("## Models")[0].strip())
+    logger.info("written: %s", ", ".join(str(out / name) for name in FILES))
+    return 1 if failures(record) else 0
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """What is measured."""
+    from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
+
+    providers = parse_providers(args)
+    return Settings(
+        methods_of(_words(args.methods)),
+        metrics_of(_words(args.metrics), parse_options(args.parameter)),
+        args.seed,
+        args.threads,
+        None if providers is None else tuple(providers),
+        args.examples,
+    )
+
+
+def _words(text: str) -> Sequence[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
