@@ -1,0 +1,1 @@
+"""Two versions of a network on the same frames: where their attention moved. `aerocam compare` is its command."""

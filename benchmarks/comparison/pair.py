@@ -1,0 +1,153 @@
+"""Two networks that are compared, frame by frame."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.comparison.frames import Frame
+from aerocam.benchmarks.evaluation.consistency import Consistency, consistency, mass_inside
+from aerocam.errors import UsageError
+from aerocam.runtime import Explainer, Explanation
+from aerocam.runtime.serialising import jsonable
+from aerocam.runtime.targets import Target, TargetLike
+
+Floats = NDArray[np.float32]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """A frame as both networks see it.
+
+    Attributes:
+        frame: It.
+        first: Of the first network.
+        second: Of the second, for the same target.
+        maps: How like their maps are, where the frame is seen.
+        box: (x0, y0, x1, y1) in px of the frame, or None.
+        inside: The share of each map's mass in the box; None without one.
+    """
+
+    frame: Frame
+    first: Explanation
+    second: Explanation
+    maps: Consistency
+    box: Box | None
+    inside: tuple[float, float] | None
+
+    @property
+    def agree(self) -> bool:
+        """Whether both have the same top class."""
+        return self.first.classes[0].index == self.second.classes[0].index
+
+    def values(self) -> dict[str, float]:
+        """The numbers by name."""
+        found = asdict(self.maps)
+        if self.inside is not None:
+            a, b = self.inside
+            found |= {"inside_a": a, "inside_b": b, "inside_change": b - a}
+        return found
+
+    def record(self) -> dict[str, Any]:
+        """All of it, ready for JSON; numbers that are not finite are None."""
+        target = self.first.target
+        record: dict[str, Any] = jsonable(
+            {
+                "frame": self.frame.number,
+                "name": self.frame.name,
+                "time": self.frame.time,
+                "target": {"index": target.index, "label": target.label, "anchor": target.anchor},
+                "score_a": target.score,
+                "score_b": self.second.target.score,
+                "top_a": asdict(self.first.classes[0]),
+                "top_b": asdict(self.second.classes[0]),
+                "top_agrees": self.agree,
+                **self.values(),
+                "box": self.box,
+                "warnings_a": self.first.warnings,
+                "warnings_b": self.second.warnings,
+            }
+        )
+        return record
+
+
+class Pair:
+    """Two networks that have the same task and the same classes."""
+
+    def __init__(self, first: Explainer, second: Explainer, target: TargetLike = None, box: Box | None = None) -> None:
+        """Take them.
+
+        Args:
+            first: The network whose target is explained by both.
+            second: The other.
+            target: What to explain: by default the first network's top class, frame by frame.
+            box: (x0, y0, x1, y1) in px of the frame, edges; None: of a detector, the first one's own box.
+
+        Raises:
+            UsageError: They cannot be compared, or there is no such target.
+        """
+        _check_alike(first, second)
+        first.check(target)
+        self._first, self._second, self._target, self._box = first, second, target, box
+
+    def __call__(self, frame: Frame) -> Compared:
+        """Explain a frame by both.
+
+        Raises:
+            UsageError: A frame that one of them cannot take.
+            ModelError: An engine failed.
+        """
+        first = self._first(frame.pixels, self._target)
+        second = self._second(frame.pixels, self._same(first.target))
+        maps: list[Floats] = [first.map[0], second.map[0]]
+        box = self._box or first.target.box
+        inside = None if box is None else (mass_inside(maps[0], box), mass_inside(maps[1], box))
+        return Compared(frame, first, second, consistency(*_seen(first, second, maps)), box, inside)
+
+    def _same(self, target: Target) -> TargetLike:
+        """The first network's target, for the second: at the same anchor if both have as many, else at its best one."""
+        alike = self._first.manifest.score.anchors == self._second.manifest.score.anchors
+        return target.index if target.anchor is None or not alike else (target.index, target.anchor)
+
+
+def _seen(first: Explanation, second: Explanation, maps: list[Floats]) -> list[Floats]:
+    """The part of the maps over the frame that one of the networks sees at least: elsewhere both are 0, always."""
+    a, b = first.placement.region, second.placement.region
+    (top, left), (bottom, right) = map(min, a[:2], b[:2]), map(max, a[2:], b[2:])
+    return [one[top:bottom, left:right] for one in maps]
+
+
+def _check_alike(first: Explainer, second: Explainer) -> None:
+    """Make sure that a target of the one is a target of the other, and that one method explains both.
+
+    Raises:
+        UsageError: It is not so.
+    """
+    a, b = (os.path.basename(one.session.path) for one in (first, second))
+    ours, theirs = first.manifest, second.manifest
+    if ours.task != theirs.task:
+        raise UsageError(
+            f"{b}: its task is {theirs.task}, that of {a} is {ours.task}; compare two versions of one network"
+        )
+    if ours.score.classes != theirs.score.classes:
+        raise UsageError(
+            f"{b}: it has {theirs.score.classes} classes, {a} has {ours.score.classes}; the same classes are expected,"
+            " compare two versions of one network"
+        )
+    different = [i for i, pair in enumerate(zip(ours.labels, theirs.labels, strict=False)) if pair[0] != pair[1]]
+    if different:
+        i = different[0]
+        raise UsageError(
+            f"{b}: its class {i} is '{theirs.labels[i]}', in {a} '{ours.labels[i]}'; the same classes are expected,"
+            " export both with the same labels"
+        )
+    if first.method != second.method:
+        raise UsageError(
+            f"{b}: it is explained by {second.method}, {a} by {first.method}, one method is expected for both; name"
+            " it with --method, or export both with the same --head"
+        )

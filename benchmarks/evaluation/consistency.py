@@ -1,0 +1,69 @@
+"""How like two maps of one frame are: of two versions of a network, of two precisions, of two frames in time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """Two maps compared.
+
+    Attributes:
+        correlation: Pearson's over the px, -1 to 1; NaN where one of the maps is constant.
+        overlap: Sum of the lesser over sum of the greater value, px by px (weighted Jaccard), 0 to 1; NaN where both
+            are zero.
+        shift: Distance of the centres of mass, px; NaN where one of the maps is zero.
+    """
+
+    correlation: float
+    overlap: float
+    shift: float
+
+
+def consistency(first: Floats, second: Floats) -> Consistency:
+    """Compare two maps (H, W) over the same frame, none of them negative."""
+    union = float(np.maximum(first, second).sum(dtype=np.float64))
+    shared = float(np.minimum(first, second).sum(dtype=np.float64))
+    return Consistency(correlation(first, second), shared / union if union > 0 else math.nan, shift(first, second))
+
+
+def correlation(first: Floats, second: Floats) -> float:
+    """Pearson's correlation over the px; NaN where one of the maps is constant."""
+    a, b = (one.ravel().astype(np.float64) - one.mean(dtype=np.float64) for one in (first, second))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return math.nan
+    return float(np.clip(a @ b / math.sqrt((a @ a) * (b @ b)), -1, 1))
+
+
+def shift(first: Floats, second: Floats) -> float:
+    """How far the second map's centre of mass lies from the first one's, px."""
+    return math.dist(centre_of_mass(first), centre_of_mass(second))
+
+
+def centre_of_mass(saliency: Floats) -> tuple[float, float]:
+    """(x, y) in px, the middle of the first px being (0.5, 0.5); NaN where the map is zero."""
+    total = float(saliency.sum(dtype=np.float64))
+    if total <= 0:
+        return math.nan, math.nan
+    height, width = saliency.shape
+    columns, rows = (saliency.sum(axis=axis, dtype=np.float64) for axis in (0, 1))
+    return float(columns @ (np.arange(width) + 0.5)) / total, float(rows @ (np.arange(height) + 0.5)) / total
+
+
+def mass_inside(saliency: Floats, box: tuple[float, float, float, float]) -> float:
+    """The share of the map's mass inside a box (x0, y0, x1, y1), edges in px; NaN where the map is zero.
+
+    A px counts by its middle.
+    """
+    total = float(saliency.sum(dtype=np.float64))
+    height, width = saliency.shape
+    x0, y0, x1, y1 = (math.ceil(edge - 0.5) for edge in box)
+    inside = saliency[max(y0, 0) : max(min(y1, height), 0), max(x0, 0) : max(min(x1, width), 0)]
+    return float(inside.sum(dtype=np.float64)) / total if total > 0 else math.nan

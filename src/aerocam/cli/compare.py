@@ -1,0 +1,218 @@
+"""Show where the attention of a network moved between two versions of it.
+
+SOURCE is a video file, a camera's index or a URL, or a folder of pictures. Every frame is explained by both models for
+one target: --target, or else A's own top class (of a detector: its surest object); then their maps, over the frame, are
+compared. Both have to have the same task and classes. These files are written into the folder OUT: report.html, with
+the summary, curves over the frames and the frames whose map moved furthest, both overlays side by side; summary.json;
+and frames.jsonl, one record per frame. Ctrl-C ends after the frame in hand; what was compared is written, the exit code
+is then 130.
+
+Examples:
+  aerocam compare first.cam.onnx second.cam.onnx --source flight.mp4 -o shift
+  aerocam compare float32.cam.onnx int8.cam.onnx --source photos --method layercam -o shift
+  aerocam compare old.cam.onnx new.cam.onnx --source flight.mp4 --target person --box 400,200,700,500 -o shift
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+import math
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
+from aerocam.cli.inputs import find_pictures
+from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
+from aerocam.cli.targets import targets_of
+from aerocam.errors import MediaError, UsageError
+from aerocam.files import make_folder, write_together
+
+if TYPE_CHECKING:
+    from aerocam.benchmarks.comparison.frames import Frame
+    from aerocam.benchmarks.comparison.moved import MovedMost
+    from aerocam.benchmarks.comparison.pair import Box, Pair
+    from aerocam.runtime.explainer import Explainer
+
+REPORT, SUMMARY, RECORDS = "report.html", "summary.json", "frames.jsonl"
+
+logger = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what `aerocam compare` takes."""
+    parser.add_argument("first", metavar="A", help="a model written by `aerocam export`")
+    parser.add_argument("second", metavar="B", help="another version of it")
+    parser.add_argument("--source", required=True, help="a video, a camera's index, a URL, or a folder of pictures")
+    parser.add_argument("-o", "--out", metavar="OUT", required=True, help="folder to write to")
+    parser.add_argument("--target", metavar="CLASS", help="class to explain, by index or name (default: A's top class)")
+    parser.add_argument("--anchor", metavar="N", type=int, help="for a detector: the anchor to explain")
+    parser.add_argument("--box", metavar="X0,Y0,X1,Y1", help="also compare the mass inside this box, px of the frame")
+    parser.add_argument("--method", metavar="NAME", help="CAM method of both (default: that of their fused heads)")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
+    parser.add_argument("--every", metavar="N", type=int, default=1, help="compare every N-th frame only")
+    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many compared frames")
+    parser.add_argument("--show", metavar="N", type=int, default=6, help="frames on the report (default: 6)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
+    add_providers(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare; 130 if it was cut short."""
+    one_blas_thread()
+    from aerocam.benchmarks.comparison.pair import Pair
+
+    box = _box(args.box)
+    for name in ("every", "max_frames", "show"):
+        if getattr(args, name) is not None and getattr(args, name) < 1:
+            raise UsageError(f"--{name.replace('_', '-')}: got {getattr(args, name)}, expected 1 or more")
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(_open(args, model)) for model in (args.first, args.second))
+        pair = Pair(first, second, _target(args, first), box)
+        frames, total, stretch = _frames(args, stack)
+        make_folder(Path(args.out))
+        stop = stack.enter_context(stop_on_signal())
+        records = _compare(args, pair, frames, total, stretch, stop, first.method)
+    logger.info(
+        "%d frames -> %s: correlation %s, shift %s px",
+        records["frames"],
+        Path(args.out, REPORT),
+        _said(records, "correlation"),
+        _said(records, "shift"),
+    )
+    return INTERRUPTED if stop.is_set() else 0
+
+
+def _open(args: argparse.Namespace, model: str) -> Explainer:
+    from aerocam.runtime.explainer import Explainer
+
+    return Explainer(
+        model,
+        method=args.method,
+        options=parse_options(args.option),
+        providers=parse_providers(args),
+        threads=args.threads,
+    )
+
+
+def _target(args: argparse.Namespace, first: Explainer) -> Any:
+    """The one target that is meant.
+
+    Raises:
+        UsageError: Several are.
+    """
+    given = {"target": [args.target] if args.target else None, "anchor": args.anchor}
+    none = dict.fromkeys(("top", "objects", "box", "classes", "conf", "iou"))
+    found = targets_of(argparse.Namespace(**given, **none), first.manifest)
+    if isinstance(found, list):
+        raise UsageError(f"--target {args.target}: found {len(found)} classes, one is expected; compare them in turn")
+    return found
+
+
+def _box(given: str | None) -> Box | None:
+    """The box of `--box`.
+
+    Raises:
+        UsageError: It is none.
+    """
+    if given is None:
+        return None
+    with contextlib.suppress(ValueError):
+        x0, y0, x1, y1 = (float(part) for part in given.split(","))
+        if all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1:
+            return x0, y0, x1, y1
+    raise UsageError(f"--box {given}: four numbers are expected, left, top, right, bottom in px, as in 400,200,700,500")
+
+
+def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iterable[Frame], int, float]:
+    """The frames, how many there are (0: nobody knows), and of how many numbers one may be shown.
+
+    Raises:
+        MediaError: The source cannot be read.
+        UsageError: A folder without pictures.
+    """
+    from aerocam.benchmarks.comparison.frames import of_pictures, of_video
+    from aerocam.runtime.video import VideoSource
+
+    if os.path.isdir(args.source):
+        paths = find_pictures([args.source])
+        total = -(-len(paths) // args.every)
+        return of_pictures(paths, args.every, args.max_frames), min(total, args.max_frames or total), 1
+    source = stack.enter_context(VideoSource(args.source))
+    total = -(-source.count // args.every)
+    return of_video(source, args.every, args.max_frames), min(total, args.max_frames or total), source.fps
+
+
+def _compare(
+    args: argparse.Namespace,
+    pair: Pair,
+    frames: Iterable[Frame],
+    total: int,
+    stretch: float,
+    stop: threading.Event,
+    method: str,
+) -> dict[str, Any]:
+    """Compare frame by frame and write the files; the summary."""
+    from aerocam.benchmarks.comparison.moved import MovedMost
+    from aerocam.benchmarks.comparison.page import report
+    from aerocam.benchmarks.comparison.summary import summary
+    from aerocam.runtime.serialising import json_text
+
+    moved = MovedMost(args.show, stretch)
+    records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))
+    if not records:
+        raise MediaError(f"{args.source}: no frame was compared; give another source")
+    found = summary(records)
+    facts = {
+        "A": Path(args.first).name,
+        "B": Path(args.second).name,
+        "Source": args.source,
+        "Method": method,
+        "Target": args.target or "A's top class, frame by frame",
+        "Box": args.box or ("A's own, frame by frame" if records[0]["box"] else "none"),
+    }
+    settings = {**facts, "every": args.every, "interrupted": stop.is_set()}
+    lines = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records)
+    folder = Path(args.out)
+    write_together(
+        {
+            folder / RECORDS: lines.encode(),
+            folder / SUMMARY: json_text({"settings": settings, **found}).encode(),
+            folder / REPORT: report(facts, found, records, moved.frames),
+        }
+    )
+    return found
+
+
+def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
+    for frame in frames:
+        if stop.is_set():
+            return
+        yield frame
+
+
+def _records(
+    pair: Pair, frames: Iterable[Frame], moved: MovedMost, total: int, quiet: bool
+) -> Iterator[dict[str, Any]]:
+    """The record of each frame; those that moved most are kept."""
+    from aerocam.runtime.progress import Progress
+
+    progress = Progress(total)
+    for done, frame in enumerate(frames):
+        compared = pair(frame)
+        record = compared.record()
+        moved.add(compared, record)
+        yield record
+        if not quiet:
+            progress(done + 1)
+    progress.close()
+
+
+def _said(summary: dict[str, Any], figure: str) -> str:
+    found = summary.get(figure)
+    return f"{found['mean']:.3f} (worst {found['worst']:.3f})" if found else "none"
