@@ -21,7 +21,7 @@ from aerocam.runtime.methods.clustering import (
     shapes,
     squared_distances,
 )
-from aerocam.runtime.methods.smoothing import bilateral, published_mean
+from aerocam.runtime.methods.smoothing import bilateral, gaussian, published_mean
 
 pytestmark = pytest.mark.runtime
 
@@ -296,6 +296,40 @@ def test_kept_noise_keeps_its_own_weight():
     np.testing.assert_allclose(dropped, get("gradcam")(a * only, g), atol=1e-5)
 
 
+def test_activity_share_takes_a_share_of_the_maps_mean():
+    """Of the channels' mean activations S = Σ mean(A_c) A_c, so much that the mean falls by the share."""
+    rng = np.random.default_rng(13)
+    a = np.maximum(rng.normal(size=(1, 24, 6, 5)), 0)
+    g = 1e-3 * rng.normal(size=a.shape) + 1e-4
+    for keep in (False, True):
+        plain = CfCamConfig(keep_noise=keep, activity_share=0, map_sigma=0)
+        whole = get("cfcam")(a, g, config=plain)[0]
+        kept = (cluster_channels(a[0], plain).labels != -1) | keep
+        assert keep or not kept.all()
+        activity = np.einsum("c,chw->hw", a[0].mean(axis=(1, 2)) * kept, a[0])
+        assert whole.mean() > 0
+        for share in (0.25, 1.0):
+            found = get("cfcam")(a, g, config=dataclasses.replace(plain, activity_share=share))[0]
+            expected = whole - share * whole.mean() / activity.mean() * activity
+            np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(whole).max())
+        against = get("cfcam")(a, -g, config=dataclasses.replace(plain, activity_share=0.5))[0]
+        np.testing.assert_allclose(against, -whole, atol=1e-5 * np.abs(whole).max())  # nothing to take a share of
+
+
+def test_map_sigma_is_a_gaussian_that_knows_the_border():
+    ndimage = pytest.importorskip("scipy.ndimage")
+    rng = np.random.default_rng(14)
+    a, g = rng.normal(size=(2, 1, 24, 6, 5))
+    plain = CfCamConfig(activity_share=0, map_sigma=0)
+    whole = get("cfcam")(a, g, config=plain)[0].astype(np.float64)
+    found = get("cfcam")(a, g, config=dataclasses.replace(plain, map_sigma=0.7))[0]
+    blurred, weight = (
+        ndimage.gaussian_filter(one, 0.7, mode="constant", truncate=20) for one in (whole, np.ones_like(whole))
+    )
+    np.testing.assert_allclose(found, blurred / weight, atol=1e-5 * np.abs(whole).max())
+    np.testing.assert_allclose(gaussian(np.full((4, 7), 0.3, np.float32), 2.0), 0.3, rtol=1e-6)
+
+
 def test_constant_maps_have_no_shape():
     a = np.random.default_rng(9).normal(size=(20, 4, 4)) + 3
     a[:6] = 0.1
@@ -313,6 +347,8 @@ def test_constant_maps_have_no_shape():
         ("spatial_sigma", -1.0, "spatial_sigma"),
         ("range_sigma", float("inf"), "range_sigma"),
         ("kernel_eps", 0, "kernel_eps"),
+        ("activity_share", 1.5, "activity_share is 1.5, expected 0 to 1"),
+        ("map_sigma", -0.5, "map_sigma is -0.5, expected 0 or a positive number"),
         ("min_samples_fraction", 1.5, "min_samples_fraction is 1.5, expected 0 to 1"),
         ("min_samples_floor", 0, "min_samples_floor is 0, expected at least 1"),
         ("weighting", "soft", "weighting is 'soft'. Did you mean 'softmax'"),

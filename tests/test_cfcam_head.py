@@ -157,6 +157,21 @@ def test_every_constant_does_what_it_does_in_numpy(name: str) -> None:
         np.testing.assert_allclose(run(a, g)[0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("keep_noise", [False, True])
+def test_less_activity_and_a_filtered_map(keep_noise: bool) -> None:
+    """As the NumPy method has them, also where channels are negative, huge or tiny, and where nothing is active."""
+    config = dataclasses.replace(METHODS["cfcam"], activity_share=0.5, map_sigma=0.9, keep_noise=keep_noise)
+    rng = np.random.default_rng(8)
+    g = rng.normal(0.1, 1, size=(3, 70, 4, 5)).astype(np.float32) * np.float32([1, -1, 1e-3])[:, None, None, None]
+    run = runner(lambda op, a, g: cf_cam(op, a, g, config), np.zeros((1, 70, 4, 5), np.float32), g)
+    drawn = rng.normal(size=(1, 70, 4, 5))
+    for a in (drawn, np.abs(drawn), -np.abs(drawn), 1e12 * np.abs(drawn), 1e-12 * np.abs(drawn), 0 * drawn):
+        a = a.astype(np.float32)
+        expected = CAM_METHODS["cfcam"](np.repeat(a, 3, axis=0), g, config=config)
+        for found, one in zip(run(a, g)[0], expected, strict=True):
+            np.testing.assert_allclose(found, one, rtol=0, atol=2e-5 * np.abs(one).max())
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 7, 20, 600])
 @pytest.mark.parametrize("rule", ["pairwise", "neighbour"])
 def test_eps_is_the_reference_s(n: int, rule: str) -> None:

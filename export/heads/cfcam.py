@@ -45,11 +45,13 @@ def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCa
         own = op.reshape(op.slice_axis(a, 0, i, i + 1), channels, height * width)
         per_target = g if n == 1 else op.slice_axis(g, 0, i, i + 1)
         targets = static_shape(per_target)[0]
-        weights = channel_weights(op, channel_labels(op, own, config), per_target, config)
+        labels = channel_labels(op, own, config)
+        weights = channel_weights(op, labels, per_target, config)
+        weights = _less_activity(op, weights, own, labels, config)
         weights = op.Add(weights, _not_finite(op, own, [0, 1]))
         weights = op.Add(weights, op.reshape(_not_finite(op, per_target, [1, 2, 3]), targets, 1))
         summed = op.MatMul(weights, own)
-        maps.append(op.reshape(summed, targets, height, width))
+        maps.append(cluster_filters.gaussian(op, op.reshape(summed, targets, height, width), config.map_sigma))
     return maps[0] if n == 1 else op.Concat(*maps, axis=0)
 
 
@@ -126,6 +128,26 @@ def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: 
         return weights
     kept = op.constant(np.ones(channels)) if config.keep_noise else op.Sub(1.0, noise)
     return _softmax(op, weights, kept)
+
+
+def _less_activity(op: Builder, weights: ir.Value, maps: ir.Value, labels: ir.Value, config: CfCamConfig) -> ir.Value:
+    """The weights (T, C) less those of the kept channels' means, which take a share of each map's positive mean.
+
+    Means are in units of the largest, so that their squares neither overflow nor vanish.
+    """
+    if not config.activity_share:
+        return weights
+    (channels,) = static_shape(labels)
+    means = op.reduce("ReduceMean", maps, [1])
+    if not config.keep_noise:
+        dropped = op.Cast(op.Equal(labels, float(NOISE)), to=ir.DataType.FLOAT)
+        means = op.Mul(means, op.reshape(op.Sub(1.0, dropped), channels, 1))
+    peak = op.Max(op.reduce("ReduceMax", op.Abs(means), [0, 1]), cluster_filters.TINY)
+    unit = op.Div(means, peak)
+    evidence = op.Relu(op.MatMul(weights, unit))
+    activity = op.Max(op.reduce("ReduceSum", op.Mul(unit, unit), [0, 1]), cluster_filters.TINY)
+    less = op.Mul(op.Div(evidence, activity), op.reshape(unit, 1, channels))
+    return op.Sub(weights, op.Mul(less, config.activity_share))
 
 
 def most_clusters(channels: int, config: CfCamConfig) -> int:

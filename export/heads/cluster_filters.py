@@ -59,6 +59,22 @@ def bilateral_mean(op: Builder, maps: ir.Value, spatial_sigma: float, range_sigm
     return op.reshape(op.Mul(mean, peak), b)
 
 
+def gaussian(op: Builder, maps: ir.Value, sigma: float) -> ir.Value:
+    """Gaussian over each map, (n, H, W) -> (n, H, W); at the border the weights inside count alone. 0: as they are."""
+    if not sigma:
+        return maps
+    _, height, width = static_shape(maps)
+    rows, columns = (_gaussian_weights(size, sigma) for size in (height, width))
+    return op.MatMul(op.MatMul(op.constant(rows), maps), op.constant(columns.T))
+
+
+def _gaussian_weights(size: int, sigma: float) -> NDArray[np.float32]:
+    """(size, size): what each position counts for each; rows add up to one."""
+    place = np.arange(size, dtype=np.float64)
+    weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
 def _neighbours(height: int, width: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Kernels (n, 1, a, b) that take g(p) from g(q), and (1, n, H, W) how near q is to p: 0 outside the map."""
     radius = math.ceil(2 * sigma)

@@ -177,8 +177,19 @@ def _raw_map(activations: Array, gradients: Array, labels: npt.NDArray[np.intp],
     if config.weighting == "softmax":
         weights = np.exp(weights - weights[kept].max(), where=kept, out=np.zeros_like(weights))
         weights /= weights[kept].sum()
-    weights = np.where(kept, weights, 0).astype(np.float32)
-    return np.tensordot(weights, activations, axes=1)
+    weights = _less_activity(np.where(kept, weights, 0), activations, kept, config.activity_share)
+    return smoothing.gaussian(np.tensordot(weights.astype(np.float32), activations, axes=1), config.map_sigma)
+
+
+def _less_activity(
+    weights: npt.NDArray[np.float64], activations: Array, kept: npt.NDArray[np.bool_], share: float
+) -> npt.NDArray[np.float64]:
+    """The weights (C,) less those of the kept channels' means, which take away a share of the map's positive mean."""
+    if not share:
+        return weights
+    means = np.where(kept, activations.mean(axis=(1, 2), dtype=np.float64), 0)
+    evidence, activity = max(float(weights @ means), 0.0), float(means @ means)
+    return weights - share * evidence / activity * means if activity > 0 else weights
 
 
 def _cluster_weights(gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> npt.NDArray[np.float64]:

@@ -60,6 +60,21 @@ def bilateral(maps: Stack, spatial_sigma: float, range_sigma: float) -> Stack:
     return total / norm
 
 
+def gaussian(raw: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
+    """Gaussian over a map (H, W), sigma in its positions; at the border the weights inside count alone. 0: as it is."""
+    if not sigma:
+        return raw
+    rows, columns = (gaussian_weights(size, sigma) for size in raw.shape)
+    return (rows @ raw @ columns.T).astype(np.float32)
+
+
+def gaussian_weights(size: int, sigma: float) -> Stack:
+    """What each position counts for each, (size, size); rows add up to one."""
+    place = np.arange(size, dtype=np.float64)
+    weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
 def _span(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """First and one-past-last position that entry 0, 1, ... of a kernel of `size` meets, 'same' padding."""
     shift = np.arange(size) - (size - 1) // 2

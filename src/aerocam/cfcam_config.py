@@ -65,6 +65,10 @@ class CfCamConfig:
         kernel_eps: Added to the kernel's sum before it is divided by; only `published`.
         weighting: `softmax` over the channels that are kept, or `linear`: the mean gradients as they are.
         keep_noise: Channels in no cluster keep their own mean gradient as weight, instead of being dropped.
+        activity_share: How much of the evidence is taken to be mere activity: where the map's mean is positive, the map
+            of the kept channels weighted by their own means, S = Σ_c mean(A_c) A_c, is subtracted, scaled to this share
+            of that mean. 0 subtracts nothing.
+        map_sigma: Standard deviation of a Gaussian over the raw map, in positions of the layer; 0: none.
         dbscan: Who clusters, with equal labels: `scikit-learn`, or `numpy`: our own, faster, for a
             device without scikit-learn.
 
@@ -85,6 +89,8 @@ class CfCamConfig:
     kernel_eps: float = 1e-6
     weighting: Weighting = "linear"
     keep_noise: bool = False
+    activity_share: float = 0.0
+    map_sigma: float = 0.0
     dbscan: Dbscan = "scikit-learn"
 
     @classmethod
@@ -104,6 +110,8 @@ class CfCamConfig:
             kernel_eps=1e-6,
             weighting="softmax",
             keep_noise=False,
+            activity_share=0.0,
+            map_sigma=0.0,
         )
 
     def __post_init__(self) -> None:
@@ -116,6 +124,8 @@ class CfCamConfig:
             self._check(name, 0 <= getattr(self, name) <= 100, "0 to 100")
         for name in ("eps_floor", "spatial_sigma", "range_sigma", "kernel_eps"):
             self._check(name, 0 < getattr(self, name) < math.inf, "a positive number")
+        self._check("activity_share", 0 <= self.activity_share <= 1, "0 to 1")
+        self._check("map_sigma", 0 <= self.map_sigma < math.inf, "0 or a positive number")
         self._check("min_samples_fraction", 0 <= self.min_samples_fraction <= 1, "0 to 1")
         self._check("min_samples_floor", self.min_samples_floor >= 1, "at least 1")
 
