@@ -13,7 +13,20 @@ from aerocam import __version__
 from aerocam.cli.arguments import joined
 from aerocam.errors import AerocamError
 
-COMMANDS = ("layers", "export", "check", "build", "explain", "stream", "doctor", "bundle", "bench", "demo")
+COMMANDS = (
+    "layers",
+    "export",
+    "check",
+    "build",
+    "explain",
+    "stream",
+    "doctor",
+    "bundle",
+    "bench",
+    "eval",
+    "compare",
+    "demo",
+)
 """Modules of this package, in the order a user meets them. Each has a docstring (its help: the last paragraph is the
 epilog with complete commands), `add_arguments(parser)` and `run(args) -> int | None`."""
 
