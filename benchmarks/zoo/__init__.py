@@ -5,12 +5,14 @@
 
 from aerocam.benchmarks.zoo import light, lite0, ssdlite
 from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
+from aerocam.benchmarks.zoo.labelled import LABELLED, labelled_file, labelled_photograph
 from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
 from aerocam.benchmarks.zoo.pages import PAGES, page
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
 from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
 
 __all__ = [
+    "LABELLED",
     "OCR_MODELS",
     "PAGES",
     "PHOTOGRAPHS",
@@ -18,6 +20,8 @@ __all__ = [
     "WHEELS",
     "cache",
     "fetch",
+    "labelled_file",
+    "labelled_photograph",
     "light",
     "lite0",
     "ocr_model",

