@@ -8,7 +8,8 @@ from aerocam.benchmarks.evaluation.case import Case, Floats
 from aerocam.benchmarks.evaluation.metrics.masking import check_count, filling, finite, first, order, score
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 
-RISE = "Petsiuk et al., RISE, 2018; equals torch-cam's DeletionInsertionMetric where fill='zero'"
+RISE = "Petsiuk et al., RISE, 2018; equals torch-cam's DeletionInsertionMetric"
+VARIANT = "torch-cam; RISE itself inserts into fill='blur', which leaves some pictures recognisable from the start"
 AREA = (
     "px are ranked by the map, largest first, equal ones in reading order; the score is taken after each"
     " ceil(P / steps) of the P px, with both ends; the area is by trapezoids over the true fraction of px; NaN where"
@@ -31,11 +32,12 @@ def deletion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "
 @metric(
     "insertion_auc",
     direction="higher",
-    definition=f"The area under the target's score as px of the picture are put in place of the fill (the picture under"
-    f" RISE's Gaussian of 11 px and sigma 5, zero after normalisation, or black): {AREA}",
+    definition=f"The area under the target's score as px of the picture are put in place of the fill (zero after"
+    f" normalisation, a black px, or the picture under RISE's Gaussian of 11 px and sigma 5): {AREA}",
     source=RISE,
+    variant=VARIANT,
 )
-def insertion_auc(case: Case, steps: int = 20, fill: str = "blur", score: str = "probability") -> Value:
+def insertion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "probability") -> Value:
     """The area under the score as px come; see `metric`."""
     return _curve(case, steps, filling(case, fill), case.tensor, score)
 
