@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,14 @@ class ModelUnderTest:
             explainer.close()
         self._passes.close()
         self.session.close()
+
+    def __enter__(self) -> ModelUnderTest:
+        """The model itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
 
 
 class FileSubject:

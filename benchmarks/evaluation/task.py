@@ -182,9 +182,9 @@ def _measure(
 
 
 def lacking(metric: Metric, truth: Truth, second: int, gradients: bool) -> Sequence[str]:
-    """What the metric needs and is not there; a mask has a box."""
+    """What the metric needs and is not there."""
     there = {
-        "box": bool(truth.boxes) or truth.mask is not None,
+        "box": bool(truth.boxes),
         "mask": truth.mask is not None,
         "mosaic": truth.cells > 0,
         "gradients": gradients,

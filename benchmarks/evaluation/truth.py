@@ -17,13 +17,23 @@ from aerocam.runtime.placement import Placement
 def placed(sample: Sample, place: Placement) -> Truth:
     """Where the target is over the input tensor. Boxes and masks outside of what the model sees are dropped.
 
+    A target with a mask and no boxes has the box around its mask.
+
     Raises:
         MediaError: The mask cannot be read, or has another size than the picture.
     """
     boxes = tuple(place.to_tensor(box) for box in sample.boxes)
     boxes = tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3])
     mask = _mask(sample, place) if sample.mask else None
+    if mask is not None and not sample.boxes:
+        boxes = (_around(mask),)
     return Truth(boxes, mask, sample.cells, sample.cell)
+
+
+def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The box around a mask that is not empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
