@@ -374,6 +374,16 @@ def test_the_report_is_one_file_with_curves_overlays_and_definitions(data: Path,
     assert "toy_curve ↑" in text
 
 
+def test_curves_lie_over_the_fractions_that_a_metric_gives(data: Path, tmp_path: Path) -> None:
+    record = evaluated("stretch", data, tmp_path, "gradcam", "toy_line")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<polyline") == 1
+    assert '<polyline points="40.0,200.0 108.0,110.0 380.0,20.0"' in text
+    assert "toy_line: score over fraction" in text
+    cell = record["rows"][0]["metrics"]["toy_line"]
+    assert (cell["value"], cell["n"], cell["undefined"]) == (1.0, 3, 1)
+
+
 def test_the_table_has_arrows_and_all_digits_are_in_the_csv(data: Path, tmp_path: Path) -> None:
     record = evaluated("stretch", data, tmp_path, "gradcam", "toy_mass,toy_masked")
     assert "| model | method | n | failures | toy_mass ↑ | toy_masked ↓ |" in (tmp_path / "table.md").read_text()

@@ -63,6 +63,19 @@ def curve(case: Case) -> dict[str, Any]:
     return {"curve": np.linspace(0, 1, 5) * case.map.max(), "name": "a line"}
 
 
+@metric("toy_line", direction="higher", gather=lambda values: float(values[0]["value"]), **SAID)
+def line(case: Case) -> dict[str, Any]:
+    """A line over fractions of its own, undefined where the class is 1; two further lists are no curves over them."""
+    value = float("nan") if case.target == 1 else 1.0
+    return {
+        "value": value,
+        "fraction": [0.0, 0.2, 1.0],
+        "score": [0.0, 1.0, 2.0],
+        "deltas": [1.0, 2.0],
+        "four": [0] * 4,
+    }
+
+
 @metric("toy_faulty", direction="higher", needs=["second class"], **SAID)
 def faulty(case: Case) -> float:
     """Fails on maps whose peak is in the upper half, is NaN elsewhere."""

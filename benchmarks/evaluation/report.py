@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
@@ -31,6 +32,9 @@ svg { background: var(--card); border: 1px solid var(--line); border-radius: .5r
 svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
 svg .axis { stroke: var(--faint); fill: none; }
 """
+
+ABSCISSAE = ("fraction", "threshold", "share")
+"""What a metric's values call the list that their curves lie over."""
 
 Curves = dict[str, dict[str, list[tuple[float, float]]]]
 """By metric and curve, then by model and method: the points of the mean curve."""
@@ -102,36 +106,37 @@ def _mark(record: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
 
 
 def mean_curves(results: Results) -> Curves:
-    """The mean of each list of numbers among a metric's values, where all pictures have one of the same length.
+    """The mean over pictures of each list of numbers among a metric's values, where all have one of the same length.
 
-    A list of pairs is a curve of x and y; a list of numbers lies over 0 to 1.
+    It lies over the list of that length that is one of `ABSCISSAE`; where there is none, over 0 to 1.
     """
     found: Curves = {}
     for (model, method), records in results.records.items():
         for metric, _ in results.settings.metrics:
             values = [one["values"].get(metric.name) for one in records if "fault" not in one]
             dicts = [read_back(value) for value in values if isinstance(value, dict)]
-            for key in dicts[0] if dicts else ():
-                points = _mean([one.get(key) for one in dicts])
-                if points is not None:
-                    found.setdefault(f"{metric.name}: {key}", {})[f"{model} {method}"] = points
+            means = {key: _mean([one.get(key) for one in dicts]) for key in (dicts[0] if dicts else ())}
+            lists = {key: line for key, line in means.items() if line is not None}
+            over = next((key for key in ABSCISSAE if key in lists), None)
+            for key, line in lists.items():
+                x = np.linspace(0, 1, len(line)) if over is None else lists[over]
+                if key != over and len(x) == len(line):
+                    points = [(float(a), float(b)) for a, b in zip(x, line, strict=True)]
+                    title = f"{metric.name}: {key}" + ("" if over is None else f" over {over}")
+                    found.setdefault(title, {})[f"{model} {method}"] = points
     return found
 
 
-def _mean(curves: Sequence[Any]) -> list[tuple[float, float]] | None:
-    """The mean curve; None where these are no curves of one length."""
+def _mean(curves: Sequence[Any]) -> NDArray[np.float64] | None:
+    """The mean of the curves that are finite; None where these are no curves of one length."""
     try:
         arrays = np.array(curves, float)
     except (TypeError, ValueError):
         return None
-    if arrays.ndim not in (2, 3) or arrays.shape[1] < 3 or (arrays.ndim == 3 and arrays.shape[2] != 2):
+    if arrays.ndim != 2 or arrays.shape[1] < 3:
         return None
-    arrays = arrays[np.isfinite(arrays.reshape(len(arrays), -1)).all(axis=1)]
-    if not len(arrays):
-        return None
-    middle = arrays.mean(axis=0)
-    pairs = middle if middle.ndim == 2 else np.stack([np.linspace(0, 1, len(middle)), middle], axis=1)
-    return [(float(x), float(y)) for x, y in pairs]
+    good = arrays[np.isfinite(arrays).all(axis=1)]
+    return np.asarray(good.mean(axis=0), np.float64) if len(good) else None
 
 
 def _curves(results: Results) -> str:

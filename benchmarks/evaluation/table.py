@@ -56,13 +56,19 @@ def _row(results: Results, model: str, method: str, records: Sequence[Mapping[st
 def _cell(metric: Metric, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """A metric over all pictures: its number, of how many pictures, and why not of the others."""
     found = [read_back(one["values"][metric.name]) for one in records if metric.name in one["values"]]
-    good = [value for value in found if not isinstance(value, float) or math.isfinite(value)]
+    good = [value for value in found if _is_number(value)]
     value = float(metric.gather(good)) if good else math.nan
     cell: dict[str, Any] = {"value": plain(value), "n": len(good), "undefined": len(found) - len(good)}
     for reason in REASONS:
         told = Counter(one[reason][metric.name] for one in records if metric.name in one[reason])
         cell[reason] = dict(sorted(told.items()))
     return cell
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a picture's value is one; of several by name, that of the name `value`."""
+    one = value.get("value", 0.0) if isinstance(value, Mapping) else value
+    return not isinstance(one, float) or math.isfinite(one)
 
 
 def _faults(results: Results) -> list[dict[str, Any]]:
