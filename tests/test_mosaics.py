@@ -13,6 +13,7 @@ from aerocam.benchmarks.evaluation.case import Case, Map, Truth
 from aerocam.benchmarks.evaluation.metrics.grid import cell_share, cell_window, gridpg, positive
 from aerocam.benchmarks.evaluation.metrics.registry import METRICS
 from aerocam.benchmarks.evaluation.mosaics import Mosaic, Tile, draw_mosaics, mosaic_rule, seen, write_mosaics
+from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.errors import MediaError, UsageError
 from aerocam.manifest import Preprocess
 
@@ -139,13 +140,15 @@ def test_a_folder_of_mosaics_loses_nothing(tmp_path):
     tiles = [Tile(str(i), rng.integers(0, 256, (5, 7, 3), np.uint8), 100 + i, 0.9) for i in range(4)]
     mosaic = draw_mosaics(tiles, 1)[0]
     path = write_mosaics(tmp_path / "set", mosaic.questions("corners"), classes=1000)
-    labels = json.loads(path.read_text())
-    assert labels == {
-        "mosaic-000-0.png": {"label": mosaic.tiles[0].target, "cells": 2, "cell": 0},
-        "mosaic-000-3.png": {"label": 3000 + mosaic.tiles[3].target, "cells": 2, "cell": 3},
-    }
-    assert {one.name for one in path.parent.iterdir()} == {*labels, "labels.json"}
-    np.testing.assert_array_equal(cv2.imread(str(path.parent / "mosaic-000-3.png")), mosaic.frame)
+    assert json.loads(path.read_text()) == [
+        {"file": "mosaic-000.png", "label": mosaic.tiles[0].target, "cells": 2, "cell": 0},
+        {"file": "mosaic-000.png", "label": 3000 + mosaic.tiles[3].target, "cells": 2, "cell": 3},
+    ]
+    assert {one.name for one in path.parent.iterdir()} == {"mosaic-000.png", "labels.json"}
+    np.testing.assert_array_equal(cv2.imread(str(path.parent / "mosaic-000.png")), mosaic.frame)
+    first, second = find_data(path.parent).samples  # as `aerocam eval` reads it
+    assert (first.labels, first.cells, first.cell) == ((mosaic.tiles[0].target,), 2, 0)
+    assert (second.labels, second.cells, second.cell) == ((3000 + mosaic.tiles[3].target,), 2, 3)
 
 
 # --- the zoo's photographs

@@ -168,12 +168,12 @@ def write_mosaics(folder: str | Path, questions: Iterable[Question], classes: in
 
     Args:
         folder: Where; it is made if it is absent.
-        questions: What is asked. One file each, as a picture has one label there.
-        classes: Of a network by `disconnected`, how many classes one of its heads has: cell c's class k is number
+        questions: What is asked. A frame has one file, and a row for each question.
+        classes: Of a network by `disconnect`, how many classes one of its heads has: cell c's class k is number
             c * classes + k. 0: of a usual network.
 
     Returns:
-        The path of `labels.json`: by file name `label`, `cells` and `cell`.
+        The path of `labels.json`: rows of `file`, `label`, `cells` and `cell`.
 
     Raises:
         WriteError: The folder or a file cannot be written; then none is.
@@ -181,12 +181,12 @@ def write_mosaics(folder: str | Path, questions: Iterable[Question], classes: in
     folder = Path(folder)
     make_folder(folder)
     contents: dict[Path, bytes] = {}
-    labels: dict[str, dict[str, int]] = {}
+    rows: list[dict[str, str | int]] = []
     for one in questions:
-        name = f"{one.name}-{one.truth.cell}.png"
-        contents[folder / name] = cv2.imencode(".png", one.frame)[1].tobytes()
-        label = one.target + classes * one.truth.cell
-        labels[name] = {"label": int(label), "cells": one.truth.cells, "cell": one.truth.cell}
-    contents[folder / LABELS] = json.dumps(labels, indent=1).encode()
+        path, cell = folder / f"{one.name}.png", one.truth.cell
+        if path not in contents:
+            contents[path] = cv2.imencode(".png", one.frame)[1].tobytes()
+        rows.append({"file": path.name, "label": one.target + classes * cell, "cells": one.truth.cells, "cell": cell})
+    contents[folder / LABELS] = json.dumps(rows, indent=1).encode()
     write_together(contents)
     return folder / LABELS

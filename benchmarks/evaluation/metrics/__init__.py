@@ -3,6 +3,7 @@
 from aerocam.benchmarks.evaluation.metrics import (
     curves,
     faithfulness,
+    grid,
     infidelity,
     localisation,
     road,
@@ -16,6 +17,7 @@ __all__ = [
     "Metric",
     "curves",
     "faithfulness",
+    "grid",
     "infidelity",
     "localisation",
     "metric",

@@ -1,0 +1,77 @@
+"""Consistency between two versions of one network over pictures: float32 and float16, or quantised, or retrained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation.consistency import correlation, shift
+from aerocam.benchmarks.evaluation.metrics.registry import mean
+from aerocam.benchmarks.evaluation.metrics.similarity import ssim
+from aerocam.errors import UsageError
+from aerocam.runtime import Explainer
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two models agree, of one picture or on average.
+
+    Attributes:
+        correlation: Pearson's of the maps' px; NaN where one map is constant.
+        ssim: Structural similarity of the maps.
+        shift: Between the maps' centres of mass, px of the input; NaN where one map is zero.
+        same_class: Whether the top class is the same, or the share of pictures where it is.
+        probability: The first model's top class: by how much the second's probability differs, without sign.
+    """
+
+    correlation: float
+    ssim: float
+    shift: float
+    same_class: float
+    probability: float
+
+
+def compare_models(
+    first: str | Path, second: str | Path, frames: Iterable[NDArray[np.uint8]], method: str
+) -> list[Agreement]:
+    """Explain the first model's top class of every picture by both models.
+
+    Args:
+        first: An exported file.
+        second: Another, with an input of the same size.
+        frames: uint8 (H, W, 3) in BGR.
+        method: The CAM method.
+
+    Raises:
+        UsageError: The inputs differ in size, or a file does not give the method.
+        ModelError: A file cannot be read.
+    """
+    with Explainer(first, method=method) as one, Explainer(second, method=method) as other:
+        sizes = [explainer.manifest.preprocess.size for explainer in (one, other)]  # type: ignore[union-attr]
+        if sizes[0] != sizes[1]:
+            raise UsageError(
+                f"{second}: its input is {sizes[1]} px, that of {first} {sizes[0]}; give two models of the same size"
+            )
+        return [_agreement(one, other, frame) for frame in frames]
+
+
+def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Agreement:
+    """Of one picture."""
+    said = one.predict(frame)
+    target, known = int(said.probabilities.argmax()), float(said.probabilities.max())
+    map_ = one.explain(said, target).tensor_map[0]
+    again = other.predict(frame)
+    best, apart = int(again.probabilities.argmax()), abs(known - float(again.probabilities[target]))
+    found = other.explain(again, target).tensor_map[0]
+    return Agreement(correlation(map_, found), ssim(map_, found), shift(map_, found), float(best == target), apart)
+
+
+def average(found: Iterable[Agreement]) -> Agreement:
+    """The mean of each figure over the pictures where it is a number."""
+    rows: list[dict[str, Any]] = [asdict(one) for one in found]
+    return Agreement(**{name: mean([row[name] for row in rows]) for name in Agreement.__dataclass_fields__})
