@@ -288,7 +288,8 @@ def test_linear_map_scales_with_the_gradient():
 def test_kept_noise_keeps_its_own_weight():
     rng = np.random.default_rng(8)
     a, g = rng.normal(size=(2, 1, 24, 5, 5))
-    config = CfCamConfig(eps_rule="pairwise", eps_percentile=0, min_samples_fraction=1, keep_noise=True)
+    plain = CfCamConfig(activity_share=0, map_sigma=0, keep_noise=True)
+    config = dataclasses.replace(plain, eps_rule="pairwise", eps_percentile=0, min_samples_fraction=1)
     assert cluster_channels(a[0], config).count == 0
     np.testing.assert_allclose(get("cfcam")(a, g, config=config), get("gradcam")(a, g), atol=1e-5)
     dropped = get("cfcam")(a, g, config=dataclasses.replace(config, keep_noise=False))
@@ -316,17 +317,20 @@ def test_activity_share_takes_a_share_of_the_maps_mean():
         np.testing.assert_allclose(against, -whole, atol=1e-5 * np.abs(whole).max())  # nothing to take a share of
 
 
-def test_map_sigma_is_a_gaussian_that_knows_the_border():
+def test_map_sigma_is_a_gaussian_over_the_positive_part_that_knows_the_border():
     ndimage = pytest.importorskip("scipy.ndimage")
     rng = np.random.default_rng(14)
     a, g = rng.normal(size=(2, 1, 24, 6, 5))
     plain = CfCamConfig(activity_share=0, map_sigma=0)
-    whole = get("cfcam")(a, g, config=plain)[0].astype(np.float64)
+    whole = np.maximum(get("cfcam")(a, g, config=plain)[0].astype(np.float64), 0)
+    assert 0 < np.count_nonzero(whole) < whole.size
     found = get("cfcam")(a, g, config=dataclasses.replace(plain, map_sigma=0.7))[0]
     blurred, weight = (
         ndimage.gaussian_filter(one, 0.7, mode="constant", truncate=20) for one in (whole, np.ones_like(whole))
     )
     np.testing.assert_allclose(found, blurred / weight, atol=1e-5 * np.abs(whole).max())
+    broken = np.full((4, 7), np.nan, np.float32)
+    assert np.isnan(gaussian(broken, 2.0)).all()
     np.testing.assert_allclose(gaussian(np.full((4, 7), 0.3, np.float32), 2.0), 0.3, rtol=1e-6)
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.evaluation.metrics.similarity import pearson
+
 Floats = NDArray[np.float32]
 
 
@@ -31,15 +33,7 @@ def consistency(first: Floats, second: Floats) -> Consistency:
     """Compare two maps (H, W) over the same frame, none of them negative."""
     union = float(np.maximum(first, second).sum(dtype=np.float64))
     shared = float(np.minimum(first, second).sum(dtype=np.float64))
-    return Consistency(correlation(first, second), shared / union if union > 0 else math.nan, shift(first, second))
-
-
-def correlation(first: Floats, second: Floats) -> float:
-    """Pearson's correlation over the px; NaN where one of the maps is constant."""
-    a, b = (one.ravel().astype(np.float64) - one.mean(dtype=np.float64) for one in (first, second))
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return math.nan
-    return float(np.clip(a @ b / math.sqrt((a @ a) * (b @ b)), -1, 1))
+    return Consistency(pearson(first, second), shared / union if union > 0 else math.nan, shift(first, second))
 
 
 def shift(first: Floats, second: Floats) -> float:

@@ -60,12 +60,12 @@ def bilateral_mean(op: Builder, maps: ir.Value, spatial_sigma: float, range_sigm
 
 
 def gaussian(op: Builder, maps: ir.Value, sigma: float) -> ir.Value:
-    """Gaussian over each map, (n, H, W) -> (n, H, W); at the border the weights inside count alone. 0: as they are."""
+    """Gaussian over the positive part of each map, (n, H, W) -> (n, H, W), as in NumPy; 0: as they are."""
     if not sigma:
         return maps
     _, height, width = static_shape(maps)
     rows, columns = (_gaussian_weights(size, sigma) for size in (height, width))
-    return op.MatMul(op.MatMul(op.constant(rows), maps), op.constant(columns.T))
+    return op.MatMul(op.MatMul(op.constant(rows), op.Relu(maps)), op.constant(columns.T))
 
 
 def _gaussian_weights(size: int, sigma: float) -> NDArray[np.float32]:

@@ -1,13 +1,14 @@
 """CF-CAM: cluster filter class activation mapping (He, Pan, Yao, arXiv:2504.00060).
 
-Three steps for one image: the strongest channels are kept as they are (dominant), the others are clustered by DBSCAN
-and those in no cluster dropped as noise, and every cluster's gradient is averaged and filtered into one weight that its
-channels share. `CfCamConfig` holds every constant, and two choices of them:
+Three steps for one image: the strongest channels are kept as they are (dominant), the others are clustered by DBSCAN,
+those in no cluster are noise, and every cluster's gradient is averaged and filtered into one weight that its channels
+share. `CfCamConfig` holds every constant, and two choices of them:
 
 - `CfCamConfig.published()` is the released code, number by number. Its weights go through a softmax, and gradients of
   real networks are so small that the softmax is all but uniform: the map shows where the network is active and hardly
   depends on the class.
-- `CfCamConfig()` is made to tell classes apart, with the same three steps.
+- `CfCamConfig()` is made to tell classes apart: linear weights, noise that keeps its own, a share of mere activity
+  taken away, and a filter on the map, where it has an effect. docs/cfcam-default.md has the figures that chose it.
 """
 
 from __future__ import annotations

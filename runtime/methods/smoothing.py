@@ -61,11 +61,15 @@ def bilateral(maps: Stack, spatial_sigma: float, range_sigma: float) -> Stack:
 
 
 def gaussian(raw: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Gaussian over a map (H, W), sigma in its positions; at the border the weights inside count alone. 0: as it is."""
+    """Gaussian over the positive part of a map (H, W), sigma in its positions; 0: the map as it is.
+
+    At the border the weights inside count alone. What speaks against the target is left out first: it would wear away
+    what speaks for it beside it, on a layer where most speaks against it all of that.
+    """
     if not sigma:
         return raw
     rows, columns = (gaussian_weights(size, sigma) for size in raw.shape)
-    return (rows @ raw @ columns.T).astype(np.float32)
+    return (rows @ np.maximum(raw, 0) @ columns.T).astype(np.float32)
 
 
 def gaussian_weights(size: int, sigma: float) -> Stack:

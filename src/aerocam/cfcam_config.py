@@ -68,7 +68,8 @@ class CfCamConfig:
         activity_share: How much of the evidence is taken to be mere activity: where the map's mean is positive, the map
             of the kept channels weighted by their own means, S = Σ_c mean(A_c) A_c, is subtracted, scaled to this share
             of that mean. 0 subtracts nothing.
-        map_sigma: Standard deviation of a Gaussian over the raw map, in positions of the layer; 0: none.
+        map_sigma: Standard deviation of a Gaussian over the positive part of the raw map, in positions of the layer; 0:
+            none, and the raw map has its negative part.
         dbscan: Who clusters, with equal labels: `scikit-learn`, or `numpy`: our own, faster, for a
             device without scikit-learn.
 
@@ -76,7 +77,7 @@ class CfCamConfig:
         UsageError: A value outside its range.
     """
 
-    dominant_percentile: float = 75.0
+    dominant_percentile: float = 50.0
     similarity: Similarity = "shape"
     eps_rule: EpsRule = "neighbour"
     eps_percentile: float = 50.0
@@ -88,9 +89,9 @@ class CfCamConfig:
     range_sigma: float = 1.0
     kernel_eps: float = 1e-6
     weighting: Weighting = "linear"
-    keep_noise: bool = False
-    activity_share: float = 0.0
-    map_sigma: float = 0.0
+    keep_noise: bool = True
+    activity_share: float = 0.3
+    map_sigma: float = 0.7
     dbscan: Dbscan = "scikit-learn"
 
     @classmethod

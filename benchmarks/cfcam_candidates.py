@@ -1,0 +1,119 @@
+"""The choice of CF-CAM's default: `python -m aerocam.benchmarks.cfcam_candidates` measures every candidate.
+
+It writes the figures to `benchmarks/results/cfcam-candidates.json` and their tables into `docs/cfcam-default.md`, below
+the line `## Figures`; what is above that line is written by hand. Some twenty minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aerocam.benchmarks.cfcam.candidates import CHANGES, CONFIGS, FILTERED, REFERENCES
+from aerocam.benchmarks.cfcam.cases import MOSAICS, SEED, SETS
+from aerocam.benchmarks.cfcam.figures import DRAWS, SEEDS, difference, table
+from aerocam.benchmarks.machine import machine
+from aerocam.benchmarks.publishing import FOLDER
+from aerocam.errors import AerocamError
+from aerocam.files import make_folder, write_together
+
+RECORD, PAGE, MARK = "cfcam-candidates.json", Path("docs/cfcam-default.md"), "## Figures\n"
+COLUMNS = {
+    "localisation": 3,
+    "insertion": 4,
+    "deletion": 4,
+    "class sensitivity": 3,
+    "SSIM, noise 0.1": 5,
+    "SSIM, noise 0.3": 5,
+    "SSIM, noise 1": 4,
+    "correlation, noise 1": 4,
+    "ms": 1,
+}
+"""What is shown, with so many decimals; of all but `ms` with the difference to Grad-CAM."""
+
+
+def measure() -> dict[str, Any]:
+    """All figures, set by set."""
+    found: dict[str, Any] = {"machine": machine(), "settings": settings(), "sets": {}}
+    for name, make in SETS.items():
+        with tempfile.TemporaryDirectory() as folder:
+            cases = list(make(Path(folder)))
+            values = table([*REFERENCES, FILTERED, *CONFIGS], cases, partial(_say, name))
+        found["sets"][name] = {"cases": [case.picture for case in cases], "values": values}
+    return found
+
+
+def settings() -> dict[str, Any]:
+    """What the figures depend on."""
+    return {
+        "mosaics": MOSAICS,
+        "seed of the mosaics": SEED,
+        "steps of insertion and deletion": "20; not measured on pages",
+        "draws of noise": SEEDS,
+        "draws of the bootstrap": DRAWS,
+        "changes": CHANGES,
+    }
+
+
+def tables(record: Mapping[str, Any]) -> str:
+    """The figures as Markdown."""
+    host = record["machine"]
+    parts = [
+        f"\n`python -m aerocam.benchmarks.cfcam_candidates` wrote what follows and `benchmarks/results/{RECORD}`, on"
+        f" {host['processor']}, {host['cores']} cores.\nMean over the cases; in brackets the 95 % interval of the"
+        " difference to gradcam (paired, bootstrap over the cases).\n"
+    ]
+    for name, one in record["sets"].items():
+        parts += [f"\n### {name[0].upper()}{name[1:]} ({len(one['cases'])} cases)\n\n", _table(one["values"])]
+    return "".join(parts)
+
+
+def _table(values: Mapping[str, Mapping[str, Any]]) -> str:
+    shown = [column for column in COLUMNS if column in values["gradcam"]]
+    lines = [f"| candidate | {' | '.join(shown)} |", f"|---|{'---|' * len(shown)}"]
+    for name, figures in values.items():
+        cells = [_cell(column, figures[column], values["gradcam"][column], name) for column in shown]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(column: str, found: list[float], reference: list[float], name: str) -> str:
+    digits = COLUMNS[column]
+    if column == "ms":
+        return f"{np.median(found):.{digits}f}"
+    text = f"{np.mean(found):.{digits}f}"
+    if name == "gradcam":
+        return text
+    _, low, high = difference(found, reference)
+    return f"{text} ({low:+.{digits}f} to {high:+.{digits}f})"
+
+
+def _say(cases: str, candidate: str) -> None:
+    print(f"{cases}: {candidate}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    """Measure, and write record and page; the exit code."""
+    logging.getLogger("aerocam.export").setLevel(logging.WARNING)
+    try:
+        make_folder(FOLDER)
+        record = measure()
+        write_together({FOLDER / RECORD: json.dumps(record).encode()})
+        above = PAGE.read_text(encoding="utf-8").partition(MARK)[0] if PAGE.exists() else "# CF-CAM's default\n\n"
+        write_together({PAGE: f"{above}{MARK}{tables(record)}".encode()})
+    except AerocamError as error:
+        print(f"cfcam_candidates: error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
