@@ -1,7 +1,8 @@
 """The choice of CF-CAM's default: `python -m aerocam.benchmarks.cfcam_candidates` measures every candidate.
 
-It writes the figures to `benchmarks/results/cfcam-candidates.json` and their tables into `docs/cfcam-default.md`, below
-the line `## Figures`; what is above that line is written by hand. Some twenty minutes on two cores.
+With names of `cases.SETS` behind it, these are measured anew and the figures of the others stay. It writes the figures
+to `benchmarks/results/cfcam-candidates.json` and their tables into `docs/cfcam-default.md`, below the line `## Figures`;
+what is above that line is written by hand.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 import logging
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from aerocam.benchmarks.cfcam.cases import MOSAICS, SEED, SETS
 from aerocam.benchmarks.cfcam.figures import DRAWS, SEEDS, difference, table
 from aerocam.benchmarks.machine import machine
 from aerocam.benchmarks.publishing import FOLDER
-from aerocam.errors import AerocamError
+from aerocam.errors import AerocamError, UsageError, did_you_mean
 from aerocam.files import make_folder, write_together
 
 RECORD, PAGE, MARK = "cfcam-candidates.json", Path("docs/cfcam-default.md"), "## Figures\n"
@@ -40,15 +41,20 @@ COLUMNS = {
 """What is shown, with so many decimals; of all but `ms` with the difference to Grad-CAM."""
 
 
-def measure() -> dict[str, Any]:
-    """All figures, set by set."""
-    found: dict[str, Any] = {"machine": machine(), "settings": settings(), "sets": {}}
-    for name, make in SETS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            cases = list(make(Path(folder)))
-            values = table([*REFERENCES, FILTERED, *CONFIGS], cases, partial(_say, name))
-        found["sets"][name] = {"cases": [case.picture for case in cases], "values": values}
-    return found
+def measure(name: str) -> dict[str, Any]:
+    """All figures of one set."""
+    with tempfile.TemporaryDirectory() as folder:
+        cases = list(SETS[name](Path(folder)))
+        values = table([*REFERENCES, FILTERED, *CONFIGS], cases, partial(_say, name))
+    return {"cases": [case.picture for case in cases], "values": values}
+
+
+def publish(sets: Mapping[str, Any]) -> None:
+    """Write record and page."""
+    record = {"machine": machine(), "settings": settings(), "sets": sets}
+    above = PAGE.read_text(encoding="utf-8").partition(MARK)[0] if PAGE.exists() else "# CF-CAM's default\n\n"
+    contents = {FOLDER / RECORD: json.dumps(record).encode(), PAGE: f"{above}{MARK}{tables(record)}".encode()}
+    write_together(contents)
 
 
 def settings() -> dict[str, Any]:
@@ -100,15 +106,18 @@ def _say(cases: str, candidate: str) -> None:
     print(f"{cases}: {candidate}", file=sys.stderr, flush=True)
 
 
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
+def main(names: Sequence[str]) -> int:
+    """Measure set by set, writing record and page after each; the exit code."""
     logging.getLogger("aerocam.export").setLevel(logging.WARNING)
     try:
         make_folder(FOLDER)
-        record = measure()
-        write_together({FOLDER / RECORD: json.dumps(record).encode()})
-        above = PAGE.read_text(encoding="utf-8").partition(MARK)[0] if PAGE.exists() else "# CF-CAM's default\n\n"
-        write_together({PAGE: f"{above}{MARK}{tables(record)}".encode()})
+        kept = FOLDER / RECORD
+        found = json.loads(kept.read_text(encoding="utf-8"))["sets"] if names and kept.exists() else {}
+        for name in names or SETS:
+            if name not in SETS:
+                raise UsageError(f"{name}: there is no such set. {did_you_mean(name, SETS)}")
+            found[name] = measure(name)
+            publish({known: found[known] for known in SETS if known in found})
     except AerocamError as error:
         print(f"cfcam_candidates: error: {error}", file=sys.stderr)
         return error.exit_code
@@ -116,4 +125,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.mosaics import draw_mosaics, mosaic_rule, sure_tiles
+from aerocam.benchmarks.tail import open_plain
 from aerocam.export import export_model
 from aerocam.manifest import TARGET, Preprocess
 from aerocam.runtime import Explainer
@@ -71,6 +72,7 @@ class Network:
         self._session, self.manifest = self.explainer.session, self.explainer.manifest
         found = next(spec for spec in self._session.inputs if spec.name == TARGET)
         self._target = tuple(int(size or 1) for size in found.shape)
+        self._plain = open_plain(model.read_bytes(), 1)  # what explains would be computed with each score
 
     def run(self, tensor: Floats, target: int | tuple[int, int], names: Sequence[str]) -> list[NDArray[Any]]:
         """Outputs by name for one target; copies."""
@@ -89,14 +91,19 @@ class Network:
 
     def probabilities(self, tensor: Floats) -> NDArray[np.float32]:
         """Of a classifier's classes, float32 (classes,)."""
-        return probabilities(self.run(tensor, 0, [self.manifest.score.output])[0], self.manifest.score)
+        return probabilities(self.output(tensor), self.manifest.score)
+
+    def output(self, tensor: Floats) -> NDArray[Any]:
+        """The output that is explained, of the model as it was."""
+        assert self.manifest.preprocess is not None
+        found: NDArray[Any] = self._plain.run([self.manifest.score.output], {self.manifest.preprocess.input: tensor})[0]
+        return found
 
     def probability(self, tensor: Floats, target: int | tuple[int, int]) -> float:
         """Of one class, or of one class at one anchor."""
         if isinstance(target, int):
             return float(self.probabilities(tensor)[target])
-        output = self.run(tensor, target, [self.manifest.score.output])[0]
-        return at_anchor(output, self.manifest.score, *target)
+        return at_anchor(self.output(tensor), self.manifest.score, *target)
 
 
 def photographs(folder: Path, layer: str, held_out: bool) -> Iterator[Case]:
