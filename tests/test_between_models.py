@@ -37,14 +37,14 @@ def gray(values):
 
 
 def test_stability_is_the_maps_correlation_over_the_frames():
-    frames = [gray([[10, 20], [30, 40]]), gray([[10, 20], [40, 30]]), gray([[10, 20], [40, 30]])]
-    maps = [[[0, 1], [2, 3]], [[3, 2], [1, 0]], [[3, 2], [1, 0]]]
+    frames = [gray([[10, 20], [30, 40]]), gray([[20, 10], [40, 30]]), gray([[20, 10], [40, 30]])]
+    maps = [[[0, 1], [2, 3]], [[0, 1], [3, 2]], [[0, 1], [3, 2]]]
     explainer = Scripted(maps, RULE)
     found = stability_in_time(explainer, frames)
-    # maps: -1, then 1; frames: 0.8 (deviations -15 -5 5 15 against -15 -5 15 5: 400 / 500), then 1
-    assert found.maps == pytest.approx(0)
-    assert found.frames == pytest.approx(0.9)
-    assert (found.pairs, found.constant, found.relative) == (2, 0, pytest.approx(0))
+    # deviations -3 -1 1 3 against -3 -1 3 1: 16 / 20; against -1 -3 3 1: 12 / 20; the second pairs are equal
+    assert found.maps == pytest.approx((0.8 + 1) / 2)
+    assert found.frames == pytest.approx((0.6 + 1) / 2)
+    assert (found.pairs, found.constant, found.relative) == (2, 0, pytest.approx(9 / 8))
     assert explainer.asked == [2, 2, 2]
     still = stability_in_time(Scripted([maps[0]] * 2, RULE), [frames[0]] * 2, target=1)
     assert (still.maps, still.frames, still.relative) == (pytest.approx(1), pytest.approx(1), pytest.approx(1))

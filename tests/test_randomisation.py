@@ -7,7 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.randomisation import cascade, compare, randomised, rank_correlation, weight_names
-from aerocam.errors import ModelError
+from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Preprocess
 
 
@@ -82,7 +82,7 @@ def test_nothing_randomised_is_1_and_a_map_that_reads_no_weights_behind_it_stays
     rng = np.random.default_rng(1)
     frames = [rng.integers(0, 256, (16, 16, 3), np.uint8) for _ in range(3)]
     options = {"preprocess": Preprocess("x", (16, 16)), "layers": "r1"}
-    found = cascade(tmp_path / "chain.onnx", frames, ["hirescam", "eigencam"], steps=3, options=options)
+    found = cascade(tmp_path / "chain.onnx", frames, ["hirescam", "eigencam"], options=options)
     for steps in found.values():
         assert [one.randomised for one in steps] == [0, 1, 2, 3]
         assert [one.last for one in steps] == ["", "w", "w1", "w0"]
@@ -93,7 +93,10 @@ def test_nothing_randomised_is_1_and_a_map_that_reads_no_weights_behind_it_stays
     assert found["eigencam"][2].ssim < 0.9
 
 
-def test_a_model_without_weights_is_refused(tmp_path):
+def test_a_model_without_weights_or_with_fewer_is_refused(tmp_path):
     chain(tmp_path / "none.onnx", ops=())
+    chain(tmp_path / "chain.onnx")
+    with pytest.raises(UsageError, match=r"counts \[0, 4\], 0 to 3 are expected"):
+        cascade(tmp_path / "chain.onnx", [], ["gradcam"], counts=[0, 4])
     with pytest.raises(ModelError, match="no weights of Conv, ConvTranspose, Gemm, MatMul to randomise"):
         cascade(tmp_path / "none.onnx", [], ["gradcam"])

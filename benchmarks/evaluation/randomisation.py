@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.similarity import ssim
-from aerocam.errors import ModelError
+from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.runtime import Explainer
 
@@ -92,7 +92,7 @@ def cascade(
     frames: Sequence[NDArray[np.uint8]],
     methods: Sequence[str],
     *,
-    steps: int = 10,
+    counts: Sequence[int] | None = None,
     seed: int = 0,
     draw: Draw = "redraw",
     options: Mapping[str, Any] | None = None,
@@ -103,22 +103,27 @@ def cascade(
         model: The original ONNX file, not an exported one.
         frames: Pictures, uint8 (H, W, 3) in BGR; on each the original's top class is explained throughout.
         methods: CAM methods.
-        steps: How many times weights are randomised, about as many each time; the first entry is with none.
+        counts: How many weights are random at each step, from the output on; None: from none to all in ten steps.
         seed: Of all that is drawn.
         draw: How.
         options: For `export_model`, the same every time, such as `layers` and `preprocess`.
 
     Returns:
-        By method: one entry per step, from nothing randomised to everything.
+        By method: one entry per step.
 
     Raises:
+        UsageError: More weights than the model has.
         ModelError: The model has no weights that can be randomised, or cannot be exported.
     """
     proto = onnx.load(str(model))
     names = weight_names(proto)
     if not names:
         raise ModelError(f"{model}: it has no weights of {', '.join(WEIGHTED)} to randomise; give a model in float32")
-    counts = sorted({round(len(names) * step / steps) for step in range(steps + 1)})
+    counts = sorted({round(len(names) * step / 10) for step in range(11)}) if counts is None else counts
+    if not all(0 <= count <= len(names) for count in counts):
+        raise UsageError(
+            f"randomisation: counts {list(counts)}, 0 to {len(names)} are expected: so many weights there are"
+        )
     given: dict[str, Any] = {"check": False, **(options or {})}
     found: dict[str, list[Step]] = {method: [] for method in methods}
     with tempfile.TemporaryDirectory() as room:
