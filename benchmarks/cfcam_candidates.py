@@ -1,8 +1,8 @@
 """The choice of CF-CAM's default: `python -m aerocam.benchmarks.cfcam_candidates` measures every candidate.
 
-With names of `cases.SETS` behind it, these are measured anew and the figures of the others stay. It writes the figures
-to `benchmarks/results/cfcam-candidates.json` and their tables into `docs/cfcam-default.md`, below the line `## Figures`;
-what is above that line is written by hand.
+With names of `cases.SETS` behind it, these are measured anew and the figures of the others stay. It writes the
+figures to `benchmarks/results/cfcam-candidates.json` and their tables into `docs/cfcam-default.md`, below the line
+`## Figures`; what is above that line is written by hand.
 """
 
 from __future__ import annotations
