@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.errors import UsageError, did_you_mean
+from aerocam.errors import UsageError
 from aerocam.providers import Provider
 from aerocam.runtime import saliency
 from aerocam.runtime.detections import Objects
@@ -66,10 +66,7 @@ class Explainer:
             UsageError: An unknown method, option, fusion or provider, or a method that the file lacks the outputs for.
             ModelError: The file cannot be read, or does not hold what its manifest says.
         """
-        if fusion not in saliency.FUSIONS:
-            raise UsageError(
-                f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, saliency.FUSIONS)}"
-            )
+        saliency.check_fusion(fusion)
         self._owned = isinstance(model, (str, os.PathLike))
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         self.session: Session = open_session(model, **opening) if isinstance(model, (str, os.PathLike)) else model

@@ -53,6 +53,16 @@ def normalise(saliency: NDArray[np.float32], rule: Normalisation = "minmax") -> 
     return saliency
 
 
+def check_fusion(fusion: str) -> None:
+    """Make sure that there is such a way to fuse layers.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if fusion not in FUSIONS:
+        raise UsageError(f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, FUSIONS)}")
+
+
 def resize(saliency: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Resize each map linearly (half-pixel centres).
 
@@ -92,8 +102,7 @@ def combine(
     Raises:
         UsageError: There is no such fusion.
     """
-    if fusion not in FUSIONS:
-        raise UsageError(f"fusion '{fusion}': there is no such way to fuse layers. {did_you_mean(fusion, FUSIONS)}")
+    check_fusion(fusion)
     positive = [_positive(finite(raw), rule) for raw in raws]
     if fusion != "product":  # a silent layer adds nothing; a detector's anchor speaks to one layer of several
         positive = [raw for raw in positive if raw.any()] or positive[:1]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation.consistency import correlation, shift
+from aerocam.benchmarks.evaluation.consistency import shift
 from aerocam.benchmarks.evaluation.metrics.registry import mean
-from aerocam.benchmarks.evaluation.metrics.similarity import ssim
+from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 
@@ -68,7 +68,7 @@ def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Ag
     again = other.predict(frame)
     best, apart = int(again.probabilities.argmax()), abs(known - float(again.probabilities[target]))
     found = other.explain(again, target).tensor_map[0]
-    return Agreement(correlation(map_, found), ssim(map_, found), shift(map_, found), float(best == target), apart)
+    return Agreement(pearson(map_, found), ssim(map_, found), shift(map_, found), float(best == target), apart)
 
 
 def average(found: Iterable[Agreement]) -> Agreement:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation.consistency import correlation
 from aerocam.benchmarks.evaluation.metrics.registry import mean
+from aerocam.benchmarks.evaluation.metrics.similarity import pearson
 from aerocam.benchmarks.evaluation.mosaics import seen
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
@@ -61,7 +61,7 @@ def stability_in_time(
         target = int(said.probabilities.argmax()) if target is None else target
         now = explainer.explain(said, target).tensor_map[0], _gray(seen(frame, rule))
         if before is not None:
-            pairs.append((correlation(before[0], now[0]), correlation(before[1], now[1])))
+            pairs.append((pearson(before[0], now[0]), pearson(before[1], now[1])))
         before = now
     if not pairs:
         raise UsageError("stability in time: found fewer than two frames, two or more are expected")
