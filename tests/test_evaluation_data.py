@@ -74,7 +74,11 @@ def test_a_mosaic_has_a_sample_for_each_of_its_cells(folder: Path) -> None:
         ("b.png", 0, (1, 2), 0, -1),
     ]
     place = Placement((80, 160), (80, 160), (80, 160), (0, 0))
-    assert placed(found[2], place) == Truth(cells=2, cell=2)
+    truth = placed(found[2], place)
+    assert truth.mask is not None
+    height, width = truth.mask.shape
+    assert (truth.cells, truth.cell, truth.boxes) == (2, 2, ((0, height / 2, width / 2, height),))
+    assert truth.mask.sum() == truth.mask[height // 2 :, : width // 2].sum() == height * width / 4
 
 
 def test_the_number_at_the_end_of_every_name_is_the_class(tmp_path: Path) -> None:

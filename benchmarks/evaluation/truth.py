@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.case import Truth
+from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.pictures import Sample
 from aerocam.errors import MediaError, UsageError, did_you_mean
 from aerocam.manifest import Manifest
@@ -17,7 +18,7 @@ from aerocam.runtime.placement import Placement
 def placed(sample: Sample, place: Placement) -> Truth:
     """Where the target is over the input tensor. Boxes and masks outside of what the model sees are dropped.
 
-    A target with a mask and no boxes has the box around its mask.
+    A target with a mask and no boxes has the box around its mask; one of a mosaic, with neither, has its cell as both.
 
     Raises:
         MediaError: The mask cannot be read, or has another size than the picture.
@@ -25,6 +26,9 @@ def placed(sample: Sample, place: Placement) -> Truth:
     boxes = tuple(place.to_tensor(box) for box in sample.boxes)
     boxes = tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3])
     mask = _mask(sample, place) if sample.mask else None
+    if sample.cells and not sample.boxes and not sample.mask:
+        mask = np.zeros(place.tensor_size, np.bool_)
+        mask[cell_window(mask.shape, sample.cells, sample.cell)] = True
     if mask is not None and not sample.boxes:
         boxes = (_around(mask),)
     return Truth(boxes, mask, sample.cells, sample.cell)

@@ -16,6 +16,37 @@ CLASSES = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471,
 """Of the photographs in the wheel's order; the wheel writes them into the files' names. Class 609 has two."""
 
 
+BOXES: dict[int, tuple[tuple[int, int, int, int], ...]] = {
+    0: ((118, 0, 312, 460),),
+    1: (
+        (0, 215, 160, 430), (8, 34, 98, 170), (88, 34, 205, 170), (138, 172, 355, 503), (205, 18, 310, 168),
+        (298, 8, 425, 172), (355, 165, 512, 442), (380, 18, 512, 190),
+    ),
+    2: ((172, 256, 322, 486), (372, 270, 508, 494)),
+    3: ((38, 128, 245, 368), (196, 208, 448, 508)),
+    4: (
+        (6, 182, 97, 267), (67, 290, 149, 392), (104, 196, 194, 286), (167, 298, 256, 372), (196, 26, 308, 145),
+        (204, 416, 284, 495), (215, 170, 312, 272), (326, 266, 402, 346), (380, 136, 492, 246),
+    ),
+    5: ((96, 40, 408, 165), (362, 78, 512, 182)),
+    6: ((104, 134, 418, 338),),
+    7: ((40, 153, 500, 383),),
+    8: ((0, 288, 222, 400), (270, 190, 512, 470)),
+    9: ((38, 82, 464, 468),),
+    10: ((124, 70, 936, 642),),
+    11: ((0, 90, 512, 346),),
+    13: ((0, 66, 446, 470),),
+    14: ((178, 168, 258, 300), (442, 186, 500, 310)),
+    15: ((0, 93, 174, 381), (215, 192, 336, 486), (244, 68, 348, 278), (473, 138, 512, 320)),
+    16: ((0, 0, 512, 448),),
+    17: ((0, 122, 512, 365),),
+    18: ((136, 43, 404, 464),),
+    19: ((133, 138, 430, 352),),
+}  # fmt: skip
+"""Where the class is, by the photograph's place: x0, y0, x1, y1 in px of the photograph, drawn by hand for aerocam. The
+photograph of place 12 has the label prayer rug and shows windows: it has none."""
+
+
 @dataclass(frozen=True)
 class Labelled:
     """A photograph with its class.
@@ -24,15 +55,19 @@ class Labelled:
         member: Path inside the wheel.
         label: Index of its class among ImageNet-1k's.
         licence: Its terms.
+        boxes: Where the class is, see `BOXES`.
     """
 
     member: str
     label: int
     licence: str
+    boxes: tuple[tuple[int, int, int, int], ...] = ()
 
 
 LABELLED = {
-    f"imagenet-{place:02d}": Labelled(f"foolbox/data/imagenet_{place:02d}_{label}.jpg", label, WHEELS[WHEEL].licence)
+    f"imagenet-{place:02d}": Labelled(
+        f"foolbox/data/imagenet_{place:02d}_{label}.jpg", label, WHEELS[WHEEL].licence, BOXES.get(place, ())
+    )
     for place, label in enumerate(CLASSES)
 }
 """By name. ImageNet's terms: they are loaded for measurements, never copied into the repository or a report."""
