@@ -45,12 +45,19 @@ class Builder:
         """
         self.graph = graph
         self._builder = GraphBuilder(graph)
-        self._builder.push_module(f"{PREFIX}_{part}" if part else PREFIX)
+        self._scope = f"{PREFIX}_{part}" if part else PREFIX
+        self._builder.push_module(self._scope)
         self._nodes: set[ir.Node] = set()
         self._constants: dict[Hashable, ir.Value] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., Any]:
-        """The operator's constructor: inputs by position, attributes by keyword; `_outputs=n` for several outputs."""
+        """The operator's constructor: inputs by position, attributes by keyword; `_outputs=n` for several outputs.
+
+        Raises:
+            AttributeError: Not in capitals, so that a misspelt step of our own is no operator.
+        """
+        if not operator[0].isupper():
+            raise AttributeError(f"{type(self).__name__} has no attribute {operator!r}")
 
         def append(*inputs: Any, **attributes: Any) -> Any:
             tensor = next((item for item in inputs if isinstance(item, ir.Value) and is_float(item)), None)

@@ -36,3 +36,9 @@ def test_expand(
     assert ("Expand" in [item.op_type for item in graph]) == (limit == 0 and np.prod(want) > np.prod(have))
     (found,) = run_ort(ir.to_proto(ir.Model(graph, ir_version=8)), {"x": f32(*have)}, ["z"])
     np.testing.assert_array_equal(found, np.broadcast_to(-f32(*have), want) * np.float32(factor))
+
+
+def test_a_misspelt_step_is_no_operator() -> None:
+    op = Builder(ir.from_proto(node_model("Neg", {"x": f32(2)}, {}, ["x"], {})).graph)
+    with pytest.raises(AttributeError, match="no attribute 'scaled'"):
+        op.scaled  # noqa: B018 - reading it is what is tried
