@@ -52,6 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "half dominant, noise kept, map filtered": {**HALF, "map_sigma": 0.7},
     "half dominant, noise kept, less activity": {**HALF, **LESS},
     "chosen": CHOSEN,
+    "chosen, all dominant": {**CHOSEN, "dominant_percentile": 0.0},
     "chosen, noise dropped": {**CHOSEN, "keep_noise": False},
     "chosen, a quarter dominant": {**CHOSEN, "dominant_percentile": 75.0},
     "chosen, clusters by value": {**CHOSEN, **PAIRS},
@@ -60,7 +61,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "chosen, sigma 0.5": {**CHOSEN, "map_sigma": 0.5},
     "chosen, sigma 1": {**CHOSEN, "map_sigma": 1.0},
 }
-"""By name: what differs from `FIRST`."""
+"""By name: what differs from `FIRST`. Where all channels are dominant nothing is clustered, and what is left of CF-CAM
+is Grad-CAM with the share of activity less and the filter."""
 
 CONFIGS = {
     "published": replace(PUBLISHED, dbscan="numpy"),

@@ -1,0 +1,146 @@
+"""`python -m aerocam.benchmarks.published_eval`: all methods by all metrics, on photographs and mosaics.
+
+The record is kept as JSON, the tables as a page beside it. Pictures, models, records and reports stay in a folder: a
+run that was ended goes on there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from aerocam.benchmarks import method_table
+from aerocam.benchmarks.evaluation.metrics import METRICS
+from aerocam.benchmarks.evaluation.settings import group
+from aerocam.benchmarks.evaluation.table import ARROWS, definition_line
+from aerocam.benchmarks.machine import machine
+from aerocam.benchmarks.publishing import publish
+
+RECORD, PAGE = "eval.json", "eval.md"
+OURS = "cfcam"
+
+TABLES = {
+    "Photographs: what the score does when the map says what is shown": ("photographs", ("faithfulness",)),
+    "Photographs: what the score does when pixels go": ("photographs", ("curves", "road", "infidelity")),
+    "Photographs: what moves the map": ("photographs", ("robustness", "sensitivity")),
+    "Photographs: where the object is": ("photographs", ("localisation",)),
+    "Mosaics: which cell is meant": ("mosaics", ("grid", "localisation")),
+}
+"""Of each table the pictures, and the groups of its metrics."""
+
+
+def measure_all(folder: Path, jobs: int) -> dict[str, Any]:
+    """The record."""
+    logging.getLogger("aerocam").setLevel(logging.WARNING)
+    started = perf_counter()
+    found = method_table.measure(folder, jobs, lambda part: print(part, "...", file=sys.stderr, flush=True))
+    return {"machine": machine(), "jobs": jobs, "seconds": perf_counter() - started, **found}
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """The record as a Markdown page."""
+    host = record["machine"]
+    whole = "" if record["done before"] else f", in {record['seconds'] / 60:.1f} minutes"
+    lines = [
+        "# All methods by all metrics",
+        "",
+        f"`make eval` wrote this page and `{RECORD}` with {record['jobs']} processes{whole}, on this machine:",
+        f"{host['processor']}, {host['cores']} cores, ONNX Runtime {host['onnxruntime']} on the CPU.",
+        "",
+        "EfficientNet-Lite0, last layer. Photographs: 20 of ImageNet, the label is explained; their boxes are drawn by"
+        " hand.",
+        f"Mosaics: {method_table.MOSAICS} of {method_table.CELLS} x {method_table.CELLS} photographs at 448 px, seed"
+        f" {method_table.SEED}, of those whose label is the model's top class with more than",
+        f"{method_table.THRESHOLD:g}; every cell is asked about, and is box and mask. So few pictures tell methods"
+        " apart that differ much;",
+        "they are no benchmark on ImageNet.",
+        "",
+        "(n ...): of so many targets, where these are not all. –: what the metric needs is not there. Bold: the best of"
+        " a",
+        "column among methods with all targets. The best of a method that ignores the class is no merit: see",
+        "class_sensitivity.",
+    ]
+    for title, (data, groups) in TABLES.items():
+        lines += ["", f"## {title}", "", *_table(record[data], groups)]
+    lines += ["", f"## Where {OURS} stands", "", *_places(record)]
+    lines += ["", "## Runs", ""]
+    lines += [f"- {one['name']}: {one['targets']} targets; {_methods(one)}" for one in record["parts"]]
+    lines += ["", "## Metrics", ""]
+    lines += [definition_line(name, record["definitions"][name]) for name in METRICS if name in record["definitions"]]
+    if record["faults"]:
+        lines += ["", "## Faults", "", *(f"- {line}" for line in record["faults"])]
+    return "\n".join(lines) + "\n"
+
+
+def _methods(part: Mapping[str, Any]) -> str:
+    return "; ".join(f"{file}: {names.replace(',', ', ')}" for file, names in part["methods"].items())
+
+
+def _columns(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    """The metrics of these groups that any method has."""
+    there = {name for cells in rows.values() for name in cells}
+    return [name for name, one in METRICS.items() if group(one) in groups and name in there]
+
+
+def _table(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
+    names = _columns(rows, groups)
+    most = {name: max(cells[name]["n"] for cells in rows.values() if name in cells) for name in names}
+    best = {name: _ranked(rows, name)[:1] for name in names}
+    lines = [
+        f"| method | {' | '.join(f'{name} {ARROWS[METRICS[name].direction]}' for name in names)} |",
+        f"|---|{'--:|' * len(names)}",
+    ]
+    for method, cells in rows.items():
+        shown = [_cell(cells.get(name), most[name], method in best[name]) for name in names]
+        lines.append(f"| {method} | {' | '.join(shown)} |")
+    return lines
+
+
+def _cell(cell: Mapping[str, Any] | None, most: int, best: bool) -> str:
+    if cell is None or cell["value"] is None:
+        return "–"
+    text = f"{cell['value']:.3g}"
+    return f"**{text}**" * best + text * (not best) + (f" (n {cell['n']})" if cell["n"] != most else "")
+
+
+def _ranked(rows: Mapping[str, Any], name: str) -> list[str]:
+    """The methods that have a metric of all pictures, best first."""
+    known = {method: cells[name] for method, cells in rows.items() if cells.get(name, {}).get("value") is not None}
+    most = max((cell["n"] for cell in known.values()), default=0)
+    sign = -1 if METRICS[name].direction == "higher" else 1
+    whole = {method: sign * cell["value"] for method, cell in known.items() if cell["n"] == most}
+    return sorted(whole, key=lambda method: (whole[method], method))
+
+
+def _places(record: Mapping[str, Any]) -> list[str]:
+    """Of each table: the place of `OURS` by each metric."""
+    lines = ["Its place among the methods that have the metric of all pictures, 1 being the best.", ""]
+    for title, (data, groups) in TABLES.items():
+        told = []
+        for name in _columns(record[data], groups):
+            ranked = _ranked(record[data], name)
+            if OURS in ranked:
+                told.append(f"{name} {ranked.index(OURS) + 1} of {len(ranked)}")
+        lines.append(f"- {title}: {', '.join(told)}")
+    return lines
+
+
+def main() -> int:
+    """Measure, and write record and page; the exit code."""
+    parser = argparse.ArgumentParser(prog="published_eval", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2, help="how many processes; 2")
+    parser.add_argument("--out", default="eval-out", help="folder of pictures, models, records and reports; eval-out")
+    given = parser.parse_args()
+    if given.jobs < 1:
+        parser.error(f"--jobs {given.jobs}: 1 or more is expected")
+    return publish("published_eval", partial(measure_all, Path(given.out), given.jobs), page, RECORD, PAGE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
