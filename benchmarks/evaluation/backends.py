@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor
 from typing import Any, TypeVar
 
-from aerocam.errors import MissingDependencyError, UsageError, did_you_mean
+from aerocam.errors import AerocamError, MissingDependencyError, UsageError, did_you_mean
 
 BACKENDS = ("sequential", "loky", "threading", "dask", "ray")
 
@@ -51,6 +52,10 @@ def run_all(
         backend: One of `BACKENDS`.
         jobs: How many at a time.
         cluster: Address of a dask scheduler or of a ray head; None: one is started here, with as many workers.
+
+    Raises:
+        UsageError: There is no cluster at this address.
+        AerocamError: None can be started here, or a process was killed.
     """
     if backend == "sequential":
         yield from map(function, tasks)
@@ -63,8 +68,34 @@ def run_all(
         with joblib.parallel_config(backend=name, n_jobs=jobs):
             parallel = joblib.Parallel(batch_size=1, return_as="list" if at_once else "generator_unordered")
         step = ROUND * jobs if at_once else max(len(calls), 1)
-        for start in range(0, len(calls), step):
-            yield from parallel(calls[start : start + step])
+        with _told_if_killed():
+            for start in range(0, len(calls), step):
+                yield from parallel(calls[start : start + step])
+
+
+@contextlib.contextmanager
+def _told_if_killed() -> Iterator[None]:
+    """One line where a process of loky's or dask's has gone."""
+    try:
+        yield
+    except Exception as error:
+        if not (isinstance(error, BrokenExecutor) or type(error).__name__ == "KilledWorker"):
+            raise
+        raise AerocamError(
+            "a process was ended from outside, perhaps for want of memory; what is finished is kept: start again, with"
+            " fewer --jobs"
+        ) from error
+
+
+@contextlib.contextmanager
+def _told_if_absent(backend: str, address: str | None) -> Iterator[None]:
+    """One line where a cluster cannot be joined, or none can be started here."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError) as error:
+        if address:
+            raise UsageError(f"--cluster {address}: cannot join it: {error}; check the address") from error
+        raise AerocamError(f"--backend {backend}: cannot start it here: {error}; try --backend loky") from error
 
 
 @contextlib.contextmanager
@@ -74,14 +105,17 @@ def _cluster(backend: str, jobs: int, address: str | None) -> Iterator[str]:
         import distributed
 
         local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.Client(address) if address else distributed.Client(**local):
+        with _told_if_absent(backend, address):
+            client = distributed.Client(address) if address else distributed.Client(**local)
+        with client:
             yield "dask"
     elif backend == "ray":
         import ray
         from ray.util.joblib import register_ray
 
         register_ray()
-        ray.init(address=address) if address else ray.init(num_cpus=jobs, include_dashboard=False)
+        with _told_if_absent(backend, address):
+            ray.init(address=address) if address else ray.init(num_cpus=jobs, include_dashboard=False)
         try:
             yield "ray"
         finally:

@@ -10,6 +10,7 @@ label are boxes of one target. Several labels of a file in several rows are seve
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,10 @@ def _labelled(
     for path in paths:
         plain = Sample(path.name, str(path.resolve()))
         given = rows.get(path.name, ())
-        found += [_sample(plain, i, row, folder, file) for i, row in enumerate(given)]
+        for i, row in enumerate(given):
+            again = f"its row {i + 1} in {file} says what an earlier one says; remove it"
+            twice = row in given[:i]
+            found.append(replace(plain, row=i, fault=again) if twice else _sample(plain, i, row, folder, file))
         if not given:
             found.append(replace(plain, fault=f"found no row for it in {file}, a label is expected; add one"))
     present = {path.name for path in paths}
@@ -120,6 +124,8 @@ def _sample(plain: Sample, number: int, row: Mapping[str, Any], folder: Path, fi
         cells, cell = int(row.get("cells") or 0), int(row["cell"]) if row.get("cell") is not None else -1
         if not all(isinstance(one, (int, str)) and not isinstance(one, bool) for one in labels):
             raise ValueError(f"label {given!r}, an index or a name is expected")
+        if not isinstance(row.get("mask") or "", str):
+            raise ValueError(f"mask {row['mask']!r}, the name of a file is expected")
         if cells and not 0 <= cell < cells * cells:
             raise ValueError(f"cell {cell}, 0 to {cells * cells - 1} is expected of {cells} cells along each side")
     except (TypeError, ValueError) as error:
@@ -173,7 +179,7 @@ def _json_rows(data: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
-    reader = csv.DictReader(text.splitlines())
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     columns = reader.fieldnames or []
     if "file" not in columns or set(columns) - set(COLUMNS):
         raise UsageError(

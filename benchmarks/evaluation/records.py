@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,8 @@ import numpy as np
 
 from aerocam.errors import UsageError, WriteError
 from aerocam.files import write_together
+
+logger = logging.getLogger(__name__)
 
 FILE, SETTINGS = "records.jsonl", "settings.json"
 
@@ -96,7 +99,8 @@ class Records:
         """
         self._path = folder / FILE
         try:
-            self._file = self._path.open("a+b")
+            # Without a buffer: what a full disk did not take must not be written again when the file is closed.
+            self._file = self._path.open("a+b", buffering=0)
         except OSError as error:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}") from error
         try:
@@ -113,15 +117,17 @@ class Records:
 
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 raise UsageError(
                     f"{self._path}: another run writes to it; wait for that, or give another --out"
                 ) from error
+            except OSError as error:  # some network file systems have no locks
+                logger.warning("%s: it cannot be locked (%s); start no other run with this --out", self._path, error)
 
     def _read(self) -> dict[str, dict[str, Any]]:
         """The records by key."""
         self._file.seek(0)
-        content = self._file.read()
+        content = self._file.readall()
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             self._file.truncate(whole)
@@ -142,8 +148,9 @@ class Records:
         kept = list(records)
         line = json.dumps({"records": kept}, allow_nan=False) + "\n"
         try:
-            self._file.write(line.encode())
-            self._file.flush()
+            left = line.encode()
+            while left:
+                left = left[self._file.write(left) :]
             os.fsync(self._file.fileno())
         except OSError as error:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}; start again later") from error

@@ -72,7 +72,7 @@ def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ..
     """
     from aerocam.cli.inputs import distinct_stems
 
-    names = [stem.removesuffix(".cam") for stem in distinct_stems(paths)]
+    names = distinct_stems([_plain(path) for path in paths])  # x.cam.onnx and x.onnx must not share their rows
     found = tuple(_looked_at(path, name, settings) for path, name in zip(paths, names, strict=True))
     for model in found:
         for reason in dict.fromkeys(model.refused.values()):
@@ -83,6 +83,12 @@ def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ..
     return found
 
 
+def _plain(path: str) -> str:
+    """A model's path with one suffix only: x.onnx for x.cam.onnx."""
+    plain = Path(path)
+    return str(plain.with_name(f"{plain.stem.removesuffix('.cam') or plain.stem}{plain.suffix}"))
+
+
 def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
     """What a model gives, and what it refuses."""
     known = sha256(path)
@@ -90,8 +96,9 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
     try:
         model = ModelUnderTest(path, settings.threads, settings.providers)
     except UsageError as error:
-        reason = str(error)
-        return ModelFile(path, name, known, (), {one.label: reason for one in settings.methods}, {"file": path})
+        reason = str(error).removeprefix(f"{path}: ")
+        facts: dict[str, Any] = {"file": Path(path).name, "sha256": known}
+        return ModelFile(path, name, known, (), {one.label: reason for one in settings.methods}, facts)
     manifest = model.manifest
     for method in settings.methods:
         try:
@@ -147,8 +154,8 @@ def run(
     backends.check(backend, jobs)
     files = open_models(models, settings)
     make_folder(out)
-    same_settings(out, settings.record())
-    with Records(out) as records:
+    with Records(out) as records:  # which holds the folder before anything else is written there
+        same_settings(out, settings.record())
         wanted = [task for model in files for task in _tasks(model, data.samples, settings)]
         left = [short for short in (_left(task, records.found) for task in wanted) if short is not None]
         before = sum(key in records.found for task in wanted for key in task.keys.values())
@@ -188,9 +195,9 @@ def _tasks(model: ModelFile, samples: Sequence[Sample], settings: Settings) -> l
     for number, sample in enumerate(samples):
         content = _content(sample.path)
         truth = (sample.labels, sample.boxes, _content(sample.mask) if sample.mask else "", sample.cells, sample.cell)
-        known = (config, model.sha256, model.name, content, sample.name, str(sample.row), repr(truth), sample.fault)
-        keys = {one.label: _hash(*known, one.label) for one in model.methods}
         example = number < settings.examples
+        known = (config, model.sha256, model.name, content, sample.name, str(sample.row), repr(truth), sample.fault)
+        keys = {one.label: _hash(*known, str(example), one.label) for one in model.methods}
         if model.methods:
             found.append(
                 Task(model.path, model.name, model.sha256, sample, content, keys, model.methods, settings, example)
@@ -213,4 +220,4 @@ def _content(path: str) -> str:
 
 
 def _hash(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]

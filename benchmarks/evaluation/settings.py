@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import aerocam
 from aerocam.benchmarks.evaluation.metrics import METRICS, Metric
 from aerocam.errors import UsageError, did_you_mean
 
@@ -52,6 +54,7 @@ class Settings:
         """All that a record depends on beside model, method and picture, ready for JSON."""
         return {
             "format": FORMAT,
+            "aerocam": aerocam.__version__,
             "seed": self.seed,
             "threads": self.threads,
             "providers": None if self.providers is None else [str(one) for one in self.providers],
@@ -89,7 +92,9 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
         label = ":".join([method.name, *options])
         if label in found:
             raise UsageError(f"--methods {spec}: it is there twice; give it once")
-        found[label] = MethodSpec(label, method.name, parse_options(options))
+        found[label] = MethodSpec(label, method.name, parse_options(options, f"--methods {spec}: "))
+        for option, value in found[label].options.items():
+            _check_value(f"--methods {spec}: {option}", value)
         if not isinstance(method, ContrastMethod):  # it takes its base's, too
             check_options(method, dict(found[label].options))
     if not found:
@@ -133,5 +138,18 @@ def metrics_of(
         if parameter not in METRICS[name].parameters:
             hint = did_you_mean(parameter, METRICS[name].parameters)
             raise UsageError(f"--parameter {key}: metric '{name}' has no parameter '{parameter}'. {hint}")
+        _check_value(f"--parameter {key}", value)
         parameters[name][parameter] = value
     return tuple((METRICS[name], found) for name, found in parameters.items())
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Make sure that the result can repeat a value.
+
+    Raises:
+        UsageError: JSON has no such value.
+    """
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: got {value!r}, expected a finite number, text, or a list of these") from error

@@ -7,6 +7,7 @@ import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import aerocam
@@ -102,7 +103,7 @@ def fault_lines(record: Mapping[str, Any]) -> list[str]:
         alike = set(one["methods"]) == everything[one["model"]]
         of = "" if alike else f" ({', '.join(one['methods'])})"
         again = f", target {one['row'] + 1}" if one["row"] else ""
-        lines.append(f"{one['model']}: {one['picture']}{again}{of}: {one['reason']}")
+        lines.append(" ".join(f"{one['model']}: {one['picture']}{again}{of}: {one['reason']}".split()))
     return lines
 
 
@@ -136,10 +137,11 @@ def as_markdown(record: Mapping[str, Any]) -> str:
     lines += [f"| {' | '.join(titles)} |", f"|---|---|{'--:|' * (len(titles) - 2)}"]
     for row in record["rows"]:
         cells = (shown(cell, row["n"]) for cell in row["metrics"].values())
-        lines.append(f"| {row['model']} | {row['method']} | {row['n']} | {row['failures']} | {' | '.join(cells)} |")
+        first = (_as_text(row[name]).replace("|", "\\|") for name in ("model", "method"))
+        lines.append(f"| {' | '.join([*first, str(row['n']), str(row['failures']), *cells])} |")
     lines += ["", "## Models", ""]
     for name, facts in record["models"].items():
-        lines.append(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in facts.items()))
+        lines.append(_as_text(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in facts.items())))
     lines += ["", "## Metrics", ""]
     lines += [definition_line(name, one) for name, one in record["settings"]["metrics"].items()]
     lines += ["", f"Seed {record['settings']['seed']}, threads {record['settings']['threads']}.", ""]
@@ -149,8 +151,13 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         ("Left out", left_out(record)),
     ):
         if found:
-            lines += [f"## {title}", "", *(f"- {line}" for line in found), ""]
+            lines += [f"## {title}", "", *(_as_text(f"- {line}") for line in found), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _as_text(text: str) -> str:
+    """Names as one line of Markdown in which they are no markup."""
+    return escape(" ".join(text.split()), quote=False)
 
 
 def definition_line(name: str, one: Mapping[str, Any]) -> str:

@@ -85,7 +85,7 @@ def evaluate(task: Task) -> list[dict[str, Any]]:
             raise UsageError(task.sample.fault)
         seen = _see(task.sample, model)
     except (MediaError, UsageError) as error:
-        reason = _one_line(error).removeprefix(f"{task.sample.path}: ")
+        reason = " ".join(str(error).removeprefix(f"{task.sample.path}: ").split())
         return [{"key": task.keys[one.label], **base, "method": one.label, "fault": reason} for one in task.methods]
     labels = model.manifest.labels
     base |= {
@@ -150,6 +150,8 @@ def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
         found = subject.explain(seen.tensor, seen.target)
     except AerocamError as error:
         return {"fault": f"no map: {_one_line(error)}"}
+    except Exception as error:  # of one method on one picture: counted as those of metrics are, below
+        return {"fault": f"no map: {type(error).__name__}: {_one_line(error)}"}
     if not np.isfinite(found.raw).all():
         return {"fault": "the map has NaN or infinite values"}
     seed = int.from_bytes(hashlib.sha256(f"{task.settings.seed} {task.content}".encode()).digest()[:4], "big")

@@ -4,4 +4,5 @@ import sys
 
 from aerocam.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # a process that dask starts imports this module under another name
+    sys.exit(main())

@@ -101,8 +101,12 @@ def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
     return with_options([name.strip() for name in args.providers.split(",") if name.strip()], args.provider_option)
 
 
-def parse_options(given: list[str]) -> dict[str, Any]:
+def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
     """`NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
+
+    Args:
+        given: The items.
+        where: How messages begin, before the item: where the user gave it.
 
     Raises:
         UsageError: Not of that form, or a name twice.
@@ -111,9 +115,9 @@ def parse_options(given: list[str]) -> dict[str, Any]:
     for item in given:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (name and equals and value):
-            raise UsageError(f"--option {item}: NAME=VALUE is expected, as in steps=100")
+            raise UsageError(f"{where}{item}: NAME=VALUE is expected, as in steps=100")
         if name in options:
-            raise UsageError(f"--option {item}: {name} was given before, as {options[name]!r}; give it once")
+            raise UsageError(f"{where}{item}: {name} was given before, as {options[name]!r}; give it once")
         try:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

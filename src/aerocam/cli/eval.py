@@ -19,11 +19,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
+from aerocam.cli.stopping import interrupt_on_signal
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,14 +98,21 @@ def run(args: argparse.Namespace) -> int:
     logger.info("%d targets, truth: %s", len(data.samples), data.truth)
     bar = None if args.quiet else Progress
     where = {"backend": backend, "jobs": args.jobs, "cluster": args.cluster, "progress": bar}
-    results = run_all(args.models, data, settings, out, **where)
+    with interrupt_on_signal():  # SIGTERM, too: processes that were started end with this one
+        results = run_all(args.models, data, settings, out, **where)
     record = write_results(results, out)
     for line in fault_lines(record):
         logger.warning("%s", line)
     if not args.quiet:
-        print(as_markdown(record).partition("## Models")[0].strip())
+        _say(as_markdown(record).partition("## Models")[0].strip())
     logger.info("written: %s", ", ".join(str(out / name) for name in FILES))
     return 1 if failures(record) else 0
+
+
+def _say(text: str) -> None:
+    """Print, also where standard output has no arrows or a model's name cannot be encoded."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
@@ -113,7 +122,7 @@ def _settings(args: argparse.Namespace) -> Settings:
     providers = parse_providers(args)
     return Settings(
         methods_of(_words(args.methods)),
-        metrics_of(_words(args.metrics), parse_options(args.parameter)),
+        metrics_of(_words(args.metrics), parse_options(args.parameter, "--parameter ")),
         args.seed,
         args.threads,
         None if providers is None else tuple(providers),
