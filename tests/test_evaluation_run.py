@@ -371,7 +371,7 @@ def test_the_report_is_one_file_with_curves_overlays_and_definitions(data: Path,
     assert page.tags.count("polyline") == 2
     assert text.count("40.0,200.0 125.0,155.0 210.0,110.0 295.0,65.0 380.0,20.0") == 2  # the straight line, twice
     assert "as the name says" in text
-    assert "toy_curve ↑" in text
+    assert "toy_<wbr>curve ↑" in text
 
 
 def test_curves_lie_over_the_fractions_that_a_metric_gives(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,32 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.evaluation.diagrams import STYLE as CURVE_STYLE
+from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
 from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, refused_lines, shown
 from aerocam.runtime.page_parts import STYLE
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#a6761d", "#1b9e77", "#7570b3")
-"""Of curves, told apart by most eyes; from the eleventh on they are dashed."""
-
 OWN_STYLE = """
-.wide { overflow-x: auto; }
-.wide table { width: auto; }
-th, td { padding: .15rem .6rem; border-bottom: 1px solid var(--line); }
+.wide { overflow: auto; max-height: 90vh; border: 1px solid var(--line); border-radius: .5rem; }
+.wide table { width: auto; margin: 0; border-collapse: separate; border-spacing: 0; overflow-wrap: normal; }
+.wide th, .wide td { padding: .2rem .6rem; border-bottom: 1px solid var(--line); background: var(--card); }
 td { text-align: right; width: auto; }
 td.best { font-weight: bold; }
-thead th { font-weight: bold; vertical-align: bottom; }
+thead th { font-weight: bold; vertical-align: bottom; text-align: right; position: sticky; top: 0; z-index: 1; }
+.wide th:first-child { text-align: left; position: sticky; left: 0; min-width: 6.5rem; max-width: 40vw; }
+.wide thead th:first-child { z-index: 2; }
+.wide .model th { font-weight: bold; max-width: none; position: static; background: var(--paper); }
+.model span { position: sticky; left: .6rem; }
 section { margin-top: 1.5rem; }
-.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
-svg { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; width: 100%; height: auto; }
-svg text { font: 11px system-ui, sans-serif; fill: var(--ink); }
-svg .axis { stroke: var(--faint); fill: none; }
+article { margin-top: .6rem; }
+article .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); align-items: start; }
+.definitions { display: block; max-width: 60rem; }
+.definitions div { grid-template-columns: minmax(7rem, 12rem) 1fr; margin-bottom: .5rem; }
 """
 
 ABSCISSAE = ("fraction", "threshold", "share")
 """What a metric's values call the list that their curves lie over."""
 
-Curves = dict[str, dict[str, list[tuple[float, float]]]]
+Curves = dict[str, dict[tuple[str, str], Line]]
 """By metric and curve, then by model and method: the points of the mean curve."""
 
 
@@ -47,7 +51,7 @@ def as_html(results: Results, record: Mapping[str, Any]) -> str:
         results: Of the run.
         record: What `table.as_record` makes of them.
     """
-    style = STYLE + OWN_STYLE
+    style = STYLE + OWN_STYLE + CURVE_STYLE
     allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{allowed}'"
     body = [_table(record), _curves(results), _examples(results), _definitions(record), _notes(record)]
@@ -67,27 +71,36 @@ def _facts(record: Mapping[str, Any]) -> str:
         "Pictures": f"{record['pictures']}, with {record['targets']} targets",
         "Truth": record["truth"],
         "Settings": f"seed {settings['seed']}, threads {settings['threads']}, on {settings['providers'] or 'the CPU'}",
-        **{name: ", ".join(f"{key} {value}" for key, value in one.items()) for name, one in record["models"].items()},
+        **{name: _said(one) for name, one in record["models"].items()},
         "aerocam": record["aerocam"],
     }
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>\n" for name, text in facts.items())
     return f"<dl>\n{rows}</dl>\n"
 
 
+def _said(facts: Mapping[str, Any]) -> str:
+    """What is known of a model; of its checksum enough to tell it."""
+    short = {key: value[:12] if key == "sha256" else value for key, value in facts.items()}
+    return ", ".join(f"{key} {value}" for key, value in short.items())
+
+
 def _table(record: Mapping[str, Any]) -> str:
-    """Rows of methods; the best of each model is bold."""
-    heads = "".join(
-        f'<th scope="col">{escape(one)}</th>' for one in ["model", "method", "n", "failures", *header(record)]
-    )
-    rows = ""
+    """Rows of methods, model by model; the best of each model is bold."""
+    titles = ["method", "n", "failures", *header(record)]
+    heads = "".join(f'<th scope="col">{_breaking(one)}</th>' for one in titles)
+    rows, above = "", None
     for row in record["rows"]:
+        if row["model"] != above:
+            above = row["model"]
+            head = f'<th scope="rowgroup" colspan="{len(titles)}"><span>{escape(above)}</span></th>'
+            rows += f'<tr class="model">{head}</tr>\n'
         cells = "".join(
             f"<td{_mark(record, row, name)}>{escape(shown(cell, row['n']))}</td>"
             for name, cell in row["metrics"].items()
         )
-        first = f'<th scope="row">{escape(row["model"])}</th><th scope="row">{escape(row["method"])}</th>'
-        rows += f"<tr>{first}<td>{row['n']}</td><td>{row['failures']}</td>{cells}</tr>\n"
-    said = "Bold: the best of a model. n in a cell: of so many pictures, where these are not all."
+        rows += f'<tr><th scope="row">{_breaking(row["method"])}</th>'
+        rows += f"<td>{row['n']}</td><td>{row['failures']}</td>{cells}</tr>\n"
+    said = "Bold: the best of a model, where they differ. n in a cell: of so many pictures, where these are not all."
     inner = f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}</tbody>\n"
     return (
         f'<section>\n<h2>Table</h2>\n<div class="wide"><table>\n{inner}</table></div>\n<p class="faint">{said}</p>\n'
@@ -95,11 +108,16 @@ def _table(record: Mapping[str, Any]) -> str:
     )
 
 
+def _breaking(name: str) -> str:
+    """A name that may be broken behind each of its parts."""
+    return re.sub(r"([_:])", r"\1<wbr>", escape(name))
+
+
 def _mark(record: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
     """Whether this is the best method of its model."""
     rivals = [one["metrics"][name]["value"] for one in record["rows"] if one["model"] == row["model"]]
     known = [value for value in rivals if value is not None]
-    if len(known) < 2 or row["metrics"][name]["value"] is None:
+    if row["metrics"][name]["value"] is None or min(known) == max(known):
         return ""
     best = max(known) if record["settings"]["metrics"][name]["direction"] == "higher" else min(known)
     return ' class="best"' if row["metrics"][name]["value"] == best else ""
@@ -123,7 +141,7 @@ def mean_curves(results: Results) -> Curves:
                 if key != over and len(x) == len(line):
                     points = [(float(a), float(b)) for a, b in zip(x, line, strict=True)]
                     title = f"{metric.name}: {key}" + ("" if over is None else f" over {over}")
-                    found.setdefault(title, {})[f"{model} {method}"] = points
+                    found.setdefault(title, {})[model, method] = points
     return found
 
 
@@ -143,37 +161,13 @@ def _curves(results: Results) -> str:
     found = mean_curves(results)
     if not found:
         return ""
-    drawn = "".join(f"<figure>{_svg(name, lines)}</figure>\n" for name, lines in found.items())
-    return f'<section>\n<h2>Curves, mean over the pictures</h2>\n<div class="curves">\n{drawn}</div>\n</section>\n'
-
-
-def _svg(name: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """One diagram with a legend below."""
-    points = [point for line in lines.values() for point in line]
-    (x0, x1), (y0, y1) = (_ends([point[axis] for point in points]) for axis in (0, 1))
-    below = 232
-    height = below + 15 * len(lines)
-    parts = [
-        f'<path class="axis" d="M40 20V200H380"/><text x="8" y="14">{escape(name)}</text>',
-        *(f'<text x="36" y="{y}" text-anchor="end">{value:.3g}</text>' for y, value in ((28, y1), (200, y0))),
-        f'<text x="40" y="214">{x0:.3g}</text><text x="380" y="214" text-anchor="end">{x1:.3g}</text>',
-    ]
-    for number, (label, line) in enumerate(lines.items()):
-        places = " ".join(
-            f"{40 + 340 * (x - x0) / (x1 - x0):.1f},{200 - 180 * (y - y0) / (y1 - y0):.1f}" for x, y in line
-        )
-        dash = "" if number < len(COLOURS) else ' stroke-dasharray="5 3"'
-        pen = f'fill="none" stroke="{COLOURS[number % len(COLOURS)]}" stroke-width="1.6"{dash}'
-        y = below + 15 * number
-        parts.append(f'<polyline points="{places}" {pen}/><path d="M40 {y - 4}h24" {pen}/>')
-        parts.append(f'<text x="70" y="{y}">{escape(label)}</text>')
-    return f'<svg viewBox="0 0 400 {height}" role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """From where to where an axis goes, never nowhere."""
-    low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    pens = {method: i for i, method in enumerate(one.label for one in results.settings.methods)}
+    drawn = "".join(diagrams(name, lines, pens) for name, lines in found.items())
+    said = "Legends begin with the curve that lies highest on average."
+    return (
+        f'<section>\n<h2>Curves, mean over the pictures</h2>\n<p class="faint">{said}</p>\n'
+        f'<div class="curves">\n{drawn}</div>\n</section>\n'
+    )
 
 
 def _examples(results: Results) -> str:
@@ -209,10 +203,13 @@ def _definitions(record: Mapping[str, Any]) -> str:
     for name, one in record["settings"]["metrics"].items():
         needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
         variant = f" Variant: {one['variant']}." if one["variant"] else ""
-        told = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "no parameters"
-        text = f"{one['direction']} is better. {one['definition']}{variant}{needs} {told}. {one['source']}"
-        rows += f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>\n"
-    return f"<section>\n<h2>Definitions</h2>\n<dl>\n{rows}</dl>\n</section>\n"
+        told = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
+        said, source = one["definition"].rstrip("."), one["source"].rstrip(".")
+        text = (
+            f"{one['direction'].capitalize()} is better: {said}.{variant}{needs} Parameters: {told}. Source: {source}."
+        )
+        rows += f"<div><dt>{_breaking(name)}</dt><dd>{escape(text)}</dd></div>\n"
+    return f'<section>\n<h2>Definitions</h2>\n<dl class="definitions">\n{rows}</dl>\n</section>\n'
 
 
 def _notes(record: Mapping[str, Any]) -> str:
