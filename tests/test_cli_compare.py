@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -192,6 +193,17 @@ def test_names_are_no_markup() -> None:
     assert compare("--source", "in.avi", "--max-frames", "1") == 0
     assert EVIL not in Path("out/report.html").read_text()
     assert records()[0]["target"]["label"] == EVIL
+
+
+def test_a_picture_whose_name_is_no_text_is_compared() -> None:
+    Path("frames").mkdir()
+    cv2.imwrite("frames/x.png", picture((32, 48), (0, 0, 16, 24)))
+    try:
+        os.rename("frames/x.png", os.fsdecode(b"frames/\xff.png"))
+    except OSError:
+        pytest.skip("this file system takes names in UTF-8 only")
+    assert compare("--source", "frames") == 0
+    assert [one["name"] for one in records()] == ["frames/?.png"]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from aerocam.benchmarks.evaluation import diagrams, report
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.pictures import Data, Sample
 from aerocam.benchmarks.evaluation.run import ModelFile, Results
-from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings, metrics_of
-from aerocam.benchmarks.evaluation.table import as_record
+from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings, group, metrics_of
+from aerocam.benchmarks.evaluation.table import as_record, left_out
+from aerocam.cli import eval as command
 
 LABELS = tuple(f"method{i}:option={i}" for i in range(20))
 
@@ -34,6 +35,22 @@ def _record(number: int) -> dict[str, Any]:
     known = {"correct": None, "runs": {"forward": 0, "explained": 0, "known": 0}}
     why = {"left out": {}, "refused": {}, "failed": {}}
     return {**known, **why, "values": {"deletion_auc": curve, "insertion_auc": 0.5}}
+
+
+def test_what_is_alike_for_all_methods_is_one_line() -> None:
+    rows = [
+        {"model": model, "method": method, "metrics": {"gridpg": {"left out": why, "refused": {}, "undefined": 0}}}
+        for model, method, why in [
+            *(("a", label, {"no mosaic": 3}) for label in LABELS),
+            ("b", "cam", {"no mosaic": 3}),
+            ("b", "rise", {"no mosaic": 2}),
+        ]
+    ]
+    assert left_out({"rows": rows}) == [
+        "a: gridpg: no mosaic (3 targets)",
+        "b: gridpg (cam): no mosaic (3 targets)",
+        "b: gridpg (rise): no mosaic (2 targets)",
+    ]
 
 
 def test_each_model_has_its_rows_below_its_name_and_its_own_diagram() -> None:
@@ -73,3 +90,9 @@ def test_a_long_name_is_cut_in_the_legend_and_whole_in_its_title(name: str) -> N
     text = diagrams.diagrams("x", {("m", name): [(0, 0), (1, 1)]}, {name: 0})
     shown = name if len(name) == diagrams.LONGEST else f"{name[: diagrams.LONGEST - 1]}…"
     assert f">{shown}<title>{name}</title></text>" in text
+
+
+def test_the_help_of_the_command_names_every_group_of_metrics() -> None:
+    said = (command.__doc__ or "").partition("The groups: ")[2].partition(";")[0]
+    named = re.sub(r"\(.*?\)", "", " ".join(said.split())).split(",")
+    assert [one.strip() for one in named] == sorted({group(metric) for metric in METRICS.values()})

@@ -13,10 +13,15 @@ from aerocam.benchmarks.comparison.moved import Moved
 from aerocam.runtime.page_parts import STYLE
 
 OWN_STYLE = f"""{STYLE}
-svg {{ display: block; width: 100%; max-width: 60rem; height: auto; }}
+section {{ margin-top: 1.5rem; }}
+svg {{ display: block; width: 100%; max-width: 60rem; height: auto; overflow: visible; }}
+@media (max-width: 40rem) {{ svg text {{ font-size: 26px; }} }}
 h3 {{ font-size: .9rem; margin: .8rem 0 0; }}
 article {{ margin-top: 1rem; }}
-table[aria-label="Summary"] {{ width: auto; }}
+.wide {{ overflow-x: auto; }}
+table[aria-label="Summary"] {{ width: auto; overflow-wrap: normal; }}
+.wide th, .wide td {{ text-align: right; padding: .15rem .6rem; width: auto; border-bottom: 1px solid var(--line); }}
+.wide th[scope="row"] {{ text-align: left; min-width: 8rem; position: sticky; left: 0; background: var(--paper); }}
 .both figure {{ max-width: 30rem; }}
 """
 
@@ -72,7 +77,8 @@ def _table(summary: Mapping[str, Any]) -> str:
         for name in NAMES
         if name in summary
     )
-    return f'<table aria-label="Summary">\n<tr><td></td>{head}</tr>\n{rows}</table>\n'
+    table = f'<table aria-label="Summary">\n<tr><td></td>{head}</tr>\n{rows}</table>'
+    return f'<div class="wide">{table}</div>\n'
 
 
 def _curves(records: Sequence[Mapping[str, Any]], moved: Sequence[Moved]) -> str:
@@ -98,7 +104,8 @@ def _card(moved: Moved) -> str:
     figures = ""
     for which, (data, width, height) in zip("ab", moved.pictures, strict=True):
         top, score = record[f"top_{which}"], record[f"score_{which}"]
-        caption = f"<b>{which.upper()}</b> {_number(score)}, top class {escape(top['label'])} {_number(top['score'])}"
+        own = f"top class: {escape(top['label'])}, {_number(top['score'])}"
+        caption = f"<b>{which.upper()}</b> score of the target {_number(score)}; {own}"
         alt = escape(f"{which.upper()}'s map for {record['target']['label']} over {record['name']}")
         figures += (
             f'<figure><img src="data:image/jpeg;base64,{data}" alt="{alt}" width="{width}" height="{height}"'

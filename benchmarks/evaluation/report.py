@@ -34,7 +34,8 @@ section { margin-top: 1.5rem; }
 article { margin-top: .6rem; }
 article .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); align-items: start; }
 .definitions { display: block; max-width: 60rem; }
-.definitions div { grid-template-columns: minmax(7rem, 12rem) 1fr; margin-bottom: .5rem; }
+.definitions div { grid-template-columns: 12rem 1fr; margin-bottom: .5rem; }
+@media (max-width: 40rem) { .definitions div { display: block; } }
 """
 
 ABSCISSAE = ("fraction", "threshold", "share")

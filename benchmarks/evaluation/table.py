@@ -95,16 +95,23 @@ def _told(record: Mapping[str, Any]) -> list[str]:
 
 def fault_lines(record: Mapping[str, Any]) -> list[str]:
     """One line for each fault."""
-    everything = {
-        model: {row["method"] for row in record["rows"] if row["model"] == model} for model in record["models"]
-    }
     lines = []
     for one in record["faults"]:
-        alike = set(one["methods"]) == everything[one["model"]]
-        of = "" if alike else f" ({', '.join(one['methods'])})"
+        of = _of(record, one["model"], one["methods"])
         again = f", target {one['row'] + 1}" if one["row"] else ""
         lines.append(" ".join(f"{one['model']}: {one['picture']}{again}{of}: {one['reason']}".split()))
     return lines
+
+
+def _of(record: Mapping[str, Any], model: str, methods: Sequence[str]) -> str:
+    """Which methods something is true of; nothing where it is of all that the model gives."""
+    everything = {row["method"] for row in record["rows"] if row["model"] == model}
+    return "" if set(methods) == everything else f" ({', '.join(methods)})"
+
+
+def _together(record: Mapping[str, Any], told: Mapping[tuple[str, str, str], Sequence[str]]) -> list[str]:
+    """One line for each model, metric and text, with the methods that it is true of."""
+    return [f"{model}: {name}{_of(record, model, found)}: {text}" for (model, name, text), found in told.items()]
 
 
 def failures(record: Mapping[str, Any]) -> int:
@@ -177,23 +184,23 @@ def refused_lines(record: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{model}: {method}: {reason}" for model, found in record["refused"].items() for method, reason in found.items()
     ]
+    told: dict[tuple[str, str, str], list[str]] = {}
     for row in record["rows"]:
         for name, cell in row["metrics"].items():
-            lines += [
-                f"{row['model']}: {row['method']}: {name}: {why} ({n} pictures)" for why, n in cell["refused"].items()
-            ]
-    return lines
+            for why, n in cell["refused"].items():
+                told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
+    return [*lines, *_together(record, told)]
 
 
 def left_out(record: Mapping[str, Any]) -> list[str]:
     """Which metrics have no value of some pictures because these, or the file, have not what it needs."""
-    lines = []
+    told: dict[tuple[str, str, str], list[str]] = {}
     for row in record["rows"]:
         for name, cell in row["metrics"].items():
-            told = [f"{why}: {n}" for why, n in cell["left out"].items()]
-            told += [f"undefined: {cell['undefined']}"] if cell["undefined"] else []
-            lines += [f"{row['model']}: {row['method']}: {name}: {', '.join(told)}"] if told else []
-    return lines
+            reasons = {**cell["left out"], **({"undefined": cell["undefined"]} if cell["undefined"] else {})}
+            for why, n in reasons.items():
+                told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
+    return _together(record, told)
 
 
 def as_csv(record: Mapping[str, Any]) -> str:

@@ -181,8 +181,8 @@ def _compare(
     folder = Path(args.out)
     write_together(
         {
-            folder / RECORDS: lines.encode(),
-            folder / SUMMARY: json_text({"settings": settings, **found}).encode(),
+            folder / RECORDS: lines.encode("utf-8", "replace"),
+            folder / SUMMARY: json_text({"settings": settings, **found}).encode("utf-8", "replace"),
             folder / REPORT: report(facts, found, records, moved.frames),
         }
     )

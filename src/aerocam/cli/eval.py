@@ -4,10 +4,15 @@ DIR has the pictures, and what is in them: labels.json, a list such as [{"file":
 x1, y1]], "mask": "masks/a.png"}], or labels.csv with the columns file, label, x0, y0, x1, y1, mask; or file names that
 end in the class, a_003.jpg. A label is an index or a name. Without labels the model's own top class is explained.
 
-Metrics are names, groups of them, or all; every definition is repeated in the result. Into OUT are written table.md,
-table.json, table.csv, report.html (opens in any browser) and records.jsonl, one line per picture and method. A run that
-was ended goes on where it stopped when it is started again; further methods, models and pictures are added to what is
-there. What cannot be measured is said, counted in the result, and does not end the run; the exit code is then 1.
+Methods are those of `aerocam explain --method`. Metrics are names, groups of them, or all. The groups: curves
+(deletion_auc, insertion_auc), faithfulness, grid, infidelity, localisation, road, robustness, sensitivity; names and
+definitions of all that were measured are in the result. Metrics that need boxes, masks or mosaics leave out pictures
+without.
+
+Into OUT are written table.md, table.json, table.csv, report.html (opens in any browser) and records.jsonl, one line per
+picture and target. A run that was ended goes on where it stopped when the same command is given again; other methods,
+models and pictures are added to what is there, other metrics and settings need another OUT. What cannot be measured is
+said, counted in the result, and does not end the run; the exit code is then 1, but for what a file or a metric refuses.
 
 Examples:
   aerocam eval model.cam.onnx --data photos --methods gradcam,layercam,cfcam -o out
