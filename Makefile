@@ -28,12 +28,14 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench test lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies test lint format test-host test-jetson models picture crosscheck docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
+	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/results/eval.md and eval-out/"
+	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make docs    docs/operators.md, anew from the tables in the code"
@@ -120,6 +122,16 @@ bench: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.published_packagings
 	@$(RUN) -m aerocam.benchmarks.published_heads
 
+# What an ended run has done is kept in eval-out, and not done again.
+eval: $(VENV)/.dev $(ZOO)
+	@$(RUN) -m aerocam.benchmarks.published_eval --jobs $(WORKERS)
+
+studies: $(VENV)/.dev $(ZOO)
+	@$(RUN) -m aerocam.benchmarks.published_grid
+	@$(RUN) -m aerocam.benchmarks.published_sanity
+	@$(RUN) -m aerocam.benchmarks.published_shift
+	@$(RUN) -m aerocam.benchmarks.cfcam_candidates
+
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.export.operators_page docs/operators.md
 
@@ -145,5 +157,5 @@ $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@touch $@
 
 clean:
-	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) .cache demo-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
