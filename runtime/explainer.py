@@ -118,16 +118,16 @@ class Explainer:
     def on_tensor(
         self, tensor: NDArray[np.float32], target: Targets = None, noise: GradientNoise | None = None
     ) -> Explanation:
-        """Explain an input tensor (1, C, H, W), its picture as the frame; `noise` goes to the gradients that are read.
+        """Explain an input tensor (1, C, H, W), its picture as the frame, of no stream; `noise` goes to gradients.
 
         Raises:
             UsageError: A tensor or a target that the model cannot take, or noise for a method without gradients.
             ModelError: The engine failed.
         """
-        rows, mapper = self.resolve(target), self._mapper
+        rows, maps = self.resolve(target), self.raw_maps
         if noise is not None:
-            noisy = NoisyMaps(self.raw_maps, self.manifest, noise, self.session.path)
-            mapper = replace(mapper, raw_maps=noisy)
+            maps = NoisyMaps(maps, self.manifest, noise, self.session.path)
+        mapper = replace(self._mapper, raw_maps=maps, streaming=False)
         first = (self._asked if self._known(rows) else self._first)[0]
         return self._explain(self._predictor.begin_tensor(tensor, first, self.session.path).finish(), rows, mapper)
 
@@ -150,8 +150,7 @@ class Explainer:
         """
         if isinstance(target, Objects) or not self._passes.ahead:
             return False
-        once = self._known(self.resolve(target)) and len(self._asked) == 1
-        return once and not self._mapper.again
+        return self._known(self.resolve(target)) and len(self._asked) == 1 and not self._mapper.again
 
     def predict(self, frame: NDArray[np.uint8]) -> Prediction:
         """What the model says of one frame; `explain` says why, if asked before the next frame.
@@ -257,9 +256,7 @@ class Explainer:
                 f"{self.session.path}: there is no reference that the embedding is compared with; give one:"
                 " compare_with(FRAME), or --reference PICTURE"
             )
-        asked = self._asked
-        if not self._known(rows):
-            asked = slots(ranked(rows, prediction.probabilities), 1)
+        asked = self._asked if self._known(rows) else slots(ranked(rows, prediction.probabilities), 1)
         found = (mapper or self._mapper)(prediction, asked, len(rows))
         explanation = Explanation(
             frame=prediction.frame,

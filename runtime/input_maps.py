@@ -35,7 +35,7 @@ class Rerun:
         tensor: The frame's input tensor, float32, in that layout.
         target: What the model said it explained, int32, no -1 among it.
         probabilities: Of the classes on the frame, float32 (classes,).
-        frame: Number of the frame in the stream.
+        frame: Number of the frame in the stream, from 1 on; 0 for a picture that is in none.
     """
 
     passes: Passes

@@ -52,12 +52,14 @@ class Mapper:
         passes: Runs the model.
         raw_maps: Makes raw maps of its outputs.
         smoothing: How maps are smoothed.
+        streaming: Whether frames follow each other, so that a method may keep something of one for the next.
     """
 
     manifest: Manifest
     passes: Passes
     raw_maps: RawMaps
     smoothing: MapSmoothing
+    streaming: bool = True
 
     @property
     def again(self) -> bool:
@@ -95,7 +97,7 @@ class Mapper:
             prediction.tensor,
             outputs[CHOSEN].copy(),
             prediction.probabilities,
-            prediction.number,
+            prediction.number if self.streaming else 0,
         )
         maps = [self.raw_maps(outputs, rerun)]
         return [*maps, *self._of_altered_frames(rerun)] if self.smoothing.augmented else maps

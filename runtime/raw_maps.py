@@ -225,9 +225,11 @@ class FromLayers:
             with np.errstate(invalid="ignore", over="ignore"):
                 if g is None:
                     return np.repeat(self._compute(activations, **self._options), self._targets, axis=0)
-                if self._streams and rerun is not None:
+                make = self._compute.on_stream
+                if make is not None and rerun is not None:
                     a, g = (np.ascontiguousarray(x, np.float32) for x in (activations, g))
-                    return self._streams[layer](a, g, rerun.frame)
+                    stream = self._streams[layer] if rerun.frame else make(**self._options)
+                    return stream(a, g, rerun.frame)
                 return self._compute(np.broadcast_to(activations, g.shape), g, **self._options)
         except (np.linalg.LinAlgError, ValueError):
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):

@@ -13,6 +13,7 @@ from aerocam.cfcam_config import CfCamConfig
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, read_picture
 from aerocam.runtime.methods import cfcam, cluster_channels, get
+from aerocam.runtime.preprocess import Preprocessor
 
 pytestmark = pytest.mark.runtime
 
@@ -89,6 +90,24 @@ def test_an_explainer_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (np.abs(raws[1][0] - raws[1][1]).max(axis=(1, 2)) > 0.01 * np.abs(raws[1][1]).max(axis=(1, 2))).all()
     np.testing.assert_array_equal(*raws[2])
     np.testing.assert_array_equal(raws[1][1], raws[2][1])
+
+
+def test_a_tensor_is_no_frame_of_a_stream() -> None:
+    """Its map is its own, whatever was explained before it; nor does it touch what frames keep."""
+    path = exported_models.folder() / exported_models.TENSORS
+    pictures = [read_picture(exported_models.folder() / f"{name}.png") for name in ("coffee", "astronaut")]
+    kept = Explainer(path, method="cfcam", options={"keep_frames": 9}, threads=1)
+    fresh = Explainer(path, method="cfcam", threads=1)
+    with kept, fresh:
+        assert kept.manifest.preprocess is not None
+        prepare = Preprocessor(kept.manifest.preprocess)
+        first, second = (prepare(picture)[0].copy() for picture in pictures)
+        kept(pictures[0], 0)
+        expected = kept(pictures[1], 0).raw  # by the first one's clusters
+        for tensor in (first, second, first):
+            np.testing.assert_array_equal(kept.on_tensor(tensor, 0).raw, fresh.on_tensor(tensor, 0).raw)
+        np.testing.assert_array_equal(kept(pictures[1], 0).raw, expected)
+        assert not np.array_equal(expected, fresh(pictures[1], 0).raw)
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "x", None])

@@ -76,7 +76,7 @@ def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
-    """Methods as the command line has them: `gradcam`, or with options `cfcam:percentile=50:eps=0.2`.
+    """Methods as the command line has them: `gradcam`, or with options `rise:masks=500:probability=0.3`.
 
     Raises:
         UsageError: An unknown method, an option that cannot be read, or a method twice.

@@ -17,7 +17,7 @@ said, counted in the result, and does not end the run; the exit code is then 1, 
 Examples:
   aerocam eval model.cam.onnx --data photos --methods gradcam,layercam,cfcam -o out
   aerocam eval float.cam.onnx int8.cam.onnx --data photos --methods gradcam --metrics faithfulness -o out
-  aerocam eval model.cam.onnx --data photos --methods gradcam,cfcam:percentile=50 -o out --backend loky --jobs 2
+  aerocam eval model.cam.onnx --data photos --methods gradcam,rise:masks=500 -o out --backend loky --jobs 2
 """
 
 from __future__ import annotations
