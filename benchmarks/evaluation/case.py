@@ -33,8 +33,9 @@ class Map:
     """A method's map of one target.
 
     Attributes:
-        raw: float32 (h, w), at the layer's size, before ReLU and normalisation.
-        map: float32 (H, W) in [0, 1], over the model's input tensor, as the runtime shows it.
+        raw: float32 (h, w), at the layer's size, before ReLU and normalisation; of several layers the first one's.
+        map: float32 (H, W) in [0, 1], over the input tensor, as the runtime shows it; NaN all over where `raw`
+            is not finite somewhere.
     """
 
     raw: Floats

@@ -51,8 +51,8 @@ class ModelUnderTest:
             ModelError: It cannot be read.
         """
         engine = not path.lower().endswith(".onnx")
-        self._opening = {"providers": providers, "threads": None if engine else threads}
-        self.session = open_session(path, **self._opening)  # type: ignore[arg-type]
+        self._opening: dict[str, Any] = {"providers": providers, "threads": None if engine else threads}
+        self.session = open_session(path, **self._opening)
         self.manifest: Manifest = self.session.manifest
         try:
             self.rule = _checked(self.manifest, path)
@@ -77,7 +77,8 @@ class ModelUnderTest:
             UsageError: The file cannot give the method.
         """
         if method.label not in self._explainers:
-            self._explainers[method.label] = Explainer(self.session, method=method.name, options=method.options)
+            given = {"method": method.name, "options": method.options, **self._opening}
+            self._explainers[method.label] = Explainer(self.session, **given)
         return self._explainers[method.label]
 
     def probabilities(self, tensors: Floats) -> Floats:
@@ -168,10 +169,15 @@ def digest(tensor: NDArray[Any]) -> bytes:
 
 
 def _map(found: Explanation) -> Map:
-    """The map of the first target; of several layers the raw map of the first, or of the first that is not finite."""
+    """The map of the first target; of several layers the raw map of the first, or of the first that is not finite.
+
+    Then the map, which is zero as the runtime shows it, is NaN: it is no map that shows nothing.
+    """
     raws = [raw[0] for raw in found.raws]
-    raw = next((one for one in raws if not np.isfinite(one).all()), raws[0])
-    kept = Map(np.array(raw, np.float32), np.array(found.tensor_map[0], np.float32))
+    broken = [raw for raw in raws if not np.isfinite(raw).all()]
+    kept = Map(np.array([*broken, *raws][0], np.float32), np.array(found.tensor_map[0], np.float32))
+    if broken:
+        kept.map[:] = np.nan
     kept.raw.flags.writeable = kept.map.flags.writeable = False  # others read it, too
     return kept
 

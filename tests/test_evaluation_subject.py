@@ -1,0 +1,38 @@
+"""The exported file under test: what it says of maps that it cannot have, and how its files are opened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import exported_models
+import tiny_models
+from aerocam.benchmarks.evaluation.case import Case, Map
+from aerocam.benchmarks.evaluation.metrics import METRICS, number
+from aerocam.benchmarks.evaluation.settings import MethodSpec
+from aerocam.benchmarks.evaluation.subject import FileSubject, ModelUnderTest
+from aerocam.runtime import passes
+from aerocam.runtime.session import open_session
+
+
+def test_a_map_that_is_not_finite_is_no_map_of_zeros() -> None:
+    """The picture has a map, its noisy forms have none: no metric may take that for a map that shows nothing."""
+    tensor = np.ones((1, 3, 32, 48), np.float32)
+    with ModelUnderTest(str(tiny_models.model("nan"))) as model:
+        subject = FileSubject(model, MethodSpec("gradcam", "gradcam"))
+        broken = subject.explain(tensor, 0)
+        assert np.isnan(broken.raw).any()
+        assert np.isnan(broken.map).all()
+        whole = np.linspace(0, 1, 32 * 48, dtype=np.float32).reshape(32, 48)
+        one = Case(subject, tensor, 0, Map(whole, whole), second=1)
+        for name in ("coherency", "max_sensitivity", "input_noise", "class_sensitivity", "gradient_noise"):
+            assert np.isnan(number(METRICS[name].compute(one))), name
+
+
+def test_all_files_of_a_model_run_on_the_threads_that_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, seen = exported_models.folder() / exported_models.TAIL, []
+    monkeypatch.setattr(passes, "open_session", lambda *a, **given: seen.append(given) or open_session(*a, **given))
+    with ModelUnderTest(str(path), threads=1, providers=["CPUExecutionProvider"]) as model:
+        shape = (1, 3, *model.rule.size)
+        FileSubject(model, MethodSpec("gradcam", "gradcam")).explain(np.ones(shape, np.float32), 0)
+    assert seen == [{"providers": ["CPUExecutionProvider"], "threads": 1}]
