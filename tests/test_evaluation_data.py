@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,18 @@ def test_what_the_model_does_not_see_is_no_truth(folder: Path) -> None:
     place = Placement.of(Preprocess("images", (40, 20), resize="crop", short_side=40), (80, 160))
     row = {"file": "a.png", "label": 1, "boxes": [[0, 0, 50, 80]], "mask": "masks/a.png"}
     assert placed(labelled(folder, [row])[0], place) == Truth()
+
+
+def test_a_mosaic_whose_cells_are_moved_is_refused() -> None:
+    sample = Sample("a.png", "a.png", cells=3, cell=1)
+    # Thirds at 16 px are wanted: a crop of 120 columns to 48 has one at 40 - 36, a letterbox of 24 rows one at 12 + 8.
+    for resize, apart in (("crop", 12), ("letterbox", 4)):
+        place = Placement.of(Preprocess("images", (48, 48), resize=resize, short_side=60), (80, 160))  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=f"its cells are {apart} px from where they are expected"):
+            placed(sample, place)
+        # what is cut off or added is alike on both sides: the line between two cells stays in the middle
+        assert placed(replace(sample, cells=2), place) == Truth(cells=2, cell=1)
+    assert placed(sample, Placement.of(Preprocess("images", (48, 48)), (80, 160))) == Truth(cells=3, cell=1)
 
 
 def test_a_mask_of_another_size_is_refused(folder: Path) -> None:

@@ -22,7 +22,10 @@ def placed(sample: Sample, place: Placement) -> Truth:
 
     Raises:
         MediaError: The mask cannot be read, or has another size than the picture.
+        UsageError: A mosaic whose cells are not equal parts of what the model sees.
     """
+    if sample.cells:
+        _check_cells(sample.cells, place)
     boxes = tuple(place.to_tensor(box) for box in sample.boxes)
     boxes = tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3])
     mask = _mask(sample, place) if sample.mask else None
@@ -32,6 +35,21 @@ def placed(sample: Sample, place: Placement) -> Truth:
     if mask is not None and not sample.boxes:
         boxes = (_around(mask),)
     return Truth(boxes, mask, sample.cells, sample.cell)
+
+
+def _check_cells(cells: int, place: Placement) -> None:
+    """Make sure that the borders between cells are where `grid.cell_window` looks for them, to a px.
+
+    Raises:
+        UsageError: They are not: the picture is cropped or padded.
+    """
+    sides = zip(place.resized, place.tensor_size, place.offset, strict=True)
+    apart = [abs(k * (size - whole) / cells + start) for size, whole, start in sides for k in range(1, cells)]
+    if max(apart, default=0) > 1:
+        raise UsageError(
+            f"mosaic: cropped or padded to the model's input its cells are {max(apart):.0f} px from where they are"
+            " expected; export the model with --resize stretch"
+        )
 
 
 def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
