@@ -33,7 +33,8 @@ class Map:
     """A method's map of one target.
 
     Attributes:
-        raw: float32 (h, w), at the layer's size, before ReLU and normalisation; of several layers the first one's.
+        raw: float32 (h, w), at the layer's size, before ReLU and normalisation; of several layers the first one's;
+            empty where the file has normalised it.
         map: float32 (H, W) in [0, 1], over the input tensor, as the runtime shows it; NaN all over where `raw`
             is not finite somewhere.
     """

@@ -173,9 +173,9 @@ def _map(found: Explanation) -> Map:
 
     Then the map, which is zero as the runtime shows it, is NaN: it is no map that shows nothing.
     """
-    raws = [raw[0] for raw in found.raws]
-    broken = [raw for raw in raws if not np.isfinite(raw).all()]
-    kept = Map(np.array([*broken, *raws][0], np.float32), np.array(found.tensor_map[0], np.float32))
+    broken = [raw[0] for raw in found.raws if not np.isfinite(raw[0]).all()]
+    raw = broken[0] if broken else found.raws[0][0] if found.form == "raw" else np.zeros((0, 0))
+    kept = Map(np.array(raw, np.float32), np.array(found.tensor_map[0], np.float32))
     if broken:
         kept.map[:] = np.nan
     kept.raw.flags.writeable = kept.map.flags.writeable = False  # others read it, too

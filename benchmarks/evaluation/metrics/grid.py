@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from aerocam.benchmarks.evaluation.case import Case, Floats
+from aerocam.benchmarks.evaluation.metrics.masking import raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import metric
 from aerocam.runtime.saliency import finite, resize
 
@@ -16,8 +17,9 @@ SILENT = 1e-7
     "gridpg",
     direction="higher",
     definition=(
-        "share of the positive mass of the raw map, resized linearly to the input (half-pixel centres), that lies"
-        " inside the target's cell of the mosaic; 0 where that mass is at most 1e-7; chance is 1 / cells"
+        "The share of the positive mass of the raw map (of several layers the first one's), resized linearly to the"
+        " input (half-pixel centres), that lies inside the target's cell of the mosaic; 0 where that mass is at most"
+        " 1e-7; chance is 1 / n^2 on n x n cells; mean over targets."
     ),
     source="Rao et al., Better Understanding Differences in Attribution Methods, arXiv:2303.11884, the localisation"
     " score L of the grid pointing game; in DiFull and DiPart the same, on networks of their own",
@@ -25,8 +27,8 @@ SILENT = 1e-7
     variant="resized, then ReLU; of the raw map, not the normalised one",
 )
 def gridpg(case: Case) -> float:
-    """The share of the map's positive mass inside the cell, 0 to 1."""
-    return cell_share(positive(case.found.raw, case.map.shape), case.truth.cells, case.truth.cell)
+    """The share of the map's positive mass inside the cell, 0 to 1; see `metric`."""
+    return cell_share(positive(raw_of(case.found), case.map.shape), case.truth.cells, case.truth.cell)
 
 
 def positive(raw: Floats, size: tuple[int, ...]) -> Floats:

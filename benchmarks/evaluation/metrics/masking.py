@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation.case import Case, Floats
+from aerocam.benchmarks.evaluation.case import Case, Floats, Map
 from aerocam.errors import UsageError, did_you_mean
 
 SPACES = ("normalised", "raw")
@@ -51,6 +51,19 @@ def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
 def finite(map_: Floats) -> bool:
     """Whether a map has values everywhere; a metric has no value of one that has not."""
     return bool(np.isfinite(map_).all())
+
+
+def raw_of(found: Map) -> Floats:
+    """The raw map, (h, w).
+
+    Raises:
+        UsageError: The file gives normalised ones only.
+    """
+    if not found.raw.size:
+        raise UsageError(
+            "raw map: the file gives this method's map normalised, not raw; export the model again without --map"
+        )
+    return found.raw
 
 
 def constant(map_: Floats) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from aerocam.benchmarks.evaluation.case import Case, Map
-from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite
+from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
 from aerocam.errors import UsageError
@@ -95,8 +95,8 @@ def gradient_noise(case: Case, shares: Sequence[float] = SHARES, samples: int = 
 
 
 def _chosen(found: Map, of: str) -> np.ndarray:
-    """The normalised map or the raw one, in float64."""
-    return np.asarray(found.map if of == "map" else found.raw, np.float64)
+    """The normalised map or the raw one, in float64; see `raw_of`."""
+    return np.asarray(found.map if of == "map" else raw_of(found), np.float64)
 
 
 def _nan_last(value: float) -> float:
