@@ -198,6 +198,10 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("input_noise", {"shares": []}),
     ("gradient_noise", {"shares": [-1]}),
     ("infidelity", {"side": 99}),
+    ("infidelity", {"side": 2.5}),
+    ("road_morf", {"percentiles": [20, "a"]}),
+    ("road_morf", {"percentiles": [math.nan]}),
+    ("input_noise", {"shares": "many"}),
     ("iou", {"parts": "some"}),
     ("max_box_acc_v2", {"deltas": []}),
 ]
@@ -212,6 +216,22 @@ def test_a_parameter_that_cannot_be_is_refused(name: str, parameters: dict[str, 
 def test_a_truth_of_another_size_is_refused() -> None:
     with pytest.raises(UsageError, match="mask: found"):
         compute("iou", case(Toy(total), ROW, ROW[0], truth=Truth(mask=np.ones((3, 3), bool))))
+
+
+def test_a_single_number_is_a_list_of_one() -> None:
+    """As `--parameter NAME=0.1` gives it."""
+    map_ = limits()["random"]
+    one = bright_square(map_)
+    noisy = Case(Toy(one.subject.logits, no_map, lambda share, seed: 1 - map_), one.tensor, 0, one.found, one.truth)
+    for name, key, value in (("gradient_noise", "shares", 0.1), ("road_lerf", "percentiles", 20)):
+        assert compute(name, noisy, **{key: value}) == compute(name, noisy, **{key: [value]})
+    assert compute("max_box_acc_v2", one, deltas=0.5) == compute("max_box_acc_v2", one, deltas=[0.5])
+
+
+def test_nothing_can_be_gained_where_the_probability_is_1() -> None:
+    sure = Toy(lambda x: np.stack([np.full(len(x), 900.0), np.zeros(len(x))], axis=1))
+    assert compute("average_gain", case(sure, ROW, ROW[0] / 8)) == 0
+    assert math.isnan(compute("average_gain", case(sure, ROW, ROW[0] / 8), epsilon=0))
 
 
 HERE = ("average_drop", "deletion_auc", "road_combined", "max_sensitivity", "infidelity", "iou", "class_sensitivity")

@@ -74,13 +74,14 @@ def increase_in_confidence(case: Case, space: str = "normalised", score: str = "
     "average_gain",
     direction="higher",
     definition="max(0, O - Y) / (1 - Y + epsilon), with Y and O as for average_drop and the probability as the score;"
-    " NaN where the map is not finite; mean over pictures.",
+    " NaN where 1 - Y + epsilon <= 0 or the map is not finite; mean over pictures.",
     source="Zhang et al., Opti-CAM, 2024; the formula and epsilon of xplique's AverageGainMetric",
 )
 def average_gain(case: Case, space: str = "normalised", epsilon: float = 1e-8) -> Value:
     """How much of what was left to gain the target gains; see `metric`."""
     before, after = _before_and_after(case, space, "probability")
-    return max(0.0, after - before) / (1 - before + epsilon) if np.isfinite(after) else NAN
+    left = 1 - before + epsilon
+    return max(0.0, after - before) / left if left > 0 and np.isfinite(after) else NAN
 
 
 @metric(

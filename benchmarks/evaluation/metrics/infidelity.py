@@ -54,6 +54,7 @@ def _error(case: Case, changes: Floats, scaled: bool, kind: str) -> float:
 def _squares(case: Case, samples: int, side: int, fill: str) -> Floats:
     """What is taken away when a square is replaced by the fill, float32 (samples, C, H, W)."""
     height, width = case.tensor.shape[2:]
+    check_count("side", side)
     if not 1 <= side <= min(height, width):
         raise UsageError(f"side {side}: found a tensor of {height} x {width} px, expected 1 to {min(height, width)}")
     rng = np.random.default_rng(case.seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.case import Case, Floats, Truth
 from aerocam.benchmarks.evaluation.metrics.boxes import best_iou, inside, parts_above, whole_picture
-from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite
+from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 from aerocam.errors import UsageError
 from aerocam.runtime.regions import RegionRule, find_regions
@@ -111,7 +111,7 @@ def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value
     "box_iou",
     direction="higher",
     definition="The best intersection over union of a true box and the box around the largest connected part of the map"
-    " above a share of its maximum, or Otsu's threshold; a constant map has no box: 0; NaN where the map is not finite;"
+    f" that reaches a share of its maximum, or is above Otsu's threshold; a constant map has no box: 0; {NO_TRUTH};"
     " mean over pictures.",
     source="Zhou et al., Learning Deep Features for Discriminative Localization, 2016, with its share of 0.2",
     needs=("box",),
@@ -151,8 +151,7 @@ def max_box_acc_v2(
     """The best overlap at each threshold, and what this picture alone would have; see `metric`."""
     check("parts", parts, ("largest", "all"))
     check_count("steps", steps)
-    if not len(deltas) or not all(0 < delta <= 1 for delta in deltas):
-        raise UsageError(f"deltas {list(deltas)}: found none, or one beyond (0, 1]; expected such as 0.3, 0.5, 0.7")
+    deltas = numbers("deltas", deltas, 0, 1)
     if _boxed(case) is None:
         return NAN
     peak, shares = float(case.map.max()), [step / steps for step in range(steps)]

@@ -37,6 +37,27 @@ def check_count(name: str, value: int) -> None:
         raise UsageError(f"{name} {value!r}: found no count, expected a whole number from 1")
 
 
+def numbers(name: str, given: object, low: float, high: float, least: bool = False) -> tuple[float, ...]:
+    """A metric's parameter that is one number or several.
+
+    Args:
+        name: The parameter's.
+        given: Its value.
+        low: Below this is none of them.
+        high: Above this is none of them.
+        least: Whether they may be `low` itself.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    found = tuple(given) if isinstance(given, (list, tuple, np.ndarray)) else (given,)
+    good = [not isinstance(one, bool) and isinstance(one, (int, float, np.number)) for one in found]
+    if not found or not all(good) or not all(low < one <= high or (least and one == low) for one in found):
+        span = f"{'from' if least else 'above'} {low:g}" + (f" to {high:g}" if np.isfinite(high) else "")
+        raise UsageError(f"{name} {given!r}: found none, or what is no such number; expected numbers {span}")
+    return found
+
+
 def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
     """The target's score, (n,): its `probability` or its `logit`.
 

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.case import Case, Floats
 from aerocam.benchmarks.evaluation.metrics.imputation import impute
-from aerocam.benchmarks.evaluation.metrics.masking import finite, first, order, score
+from aerocam.benchmarks.evaluation.metrics.masking import finite, first, numbers, order, score
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
-from aerocam.errors import UsageError
 
 PERCENTILES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 SOURCE = (
@@ -77,10 +76,7 @@ def road_combined(
 
 def _change(case: Case, sign: int, percentiles: Sequence[float], noise: float, kind: str) -> Value:
     """The mean change, and the curve: the fraction of px that went, and the score's change."""
-    if not percentiles or not all(0 < value <= 100 for value in percentiles):
-        raise UsageError(
-            f"percentiles {list(percentiles)}: found none, or one beyond (0, 100]; expected such as 20, 80"
-        )
+    percentiles = numbers("percentiles", percentiles, 0, 100)
     if not finite(case.map):
         return float("nan")
     ranked = order(case.map if sign > 0 else -case.map)

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from aerocam.benchmarks.evaluation.case import Case, Map
-from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, raw_of
+from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers, raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
-from aerocam.errors import UsageError
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
 NAN = float("nan")
@@ -60,7 +59,7 @@ def input_noise(
 ) -> Value:
     """How alike the map stays under noise on the picture; see `metric`."""
     check("similarity", similarity, ("ssim", "correlation"))
-    _check_shares(shares)
+    shares = numbers("shares", shares, 0, np.inf, least=True)
     check_count("samples", samples)
     if not finite(case.map) or constant(case.map):
         return NAN
@@ -84,7 +83,7 @@ def input_noise(
 def gradient_noise(case: Case, shares: Sequence[float] = SHARES, samples: int = 1, similarity: str = "ssim") -> Value:
     """How alike the map stays under noise on the gradients; see `metric`."""
     check("similarity", similarity, ("ssim", "correlation"))
-    _check_shares(shares)
+    shares = numbers("shares", shares, 0, np.inf, least=True)
     check_count("samples", samples)
     if not finite(case.map) or constant(case.map):
         return NAN
@@ -102,16 +101,6 @@ def _chosen(found: Map, of: str) -> np.ndarray:
 def _nan_last(value: float) -> float:
     """A key by which NaN is larger than any number: one sample without a map leaves no value."""
     return np.inf if np.isnan(value) else value
-
-
-def _check_shares(shares: Sequence[float]) -> None:
-    """Make sure that there are shares.
-
-    Raises:
-        UsageError: There are none, or one is below 0.
-    """
-    if not len(shares) or not all(share >= 0 for share in shares):
-        raise UsageError(f"shares {list(shares)}: found none, or one below 0; expected such as 0.05, 0.1")
 
 
 def _likeness(case: Case, shares: Sequence[float], found: Sequence[Sequence[Map]], similarity: str) -> Value:
