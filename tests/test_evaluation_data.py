@@ -177,7 +177,7 @@ def test_the_second_class_is_the_second_label_or_the_best_other_class() -> None:
     assert classes_of(Sample("", "", labels=(1, "blue")), known, shares) == (1, 2)
 
 
-@pytest.mark.parametrize("name", ["stretch", "softmax", "gray", "bgr"])
+@pytest.mark.parametrize("name", ["stretch", "softmax", "sigmoid", "gray", "bgr"])
 def test_a_subject_gives_logits_probabilities_and_black(name: str) -> None:
     channels = 1 if name == "gray" else 3
     tensors = np.random.default_rng(0).random((2, channels, 32, 48)).astype(np.float32)
@@ -185,6 +185,8 @@ def test_a_subject_gives_logits_probabilities_and_black(name: str) -> None:
         subject = FileSubject(model, MethodSpec("gradcam", "gradcam"))
         logits = tensors.mean(axis=(2, 3)) @ tiny_models.WEIGHTS[:, :channels].T
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        if name == "sigmoid":
+            shares = 1 / (1 + np.exp(-logits))
         np.testing.assert_allclose(subject.probabilities(tensors), shares, rtol=1e-4)
         found = subject.logits(tensors)
         if name == "softmax":  # up to a number added to all

@@ -65,6 +65,12 @@ def test_the_weights_nearest_the_output_become_random_and_no_other(draw):
     assert two["w1"].std() == pytest.approx(before["w1"].std(), rel=0.2)  # 144 numbers
 
 
+def test_no_two_weights_have_the_same_numbers():
+    made = arrays(randomised(chain(), 3))
+    first, second = (made[name].ravel() for name in ("w0", "w1"))
+    assert abs(np.corrcoef(first, second[: first.size])[0, 1]) < 0.4  # of 108 numbers: 0.1 is usual
+
+
 def test_ranks_and_what_has_none():
     a = np.array([[1, 2], [3, 4]], np.float32)
     assert rank_correlation(a, a**3) == pytest.approx(1)

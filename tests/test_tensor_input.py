@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import exported_models
 import tiny_models
 from aerocam.errors import UsageError
 from aerocam.geometry import Geometry
@@ -67,6 +68,27 @@ def test_noise_has_its_share_of_the_gradients_spread_and_repeats_by_its_seed() -
     spread = np.sqrt(2) / 3 / 96
     gradients = np.array([1, 0, 0]).reshape(3, 1, 1) / 96 + 2.0 * spread * drawn
     np.testing.assert_allclose(ones[0], np.maximum(pooled * gradients, 0).sum(axis=0), rtol=1e-4, atol=1e-7)
+
+
+def test_noise_is_on_the_gradients_of_further_runs_too() -> None:
+    """By finercam, which has a run for each class that it compares."""
+    tensor = np.random.default_rng(0).random((1, 3, 32, 48)).astype(np.float32)
+    with Explainer(tiny_models.model("stretch"), method="finercam") as explainer:
+        plain = explainer.on_tensor(tensor, 0).raw
+        still, noisy = (explainer.on_tensor(tensor, 0, GradientNoise(share, 1)).raw for share in (0.0, 0.5))
+    np.testing.assert_array_equal(still, plain)
+    assert np.abs(noisy - plain).max() > 0.01 * np.abs(plain).max()
+
+
+def test_noise_is_a_share_of_each_targets_own_spread() -> None:
+    """Of two targets at once the first has the noise that it has alone."""
+    rng = np.random.default_rng(0)
+    with Explainer(exported_models.folder() / exported_models.TAIL, method="gradcam", threads=1) as explainer:
+        rule = explainer.manifest.preprocess
+        assert rule is not None
+        tensor = rng.standard_normal((1, 3, *rule.size)).astype(np.float32)
+        alone, both = (explainer.on_tensor(tensor, target, GradientNoise(1.0, 3)).raw for target in (0, [0, 1]))
+    np.testing.assert_allclose(both[0], alone[0], rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(("name", "method"), [("stretch", "eigencam"), ("head", "gradcam"), ("stretch", "rise")])

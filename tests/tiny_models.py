@@ -75,6 +75,7 @@ RECIPES = {
     "bgr": Tiny({"color": "BGR", "mean": (10.0, 20.0, 30.0), "std": (50.0, 60.0, 70.0)}),
     "gray": Tiny(GRAY),
     "softmax": Tiny(activation="softmax"),
+    "sigmoid": Tiny(activation="sigmoid"),
     "head": Tiny(head=True, tensors=()),
     "head_and_layers": Tiny(head=True),
     "activations": Tiny(tensors=("activations",)),
@@ -192,12 +193,14 @@ class _Graph:
         logits = self.op("Gemm", ["flat", weights], "logits", transB=1)
         if self.tiny.activation == "softmax":
             self.op("Softmax", [logits], "probabilities", axis=1)
+        if self.tiny.activation == "sigmoid":
+            self.op("Sigmoid", [logits], "probabilities")
         self.op("ArgMax", [logits], "best64", axis=1, keepdims=0)
         self.op("Cast", ["best64"], "best", to=6)
         self._choose("best")
         self.op("Gather", [logits, contract.CHOSEN], "row_score", axis=1)
         self.op("Reshape", ["row_score", self.const("one", [1], np.int64)], contract.SCORE)
-        self.outputs = ["probabilities" if self.tiny.activation == "softmax" else logits]
+        self.outputs = [logits if self.tiny.activation == "none" else "probabilities"]
         self.outputs += [contract.CHOSEN, contract.SCORE]
         self.op("Gather", [weights, contract.CHOSEN], "row", axis=0)
         cells = self.grid[0] * self.grid[1]
