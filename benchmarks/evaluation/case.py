@@ -55,7 +55,11 @@ class Subject(Protocol):
     fill: Floats
 
     def logits(self, tensors: Floats) -> Floats:
-        """The scores before softmax or sigmoid, float32 (n, classes), of input tensors (n, C, H, W)."""
+        """The scores before softmax or sigmoid, float32 (n, classes), of input tensors (n, C, H, W).
+
+        Raises:
+            UsageError: They cannot be known of a graph that ends in softmax.
+        """
         ...
 
     def probabilities(self, tensors: Floats) -> Floats:

@@ -20,6 +20,9 @@ from aerocam.errors import AerocamError, UsageError
 from aerocam.files import make_folder, sha256
 from aerocam.runtime.progress import Progress
 
+LOGITS = {"sigmoid": "of its sigmoid", "softmax": "not known, it ends in softmax"}
+"""What the result says of the scores of graphs that end in probabilities."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -115,7 +118,7 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
         "source": manifest.source.name,
         "layers": [layer.name for layer in manifest.layers],
         "precision": manifest.precision,
-        "logits": "the model's own" if manifest.score.activation == "none" else f"of its {manifest.score.activation}",
+        "logits": LOGITS.get(manifest.score.activation, "the model's own"),
         "input": list(model.rule.shape),
     }
     given = tuple(one for one in settings.methods if one.label not in refused)

@@ -1,7 +1,8 @@
 """An exported file under test: its scores of tensors, and its maps by one method after the other.
 
-Runs on the same tensor are made once for all metrics and methods of a picture. Scores of a graph that ends in softmax
-or sigmoid are worked out of its probabilities: of a softmax that leaves a number added to all of them open.
+Runs on the same tensor are made once for all metrics and methods of a picture. Scores of a graph that ends in sigmoid
+are worked out of its probabilities; of a softmax they cannot be: a number added to all of them stays open, another one
+for each tensor.
 """
 
 from __future__ import annotations
@@ -86,7 +87,16 @@ class ModelUnderTest:
         return np.stack([self._row(one[None]) for one in tensors])
 
     def logits(self, tensors: Floats) -> Floats:
-        """See `case.Subject`."""
+        """See `case.Subject`.
+
+        Raises:
+            UsageError: The graph ends in softmax.
+        """
+        if self.manifest.score.activation == "softmax":
+            raise UsageError(
+                "score 'logit': the model ends in softmax, which leaves its logits open; take score=probability, or"
+                " export it without its softmax"
+            )
         return np.stack([self._row(one[None], logits=True) for one in tensors])
 
     def _row(self, tensor: Floats, logits: bool = False) -> NDArray[np.float32]:
@@ -204,12 +214,10 @@ def _checked(manifest: Manifest, path: str) -> Preprocess:
 
 
 def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
-    """The scores before softmax or sigmoid, float32 (classes,)."""
+    """The scores before softmax, where that is not in the graph, or before sigmoid; float32 (classes,)."""
     score, values = manifest.score, output.reshape(-1)
     if score.activation == "none":
         return np.concatenate([-values, values]) if len(values) < score.classes else values
     shares = scores.probabilities(output, score).astype(np.float64)
-    found = np.log(np.maximum(shares, TINY))
-    if score.activation == "sigmoid":
-        found -= np.log(np.maximum(1 - shares, float(np.finfo(np.float32).eps) / 2))
+    found = np.log(np.maximum(shares, TINY)) - np.log(np.maximum(1 - shares, float(np.finfo(np.float32).eps) / 2))
     return found.astype(np.float32)
