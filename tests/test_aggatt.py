@@ -12,6 +12,8 @@ def test_the_targets_cell_goes_to_the_top_left():
     np.testing.assert_array_equal(to_first_cell(cells, 2, 3)[::2, ::2], [[4, 2], [3, 1]])
     np.testing.assert_array_equal(to_first_cell(cells, 2, 0), cells)
     assert cells[0, 0] == 1  # the map itself stays
+    with pytest.raises(UsageError, match=r"a map of \(112, 112\) px, sides that 3 divides are expected"):
+        to_first_cell(np.zeros((112, 112), np.float32), 3, 8)
 
 
 def test_maps_are_sorted_by_share_and_then_by_mass():

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import tiny_models
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.between_models import Agreement, average, compare_models
 from aerocam.benchmarks.evaluation.in_time import stability_in_time
@@ -50,6 +51,13 @@ def test_stability_is_the_maps_correlation_over_the_frames():
     assert (still.maps, still.frames, still.relative) == (pytest.approx(1), pytest.approx(1), pytest.approx(1))
 
 
+def test_frames_without_likeness_have_no_relative_stability():
+    one, other = [[0, 1], [2, 3]], [[1, 3], [0, 2]]  # deviations -3 -1 1 3 and -1 3 -3 1: 3 - 3 - 3 + 3 = 0
+    found = stability_in_time(Scripted([one, one], RULE), [gray(one), gray(other)])
+    assert (found.maps, found.frames) == (pytest.approx(1), pytest.approx(0, abs=1e-12))
+    assert np.isnan(found.relative)
+
+
 def test_pairs_with_an_empty_map_are_counted_not_averaged():
     frames = [gray([[10, 20], [30, 40]])] * 4
     maps = [[[0, 1], [2, 3]], [[0, 1], [2, 3]], [[0, 0], [0, 0]], [[0, 1], [2, 3]]]
@@ -81,6 +89,8 @@ def test_lite0_agrees_with_itself_with_float16_and_less_with_int8(tmp_path):
     assert far.probability > near.probability > 0
     assert far.shift > near.shift
     other_size = export_model(zoo.lite0.model(128), tmp_path / "small.cam.onnx", check=False).path
+    with pytest.raises(UsageError, match=r"it has 4 classes, .* has 1000; give two models of the same classes"):
+        compare_models(plain, tiny_models.model("stretch"), frames, "gradcam")
     with pytest.raises(UsageError, match=r"its input is \(128, 128\) px, that of .* \(224, 224\)"):
         compare_models(plain, other_size, frames, "gradcam")
 

@@ -46,7 +46,13 @@ class Aggregate:
 
 
 def to_first_cell(attribution: Floats, cells: int, cell: int) -> Floats:
-    """A map (H, W) with its target's cell and the one at the top left exchanged; a new array."""
+    """A map (H, W) with its target's cell and the one at the top left exchanged; a new array.
+
+    Raises:
+        UsageError: Cells of different sizes.
+    """
+    if any(side % cells for side in attribution.shape):
+        raise UsageError(f"AggAtt: found a map of {attribution.shape} px, sides that {cells} divides are expected")
     moved = attribution.copy()
     first, own = cell_window(attribution.shape, cells, 0), cell_window(attribution.shape, cells, cell)
     moved[first], moved[own] = attribution[own], attribution[first]

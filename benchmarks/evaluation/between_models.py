@@ -48,11 +48,16 @@ def compare_models(
         method: The CAM method.
 
     Raises:
-        UsageError: The inputs differ in size, or a file does not give the method.
+        UsageError: The inputs differ in size or the models in classes, or a file does not give the method.
         ModelError: A file cannot be read.
     """
     with Explainer(first, method=method) as one, Explainer(second, method=method) as other:
         sizes = [explainer.manifest.preprocess.size for explainer in (one, other)]  # type: ignore[union-attr]
+        classes = [explainer.manifest.score.classes for explainer in (one, other)]
+        if classes[0] != classes[1]:
+            raise UsageError(
+                f"{second}: it has {classes[1]} classes, {first} has {classes[0]}; give two models of the same classes"
+            )
         if sizes[0] != sizes[1]:
             raise UsageError(
                 f"{second}: its input is {sizes[1]} px, that of {first} {sizes[0]}; give two models of the same size"

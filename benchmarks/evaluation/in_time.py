@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -34,8 +35,11 @@ class Stability:
 
     @property
     def relative(self) -> float:
-        """Maps / frames: 1 where maps change as the picture does, below 1 where they change more."""
-        return self.maps / self.frames
+        """Maps / frames: 1 where maps change as the picture does, below 1 where they change more.
+
+        NaN of frames without any likeness: there is nothing that a map could keep.
+        """
+        return self.maps / self.frames if self.frames > 0 else math.nan
 
 
 def stability_in_time(
