@@ -19,7 +19,7 @@ from aerocam.benchmarks.evaluation.pictures import Data, find_data
 from aerocam.benchmarks.evaluation.results_files import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, group, methods_of, metrics_of
-from aerocam.benchmarks.evaluation.table import failures, fault_lines
+from aerocam.benchmarks.evaluation.table import failures
 from aerocam.export import export_model
 from aerocam.files import make_folder, write_together
 from aerocam.runtime import Explainer
@@ -158,7 +158,7 @@ def measure(folder: Path, jobs: int, say: Callable[[str], None]) -> dict[str, An
     make_folder(folder)
     make_folder(folder / "grid")
     pictures = {"photographs": write_photographs(folder / "data"), "mosaics": write_grid(folder / "grid")}
-    found: dict[str, Any] = {"parts": [], "definitions": {}, "done before": 0, "faults": [], "failed": 0}
+    found: dict[str, Any] = {"parts": [], "definitions": {}, "done before": 0, "faults": {}, "failed": 0}
     for data, where in pictures.items():
         models, samples = write_models(folder / "models", data), find_data(where)
         rows = found.setdefault(data, {})
@@ -200,7 +200,9 @@ def _measure_part(
             cells |= {name: {"value": cell["value"], "n": cell["n"]} for name, cell in row["metrics"].items()}
         found["definitions"] |= record["settings"]["metrics"]
         found["done before"] += results.done_before
-        found["faults"] += fault_lines(record)
+        for one in record["faults"]:
+            said = f"{one['model']}: {', '.join(one['methods'])}: {one['reason']}"
+            found["faults"][said] = found["faults"].get(said, 0) + 1
         found["failed"] += failures(record)
     found["parts"].append({"name": part.name, "targets": len(shown.samples), "methods": dict(part.methods)})
 

@@ -34,6 +34,9 @@ TABLES = {
 }
 """Of each table the pictures, and the groups of its metrics."""
 
+FORMATS = {"gradient_noise": ".5f"}
+"""Of metrics whose values three digits do not tell apart."""
+
 
 def measure_all(folder: Path, jobs: int) -> dict[str, Any]:
     """The record."""
@@ -68,13 +71,13 @@ def page(record: Mapping[str, Any]) -> str:
     ]
     for title, (data, groups) in TABLES.items():
         lines += ["", f"## {title}", "", *_table(record[data], groups)]
-    lines += ["", f"## Where {OURS} stands", "", *_places(record)]
+    lines += ["", f"## Where {OURS} stands", "", *_standing(record)]
     lines += ["", "## Runs", ""]
     lines += [f"- {one['name']}: {one['targets']} targets; {_methods(one)}" for one in record["parts"]]
     lines += ["", "## Metrics", ""]
     lines += [definition_line(name, record["definitions"][name]) for name in METRICS if name in record["definitions"]]
     if record["faults"]:
-        lines += ["", "## Faults", "", *(f"- {line}" for line in record["faults"])]
+        lines += ["", "## Faults", "", *(f"- {line}: {count} targets" for line, count in record["faults"].items())]
     return "\n".join(lines) + "\n"
 
 
@@ -83,50 +86,54 @@ def _methods(part: Mapping[str, Any]) -> str:
 
 
 def _columns(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
-    """The metrics of these groups that any method has."""
-    there = {name for cells in rows.values() for name in cells}
+    """The metrics of these groups that any method has a value of."""
+    there = {name for cells in rows.values() for name, cell in cells.items() if cell["value"] is not None}
     return [name for name, one in METRICS.items() if group(one) in groups and name in there]
 
 
 def _table(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
     names = _columns(rows, groups)
     most = {name: max(cells[name]["n"] for cells in rows.values() if name in cells) for name in names}
-    best = {name: _ranked(rows, name)[:1] for name in names}
+    best = {name: [method for method, place in _places(rows, name).items() if place == 1] for name in names}
     lines = [
         f"| method | {' | '.join(f'{name} {ARROWS[METRICS[name].direction]}' for name in names)} |",
         f"|---|{'--:|' * len(names)}",
     ]
     for method, cells in rows.items():
-        shown = [_cell(cells.get(name), most[name], method in best[name]) for name in names]
+        shown = [_cell(name, cells.get(name), most[name], method in best[name]) for name in names]
         lines.append(f"| {method} | {' | '.join(shown)} |")
     return lines
 
 
-def _cell(cell: Mapping[str, Any] | None, most: int, best: bool) -> str:
+def _cell(name: str, cell: Mapping[str, Any] | None, most: int, best: bool) -> str:
     if cell is None or cell["value"] is None:
         return "–"
-    text = f"{cell['value']:.3g}"
+    text = f"{cell['value']:{FORMATS.get(name, '.3g')}}"
     return f"**{text}**" * best + text * (not best) + (f" (n {cell['n']})" if cell["n"] != most else "")
 
 
-def _ranked(rows: Mapping[str, Any], name: str) -> list[str]:
-    """The methods that have a metric of all pictures, best first."""
+def _places(rows: Mapping[str, Any], name: str) -> dict[str, int]:
+    """The place of each method that has a metric of all pictures, 1 being the best; of equal ones the same."""
     known = {method: cells[name] for method, cells in rows.items() if cells.get(name, {}).get("value") is not None}
     most = max((cell["n"] for cell in known.values()), default=0)
-    sign = -1 if METRICS[name].direction == "higher" else 1
-    whole = {method: sign * cell["value"] for method, cell in known.items() if cell["n"] == most}
-    return sorted(whole, key=lambda method: (whole[method], method))
+    sign = 1 if METRICS[name].direction == "higher" else -1
+    whole = {method: round(sign * cell["value"], 6) for method, cell in known.items() if cell["n"] == most}
+    return {method: 1 + sum(other > value for other in whole.values()) for method, value in whole.items()}
 
 
-def _places(record: Mapping[str, Any]) -> list[str]:
+def _standing(record: Mapping[str, Any]) -> list[str]:
     """Of each table: the place of `OURS` by each metric."""
-    lines = ["Its place among the methods that have the metric of all pictures, 1 being the best.", ""]
+    lines = [
+        "Its place by each metric, 1 being the best, among the methods that have it of all pictures; equal ones share a"
+        " place.",
+        "",
+    ]
     for title, (data, groups) in TABLES.items():
         told = []
         for name in _columns(record[data], groups):
-            ranked = _ranked(record[data], name)
-            if OURS in ranked:
-                told.append(f"{name} {ranked.index(OURS) + 1} of {len(ranked)}")
+            places = _places(record[data], name)
+            if OURS in places:
+                told.append(f"{name} {places[OURS]} of {len(places)}")
         lines.append(f"- {title}: {', '.join(told)}")
     return lines
 
