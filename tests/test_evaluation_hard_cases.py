@@ -24,7 +24,6 @@ import aerocam
 import tiny_models
 import toy_metrics
 from aerocam.benchmarks.evaluation import backends, subject
-from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.benchmarks.evaluation.records import Records
 from aerocam.benchmarks.evaluation.results_files import write_results
@@ -35,14 +34,10 @@ from runtime_fixtures import noise, picture, run_cli
 
 
 @pytest.fixture(autouse=True)
-def _toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _toys() -> Iterator[None]:
     """The toy metrics alone."""
-    kept = dict(METRICS)
-    METRICS.clear()
-    METRICS.update(toy_metrics.TOYS)
-    yield
-    METRICS.clear()
-    METRICS.update(kept)
+    with toy_metrics.alone():
+        yield
 
 
 @pytest.fixture

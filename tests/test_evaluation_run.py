@@ -21,7 +21,6 @@ import exported_models
 import tiny_models
 import toy_metrics
 from aerocam.benchmarks.evaluation import backends
-from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.benchmarks.evaluation.results_files import write_results
 from aerocam.benchmarks.evaluation.run import run
@@ -41,14 +40,10 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.fixture(autouse=True)
-def _toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _toys() -> Iterator[None]:
     """The toy metrics alone."""
-    kept = dict(METRICS)
-    METRICS.clear()
-    METRICS.update(toy_metrics.TOYS)
-    yield
-    METRICS.clear()
-    METRICS.update(kept)
+    with toy_metrics.alone():
+        yield
 
 
 @pytest.fixture

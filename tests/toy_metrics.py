@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,16 @@ def faulty(case: Case) -> float:
 
 TOYS = {name: METRICS.pop(name) for name in list(METRICS) if name.startswith("toy_")}
 """The metrics by name; importing this leaves none of them in the table."""
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """While it lasts there are no other metrics."""
+    kept = dict(METRICS)
+    METRICS.clear()
+    METRICS.update(TOYS)
+    try:
+        yield
+    finally:
+        METRICS.clear()
+        METRICS.update(kept)
