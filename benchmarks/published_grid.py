@@ -21,7 +21,7 @@ from aerocam.benchmarks.publishing import FOLDER, publish
 from aerocam.files import write_together
 from aerocam.runtime.opencv import cv2
 
-RECORD, PAGE, PICTURE = "grid.json", "grid.md", "aggatt.png"
+RECORD, PAGE, PICTURE = "grid.json", "grid.md", "aggatt.jpg"
 
 NOTES = {
     "GridPG": "Every cell of every mosaic is asked about. Chance is 0.25; a map that is the same for every class has"
@@ -39,7 +39,7 @@ def measure_all(count: int, slow: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         record, picture = grid.measure(Path(folder), count, slow)
     if picture is not None:
-        write_together({FOLDER / PICTURE: cv2.imencode(".png", picture)[1].tobytes()})
+        write_together({FOLDER / PICTURE: cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()})
     return {"machine": machine(), **record}
 
 
