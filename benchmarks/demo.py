@@ -60,6 +60,7 @@ def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, roun
     Returns:
         Facts of the run: peaks of the Grad-CAM maps (x, y in px), frames written, the bench record.
     """
+    protocol = Protocol(iterations=rounds)  # first, as it may refuse them
     make_folder(folder)
     plain = zoo.lite0.model()
     logger.info("EfficientNet-Lite0 with its ImageNet weights: %s", plain)
@@ -73,7 +74,7 @@ def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, roun
     logger.info("page with each photograph's three best classes, and where they are: %s", folder / PAGE)
     frames = explain_video(folder / FAST_MODEL, folder, threads, max_frames)
     logger.info("video: %s (%d frames; plays in a browser), records: %s", folder / OVERLAY, frames, folder / RECORDS)
-    bench = measure_overhead(plain, threads=1, protocol=Protocol(iterations=rounds))
+    bench = measure_overhead(plain, threads=1, protocol=protocol)
     write_together({folder / BENCH: (json.dumps(bench, indent=2) + "\n").encode()})
     for form, figures in bench["ratio to plain"].items():
         logger.info("Grad-CAM, %s: %.3f times the plain model (median)", form, figures["median"])

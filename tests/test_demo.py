@@ -35,3 +35,9 @@ def test_demo_writes_all_it_promises(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [record["frame"] for record in records] == list(range(6))
     assert json.loads((folder / demo.BENCH).read_text())["settings"]["model"] == "lite0-224.onnx"
     assert "Grad-CAM peaks at" in said.err
+
+
+def test_too_few_rounds_are_refused_before_anything_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "out"), "--rounds", "3"]) == 2
+    assert "iterations 3" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
