@@ -105,8 +105,9 @@ PARTS = (
 )
 
 
-def write_photographs(folder: Path) -> Path:
+def write_photographs(folder: str | Path) -> Path:
     """The labelled photographs as a folder for `aerocam eval --data`; the folder."""
+    folder = Path(folder)
     make_folder(folder)
     rows, contents = [], {}
     for name, one in zoo.LABELLED.items():

@@ -289,3 +289,11 @@ def test_a_curve_keeps_what_is_worst_and_its_gaps() -> None:
     )[0]
     assert path.count("L") < 600
     assert max(float(y) for y in re.findall(r"[ML][\d.]+ ([\d.]+)", path)) == pytest.approx(12 + 0.8 * 128, abs=0.1)
+
+
+def test_an_evaluation_is_not_written_over(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("out").mkdir()
+    Path("out/records.jsonl").touch()
+    assert run_cli("compare", A, B, "--source", "in.avi", "-o", "out") == 2
+    assert "out: it holds what `aerocam eval` found; give another --out" in capsys.readouterr().err
+    assert [one.name for one in Path("out").iterdir()] == ["records.jsonl"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,10 @@ def test_a_mosaic_has_a_sample_for_each_of_its_cells(folder: Path) -> None:
     assert truth.mask.sum() == truth.mask[height // 2 :, : width // 2].sum() == height * width / 4
 
 
-def test_the_number_at_the_end_of_every_name_is_the_class(tmp_path: Path) -> None:
+def test_the_number_at_the_end_of_every_name_is_the_class(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
     for name in ("imagenet_00_243.png", "imagenet_01_7.png"):
         cv2.imwrite(str(tmp_path / name), noise((8, 8)))
     assert [one.labels for one in find_data(tmp_path).samples] == [(243,), (7,)]
@@ -90,6 +94,8 @@ def test_the_number_at_the_end_of_every_name_is_the_class(tmp_path: Path) -> Non
     found = find_data(tmp_path)
     assert [one.labels for one in found.samples] == [(), (), ()]
     assert found.truth == "none: the model's own top class"
+    (said,) = caplog.messages
+    assert "no name is taken for a label, as other.png does not end in _ and a number" in said
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,7 @@ def test_the_number_at_the_end_of_every_name_is_the_class(tmp_path: Path) -> Non
         ({}, "its row in labels.json has no label, one is expected; add it"),
         ({"label": 1.5}, "label 1.5, an index or a name is expected"),
         ({"label": 1, "boxes": [[5, 0, 4, 9]]}, "box [5, 0, 4, 9], x0 < x1 and y0 < y1 are expected"),
+        ({"label": 1, "boxes": [5, 0, 9, 9]}, "box 5, four numbers x0, y0, x1, y1 are expected"),
         ({"label": 1, "boxes": [[5, 0, 4]]}, "four numbers x0, y0, x1, y1 are expected"),
         ({"label": 1, "cells": 2, "cell": 4}, "cell 4, 0 to 3 is expected of 2 cells along each side"),
     ],

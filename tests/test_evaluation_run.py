@@ -25,7 +25,9 @@ from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.benchmarks.evaluation.results_files import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
+from aerocam.benchmarks.evaluation.table import without_value
 from aerocam.errors import MissingDependencyError, UsageError
+from aerocam.runtime import Explainer
 from runtime_fixtures import noise, picture, run_cli
 
 TABLES = ("table.md", "table.json", "table.csv")
@@ -424,3 +426,41 @@ def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(MissingDependencyError, match=r"ray is not installed.*pip install ray"):
         backends.check("ray", 1)
+
+
+def test_a_comparison_is_not_written_over(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "frames.jsonl").touch()
+    model = tiny_models.model("stretch")
+    assert run_cli("eval", model, "--data", data, "--methods", "gradcam", "-o", out) == 2
+    assert f"{out}: it holds what `aerocam compare` found; give another --out" in capsys.readouterr().err
+    assert [one.name for one in out.iterdir()] == ["frames.jsonl"]
+
+
+def test_what_figures_depend_on_is_said(data: Path, tmp_path: Path) -> None:
+    record = evaluated("stretch", data, tmp_path / "out", metrics="toy_mass")
+    (facts,) = record["models"].values()
+    rule = Explainer(tiny_models.model("stretch")).manifest.preprocess
+    assert rule is not None
+    wanted = f"stretch, {rule.interpolation}, {rule.color}, mean {' '.join(f'{one:g}' for one in rule.mean)}, std "
+    assert facts["preprocessing"].startswith(wanted)
+    known = json.loads((tmp_path / "out" / "records.jsonl").read_text().splitlines()[0])["records"][0]["correct"]
+    assert known in (True, False)
+    share = record["rows"][0]["accuracy"]
+    for name in ("table.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert facts["preprocessing"] in text
+        assert f"the label is its top class for {share:.1%} of the targets" in text
+
+
+def test_a_metric_without_any_value_says_why_at_once(
+    data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "out", tiny_models.model("stretch")
+    assert (
+        run_cli("eval", model, "--data", data, "--methods", "gradcam", "--metrics", "toy_mass,toy_boxed", "-o", out)
+        == 0
+    )
+    assert "toy_boxed: no value: no box" in capfd.readouterr().err
+    assert without_value(json.loads((out / "table.json").read_text())) == ["toy_boxed: no value: no box"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.errors import UsageError
+
+logger = logging.getLogger(__name__)
 
 Label = int | str
 Corners = tuple[float, float, float, float]
@@ -91,6 +94,13 @@ def find_data(folder: str | Path) -> Data:
     if all(numbers):
         named = [replace(one, labels=(int(found[1]),)) for one, found in zip(plain, numbers, strict=True) if found]
         return Data(tuple(named), "the number at the end of each file's name")
+    if any(numbers):
+        other = next(one.name for one, found in zip(plain, numbers, strict=True) if not found)
+        logger.warning(
+            "%s: no name is taken for a label, as %s does not end in _ and a number; rename it, or write labels.json",
+            folder,
+            other,
+        )
     return Data(tuple(plain), "none: the model's own top class")
 
 
@@ -136,7 +146,7 @@ def _sample(plain: Sample, number: int, row: Mapping[str, Any], folder: Path, fi
 
 
 def _corners(box: Any) -> Corners:
-    if len(box) != 4:
+    if not isinstance(box, (list, tuple)) or len(box) != 4:
         raise ValueError(f"box {box}, four numbers x0, y0, x1, y1 are expected")
     x0, y0, x1, y1 = (float(one) for one in box)
     if not (x0 < x1 and y0 < y1):

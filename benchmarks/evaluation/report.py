@@ -16,7 +16,7 @@ from aerocam.benchmarks.evaluation.diagrams import STYLE as CURVE_STYLE
 from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
-from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, refused_lines, shown
+from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, model_lines, refused_lines, shown
 from aerocam.runtime.page_parts import STYLE
 
 OWN_STYLE = """
@@ -72,17 +72,11 @@ def _facts(record: Mapping[str, Any]) -> str:
         "Pictures": f"{record['pictures']}, with {record['targets']} targets",
         "Truth": record["truth"],
         "Settings": f"seed {settings['seed']}, threads {settings['threads']}, on {settings['providers'] or 'the CPU'}",
-        **{name: _said(one) for name, one in record["models"].items()},
+        **model_lines(record, digits=12),
         "aerocam": record["aerocam"],
     }
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>\n" for name, text in facts.items())
     return f"<dl>\n{rows}</dl>\n"
-
-
-def _said(facts: Mapping[str, Any]) -> str:
-    """What is known of a model; of its checksum enough to tell it."""
-    short = {key: value[:12] if key == "sha256" else value for key, value in facts.items()}
-    return ", ".join(f"{key} {value}" for key, value in short.items())
 
 
 def _table(record: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ from aerocam.benchmarks.evaluation.subject import ModelUnderTest
 from aerocam.benchmarks.evaluation.task import Task, close_model, evaluate
 from aerocam.errors import AerocamError, UsageError
 from aerocam.files import make_folder, sha256
+from aerocam.manifest import Preprocess
 from aerocam.runtime.progress import Progress
 
 LOGITS = {"sigmoid": "of its sigmoid", "softmax": "not known, it ends in softmax"}
@@ -120,9 +121,22 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
         "precision": manifest.precision,
         "logits": LOGITS.get(manifest.score.activation, "the model's own"),
         "input": list(model.rule.shape),
+        "preprocessing": _preprocessing(model.rule),
     }
     given = tuple(one for one in settings.methods if one.label not in refused)
     return ModelFile(str(Path(path).resolve()), name, known, given, refused, facts)
+
+
+def _preprocessing(rule: Preprocess) -> str:
+    """How a picture becomes the input, on which every figure depends."""
+    side = f" of a short side of {rule.short_side} px" if rule.resize == "crop" else ""
+    return (
+        f"{rule.resize}{side}, {rule.interpolation}, {rule.color}, mean {_numbers(rule.mean)}, std {_numbers(rule.std)}"
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
 
 
 def run(

@@ -147,8 +147,7 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         first = (_as_text(row[name]).replace("|", "\\|") for name in ("model", "method"))
         lines.append(f"| {' | '.join([*first, str(row['n']), str(row['failures']), *cells])} |")
     lines += ["", "## Models", ""]
-    for name, facts in record["models"].items():
-        lines.append(_as_text(f"- {name}: " + ", ".join(f"{key} {value}" for key, value in facts.items())))
+    lines += [_as_text(f"- {name}: {told}") for name, told in model_lines(record).items()]
     lines += ["", "## Metrics", ""]
     lines += [definition_line(name, one) for name, one in record["settings"]["metrics"].items()]
     lines += ["", f"Seed {record['settings']['seed']}, threads {record['settings']['threads']}.", ""]
@@ -160,6 +159,23 @@ def as_markdown(record: Mapping[str, Any]) -> str:
         if found:
             lines += [f"## {title}", "", *(_as_text(f"- {line}") for line in found), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def model_lines(record: Mapping[str, Any], digits: int | None = None) -> dict[str, str]:
+    """What is to be said of each model: its facts, and of how many targets the label is its top class.
+
+    Args:
+        record: Of the run.
+        digits: Of the checksum; None: all.
+    """
+    found = {}
+    for name, facts in record["models"].items():
+        told = [f"{key} {value[:digits] if key == 'sha256' else value}" for key, value in facts.items()]
+        known = [row["accuracy"] for row in record["rows"] if row["model"] == name and row["accuracy"] is not None]
+        if known:
+            told.append(f"the label is its top class for {known[0]:.1%} of the targets")
+        found[name] = ", ".join(told)
+    return found
 
 
 def _as_text(text: str) -> str:
@@ -201,6 +217,17 @@ def left_out(record: Mapping[str, Any]) -> list[str]:
             for why, n in reasons.items():
                 told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
     return _together(record, told)
+
+
+def without_value(record: Mapping[str, Any]) -> list[str]:
+    """Metrics that no method has a value of, and why."""
+    lines = []
+    for name in record["settings"]["metrics"]:
+        cells = [row["metrics"][name] for row in record["rows"]]
+        reasons = sorted({why for cell in cells for kind in ("refused", "left out") for why in cell[kind]})
+        if reasons and all(cell["value"] is None for cell in cells):
+            lines.append(f"{name}: no value: {'; '.join(reasons)}")
+    return lines
 
 
 def as_csv(record: Mapping[str, Any]) -> str:

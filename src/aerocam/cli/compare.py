@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
 
 REPORT, SUMMARY, RECORDS = "report.html", "summary.json", "frames.jsonl"
+EVALUATED = "records.jsonl"
+"""A file that `aerocam eval` writes, and this command does not."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
     parser.add_argument("--every", metavar="N", type=int, default=1, help="compare every N-th frame only")
     parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many compared frames")
-    parser.add_argument("--show", metavar="N", type=int, default=6, help="frames on the report (default: 6)")
+    parser.add_argument(
+        "--show",
+        metavar="N",
+        type=int,
+        default=6,
+        help="frames on the report, of each second of a video one at most (default: 6)",
+    )
     parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
     add_providers(parser)
 
@@ -75,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         first, second = (stack.enter_context(_open(args, model)) for model in (args.first, args.second))
         pair = Pair(first, second, _target(args, first), box)
         frames, total, stretch = _frames(args, stack)
+        if Path(args.out, EVALUATED).exists():
+            raise UsageError(f"{args.out}: it holds what `aerocam eval` found; give another --out")
         make_folder(Path(args.out))
         stop = stack.enter_context(stop_on_signal())
         records = _compare(args, pair, frames, total, stretch, stop, first.method)

@@ -2,7 +2,8 @@
 
 DIR has the pictures, and what is in them: labels.json, a list such as [{"file": "a.jpg", "label": 3, "boxes": [[x0, y0,
 x1, y1]], "mask": "masks/a.png"}], or labels.csv with the columns file, label, x0, y0, x1, y1, mask; or file names that
-end in the class, a_003.jpg. A label is an index or a name. Without labels the model's own top class is explained.
+all end in the class, a_003.jpg. A label is an index or a name. Without labels the model's own top class is explained.
+Every figure depends on how pictures become inputs: look at what `aerocam export` says of the preprocessing.
 
 Methods are those of `aerocam explain --method`. Metrics are names, groups of them, or all. The groups: curves
 (deletion_auc, insertion_auc), faithfulness, grid, infidelity, localisation, road, robustness, sensitivity; names and
@@ -10,9 +11,10 @@ definitions of all that were measured are in the result. Metrics that need boxes
 without.
 
 Into OUT are written table.md, table.json, table.csv, report.html (opens in any browser) and records.jsonl, one line per
-picture and target. A run that was ended goes on where it stopped when the same command is given again; other methods,
-models and pictures are added to what is there, other metrics and settings need another OUT. What cannot be measured is
-said, counted in the result, and does not end the run; the exit code is then 1, but for what a file or a metric refuses.
+picture and target. A run that was ended goes on where it stopped when the same command is given again. With other
+methods, models or pictures what is known of them is kept, and the tables show what the last command named; other
+metrics and settings need another OUT. What cannot be measured is said, counted in the result, and does not end the run;
+the exit code is then 1, but for what a file or a metric refuses.
 
 Examples:
   aerocam eval model.cam.onnx --data photos --methods gradcam,layercam,cfcam -o out
@@ -35,6 +37,9 @@ from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
     from aerocam.benchmarks.evaluation.settings import Settings
+
+COMPARED = "frames.jsonl"
+"""A file that `aerocam compare` writes, and this command does not."""
 
 FILES = ("table.md", "table.json", "table.csv", "report.html")
 
@@ -92,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from aerocam.benchmarks.evaluation.pictures import find_data
     from aerocam.benchmarks.evaluation.results_files import write_results
     from aerocam.benchmarks.evaluation.run import run as run_all
-    from aerocam.benchmarks.evaluation.table import as_markdown, failures, fault_lines
+    from aerocam.benchmarks.evaluation.table import as_markdown, failures, fault_lines, without_value
     from aerocam.runtime.progress import Progress
 
     backend = args.backend or ("loky" if args.jobs > 1 else "sequential")
@@ -100,13 +105,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--cluster {args.cluster}: backend {backend} has none; say --backend dask or ray")
     check(backend, args.jobs)
     settings, data, out = _settings(args), find_data(args.data), Path(args.out)
+    if (out / COMPARED).exists():
+        raise UsageError(f"{out}: it holds what `aerocam compare` found; give another --out")
     logger.info("%d targets, truth: %s", len(data.samples), data.truth)
     bar = None if args.quiet else Progress
     where = {"backend": backend, "jobs": args.jobs, "cluster": args.cluster, "progress": bar}
     with interrupt_on_signal():  # SIGTERM, too: processes that were started end with this one
         results = run_all(args.models, data, settings, out, **where)
     record = write_results(results, out)
-    for line in fault_lines(record):
+    for line in [*fault_lines(record), *without_value(record)]:
         logger.warning("%s", line)
     if not args.quiet:
         _say(as_markdown(record).partition("## Models")[0].strip())

@@ -24,12 +24,12 @@ OVERLAY = re.compile(r"\.cam(\.\d+)?\.png$")
 """How the overlays end that `explain` writes: in a folder they are results, not pictures to explain."""
 
 
-def find_pictures(arguments: Sequence[str], recursive: bool = False) -> list[str]:
+def find_pictures(arguments: Sequence[str], recursive: bool | None = None) -> list[str]:
     """The pictures that are meant, in the order of the arguments, those of a folder or pattern by name.
 
     Args:
         arguments: Files, which need not exist; folders; patterns with `*`, `?`, `[...]`, `**`; `-` for standard input.
-        recursive: Whether folders are searched to their depth.
+        recursive: Whether folders are searched to their depth; None: they are not, and no option would.
 
     Raises:
         UsageError: A folder without pictures, a pattern that matches no file, or standard input twice.
@@ -47,7 +47,7 @@ def find_pictures(arguments: Sequence[str], recursive: bool = False) -> list[str
     return found
 
 
-def _in_folder(folder: Path, recursive: bool) -> list[str]:
+def _in_folder(folder: Path, recursive: bool | None) -> list[str]:
     """The pictures in a folder, by suffix; hidden ones and our own overlays are left out."""
     try:
         paths = folder.rglob("*") if recursive else folder.iterdir()
@@ -55,7 +55,7 @@ def _in_folder(folder: Path, recursive: bool) -> list[str]:
     except OSError as error:
         raise UsageError(f"{folder}: cannot read this folder: {error.strerror}; give another one") from error
     if not found:
-        deeper = "" if recursive else "; --recursive also looks into the folders below"
+        deeper = "; --recursive also looks into the folders below" if recursive is False else ""
         raise UsageError(f"{folder}: found no picture in this folder, expected {', '.join(SUFFIXES)}{deeper}")
     return [str(path) for path in found]
 
