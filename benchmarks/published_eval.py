@@ -68,8 +68,10 @@ def page(record: Mapping[str, Any]) -> str:
         " a",
         "column among methods with all targets. The best of a method that ignores the class is no merit: see",
         "class_sensitivity. What the faults call zero everywhere is an empty map: its complexity is no merit either.",
-        "At this layer, behind which all is averaged and one linear layer follows, gradcam, xgradcam, hirescam, cam and",
-        "relevance are one method. gridpg reads the raw map, energy_pointing_game the one in [0, 1], from which gradcam's",
+        "At this layer, behind which all is averaged and one linear layer follows, gradcam, xgradcam, hirescam, cam"
+        " and",
+        "relevance are one method. gridpg reads the raw map, energy_pointing_game the one in [0, 1], from which"
+        " gradcam's",
         "minimum is taken. [grid.md](grid.md) has gridpg on 40 mosaics.",
     ]
     for title, (data, groups) in TABLES.items():

@@ -95,8 +95,8 @@ def page(record: Mapping[str, Any]) -> str:
     ]
     lines += [*_randomisation(record["randomisation"]), "", "## float32 against float16 and int8", ""]
     lines += [
-        f"Means over {count} photographs, float32's top class; int8: the zoo's, without calibration. Shift: of the centre"
-        " of mass, px.",
+        f"Means over {count} photographs, float32's top class; int8: the zoo's, without calibration. Shift: of the"
+        " centre of mass, px.",
         "",
     ]
     lines += ["| method | against | correlation | SSIM | shift | same top class |", "|---|---|--:|--:|--:|--:|"]

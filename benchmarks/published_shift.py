@@ -82,8 +82,8 @@ def page(record: Mapping[str, Any]) -> str:
         "float32's top class frame by frame. INT8 by ONNX Runtime's static quantisation (QDQ, weights per channel),",
         f"calibrated on 20 labelled photographs. The top class is the same in {first['top_class_agreement']:.1%} of the"
         " frames;",
-        "in most frames float32's own top class is no cockatoo and has a low probability. The last layer is 7 x 7 over a"
-        " centre",
+        "in most frames float32's own top class is no cockatoo and has a low probability. The last layer is 7 x 7 over"
+        " a centre",
         "crop: one of its positions is some 90 px of the frame.",
         "",
         "- **correlation**: Pearson's of the two maps over the frame. **overlap**: sum of the lesser over sum of the"
