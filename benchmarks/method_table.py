@@ -14,15 +14,15 @@ from typing import Any
 
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.metrics import METRICS
-from aerocam.benchmarks.evaluation.mosaics import Question, draw_mosaics, mosaic_rule, sure_tiles, write_mosaics
+from aerocam.benchmarks.evaluation.mosaics import Question, draw_mosaics, mosaic_rule, write_mosaics
 from aerocam.benchmarks.evaluation.pictures import Data, find_data
 from aerocam.benchmarks.evaluation.results_files import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, group, methods_of, metrics_of
 from aerocam.benchmarks.evaluation.table import failures
+from aerocam.benchmarks.grid import CELLS, SEED, tiles
 from aerocam.export import export_model
 from aerocam.files import make_folder, write_together
-from aerocam.runtime import Explainer
 from aerocam.runtime.progress import Progress
 
 EXPORTS: dict[str, dict[str, Any]] = {
@@ -71,7 +71,7 @@ PARAMETERS: dict[str, Any] = {
 }
 """Those that differ from the metrics' own: fewer, so that all of it takes a quarter of an hour."""
 
-MOSAICS, CELLS, SEED, THRESHOLD = 5, 2, 0, 0.5
+MOSAICS = 5
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,8 @@ def write_photographs(folder: str | Path) -> Path:
 
 def write_grid(folder: Path) -> Path:
     """Mosaics of the photographs that Lite0 is sure of, every cell asked about; the folder."""
-    exported = export_model(zoo.lite0.model(), folder / "one.cam.onnx", preprocess=zoo.lite0.PREPROCESS, check=False)
-    pictures = [(name, zoo.labelled_photograph(name), one.label) for name, one in zoo.LABELLED.items()]
-    with Explainer(exported.path) as explainer:
-        tiles = sure_tiles(pictures, explainer, THRESHOLD)
     questions: Iterator[Question] = (
-        one for mosaic in draw_mosaics(tiles, MOSAICS, cells=CELLS, seed=SEED) for one in mosaic.questions()
+        one for mosaic in draw_mosaics(tiles(folder), MOSAICS, cells=CELLS, seed=SEED) for one in mosaic.questions()
     )
     return write_mosaics(folder / "pictures", questions).parent
 

@@ -19,6 +19,7 @@ from aerocam.benchmarks import method_table
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.settings import group
 from aerocam.benchmarks.evaluation.table import ARROWS, definition_line
+from aerocam.benchmarks.grid import CELLS, SEED, THRESHOLD
 from aerocam.benchmarks.machine import machine
 from aerocam.benchmarks.publishing import publish
 
@@ -58,9 +59,9 @@ def page(record: Mapping[str, Any]) -> str:
         "",
         "EfficientNet-Lite0, last layer. Photographs: 20 of ImageNet, the label is explained; their boxes are drawn by"
         " hand.",
-        f"Mosaics: {method_table.MOSAICS} of {method_table.CELLS} x {method_table.CELLS} photographs at 448 px, seed"
-        f" {method_table.SEED}, of those whose label is the model's top class with more than",
-        f"{method_table.THRESHOLD:g}; every cell is asked about, and is box and mask. So few pictures tell methods"
+        f"Mosaics: {method_table.MOSAICS} of {CELLS} x {CELLS} photographs at 448 px, seed"
+        f" {SEED}, of those whose label is the model's top class with more than",
+        f"{THRESHOLD:g}; every cell is asked about, and is box and mask. So few pictures tell methods"
         " apart that differ much;",
         "they are no benchmark on ImageNet.",
         "",
