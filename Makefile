@@ -34,7 +34,7 @@ help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
-	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/results/eval.md and eval-out/"
+	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
@@ -117,23 +117,23 @@ $(JETSON)/.ready: Makefile
 	done
 
 bench: $(VENV)/.dev $(ZOO)
-	@$(RUN) -m aerocam.benchmarks.published
-	@$(RUN) -m aerocam.benchmarks.published_tails
-	@$(RUN) -m aerocam.benchmarks.published_packagings
-	@$(RUN) -m aerocam.benchmarks.published_heads
+	@$(RUN) -m aerocam.benchmarks.studies.pages.overhead
+	@$(RUN) -m aerocam.benchmarks.studies.pages.tails
+	@$(RUN) -m aerocam.benchmarks.studies.pages.packagings
+	@$(RUN) -m aerocam.benchmarks.studies.pages.heads
 
 # What an ended run has done is kept in eval-out, and not done again.
 eval: $(VENV)/.dev $(ZOO)
-	@$(RUN) -m aerocam.benchmarks.published_eval --jobs $(WORKERS)
+	@$(RUN) -m aerocam.benchmarks.studies.pages.eval --jobs $(WORKERS)
 
 studies: $(VENV)/.dev $(ZOO)
-	@$(RUN) -m aerocam.benchmarks.published_grid
-	@$(RUN) -m aerocam.benchmarks.published_sanity
-	@$(RUN) -m aerocam.benchmarks.published_shift
-	@$(RUN) -m aerocam.benchmarks.cfcam_candidates
+	@$(RUN) -m aerocam.benchmarks.studies.pages.grid
+	@$(RUN) -m aerocam.benchmarks.studies.pages.sanity
+	@$(RUN) -m aerocam.benchmarks.studies.pages.shift
+	@$(RUN) -m aerocam.benchmarks.studies.pages.cfcam_default
 
 docs: $(VENV)/.dev
-	@$(RUN) -m aerocam.export.operators_page docs/operators.md
+	@$(RUN) -m aerocam.benchmarks.studies.pages.operators docs/operators.md
 
 # One after the other, so that the times are those of a build that has the machine for itself.
 engines: $(VENV)/.dev $(ZOO)

@@ -12,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency import Protocol
-from aerocam.benchmarks.overhead import measure_overhead
+from aerocam.benchmarks.latency.overhead import measure_overhead
+from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.export import export_model
 from aerocam.files import make_folder, write_together
+from aerocam.progress import Progress
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
-from aerocam.runtime.contact_sheet import contact_sheet
-from aerocam.runtime.opencv import cv2
-from aerocam.runtime.progress import Progress
-from aerocam.runtime.results_page import ResultsPage
-from aerocam.runtime.stream import Look
+from aerocam.runtime.drawing.contact_sheet import contact_sheet
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.results.page import ResultsPage
+from aerocam.runtime.video.stream import Look
 
 logger = logging.getLogger("aerocam.demo")
 

@@ -9,11 +9,11 @@ try:
 except ImportError as error:
     raise missing(error.name or "onnx", "export", "to export models") from error
 
-from aerocam.export.candidates import Candidate
-from aerocam.export.check import CheckReport
+from aerocam.export.checking.gradients import CheckReport
+from aerocam.export.checking.self_check import check_export
 from aerocam.export.heads import CAM_HEADS
+from aerocam.export.layers.candidates import Candidate
 from aerocam.export.pipeline import Export, export_model, list_layers
 from aerocam.export.preprocessing import PRESETS
-from aerocam.export.recheck import check_export
 
 __all__ = ["CAM_HEADS", "PRESETS", "Candidate", "CheckReport", "Export", "check_export", "export_model", "list_layers"]

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import manifest
-from aerocam.export.autodiff import values_read
+from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.rewriting import added_names
 from aerocam.manifest import Manifest
 

@@ -11,28 +11,28 @@ import onnx_ir as ir
 
 from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.export.candidates import Candidate, candidates
-from aerocam.export.check import CheckReport, require_valid
-from aerocam.export.check_tail import check_tail
+from aerocam.export.checking.gradients import CheckReport, require_valid
+from aerocam.export.checking.self_check import check_fused_ends, self_check
+from aerocam.export.checking.tail import check_tail
 from aerocam.export.destinations import Destination
 from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import Ends, fuse_ends, require_ends
-from aerocam.export.graph import load_model
-from aerocam.export.guided import with_input
+from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
-from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import read_model, write_models
-from aerocam.export.opset import default_opset
+from aerocam.export.layers.candidates import Candidate, candidates
+from aerocam.export.layers.input_layer import with_input
+from aerocam.export.layers.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.precision import with_precision
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels
-from aerocam.export.recheck import check_fused_ends, self_check
+from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.light import LightModel
+from aerocam.export.reading.onnx_file import read_model, write_models
+from aerocam.export.reading.opset import default_opset
 from aerocam.export.rewriting import GRADIENTS, activations_name, append_explanation, drop_tensors
-from aerocam.export.rule_tables import layer_rule
 from aerocam.export.scores import Hints, find_score
 from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
-from aerocam.export.target_layers import AUTO, automatic_layers, choose_layers
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
 from aerocam.providers import Provider

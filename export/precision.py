@@ -17,9 +17,9 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam.errors import UsageError, missing
-from aerocam.export.autodiff import QUANTISING
-from aerocam.export.builder import NARROW
-from aerocam.export.light import LightModel
+from aerocam.export.gradients.autodiff import QUANTISING
+from aerocam.export.nodes.builder import NARROW
+from aerocam.export.reading.light import LightModel
 from aerocam.manifest import Precision
 
 logger = logging.getLogger("aerocam.export")

@@ -13,8 +13,8 @@ from typing import Any
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
 from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
-from aerocam.export.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
 from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")

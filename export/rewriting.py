@@ -9,14 +9,14 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
-from aerocam.export.builder import Builder
-from aerocam.export.candidates import Candidate
+from aerocam.export.gradients.rule_tables import gradients_of
+from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
-from aerocam.export.rule_tables import gradients_of
+from aerocam.export.layers.candidates import Candidate
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.seed_scale import scaled_seed
-from aerocam.export.shapes import static_shape
-from aerocam.export.stacking import stack
 from aerocam.export.tail import Tail, append_tail, tail_of
 from aerocam.manifest import Manifest
 

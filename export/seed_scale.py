@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.export.autodiff import nodes_between
-from aerocam.export.builder import Builder, constant_array
+from aerocam.export.gradients.autodiff import nodes_between
+from aerocam.export.nodes.builder import Builder, constant_array
 from aerocam.export.scores import Chosen
 
 HALF_SCALE = 1024.0

@@ -12,7 +12,7 @@ import onnx
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, WriteError, missing
-from aerocam.export.light import PLACE, LightModel, data_of
+from aerocam.export.reading.light import PLACE, LightModel, data_of
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
 
 ALIGNMENT = 64

@@ -13,13 +13,13 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.adjoints.registry import NO_GRADIENT, operator_name
-from aerocam.export.autodiff import carries_gradient, values_read
-from aerocam.export.builder import Builder, constant_array
-from aerocam.export.candidates import Candidate
+from aerocam.export.gradients.adjoints.registry import NO_GRADIENT, operator_name
+from aerocam.export.gradients.autodiff import carries_gradient, values_read
+from aerocam.export.gradients.stacking import NoFormError, replay
+from aerocam.export.layers.candidates import Candidate
+from aerocam.export.nodes.builder import Builder, constant_array
+from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.scores import Chosen, ScoreSite
-from aerocam.export.shapes import is_static, static_shape
-from aerocam.export.stacking import NoFormError, replay
 
 
 @dataclass(frozen=True)

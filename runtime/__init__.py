@@ -9,40 +9,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aerocam.runtime.detections import Detection as Detection
+    from aerocam.runtime.drawing.overlay import overlay_map as overlay_map
+    from aerocam.runtime.drawing.regions import Region as Region
+    from aerocam.runtime.drawing.regions import find_regions as find_regions
     from aerocam.runtime.explainer import Explainer as Explainer
     from aerocam.runtime.explanation import Explanation as Explanation
+    from aerocam.runtime.frames.pictures import read_picture as read_picture
     from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
     from aerocam.runtime.methods import FORWARD_METHODS as FORWARD_METHODS
     from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
-    from aerocam.runtime.overlay import overlay_map as overlay_map
-    from aerocam.runtime.pictures import read_picture as read_picture
-    from aerocam.runtime.regions import Region as Region
-    from aerocam.runtime.regions import find_regions as find_regions
-    from aerocam.runtime.session import Session as Session
-    from aerocam.runtime.session import open_session as open_session
-    from aerocam.runtime.stream import process as process
-    from aerocam.runtime.targets import Target as Target
-    from aerocam.runtime.video import VideoSource as VideoSource
-    from aerocam.runtime.video_sink import VideoSink as VideoSink
+    from aerocam.runtime.predictions.detections import Detection as Detection
+    from aerocam.runtime.predictions.targets import Target as Target
+    from aerocam.runtime.sessions.session import Session as Session
+    from aerocam.runtime.sessions.session import open_session as open_session
+    from aerocam.runtime.video.sink import VideoSink as VideoSink
+    from aerocam.runtime.video.source import VideoSource as VideoSource
+    from aerocam.runtime.video.stream import process as process
 
 _HOMES = {
     "CAM_METHODS": "methods",
-    "Detection": "detections",
+    "Detection": "predictions.detections",
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FORWARD_METHODS": "methods",
     "INPUT_METHODS": "methods",
-    "Region": "regions",
-    "Session": "session",
-    "Target": "targets",
-    "VideoSink": "video_sink",
-    "VideoSource": "video",
-    "find_regions": "regions",
-    "open_session": "session",
-    "overlay_map": "overlay",
-    "process": "stream",
-    "read_picture": "pictures",
+    "Region": "drawing.regions",
+    "Session": "sessions.session",
+    "Target": "predictions.targets",
+    "VideoSink": "video.sink",
+    "VideoSource": "video.source",
+    "find_regions": "drawing.regions",
+    "open_session": "sessions.session",
+    "overlay_map": "drawing.overlay",
+    "process": "video.stream",
+    "read_picture": "frames.pictures",
 }
 
 __all__ = sorted(_HOMES)

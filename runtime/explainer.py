@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import UsageError
 from aerocam.providers import Provider
-from aerocam.runtime import saliency
-from aerocam.runtime.detections import Objects
 from aerocam.runtime.explanation import Explanation
-from aerocam.runtime.gradient_noise import GradientNoise, NoisyMaps
-from aerocam.runtime.map_smoothing import MapSmoothing, check_smoothing
-from aerocam.runtime.mapping import Mapper
-from aerocam.runtime.masks import predicted_masks
-from aerocam.runtime.passes import passes
-from aerocam.runtime.prediction import Prediction
-from aerocam.runtime.predictor import Begun, Predictor
-from aerocam.runtime.raw_maps import raw_maps
-from aerocam.runtime.session import Session, close_behind, open_session
-from aerocam.runtime.targets import Targets, ranked, resolve, slots
+from aerocam.runtime.maps import saliency
+from aerocam.runtime.maps.mapping import Mapper
+from aerocam.runtime.maps.noise import GradientNoise, NoisyMaps
+from aerocam.runtime.maps.raw_maps import raw_maps
+from aerocam.runtime.maps.smoothing import MapSmoothing, check_smoothing
+from aerocam.runtime.predictions.detections import Objects
+from aerocam.runtime.predictions.masks import predicted_masks
+from aerocam.runtime.predictions.prediction import Prediction
+from aerocam.runtime.predictions.predictor import Begun, Predictor
+from aerocam.runtime.predictions.targets import Targets, ranked, resolve, slots
+from aerocam.runtime.sessions.passes import passes
+from aerocam.runtime.sessions.session import Session, close_behind, open_session
 from aerocam.runtime.warned import Warned
 
 Outputs = Mapping[str, NDArray[Any]]

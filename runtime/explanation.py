@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.files import make_folder, write_together
-from aerocam.runtime import saliency
-from aerocam.runtime.masks import in_frame
-from aerocam.runtime.opencv import cv2
-from aerocam.runtime.overlay import PALETTE, Drawn, draw_targets, overlay_map
-from aerocam.runtime.placement import Placement
-from aerocam.runtime.regions import Region, RegionRule, find_regions
-from aerocam.runtime.scores import ClassScore
-from aerocam.runtime.serialising import json_text, jsonable, npy_bytes
-from aerocam.runtime.targets import Target
+from aerocam.runtime.drawing.overlay import PALETTE, Drawn, draw_targets, overlay_map
+from aerocam.runtime.drawing.regions import Region, RegionRule, find_regions
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.maps import saliency
+from aerocam.runtime.predictions.masks import in_frame
+from aerocam.runtime.predictions.scores import ClassScore
+from aerocam.runtime.predictions.targets import Target
+from aerocam.runtime.results.serialising import json_text, jsonable, npy_bytes
 
 DRAWN = (0.5, "jet")
 """Weight and colour map of the overlay that a model draws itself."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 
-from aerocam.runtime import saliency
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.maps import saliency
 
 logger = logging.getLogger(__name__)
 

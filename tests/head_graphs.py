@@ -12,7 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model
 
 Build = Callable[..., ir.Value | Sequence[ir.Value]]

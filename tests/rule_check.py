@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.adjoints.registry import Rule
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
+from aerocam.export.gradients.adjoints import ADJOINTS
+from aerocam.export.gradients.adjoints.registry import Rule
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import in_float64, node_model, run_ort, run_ort_double, run_reference, well_separated
 from rule_table.case import Case
 

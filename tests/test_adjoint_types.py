@@ -12,9 +12,9 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from aerocam.export.adjoints import indexing
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
+from aerocam.export.gradients.adjoints import indexing
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, node_model, run_ort, run_reference
 from rule_check import draw
 from rule_table import CASES

@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT, indexing, sampling
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
+from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT, indexing, sampling
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, node_model, run_ort
 from rule_check import check_rule
 from rule_table import CASES

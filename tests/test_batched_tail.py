@@ -22,7 +22,7 @@ from aerocam.benchmarks import zoo
 from aerocam.cli import main
 from aerocam.errors import CheckError, ManifestError, ModelError, UsageError
 from aerocam.export import check_export, export_model
-from aerocam.export.stacking import RULES, Replay
+from aerocam.export.gradients.stacking import RULES, Replay
 from aerocam.runtime import Explainer, read_picture
 from detector_cases import CASES as DETECTORS
 from onnx_graphs import model, run_ort, tail

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aerocam.benchmarks import ends, zoo
-from aerocam.benchmarks.latency import Protocol, Samples, alternate, percentiles, ratio
-from aerocam.benchmarks.overhead import measure_overhead
+from aerocam.benchmarks import zoo
+from aerocam.benchmarks.latency.overhead import measure_overhead
+from aerocam.benchmarks.latency.timing import Protocol, Samples, alternate, percentiles, ratio
+from aerocam.benchmarks.studies.costs import ends
 from aerocam.cli import main
 from aerocam.errors import UsageError
 from test_graph import cnn, saved

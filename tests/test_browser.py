@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from aerocam.runtime import Explainer, VideoSink
-from aerocam.runtime.results_page import ResultsPage
+from aerocam.runtime.results.page import ResultsPage
 from runtime_fixtures import EVIL, picture, renamed
 from tiny_models import model
 

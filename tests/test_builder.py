@@ -6,8 +6,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from aerocam.export import builder
-from aerocam.export.builder import Builder
+from aerocam.export.nodes import builder
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import node_model, run_ort
 from test_graph import f32
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from aerocam.benchmarks.cfcam.candidates import CONFIGS, FILTERED, raw_maps, shown
-from aerocam.benchmarks.cfcam.cases import Case
-from aerocam.benchmarks.cfcam.figures import difference, figures
+from aerocam.benchmarks.studies.cfcam.candidates import CONFIGS, FILTERED, raw_maps, shown
+from aerocam.benchmarks.studies.cfcam.cases import Case
+from aerocam.benchmarks.studies.cfcam.figures import difference, figures
 from aerocam.cfcam_config import PUBLISHED, CfCamConfig
 from aerocam.runtime.methods import CAM_METHODS
 

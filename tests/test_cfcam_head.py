@@ -21,9 +21,9 @@ from aerocam.export.heads.cfcam import cf_cam, channel_labels, most_clusters
 from aerocam.export.heads.channel_distances import FAR
 from aerocam.export.heads.neighbourhood import neighbourhood
 from aerocam.manifest import MAP, TARGET
+from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.methods import CAM_METHODS, cluster_channels
 from aerocam.runtime.methods.clustering import neighbour_percentile, pairwise_percentile, squared_distances
-from aerocam.runtime.preprocess import Preprocessor
 from head_graphs import Run, runner
 from onnx_graphs import run_ort
 

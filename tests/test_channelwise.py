@@ -7,10 +7,10 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from aerocam.export.builder import Builder
-from aerocam.export.channelwise import STEPS, channel_axes
-from aerocam.export.contractions import CONTRACTIONS, each_channel
-from aerocam.export.stacking.elementwise import ENTRYWISE
+from aerocam.export.gradients.stacking.elementwise import ENTRYWISE
+from aerocam.export.heads.channelwise import STEPS, channel_axes
+from aerocam.export.heads.contractions import CONTRACTIONS, each_channel
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import node_model, run_ort
 from rule_check import draw
 from rule_table import CASES

@@ -15,11 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
+from aerocam import progress
 from aerocam.cli import inputs
 from aerocam.cli.arguments import joined
 from aerocam.cli.targets import _split
-from aerocam.runtime import Explainer, pictures, progress, results_sheet
-from aerocam.runtime.stream import Look
+from aerocam.runtime import Explainer
+from aerocam.runtime.frames import pictures
+from aerocam.runtime.results import sheet as results_sheet
+from aerocam.runtime.video.stream import Look
 from runtime_fixtures import moving_square, picture, run_cli, write_video
 from tiny_models import model
 

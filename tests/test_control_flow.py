@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import UnsupportedOperatorError
 from aerocam.export import export_model, list_layers
-from aerocam.export.graph import load_model
+from aerocam.export.reading.graph import load_model
 from onnx_graphs import run_ort
 from test_graph import f32, saved
 from test_target_layers import END, FRONT, conv

@@ -15,10 +15,10 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from aerocam.benchmarks import zoo
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
-from aerocam.export.adjoints import indexing
 from aerocam.export.destinations import refusal as refusal_module
 from aerocam.export.destinations import tensorrt
 from aerocam.export.destinations.refused_form import Form
+from aerocam.export.gradients.adjoints import indexing
 from onnx_graphs import beside_a_branch, model
 from rtx import HAS_WHEELS
 from tensorrt_builder import nvidia_builder

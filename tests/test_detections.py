@@ -12,10 +12,10 @@ import pytest
 
 from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Boxes, Layer, Manifest, Preprocess, Score, Source
-from aerocam.runtime import scores
-from aerocam.runtime.detections import Detection, box_at, detections
-from aerocam.runtime.placement import Placement
-from aerocam.runtime.suppression import suppress
+from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.predictions import scores
+from aerocam.runtime.predictions.detections import Detection, box_at, detections
+from aerocam.runtime.predictions.suppression import suppress
 
 pytestmark = pytest.mark.runtime
 

@@ -24,7 +24,7 @@ from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.device.speed import throughput
 from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
-from aerocam.benchmarks.latency import Protocol
+from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.onnx_metadata import read_manifest
 from runtime_fixtures import noise, run_cli
 from tiny_models import RECIPES, model

@@ -10,7 +10,7 @@ import pytest
 
 from aerocam.benchmarks.device import report as device_report
 from aerocam.benchmarks.device.report import check_device
-from aerocam.benchmarks.latency import Protocol
+from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.files import sha256
 from stand_ins import gpu, machine
 from test_device_check import MACHINE, altered, step

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from aerocam.export import export_model
-from aerocam.export.check import GRADIENT_TOLERANCE
-from aerocam.export.differences import gradient_error, is_faint
+from aerocam.export.checking.differences import gradient_error, is_faint
+from aerocam.export.checking.gradients import GRADIENT_TOLERANCE
 from onnx_graphs import model
 from test_graph import f32, saved
 from test_kinds import node

@@ -12,7 +12,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation, find_regions
-from aerocam.runtime.overlay import PALETTE, Drawn, draw_outline, draw_tag, draw_targets
+from aerocam.runtime.drawing.overlay import PALETTE, Drawn, draw_outline, draw_tag, draw_targets
 from runtime_fixtures import picture
 from tiny_models import model
 

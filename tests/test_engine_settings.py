@@ -15,7 +15,7 @@ import pytest
 import tiny_models
 from aerocam import cli
 from aerocam.errors import EngineError, UsageError, WriteError
-from aerocam.runtime.progress import TerminalLine
+from aerocam.progress import TerminalLine
 from aerocam.runtime.trt import building, timing_cache
 from aerocam.runtime.trt.build_target import BuildTarget, build_target, present_device
 from aerocam.runtime.trt.building import Built, build_engines

@@ -20,9 +20,9 @@ import exported_models
 from aerocam.errors import EngineError, MediaError, UsageError
 from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime import Explainer, process, read_picture
-from aerocam.runtime.background import ReadAhead
-from aerocam.runtime.detections import Objects
-from aerocam.runtime.map_smoothing import MapSmoothing
+from aerocam.runtime.maps.smoothing import MapSmoothing
+from aerocam.runtime.predictions.detections import Objects
+from aerocam.runtime.video.background import ReadAhead
 from runtime_fixtures import moving_square, noise, run_cli, write_video
 from stand_ins import machine
 from stand_ins.gpu import Gpu

@@ -17,8 +17,8 @@ from aerocam.benchmarks.evaluation.subject import FileSubject, ModelUnderTest
 from aerocam.errors import UsageError
 from aerocam.export import export_model
 from aerocam.manifest import Preprocess
-from aerocam.runtime import passes
-from aerocam.runtime.session import open_session
+from aerocam.runtime.sessions import passes
+from aerocam.runtime.sessions.session import open_session
 
 
 def test_a_map_that_is_not_finite_is_no_map_of_zeros() -> None:

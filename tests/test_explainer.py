@@ -15,8 +15,8 @@ import pytest
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.runtime import CAM_METHODS, Explainer, open_session
-from aerocam.runtime.overlay import overlay_map
-from aerocam.runtime.session import Finished
+from aerocam.runtime.drawing.overlay import overlay_map
+from aerocam.runtime.sessions.session import Finished
 from runtime_fixtures import noise, picture
 from tiny_models import model
 

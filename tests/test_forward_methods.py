@@ -14,7 +14,8 @@ import pytest
 import exported_models
 from aerocam import manifest
 from aerocam.errors import UsageError
-from aerocam.runtime import FORWARD_METHODS, Explainer, saliency
+from aerocam.runtime import FORWARD_METHODS, Explainer
+from aerocam.runtime.maps import saliency
 from aerocam.runtime.methods import Scorer, find, get
 from runtime_fixtures import noise
 

@@ -12,20 +12,20 @@ from hypothesis import strategies as st
 
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS
-from aerocam.export.builder import Builder
 from aerocam.export.ends import steps
 from aerocam.export.ends.frame_in import frame_in
 from aerocam.export.ends.map_out import Maps
 from aerocam.export.ends.overlay_out import jet, overlay
 from aerocam.export.heads import TAIL_HEADS
+from aerocam.export.nodes.builder import Builder
 from aerocam.geometry import Geometry
 from aerocam.manifest import FRAME, Preprocess
 from aerocam.normalisation import normalisation_of
-from aerocam.runtime import saliency
+from aerocam.runtime.drawing.overlay import overlay_map
+from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.maps import saliency
 from aerocam.runtime.methods import find
-from aerocam.runtime.overlay import overlay_map
-from aerocam.runtime.placement import Placement
-from aerocam.runtime.preprocess import Preprocessor
 from onnx_graphs import run_ort
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

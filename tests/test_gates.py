@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, run_ort
 
 FLT_MAX = float(np.finfo(np.float32).max)

@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import AerocamError, ModelError, UsageError, WriteError
 from aerocam.export import export_model, list_layers
-from aerocam.export.check import KINKS
-from aerocam.export.graph import load_model
-from aerocam.export.light import LightModel
-from aerocam.export.onnx_file import write_models
-from aerocam.export.opset import IR_VERSION, OLDEST_OPSET, OPSET
-from aerocam.export.shapes import is_static
+from aerocam.export.checking.gradients import KINKS
+from aerocam.export.nodes.shapes import is_static
+from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.light import LightModel
+from aerocam.export.reading.onnx_file import write_models
+from aerocam.export.reading.opset import IR_VERSION, OLDEST_OPSET, OPSET
 from onnx_graphs import model, run_ort
 
 node = helper.make_node

@@ -15,10 +15,10 @@ from onnx import helper
 from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
-from aerocam.export.builder import Builder
 from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS, TAIL_HEADS
+from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
-from aerocam.runtime.map_smoothing import MapSmoothing
+from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
 from onnx_graphs import model, run_ort
 from test_graph import SIZE, cnn, f32, saved

@@ -13,7 +13,7 @@ from onnx import helper
 
 from aerocam.errors import CheckError
 from aerocam.export import export_model, list_layers
-from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
+from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
 from onnx_graphs import model
 from test_graph import f32, saved
 
@@ -144,7 +144,7 @@ def test_a_wrong_rule_is_found_all_the_same(
 
 def test_an_operator_on_floats_that_is_taken_for_flat_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its output is not held, or nothing would be compared with nothing."""
-    monkeypatch.setattr("aerocam.export.autodiff.NO_GRADIENT", NO_GRADIENT | {"GatherElements"})
+    monkeypatch.setattr("aerocam.export.gradients.autodiff.NO_GRADIENT", NO_GRADIENT | {"GatherElements"})
     with pytest.raises(CheckError, match="layer 'c': its gradients differ"):
         export_model(saved(tmp_path, network("the largest channels")), layers="c")
 

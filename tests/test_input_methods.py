@@ -15,10 +15,10 @@ import exported_models
 from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.runtime import INPUT_METHODS, Explainer, open_session, read_picture
-from aerocam.runtime.input_maps import Rerun
+from aerocam.runtime.maps.input import Rerun
 from aerocam.runtime.methods import find, get
 from aerocam.runtime.methods.input import BASELINES
-from aerocam.runtime.session import Finished
+from aerocam.runtime.sessions.session import Finished
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime

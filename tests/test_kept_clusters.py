@@ -12,8 +12,8 @@ import exported_models
 from aerocam.cfcam_config import CfCamConfig
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, read_picture
+from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.methods import cfcam, cluster_channels, get
-from aerocam.runtime.preprocess import Preprocessor
 
 pytestmark = pytest.mark.runtime
 

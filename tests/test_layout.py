@@ -9,11 +9,11 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from aerocam.export.axes import Layout, Part, Tokens, regroup
-from aerocam.export.builder import Builder
-from aerocam.export.folding import fold_of
-from aerocam.export.layout import layouts
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
+from aerocam.export.tracing.axes import Layout, Part, Tokens, regroup
+from aerocam.export.tracing.folding import fold_of
+from aerocam.export.tracing.layout import layouts
 from onnx_graphs import model, run_ort
 from test_graph import f32
 

@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import ModelError
 from aerocam.export import export_model
-from aerocam.export import onnx_file as files
-from aerocam.export.graph import load_model
-from aerocam.export.light import ELSEWHERE, LightModel
-from aerocam.export.onnx_file import read_model, write_models
+from aerocam.export.reading import onnx_file as files
+from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.light import ELSEWHERE, LightModel
+from aerocam.export.reading.onnx_file import read_model, write_models
+from aerocam.export.reading.wire import LARGE, RAW_DATA, without_weights
 from aerocam.export.sessions import ALIGNMENT, SessionFolder
-from aerocam.export.wire import LARGE, RAW_DATA, without_weights
 from aerocam.files import sha256
 from aerocam.wire import fields, header
 from onnx_graphs import model, run_ort

@@ -10,7 +10,7 @@ import pytest
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.case import Case, Map, Truth
 from aerocam.benchmarks.evaluation.metrics import METRICS, number
-from aerocam.runtime.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Preprocessor
 from metric_subjects import Toy, bright_square, limits
 
 

@@ -13,7 +13,7 @@ from aerocam.benchmarks import zoo
 from aerocam.errors import UsageError
 from aerocam.export import export_model
 from aerocam.runtime import Explainer, Explanation
-from aerocam.runtime.detections import Objects, detections
+from aerocam.runtime.predictions.detections import Objects, detections
 from tiny_models import model
 
 GROWN = 0.25

@@ -11,14 +11,14 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
+from aerocam.benchmarks.studies.pages.operators import NEWEST_OPSET, REFUSED_FORMS, RENAMED, main, page
 from aerocam.errors import UnsupportedOperatorError, UsageError
 from aerocam.export import export_model
-from aerocam.export.adjoints import ADJOINTS, NO_GRADIENT
-from aerocam.export.adjoints.registry import REFUSED
-from aerocam.export.autodiff import differentiate, nodes_between
-from aerocam.export.builder import Builder
 from aerocam.export.destinations.tensorrt import FORMS
-from aerocam.export.operators_page import NEWEST_OPSET, REFUSED_FORMS, RENAMED, main, page
+from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
+from aerocam.export.gradients.adjoints.registry import REFUSED
+from aerocam.export.gradients.autodiff import differentiate, nodes_between
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import beside_a_branch, model
 from test_graph import f32, saved
 
@@ -57,7 +57,7 @@ def refusing_rules() -> set[str]:
     """Operators whose rule can refuse a form, itself or in a function it calls."""
     calls: dict[str, set[str]] = {}
     raising, rules = set(), {}
-    for path in (ROOT / "export/adjoints").glob("*.py"):
+    for path in (ROOT / "export/gradients/adjoints").glob("*.py"):
         for function in (item for item in ast.parse(path.read_text()).body if isinstance(item, ast.FunctionDef)):
             inner = list(ast.walk(function))
             calls[function.name] = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aerocam.errors import UsageError
-from aerocam.runtime.overlay import ascii_text, check_style, draw_box, draw_caption, overlay_map
+from aerocam.runtime.drawing.overlay import ascii_text, check_style, draw_box, draw_caption, overlay_map
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime

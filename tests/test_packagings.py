@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency import Protocol
-from aerocam.benchmarks.published_packagings import PAGE, RECORD, ROWS, measure, table
+from aerocam.benchmarks.latency.timing import Protocol
+from aerocam.benchmarks.studies.pages.packagings import PAGE, RECORD, ROWS, measure, table
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 

@@ -19,10 +19,10 @@ import aerocam
 from aerocam import manifest
 from aerocam.errors import AerocamError, CheckError, ManifestError, ModelError, UsageError, WriteError
 from aerocam.export import CheckReport, check_export, export_model
-from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.check import GRADIENT_TOLERANCE, KINKS, OUTPUT_TOLERANCE, gradient_error
-from aerocam.export.opset import IR_VERSION, OPSET
+from aerocam.export.checking.gradients import GRADIENT_TOLERANCE, KINKS, OUTPUT_TOLERANCE, gradient_error
+from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.preprocessing import PRESETS
+from aerocam.export.reading.opset import IR_VERSION, OPSET
 from onnx_graphs import run_ort
 from test_graph import SIZE, cnn, f32, saved, with_input
 from test_score import LABELS, detector

@@ -17,8 +17,8 @@ from aerocam.benchmarks import zoo
 from aerocam.cli import main
 from aerocam.errors import CheckError, UsageError
 from aerocam.export import check_export, export_model
-from aerocam.export.light import LightModel
 from aerocam.export.precision import in_float16
+from aerocam.export.reading.light import LightModel
 from aerocam.export.seed_scale import HALF_SCALE
 from aerocam.runtime import Explainer
 from onnx_graphs import Float64, model, run_ort

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from aerocam.runtime import progress
-from aerocam.runtime.progress import Progress
+from aerocam import progress
+from aerocam.progress import Progress
 
 pytestmark = pytest.mark.runtime
 

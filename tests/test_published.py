@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aerocam.benchmarks.published import ROWS, table
+from aerocam.benchmarks.studies.pages.overhead import ROWS, table
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from aerocam.benchmarks import method_table
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.pictures import find_data
-from aerocam.benchmarks.method_table import FURTHER, ONCE, PARTS, QUICK, SLOW, SLOWEST, Part
-from aerocam.benchmarks.published_eval import page
+from aerocam.benchmarks.studies import method_table
+from aerocam.benchmarks.studies.method_table import FURTHER, ONCE, PARTS, QUICK, SLOW, SLOWEST, Part
+from aerocam.benchmarks.studies.pages.eval import page
 from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS, INPUT_METHODS
 
 METHODS = {*CAM_METHODS, *CONTRAST_METHODS, *FORWARD_METHODS, *INPUT_METHODS}

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from aerocam.benchmarks import grid
-from aerocam.benchmarks.published_grid import page
+from aerocam.benchmarks.studies import grid
+from aerocam.benchmarks.studies.pages.grid import page
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aerocam.benchmarks.published_heads import HEADS, LAST, MIDDLE, MIDDLE_HEADS, page
+from aerocam.benchmarks.studies.pages.heads import HEADS, LAST, MIDDLE, MIDDLE_HEADS, page
 
 HOST = {"processor": "a processor", "cores": 2, "onnxruntime": "1.32.0"}
 

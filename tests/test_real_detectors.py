@@ -18,9 +18,9 @@ from aerocam.benchmarks import zoo
 from aerocam.export import export_model
 from aerocam.manifest import CHOSEN, SCORE, TARGET, Boxes, Score
 from aerocam.runtime import Explainer
-from aerocam.runtime.detections import Detection, detections
-from aerocam.runtime.placement import Box, Placement
-from aerocam.runtime.preprocess import Preprocessor
+from aerocam.runtime.frames.placement import Box, Placement
+from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.predictions.detections import Detection, detections
 
 PERSON = 15
 """PASCAL VOC's number of the class."""

@@ -12,10 +12,10 @@ import pytest
 from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.export import CAM_HEADS, export_model
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
+from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.methods import CAM_METHODS
-from aerocam.runtime.preprocess import Preprocessor
 from onnx_graphs import run_ort
 
 pytestmark = pytest.mark.slow

@@ -12,12 +12,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from aerocam import manifest
+from aerocam.benchmarks.studies.pages.operators import REFUSED_FORMS
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
-from aerocam.export.candidates import candidates
-from aerocam.export.graph import load_model
-from aerocam.export.obstacles import try_rules
-from aerocam.export.operators_page import REFUSED_FORMS
+from aerocam.export.layers.candidates import candidates
+from aerocam.export.layers.obstacles import try_rules
+from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
 from aerocam.runtime.methods import CAM_METHODS
 from onnx_graphs import beside_a_branch, run_ort

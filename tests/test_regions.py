@@ -11,7 +11,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.runtime import find_regions
-from aerocam.runtime.regions import FLAT
+from aerocam.runtime.drawing.regions import FLAT
 
 pytestmark = pytest.mark.runtime
 

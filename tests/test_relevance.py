@@ -17,10 +17,10 @@ import tiny_detectors as tiny
 from aerocam import manifest
 from aerocam.errors import CheckError, UnsupportedOperatorError, UsageError
 from aerocam.export import check_export, export_model
-from aerocam.export.adjoints.relevance import EPSILON, RELEVANCE
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
-from aerocam.export.rule_tables import check_finite
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.gradients.relevance import EPSILON, RELEVANCE
+from aerocam.export.gradients.rule_tables import check_finite
+from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
 from detector_cases import CASES as DETECTORS
 from onnx_graphs import model, run_ort

@@ -14,9 +14,9 @@ from onnx import helper, numpy_helper
 
 from aerocam.errors import ModelError
 from aerocam.export import export_model
-from aerocam.export.adjoints.relevance import RELEVANCE
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.gradients.relevance import RELEVANCE
+from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, run_ort
 from relevance_networks import BODIES, NUMBERS, X, explained, network
 from test_graph import f32, saved

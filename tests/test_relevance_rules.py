@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.adjoints.relevance import EPSILON, RELEVANCE, WITHOUT_RULE
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import static_shape
-from aerocam.export.stacking import stack
+from aerocam.export.gradients.adjoints import ADJOINTS
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.gradients.relevance import EPSILON, RELEVANCE, WITHOUT_RULE
+from aerocam.export.gradients.stacking import stack
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from float64_operators import LRN
 from onnx_graphs import in_float64, node_model, run_ort, run_reference
 from rule_check import draw, gradients, score_weights

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from aerocam.errors import UsageError
-from aerocam.runtime.saliency import combine, finite, normalise, problems, resize
+from aerocam.runtime.maps.saliency import combine, finite, normalise, problems, resize
 
 pytestmark = pytest.mark.runtime
 

@@ -16,7 +16,7 @@ from onnx import helper
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
-from aerocam.export.graph import load_model
+from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
 from onnx_graphs import in_float64, model, run_ort, run_reference
 from test_graph import f32, saved

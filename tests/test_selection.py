@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from aerocam.export import export_model
-from aerocam.export.builder import Builder
-from aerocam.export.selection import SELECTORS, Choice, select
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.tracing.selection import SELECTORS, Choice, select
 from onnx_graphs import model, run_ort
 from test_graph import WEIGHTS, cnn, f32, saved
 

@@ -10,7 +10,7 @@ import pytest
 
 from aerocam import manifest
 from aerocam.errors import EngineError, ManifestError, ModelError, UsageError
-from aerocam.runtime.session import TensorSpec, check_feeds, open_session
+from aerocam.runtime.sessions.session import TensorSpec, check_feeds, open_session
 from runtime_fixtures import run_python
 from tiny_models import model
 
@@ -49,7 +49,7 @@ def test_unknown_provider_lists_the_available_ones() -> None:
 
 @pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_provider_that_onnx_runtime_drops_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aerocam.runtime import ort
+    from aerocam.runtime.sessions import ort
 
     names = ["MIGraphXExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort.onnxruntime, "get_available_providers", lambda: names)

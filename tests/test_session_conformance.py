@@ -16,7 +16,7 @@ import pytest
 from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.runtime import open_session
-from aerocam.runtime.session import TensorSpec
+from aerocam.runtime.sessions.session import TensorSpec
 from stand_ins.kinds import KINDS, Open, opener
 from tiny_models import model
 

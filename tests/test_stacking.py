@@ -9,10 +9,10 @@ import pytest
 from onnx import helper
 
 from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.autodiff import differentiate
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import static_shape
-from aerocam.export.stacking import NoFormError, replay, stack
+from aerocam.export.gradients.autodiff import differentiate
+from aerocam.export.gradients.stacking import NoFormError, replay, stack
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from onnx_graphs import model, node_model, run_ort
 from rule_check import draw
 from rule_table import CASES

@@ -10,10 +10,10 @@ import onnx
 import pytest
 
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.export_cost import export_cost
-from aerocam.benchmarks.latency import Protocol
-from aerocam.benchmarks.published_tails import PAGE, RECORD, networks, table
-from aerocam.benchmarks.tail import find_tail, measure_tail
+from aerocam.benchmarks.latency.timing import Protocol
+from aerocam.benchmarks.studies.costs.export import export_cost
+from aerocam.benchmarks.studies.costs.tail import find_tail, measure_tail
+from aerocam.benchmarks.studies.pages.tails import PAGE, RECORD, networks, table
 from onnx_graphs import run_ort
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"

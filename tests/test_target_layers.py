@@ -12,9 +12,9 @@ from onnx import helper
 
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
-from aerocam.export.graph import load_model
+from aerocam.export.layers.target_layers import choose_layers
+from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
-from aerocam.export.target_layers import choose_layers
 from onnx_graphs import model
 from test_graph import cnn, f32, saved
 from test_score import WIRINGS, detector

@@ -11,8 +11,8 @@ from aerocam.errors import UsageError
 from aerocam.geometry import Geometry
 from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer
-from aerocam.runtime.gradient_noise import GradientNoise
-from aerocam.runtime.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.maps.noise import GradientNoise
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime

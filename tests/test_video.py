@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from aerocam.errors import MediaError, MissingDependencyError, UsageError, WriteError
-from aerocam.runtime.opencv import captured_stderr
-from aerocam.runtime.pictures import read_picture
-from aerocam.runtime.video import VideoSource
-from aerocam.runtime.video_sink import VideoSink
-from aerocam.runtime.video_writers import AvWriter
+from aerocam.runtime.frames.opencv import captured_stderr
+from aerocam.runtime.frames.pictures import read_picture
+from aerocam.runtime.video.sink import VideoSink
+from aerocam.runtime.video.source import VideoSource
+from aerocam.runtime.video.writers import AvWriter
 from runtime_fixtures import moving_square, noise, picture, read_video, write_video
 
 pytestmark = pytest.mark.runtime

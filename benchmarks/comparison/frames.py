@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.runtime.pictures import read_picture
-from aerocam.runtime.video import VideoSource
+from aerocam.runtime.frames.pictures import read_picture
+from aerocam.runtime.video.source import VideoSource
 
 
 @dataclass(frozen=True, eq=False)

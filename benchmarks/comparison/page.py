@@ -10,7 +10,7 @@ from typing import Any
 
 from aerocam.benchmarks.comparison.curve import curve
 from aerocam.benchmarks.comparison.moved import Moved
-from aerocam.runtime.page_parts import STYLE
+from aerocam.runtime.results.page_parts import STYLE
 
 OWN_STYLE = f"""{STYLE}
 section {{ margin-top: 1.5rem; }}

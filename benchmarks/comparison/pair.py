@@ -13,8 +13,8 @@ from aerocam.benchmarks.comparison.frames import Frame
 from aerocam.benchmarks.evaluation.consistency import Consistency, consistency, mass_inside
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation
-from aerocam.runtime.serialising import jsonable
-from aerocam.runtime.targets import Target, TargetLike
+from aerocam.runtime.predictions.targets import Target, TargetLike
+from aerocam.runtime.results.serialising import jsonable
 
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]

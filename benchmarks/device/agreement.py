@@ -14,7 +14,7 @@ from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.differences import Difference, clear_enough, compare, compare_outputs
 from aerocam.benchmarks.device.tolerances import Tolerance
 from aerocam.runtime import Explainer, Explanation
-from aerocam.runtime.session import Session
+from aerocam.runtime.sessions.session import Session
 
 SEEDS = (0, 1)
 """Of the noise for models that take no pictures."""

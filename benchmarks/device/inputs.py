@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.runtime.session import Session
+from aerocam.runtime.sessions.session import Session
 
 NOISE_SIZE = (480, 640)
 """(H, W) of a noise frame for a model that takes frames of any size, px."""
@@ -27,7 +27,7 @@ def frames(session: Session, picture: Path | None, count: int = 2) -> dict[str, 
     }
     if picture is None:
         return made
-    from aerocam.runtime.pictures import read_picture
+    from aerocam.runtime.frames.pictures import read_picture
 
     return {picture.name: read_picture(picture), **made}
 
@@ -51,7 +51,7 @@ def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> d
         else:
             given[spec.name] = rng.integers(0, 256, shape).astype(spec.dtype)
     if frame is not None and rule is not None:
-        from aerocam.runtime.frame_input import preparation
+        from aerocam.runtime.frames.frame_input import preparation
 
         name = rule.input if rule.frame is None else contract.FRAME
         given[name] = preparation(rule)(frame)[0]

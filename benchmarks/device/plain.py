@@ -12,7 +12,7 @@ import numpy as np
 from aerocam.benchmarks.device import inputs
 from aerocam.errors import ManifestError, UsageError
 from aerocam.providers import CPU, with_defaults
-from aerocam.runtime.session import Session, open_session
+from aerocam.runtime.sessions.session import Session, open_session
 
 
 def open_plain(
@@ -51,7 +51,7 @@ def _original(path: Path, providers: Sequence[Any] | None) -> Callable[[], objec
     """A model without a manifest, in ONNX Runtime with the options and providers that sessions have."""
     import onnxruntime
 
-    from aerocam.runtime.ort import DTYPES, STOP_SPINNING
+    from aerocam.runtime.sessions.ort import DTYPES, STOP_SPINNING
 
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry(*STOP_SPINNING)

@@ -18,14 +18,14 @@ from aerocam.benchmarks.device.plain import open_plain
 from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.speed import measure
 from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
-from aerocam.benchmarks.latency import Protocol
+from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.errors import EngineError, ModelError
 from aerocam.files import sha256
 from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime.doctor import examine
 from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.registry import PROBES, run_probe
-from aerocam.runtime.session import Session, open_session
+from aerocam.runtime.sessions.session import Session, open_session
 
 REFERENCE_ROUNDS = 10
 """Most timed rounds of ONNX Runtime on the CPU."""

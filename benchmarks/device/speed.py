@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency import Protocol, Stages, alternate, percentiles, ratio, timed
+from aerocam.benchmarks.latency.timing import Protocol, Stages, alternate, percentiles, ratio, timed
 from aerocam.runtime import Explainer
-from aerocam.runtime.session import Run, Session
+from aerocam.runtime.sessions.session import Run, Session
 
 Feeds = Mapping[str, NDArray[Any]]
 Candidate = Callable[[bool], Stages]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.errors import UsageError
-from aerocam.runtime.opencv import cv2
+from aerocam.runtime.frames.opencv import cv2
 
 FRACTIONS = (0.0, 0.02, 0.05, 0.5, 0.95, 0.98, 1.0)
 """Where the bins end, as shares of all maps, from the best map on."""

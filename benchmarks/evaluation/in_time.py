@@ -14,7 +14,7 @@ from aerocam.benchmarks.evaluation.metrics.similarity import pearson
 from aerocam.benchmarks.evaluation.mosaics import seen
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
-from aerocam.runtime.opencv import cv2
+from aerocam.runtime.frames.opencv import cv2
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from aerocam.errors import UsageError
 from aerocam.files import make_folder, write_together
 from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer
-from aerocam.runtime.opencv import cv2
-from aerocam.runtime.preprocess import Preprocessor
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.preprocess import Preprocessor
 
 Frame = NDArray[np.uint8]
 Asked = Literal["all", "corners"]

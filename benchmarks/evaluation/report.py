@@ -17,7 +17,7 @@ from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
 from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, model_lines, refused_lines, shown
-from aerocam.runtime.page_parts import STYLE
+from aerocam.runtime.results.page_parts import STYLE
 
 OWN_STYLE = """
 .wide { overflow: auto; max-height: 90vh; border: 1px solid var(--line); border-radius: .5rem; }

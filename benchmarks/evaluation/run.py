@@ -19,7 +19,7 @@ from aerocam.benchmarks.evaluation.task import Task, close_model, evaluate
 from aerocam.errors import AerocamError, UsageError
 from aerocam.files import make_folder, sha256
 from aerocam.manifest import Preprocess
-from aerocam.runtime.progress import Progress
+from aerocam.progress import Progress
 
 LOGITS = {"sigmoid": "of its sigmoid", "softmax": "not known, it ends in softmax"}
 """What the result says of the scores of graphs that end in probabilities."""

@@ -20,14 +20,14 @@ from aerocam.benchmarks.evaluation.case import Floats, Map
 from aerocam.benchmarks.evaluation.settings import MethodSpec
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest, Preprocess
-from aerocam.runtime import scores
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
-from aerocam.runtime.gradient_noise import GradientNoise
-from aerocam.runtime.passes import passes
-from aerocam.runtime.session import open_session
-from aerocam.runtime.targets import resolve, slots
-from aerocam.runtime.tensor_input import model_input
+from aerocam.runtime.frames.tensor_input import model_input
+from aerocam.runtime.maps.noise import GradientNoise
+from aerocam.runtime.predictions import scores
+from aerocam.runtime.predictions.targets import resolve, slots
+from aerocam.runtime.sessions.passes import passes
+from aerocam.runtime.sessions.session import open_session
 
 TINY = float(np.finfo(np.float32).tiny)
 

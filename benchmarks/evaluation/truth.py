@@ -10,9 +10,9 @@ from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.pictures import Sample
 from aerocam.errors import MediaError, UsageError, did_you_mean
 from aerocam.manifest import Manifest
-from aerocam.runtime.opencv import cv2
-from aerocam.runtime.pictures import read_picture
-from aerocam.runtime.placement import Placement
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.pictures import read_picture
+from aerocam.runtime.frames.placement import Placement
 
 
 def placed(sample: Sample, place: Placement) -> Truth:

@@ -97,7 +97,7 @@ def labelled_photograph(name: str) -> NDArray[np.uint8]:
         AerocamError: An unknown name, or the wheel cannot be had.
         MissingDependencyError: OpenCV is not installed.
     """
-    from aerocam.runtime.opencv import cv2  # here, because files alone can be had without OpenCV
+    from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV
 
     path = labelled_file(name)
     frame = cv2.imread(str(path), cv2.IMREAD_COLOR)

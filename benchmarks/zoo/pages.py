@@ -34,7 +34,7 @@ class Sheet:
 
     def __init__(self) -> None:
         """An empty page."""
-        from aerocam.runtime.opencv import cv2  # here, because the zoo's files alone can be had without OpenCV
+        from aerocam.runtime.frames.opencv import cv2  # here, because the zoo's files alone can be had without OpenCV
 
         self.cv2: Any = cv2
         self.pixels = np.full((*SIZE, 3), 255, np.uint8)

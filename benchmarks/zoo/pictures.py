@@ -73,7 +73,7 @@ def photograph(name: str) -> NDArray[np.uint8]:
         AerocamError: An unknown name, or its wheel cannot be had.
         MissingDependencyError: OpenCV is not installed.
     """
-    from aerocam.runtime.opencv import cv2  # here, because files alone can be had without OpenCV
+    from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV
 
     path = photograph_file(name)
     frame = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.export.builder import constant_array
+from aerocam.export.nodes.builder import constant_array
 
 
 def ranks(node: ir.Node) -> list[int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from aerocam.export.builder import constant_array
 from aerocam.export.destinations.node_forms import (
     any_nonzero,
     given,
@@ -23,6 +22,7 @@ from aerocam.export.destinations.node_forms import (
     types,
 )
 from aerocam.export.destinations.refused_form import Form
+from aerocam.export.nodes.builder import constant_array
 
 HIGHEST_RANK = 8
 """Axes that a tensor can have in TensorRT."""

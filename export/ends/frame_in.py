@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from aerocam.export.builder import Builder
 from aerocam.export.ends.interpolation import Resize, resize
 from aerocam.export.ends.resampling import resample, select
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.geometry import Geometry
 from aerocam.manifest import FRAME, Preprocess
 

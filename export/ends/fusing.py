@@ -10,11 +10,11 @@ import onnx_ir.passes.common as passes
 
 from aerocam import manifest
 from aerocam.errors import UsageError
-from aerocam.export.builder import Builder
-from aerocam.export.candidates import Candidate
 from aerocam.export.ends.frame_in import frame_in
 from aerocam.export.ends.map_out import Maps
 from aerocam.export.ends.overlay_out import overlay
+from aerocam.export.layers.candidates import Candidate
+from aerocam.export.nodes.builder import Builder
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
 from aerocam.export.ends.interpolation import Matrix, resize_floats
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.geometry import Geometry
 from aerocam.normalisation import EPSILON, HeadNormalisation, normalisation_of
 

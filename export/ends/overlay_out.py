@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.builder import Builder
 from aerocam.export.ends.interpolation import Resize, resize
 from aerocam.export.ends.resampling import LEVELS, resample
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.geometry import Geometry
 
 ALPHA = 0.5

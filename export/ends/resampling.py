@@ -11,9 +11,9 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.builder import Builder
 from aerocam.export.ends.interpolation import STEPS, Matrix, Resize, Taps
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 BLOCK = 8
 """Rows of a result that one block of a product gives."""

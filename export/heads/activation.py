@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
 from aerocam.export.heads.registry import weighting_head
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 FEM_DEVIATIONS = 2.0
 RANDOM_SEED = 0

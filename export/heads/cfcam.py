@@ -10,14 +10,14 @@ import onnx_ir as ir
 
 from aerocam.cfcam_config import DEFAULT, DOMINANT, NOISE, PUBLISHED, TIE, CfCamConfig
 from aerocam.errors import UsageError
-from aerocam.export.builder import Builder
 from aerocam.export.heads import cluster_filters, dbscan
 from aerocam.export.heads.channel_distances import UNIT, power_of_two, scaled, shapes, squared_distances
 from aerocam.export.heads.compaction import partition, prefix_sums
 from aerocam.export.heads.neighbourhood import neighbourhood
 from aerocam.export.heads.order_statistics import percentile
 from aerocam.export.heads.registry import cam_head
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 
 @cam_head("cfcam")

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.cfcam_config import FLAT
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
 
 UNIT = 2.0**11
 """Norm of the longest map. Squared distances are at most 2^24."""

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
 from aerocam.export.heads.order_statistics import in_order
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 LARGEST = 3840
 """Most rows: roots are sorted by TopK, of which TensorRT gives no more."""

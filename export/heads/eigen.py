@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
 from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.registry import cam_head
+from aerocam.export.nodes.builder import Builder
 
 
 @cam_head("eigencam", needs_gradients=False)

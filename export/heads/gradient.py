@@ -10,11 +10,11 @@ from functools import partial
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
-from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
 from aerocam.export.heads.registry import weighting_head
 from aerocam.export.heads.sign import never_negative
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 
 @weighting_head("gradcam")

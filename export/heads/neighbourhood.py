@@ -10,10 +10,10 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.cfcam_config import CURVE, TIE, CfCamConfig
-from aerocam.export.builder import Builder
 from aerocam.export.heads.channel_distances import FAR
 from aerocam.export.heads.order_statistics import by_bisection, in_order
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 LARGEST_EPS = 5000.0
 """In the units of `channel_distances`: more than any distance there is, less than that of a row that does not count."""

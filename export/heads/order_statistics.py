@@ -9,8 +9,8 @@ import math
 
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 LARGEST_TOPK = 3840
 """Most values that TensorRT's TopK returns."""

@@ -9,8 +9,8 @@ from typing import Literal
 
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 
 SQUARINGS = 10
 """1024 steps of power iteration: on real features the component was right to 1e-7 after 8."""

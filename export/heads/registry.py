@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
-from aerocam.export.builder import Builder
 from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.spatial import weighted_sum
-from aerocam.export.shapes import static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.manifest import Contrast
 
 if TYPE_CHECKING:

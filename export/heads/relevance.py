@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from aerocam.export.builder import Builder
 from aerocam.export.heads import spatial
 from aerocam.export.heads.registry import weighting_head
+from aerocam.export.nodes.builder import Builder
 
 
 @weighting_head("relevance")

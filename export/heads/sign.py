@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from aerocam.export.builder import constant_array
+from aerocam.export.nodes.builder import constant_array
 
 NEVER_NEGATIVE = frozenset(
     {"Abs", "Exp", "HardSigmoid", "Relu", "ReduceL1", "ReduceL2", "ReduceSumSquare", "Sigmoid", "Softmax", "Softplus"}

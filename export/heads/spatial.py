@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.adjoints.registry import tensor
-from aerocam.export.builder import Builder, constant_array
-from aerocam.export.shapes import is_float, static_shape
-from aerocam.export.windows import Window, windows
+from aerocam.export.gradients.adjoints.registry import tensor
+from aerocam.export.nodes.builder import Builder, constant_array
+from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.nodes.windows import Window, windows
 
 SMALL_MAP = 256
 """Positions that are summed in one go."""

@@ -6,13 +6,13 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
-from aerocam.export.autodiff import values_read
-from aerocam.export.builder import Builder
-from aerocam.export.channelwise import channel_axes
-from aerocam.export.contractions import each_channel
+from aerocam.export.gradients.autodiff import values_read
+from aerocam.export.gradients.stacking import replay
+from aerocam.export.heads.channelwise import channel_axes
+from aerocam.export.heads.contractions import each_channel
 from aerocam.export.heads.registry import tail_head
-from aerocam.export.shapes import is_float, static_shape
-from aerocam.export.stacking import replay
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.tail import Tail, between_values
 
 MOST = 256 * 2**20

@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores.contrast import choose_finer
 from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
@@ -22,8 +23,7 @@ from aerocam.export.scores.registry import (
     output_score,
     top_unless,
 )
-from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import static_shape
+from aerocam.export.tracing.selection import Choice, select
 
 VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import UsageError
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores.registry import Chosen, ScoreSite, output_score
-from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import static_shape
+from aerocam.export.tracing.selection import Choice, select
 
 ALPHA = 1.0
 COMPARED = 3

@@ -14,11 +14,11 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import NARROW, Builder
+from aerocam.export.nodes.builder import NARROW, Builder
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores.detectors import find
 from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score
-from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import static_shape
+from aerocam.export.tracing.selection import Choice, select
 
 SMALLEST, SMALLEST_NARROW = 1e-30, 2.0**-14
 """Least value of p and p (1 - p) that is divided by, also in float16; beyond, gradients fade instead of overflowing."""

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, output_score
-from aerocam.export.shapes import is_float, static_shape
 
 SMALLEST = 1e-6
 """Length, and product of lengths, below which embeddings have no angle."""

@@ -15,8 +15,8 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.builder import Builder
-from aerocam.export.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 
 logger = logging.getLogger("aerocam.export")
 

@@ -8,10 +8,10 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import Builder
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, one_each, output_score, top_unless
-from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import is_float, static_shape
+from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:

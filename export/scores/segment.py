@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import Builder
-from aerocam.export.layout import CHANNEL, layouts
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
     TASKS,
@@ -22,8 +22,8 @@ from aerocam.export.scores.registry import (
     output_score,
     top_unless,
 )
-from aerocam.export.selection import Choice, select
-from aerocam.export.shapes import is_float, static_shape
+from aerocam.export.tracing.layout import CHANNEL, layouts
+from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.runtime.cuda.access import Cuda
-from aerocam.runtime.session import TensorSpec
+from aerocam.runtime.sessions.session import TensorSpec
 
 
 class Buffer:

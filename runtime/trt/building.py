@@ -16,7 +16,7 @@ from typing import Any, cast
 from aerocam import __version__
 from aerocam.errors import EngineError
 from aerocam.files import sha256, write_together
-from aerocam.runtime.progress import TerminalLine
+from aerocam.progress import TerminalLine
 from aerocam.runtime.trt import timing_cache
 from aerocam.runtime.trt.bindings import TensorRt, load_tensorrt, message_logger
 from aerocam.runtime.trt.build_target import BuildTarget, build_target

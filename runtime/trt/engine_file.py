@@ -20,7 +20,7 @@ from aerocam.decoding import decode
 from aerocam.errors import EngineError, ManifestError
 from aerocam.files import sha256, write_together
 from aerocam.manifest import Manifest
-from aerocam.runtime.session import TensorSpec
+from aerocam.runtime.sessions.session import TensorSpec
 
 SCHEMA = 1
 """Version of the record's form. A reader refuses any other."""

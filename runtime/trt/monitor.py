@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from aerocam.runtime.progress import TerminalLine
+from aerocam.progress import TerminalLine
 
 WIDTH = 20
 """Of the bar, in characters."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.runtime.cuda.access import Cuda
 from aerocam.runtime.cuda.choice import open_cuda
-from aerocam.runtime.session import check_feeds, check_outputs, close_behind
+from aerocam.runtime.sessions.session import check_feeds, check_outputs, close_behind
 from aerocam.runtime.trt.bindings import MODULES, TensorRt, load_tensorrt
 from aerocam.runtime.trt.buffers import Slot
 from aerocam.runtime.trt.engine_checks import check_device, check_model, check_tensorrt

@@ -15,13 +15,13 @@ from time import perf_counter
 from typing import Any
 
 from aerocam.errors import AerocamError, CheckError
-from aerocam.export.adjoints import ADJOINTS
-from aerocam.export.adjoints.registry import operator_name
-from aerocam.export.autodiff import nodes_between
-from aerocam.export.graph import load_model
+from aerocam.export.gradients.adjoints import ADJOINTS
+from aerocam.export.gradients.adjoints.registry import operator_name
+from aerocam.export.gradients.autodiff import nodes_between
+from aerocam.export.nodes.shapes import is_float
 from aerocam.export.pipeline import export_model, list_layers
+from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
-from aerocam.export.shapes import is_float
 
 
 def peak() -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from aerocam.runtime import open_session
-from aerocam.runtime.session import Session
+from aerocam.runtime.sessions.session import Session
 from aerocam.runtime.trt.session import TensorRtSession
 from stand_ins import machine
 from stand_ins.gpu import Gpu

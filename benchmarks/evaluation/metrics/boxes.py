@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.case import Floats
-from aerocam.runtime.opencv import cv2
+from aerocam.runtime.frames.opencv import cv2
 
 Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float64]

@@ -7,7 +7,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case, Floats
 from aerocam.benchmarks.evaluation.metrics.masking import raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import metric
-from aerocam.runtime.saliency import finite, resize
+from aerocam.runtime.maps.saliency import finite, resize
 
 SILENT = 1e-7
 """Positive mass up to which a map shows nothing."""

@@ -13,7 +13,7 @@ from aerocam.benchmarks.evaluation.metrics.boxes import best_iou, inside, parts_
 from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 from aerocam.errors import UsageError
-from aerocam.runtime.regions import RegionRule, find_regions
+from aerocam.runtime.drawing.regions import RegionRule, find_regions
 
 NAN = float("nan")
 NO_TRUTH = "NaN where the map is not finite or no px of the picture is the target's"

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.builder import constant_array
-from aerocam.export.origins import ACTIVATIONS, ARITHMETIC, CHOOSING, MOVING, Part, origins
+from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.shapes import is_channels_last, is_float, static_shape
 from aerocam.export.scores.registry import OUTPUT_ACTIVATIONS, ScoreSite
-from aerocam.export.shapes import is_channels_last, is_float, static_shape
+from aerocam.export.tracing.origins import ACTIVATIONS, ARITHMETIC, CHOOSING, MOVING, Part, origins
 
 BOX = 4
 """Columns of a box, in front of all others."""

@@ -8,9 +8,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from aerocam import manifest
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.shapes import is_float, is_static, static_shape
 
 BACKGROUND = ("background", "__background__")
 """Names of the class that means nothing is there."""

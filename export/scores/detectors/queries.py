@@ -5,10 +5,10 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.origins import Part, origins
 from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
 from aerocam.export.scores.detectors.pairs import beside
 from aerocam.export.scores.registry import Hints, ScoreSite
+from aerocam.export.tracing.origins import Part, origins
 
 
 def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:

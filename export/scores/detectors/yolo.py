@@ -7,12 +7,12 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import ModelError
-from aerocam.export.autodiff import ancestors
-from aerocam.export.builder import constant_array
-from aerocam.export.origins import CHOOSING, MOVING
+from aerocam.export.gradients.autodiff import ancestors
+from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.shapes import is_float
 from aerocam.export.scores.detectors.columns import BOX, Table, box_tensors, image_size, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.shapes import is_float
+from aerocam.export.tracing.origins import CHOOSING, MOVING
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 """Px between the cells of each scale, in the models that there are."""

@@ -55,7 +55,7 @@ def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]
 
 
 def _only_input(path: str) -> str:
-    from aerocam.export.onnx_file import read_model
+    from aerocam.export.reading.onnx_file import read_model
 
     graph = read_model(path).proto.graph
     weights = {tensor.name for tensor in graph.initializer}

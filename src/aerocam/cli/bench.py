@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
     one_blas_thread()  # as `aerocam explain` and `aerocam stream` do
-    from aerocam.benchmarks.latency import Protocol
-    from aerocam.benchmarks.overhead import measure_overhead
+    from aerocam.benchmarks.latency.overhead import measure_overhead
+    from aerocam.benchmarks.latency.timing import Protocol
+    from aerocam.progress import Progress
     from aerocam.runtime import read_picture
-    from aerocam.runtime.progress import Progress
 
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: 1 or more is expected")

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
     """Check, write the report, say what came out; 1 unless all agrees, 130 if it was interrupted."""
     one_blas_thread()
     from aerocam.benchmarks.device import check_device
-    from aerocam.benchmarks.latency import Protocol
+    from aerocam.benchmarks.latency.timing import Protocol
     from aerocam.files import make_folder, write_together
 
     if args.input_shape:

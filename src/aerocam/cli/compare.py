@@ -147,7 +147,7 @@ def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iter
         UsageError: A folder without pictures.
     """
     from aerocam.benchmarks.comparison.frames import of_pictures, of_video
-    from aerocam.runtime.video import VideoSource
+    from aerocam.runtime.video.source import VideoSource
 
     if os.path.isdir(args.source):
         paths = find_pictures([args.source])
@@ -171,7 +171,7 @@ def _compare(
     from aerocam.benchmarks.comparison.moved import MovedMost
     from aerocam.benchmarks.comparison.page import report
     from aerocam.benchmarks.comparison.summary import summary
-    from aerocam.runtime.serialising import json_text
+    from aerocam.runtime.results.serialising import json_text
 
     moved = MovedMost(args.show, stretch)
     records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))
@@ -210,7 +210,7 @@ def _records(
     pair: Pair, frames: Iterable[Frame], moved: MovedMost, total: int, quiet: bool
 ) -> Iterator[dict[str, Any]]:
     """The record of each frame; those that moved most are kept."""
-    from aerocam.runtime.progress import Progress
+    from aerocam.progress import Progress
 
     progress = Progress(total)
     for done, frame in enumerate(frames):

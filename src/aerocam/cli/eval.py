@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     from aerocam.benchmarks.evaluation.results_files import write_results
     from aerocam.benchmarks.evaluation.run import run as run_all
     from aerocam.benchmarks.evaluation.table import as_markdown, failures, fault_lines, without_value
-    from aerocam.runtime.progress import Progress
+    from aerocam.progress import Progress
 
     backend = args.backend or ("loky" if args.jobs > 1 else "sequential")
     if args.cluster and backend not in ("dask", "ray"):

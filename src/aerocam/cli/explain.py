@@ -36,10 +36,10 @@ from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
-    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.stream import Look
-    from aerocam.runtime.targets import Targets
+    from aerocam.runtime.predictions.detections import Objects
+    from aerocam.runtime.predictions.targets import Targets
+    from aerocam.runtime.video.stream import Look
 
 
 MOST = 5
@@ -140,7 +140,7 @@ class _Run:
 
     def all(self, images: Sequence[str], stop: threading.Event) -> int:
         """Explain every picture until it is time to stop; how many failed."""
-        from aerocam.runtime.progress import Progress
+        from aerocam.progress import Progress
 
         progress = Progress(len(images))
         failed = 0
@@ -179,8 +179,8 @@ class _Run:
 def open_explainer(args: argparse.Namespace) -> Explainer:
     """The explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.map_smoothing import MapSmoothing
-    from aerocam.runtime.pictures import read_picture
+    from aerocam.runtime.frames.pictures import read_picture
+    from aerocam.runtime.maps.smoothing import MapSmoothing
 
     explainer = Explainer(
         args.model,
@@ -208,9 +208,9 @@ def look_of(args: argparse.Namespace) -> Look:
     Raises:
         UsageError: No such colour map, weight or rule.
     """
-    from aerocam.runtime.overlay import check_style
-    from aerocam.runtime.regions import RegionRule, check_rule
-    from aerocam.runtime.stream import Look
+    from aerocam.runtime.drawing.overlay import check_style
+    from aerocam.runtime.drawing.regions import RegionRule, check_rule
+    from aerocam.runtime.video.stream import Look
 
     check_style(args.alpha, args.colormap)
     rule: RegionRule | None = args.regions

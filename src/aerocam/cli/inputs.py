@@ -81,7 +81,7 @@ def read(path: str) -> NDArray[Any]:
     Raises:
         MediaError: It is not there, or not a picture.
     """
-    from aerocam.runtime.pictures import decode_picture, read_picture
+    from aerocam.runtime.frames.pictures import decode_picture, read_picture
 
     return decode_picture(sys.stdin.buffer.read(), shown(path)) if path == STDIN else read_picture(path)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
-    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.explanation import Explanation
-    from aerocam.runtime.stream import Look
-    from aerocam.runtime.targets import Targets
+    from aerocam.runtime.predictions.detections import Objects
+    from aerocam.runtime.predictions.targets import Targets
+    from aerocam.runtime.video.stream import Look
 
 
 class Result(Protocol):
@@ -38,8 +38,8 @@ def open_results(
         UsageError: A format that cannot be written.
         WriteError: A folder that cannot be written to.
     """
-    from aerocam.runtime.results_page import ResultsPage
-    from aerocam.runtime.results_sheet import ResultsSheet
+    from aerocam.runtime.results.page import ResultsPage
+    from aerocam.runtime.results.sheet import ResultsSheet
 
     titles = _titles(targets)
     found: list[AbstractContextManager[Any]] = []
@@ -56,7 +56,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     Raises:
         UsageError: It is.
     """
-    from aerocam.runtime.results_sheet import sheet_paths
+    from aerocam.runtime.results.sheet import sheet_paths
 
     sheets = sheet_paths(Path(args.sheet), len(images)) if args.sheet else []
     pages = [Path(args.html)] if args.html else []
@@ -71,7 +71,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
 
 def _titles(targets: Targets | Objects) -> list[str]:
     """What the targets are called above their columns."""
-    from aerocam.runtime.detections import Objects
+    from aerocam.runtime.predictions.detections import Objects
 
     if not isinstance(targets, Objects):
         return [_title(target) for target in (targets if isinstance(targets, list) else [targets])]

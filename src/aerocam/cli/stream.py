@@ -33,11 +33,11 @@ from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
-    from aerocam.runtime.detections import Objects
     from aerocam.runtime.explainer import Explainer
-    from aerocam.runtime.stream import Look, Summary
-    from aerocam.runtime.targets import Targets
-    from aerocam.runtime.video import VideoSource
+    from aerocam.runtime.predictions.detections import Objects
+    from aerocam.runtime.predictions.targets import Targets
+    from aerocam.runtime.video.source import VideoSource
+    from aerocam.runtime.video.stream import Look, Summary
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Explain the video; 130 if a source with an end was cut short."""
     one_blas_thread()
-    from aerocam.runtime.video import VideoSource
+    from aerocam.runtime.video.source import VideoSource
 
     _check(args)
     look = look_of(args)
@@ -98,9 +98,9 @@ def _stream(
     stop: threading.Event,
 ) -> Summary:
     """Open the outputs and process the source."""
-    from aerocam.runtime.progress import Progress
-    from aerocam.runtime.stream import process
-    from aerocam.runtime.video_sink import VideoSink
+    from aerocam.progress import Progress
+    from aerocam.runtime.video.sink import VideoSink
+    from aerocam.runtime.video.stream import process
 
     progress = Progress(0 if args.quiet else min(source.count, args.max_frames or source.count))
     with contextlib.ExitStack() as stack:

@@ -10,8 +10,8 @@ from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
     from aerocam.manifest import Manifest
-    from aerocam.runtime.detections import Objects
-    from aerocam.runtime.targets import Class, TargetLike, Targets
+    from aerocam.runtime.predictions.detections import Objects
+    from aerocam.runtime.predictions.targets import Class, TargetLike, Targets
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +74,7 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
 
 
 def _objects(args: argparse.Namespace, most: int | None) -> Objects:
-    from aerocam.runtime.detections import Objects
+    from aerocam.runtime.predictions.detections import Objects
 
     options = {
         "most": args.objects if args.objects is not None else most,

@@ -1,0 +1,206 @@
+"""What explaining costs: the plain model against its exported forms, on the real runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, percentiles, ratio
+from aerocam.errors import AerocamError
+from aerocam.manifest import Manifest
+from aerocam.providers import CPU, Provider, described, require_available, with_defaults
+
+if TYPE_CHECKING:
+    from aerocam.runtime.methods import Method
+
+PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
+TAIL_BATCH = 32
+"""Activations that the part behind the layer takes at once, for the methods that run it many times."""
+
+EXPLAIN_STAGES = ("infer", "explain", "cam")
+"""What an explanation adds to: the ratio compares these with the plain model's inference."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the figures; printed and stored with them."""
+
+    model: str
+    layers: tuple[str, ...]
+    method: str
+    threads: int
+    providers: tuple[str, ...]
+    protocol: Protocol
+
+
+def measure_overhead(
+    path: str | Path,
+    *,
+    layers: str | Sequence[str] = "auto",
+    method: str = "gradcam",
+    threads: int = 1,
+    providers: Sequence[Provider] | None = None,
+    protocol: Protocol | None = None,
+    picture: NDArray[np.uint8] | None = None,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Time the plain model, the model with a fused head, and the model with the map computed by the runtime.
+
+    The fused form is left out where the head is refused, with the reason, or there are several layers.
+
+    Args:
+        path: A plain ONNX model.
+        layers: As for `export_model`.
+        method: CAM method.
+        threads: Threads inside an operator, the same for every form.
+        providers: Execution providers; None: the CPU.
+        protocol: How to measure.
+        picture: uint8 (H, W, 3) BGR frame to run on; None: noise of the input's size.
+        input_shapes: As for `export_model`.
+        progress: Told the number of finished rounds.
+
+    Returns:
+        A JSON-able record: settings, machine, per form the percentiles by stage, ratios to the plain model.
+    """
+    import onnxruntime
+
+    from aerocam.runtime import Explainer
+    from aerocam.runtime.frames.preprocess import Preprocessor
+    from aerocam.runtime.methods import find
+
+    protocol, called = protocol or Protocol(), find(method)
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
+        rule = forms.manifest.preprocess
+        assert rule is not None  # or the explainer below refuses the file
+        frame = picture if picture is not None else _noise(rule.size)
+        asked = providers or [CPU]
+        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
+        given = with_defaults(asked, onnxruntime.__version__)
+        plain, preprocess = _plain_session(path, given, threads), Preprocessor(rule)
+        candidates: dict[str, Callable[[bool], Stages]] = {
+            PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
+        }
+        for name, form in sorted(forms.paths.items()):
+            wanted = called.name if name == RUNTIME else None
+            explainer = stack.enter_context(Explainer(form, method=wanted, providers=providers, threads=threads))
+            candidates[name] = lambda timed, explainer=explainer: _explain(explainer, frame, timed)  # type: ignore[misc]
+        samples = alternate(candidates, protocol, progress)
+    settings = Settings(
+        model=Path(path).name,
+        layers=tuple(layer.name for layer in forms.manifest.layers),
+        method=called.name,
+        threads=threads,
+        providers=tuple(described(given, plain.get_providers())),
+        protocol=protocol,
+    )
+    return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
+
+
+@dataclass(frozen=True)
+class _Forms:
+    """The exported files by form, the manifest of the one without a head, and why a form is missing."""
+
+    paths: dict[str, Path]
+    manifest: Manifest
+    refused: dict[str, str]
+
+
+def _export(path: str | Path, folder: Path, method: Method, common: Mapping[str, Any]) -> _Forms:
+    """Export a model for the method in the runtime, and with its head, if it has one and the layer takes it."""
+    from aerocam.export import CAM_HEADS, export_model
+    from aerocam.export.heads import TAIL_HEADS
+
+    with _silent(logging.getLogger("aerocam.export")):
+        done = export_model(path, folder / "runtime.onnx", check=False, **common, **_needs(method))
+        found = _Forms({RUNTIME: done.path}, done.manifest, {})
+        if method.name in {*CAM_HEADS, *TAIL_HEADS} and len(done.manifest.layers) == 1:
+            try:
+                fused = export_model(path, folder / "fused.onnx", check=False, head=method.name, **common)
+                found.paths[FUSED] = fused.path
+            except AerocamError as error:
+                found.refused[FUSED] = str(error)
+    return found
+
+
+def _needs(method: Method) -> dict[str, Any]:
+    """What a method needs of the file that it takes its arrays from, as arguments of `export_model`."""
+    if getattr(method, "runs", "") == "tail":
+        return {"packaging": "split", "batch": TAIL_BATCH}
+    rule = getattr(method, "rule", "gradient")
+    return {} if rule == "gradient" else {rule: True}
+
+
+@contextlib.contextmanager
+def _silent(logger: logging.Logger) -> Iterator[None]:
+    """Without the logger's choices, which the record names anyway."""
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _plain_session(path: str | Path, providers: Sequence[tuple[str, dict[str, str]]], threads: int) -> Any:
+    import onnxruntime
+
+    from aerocam.runtime.sessions.ort import STOP_SPINNING
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry(*STOP_SPINNING)  # as the runtime's own sessions
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback="0")
+    session.disable_fallback()
+    return session
+
+
+def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
+
+def _run_plain(session: Any, name: str, preprocess: Any, frame: NDArray[np.uint8]) -> Stages:
+    started = perf_counter()
+    tensor, _ = preprocess(frame)
+    prepared = perf_counter()
+    session.run(None, {name: tensor})
+    return {"preprocess": 1e3 * (prepared - started), "infer": 1e3 * (perf_counter() - prepared)}
+
+
+def _explain(explainer: Any, frame: NDArray[np.uint8], timed: bool) -> Stages:
+    """The overlay is drawn after a timed call only: drawn before one, it would have the caches and OpenCV's threads."""
+    explanation = explainer(frame)
+    if not timed:
+        return {}
+    started = perf_counter()
+    explanation.overlay()
+    return {**explanation.timings, "overlay": 1e3 * (perf_counter() - started)}
+
+
+def _record(settings: Settings, samples: Mapping[str, Samples]) -> dict[str, Any]:
+    base = samples[PLAIN].total(["infer"])
+    return {
+        "settings": asdict(settings),
+        "machine": machine(),
+        "milliseconds": {
+            name: {stage: percentiles(values) for stage, values in one.stages().items()}
+            for name, one in samples.items()
+        },
+        "ratio to plain": {
+            name: ratio(one.total(EXPLAIN_STAGES), base) for name, one in samples.items() if name != PLAIN
+        },
+        "peak memory MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }

@@ -1,0 +1,112 @@
+"""What is measured of a candidate on one case, and what the figures of many cases say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.benchmarks.evaluation import case as evaluation
+from aerocam.benchmarks.evaluation.metrics.curves import deletion_auc, insertion_auc
+from aerocam.benchmarks.evaluation.metrics.grid import positive
+from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.studies.cfcam.candidates import raw_maps, shown
+from aerocam.benchmarks.studies.cfcam.cases import Case
+
+Floats = NDArray[np.float32]
+
+STEPS = 20
+SHARES = (0.1, 0.3, 1.0)
+"""Noise on the gradients, in standard deviations of these."""
+
+SEEDS = 5
+DRAWS = 10_000
+"""Of the bootstrap."""
+
+
+def figures(name: str, case: Case) -> dict[str, float]:
+    """Everything of one candidate on one case, by name; what the case does not tell is left out."""
+    found: dict[str, float] = {}
+    raws = raw_maps(name, case.activations, case.gradients)
+    maps = shown(name, raws, case.size)
+    if case.windows:
+        found["localisation"] = _localisation(raws, case)
+    if case.score is not None:
+        found |= _curves(maps[0], case)
+    if len(case.windows) in (0, 2):
+        found["class sensitivity"] = _correlation(maps[0], maps[1])
+        found |= _stability(name, maps[0], case)
+    return found
+
+
+def _localisation(raws: Floats, case: Case) -> float:
+    """The mean over the targets of the share of the raw map's positive mass that is in the window; GridPG of cells."""
+    shares = []
+    for raw, window in zip(raws, case.windows, strict=True):
+        mass = positive(raw, case.size)
+        total = float(mass.sum())
+        shares.append(float(mass[window].sum()) / total if total > 0 else 0.0)
+    return float(np.mean(shares))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A case's score as a model of one class, for the metrics."""
+
+    score: Callable[[Floats], float]
+    classes: int = 1
+
+    def probabilities(self, tensors: Floats) -> Floats:
+        """Float32 (n, 1)."""
+        return np.array([[self.score(tensor[None])] for tensor in tensors], np.float32)
+
+
+def _curves(saliency: Floats, case: Case) -> dict[str, float]:
+    """Areas under insertion and deletion, of the target's probability; 0 in normalised space stands for no px."""
+    assert case.score is not None
+    assert case.tensor is not None
+    subject: Any = _Scored(case.score)
+    asked = evaluation.Case(subject, case.tensor, 0, evaluation.Map(saliency, saliency))
+    metrics: dict[str, Callable[..., Any]] = {"insertion": insertion_auc, "deletion": deletion_auc}
+    return {name: metric(asked, steps=STEPS, fill="zero")["value"] for name, metric in metrics.items()}
+
+
+def _stability(name: str, clean: Floats, case: Case) -> dict[str, float]:
+    """How like the map stays when Gaussian noise is on G: the means over `SEEDS` draws of SSIM and correlation."""
+    gradients, found = case.gradients[0], {}
+    for share in SHARES:
+        draws = [np.random.default_rng(seed).standard_normal(gradients.shape) for seed in range(SEEDS)]
+        noisy = np.stack([gradients + share * gradients.std() * draw for draw in draws]).astype(np.float32)
+        maps = shown(name, raw_maps(name, case.activations, noisy), case.size)
+        alike = [ssim(clean, one) for one in maps]
+        found[f"SSIM, noise {share:g}"] = float(np.mean(alike))
+        found[f"correlation, noise {share:g}"] = float(np.mean([_correlation(clean, one) for one in maps]))
+    return found
+
+
+def _correlation(first: Floats, second: Floats) -> float:
+    """Pearson's; 0 where a map is constant, as nothing of the other can be told from it."""
+    found = pearson(first, second)
+    return found if math.isfinite(found) else 0.0
+
+
+def difference(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
+    """Mean of the paired differences, and the ends of its 95 % interval by bootstrap over the cases."""
+    paired = np.subtract(values, reference)
+    picks = np.random.default_rng(0).integers(len(paired), size=(DRAWS, len(paired)))
+    low, high = np.percentile(paired[picks].mean(axis=1), (2.5, 97.5))
+    return float(paired.mean()), float(low), float(high)
+
+
+def table(names: Sequence[str], cases: Sequence[Case], say: Callable[[str], None]) -> dict[str, dict[str, list[float]]]:
+    """All figures: by candidate, by figure, one number per case, with the digits that are of use."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for name in names:
+        say(name)
+        per_case = [figures(name, case) for case in cases]
+        found[name] = {figure: [round(one[figure], 7) for one in per_case] for figure in per_case[0]}
+    return found

@@ -1,0 +1,1 @@
+"""Costs of single parts: heads, ends, tails, exports, memory."""

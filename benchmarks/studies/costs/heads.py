@@ -1,0 +1,83 @@
+"""What each fused head costs, against the plain model and against the part of it behind the layer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest
+from aerocam.benchmarks.latency.timing import Protocol, Stages, alternate, ratio, timed
+from aerocam.benchmarks.studies.costs.tail import PLAIN, TAIL, find_tail, open_plain
+from aerocam.errors import UsageError
+from aerocam.export import export_model
+
+FUSED = "fused"
+
+
+def measure_heads(
+    path: Path, layer: str, methods: Sequence[str], *, threads: int, protocol: Protocol, tail: bool = False
+) -> dict[str, Any]:
+    """Time a model with each head, head by head in turn with the plain model, on noise.
+
+    Each head has rounds of its own: with all of them in one round, the plain model would run seconds before.
+
+    Args:
+        path: A plain ONNX model.
+        layer: The target layer.
+        methods: Of `aerocam.export.CAM_HEADS` or `TAIL_HEADS`.
+        threads: Threads inside an operator.
+        protocol: How to measure each head.
+        tail: Whether the part of the model behind the layer is timed too.
+
+    Returns:
+        A JSON-able record: settings; medians over all rounds in ms of the plain model and the tail; per method the
+        nodes added, the quartiles of the ratio to plain, and with `tail` those of what is added over the tail, round by
+        round. A method that is refused at this layer has the reason instead.
+    """
+    plain = open_plain(path, threads)
+    image = {item.name: _noise(item.shape) for item in plain.get_inputs()}
+    base: dict[str, Callable[[bool], Stages]] = {PLAIN: timed(lambda: plain.run(None, image))}
+    if tail:
+        behind = open_plain(find_tail(path, layers=layer).proto.SerializeToString(), threads)
+        given = {item.name: _noise(item.shape) for item in behind.get_inputs()}
+        base[TAIL] = timed(lambda: behind.run(None, given))
+    rows: dict[str, dict[str, Any]] = {}
+    all_rounds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in base}
+    with tempfile.TemporaryDirectory() as folder:
+        for method in methods:
+            try:
+                done = export_model(path, Path(folder) / "fused.onnx", layers=layer, head=method, check=False)
+            except UsageError as error:
+                rows[method] = {"refused": str(error)}
+                continue
+            call = timed(_explaining(open_plain(done.path, threads), image))
+            samples = alternate({**base, FUSED: call}, protocol)
+            times = {name: one.total() for name, one in samples.items()}
+            rows[method] = {
+                "nodes": done.nodes_after - done.nodes_before,
+                "to plain": ratio(times[FUSED], times[PLAIN]),
+            }
+            if tail:
+                rows[method]["added to tail"] = ratio(times[FUSED] - times[PLAIN], times[TAIL])
+            for name in base:
+                all_rounds[name].append(times[name])
+    middle = {name: float(np.median(np.concatenate(rounds))) for name, rounds in all_rounds.items()}
+    settings = {"layer": layer, "threads": threads, "protocol": asdict(protocol)}
+    return {"settings": settings, "milliseconds": middle, "methods": rows}
+
+
+def _explaining(session: Any, image: Mapping[str, NDArray[np.float32]]) -> Callable[[], object]:
+    """A run for the model's own top choice."""
+    target = next(item for item in session.get_inputs() if item.name == manifest.TARGET)
+    feeds = {**image, manifest.TARGET: np.full(target.shape, -1, np.int32)}
+    return lambda: session.run(None, feeds)
+
+
+def _noise(shape: Sequence[int]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -1,0 +1,1 @@
+"""Pages of figures: each module measures anew and writes one page."""

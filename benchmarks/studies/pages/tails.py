@@ -1,0 +1,129 @@
+"""`python -m aerocam.benchmarks.studies.pages.tails`: what gradients cost at the layer that is taken when nobody says.
+
+Every real network of the zoo, one after the other. The record is kept as JSON, the table as a page beside it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from aerocam import manifest
+from aerocam.benchmarks import zoo
+from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import Protocol
+from aerocam.benchmarks.studies.costs.export import export_cost
+from aerocam.benchmarks.studies.costs.tail import measure_tail
+from aerocam.benchmarks.studies.pages.publishing import origin, publish
+
+PROTOCOL = Protocol(iterations=30)
+RECORD, PAGE = "tails.json", "tails.md"
+
+
+REASONS = (
+    "Ratios to the tail above 1.2 have these reasons. Where the tail is a pooling and a product, a fraction of a",
+    "millisecond, what is added are 9 to 33 small nodes of some 10 microseconds each, the choice of the class (a",
+    "segmenter's goes over the whole map), and copies of activations and gradients that leave the graph: see the",
+    "ratio to plain there. `lite0-half` computes in float16, which this processor emulates. In SSDLite the",
+    "forward pass has activations and batch norms fused into its convolutions; in the gradient they are passes of",
+    "their own.",
+)
+"""Of ratios above 1.2."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with what `measure_tail` is told of it."""
+
+    path: Callable[[Path], Path]
+    task: manifest.Task | None = None
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None
+
+
+def networks() -> Iterator[tuple[str, Network]]:
+    """All of the zoo, by name; a path is made from a folder for what has to be written first."""
+    for variant in (None, *zoo.lite0.VARIANTS):
+        name = f"lite0-{variant}" if variant else "lite0"
+        yield name, Network(lambda folder, variant=variant: zoo.lite0.model(variant=variant))  # type: ignore[misc]
+    yield "yolov8n", Network(lambda folder: zoo.yolov8n_doclaynet())
+    yield "ssdlite", Network(lambda folder: _saved(folder, "ssdlite", zoo.ssdlite.with_means()))
+    for name, network in zoo.OCR_MODELS.items():
+        task: manifest.Task | None = "classify" if name.endswith("cls") else "segment"
+        shapes = {"x": network.input_shape}
+        yield name, Network(lambda folder, name=name: zoo.ocr_model(name), task, shapes)  # type: ignore[misc]
+    for name in zoo.light.LIGHT_NAMES:
+        yield name, Network(lambda folder, name=name: _saved(folder, name, zoo.light.with_random_weights(name)))  # type: ignore[misc]
+
+
+def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
+    onnx.save(proto, folder / f"{name}.onnx")
+    return folder / f"{name}.onnx"
+
+
+def measure_all() -> dict[str, Any]:
+    """The record of every network."""
+    record: dict[str, Any] = {"machine": machine(), "networks": {}}
+    for name, network in networks():
+        print(f"{name} ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            path, told = network.path(Path(folder)), {"task": network.task, "input_shapes": network.input_shapes}
+            record["networks"][name] = measure_tail(path, **told, protocol=PROTOCOL)  # type: ignore[arg-type]
+            record["networks"][name]["export"] = export_cost(path, **told)  # type: ignore[arg-type]
+    return record
+
+
+def main() -> int:
+    """Measure, and write record and page; the exit code."""
+    return publish("studies.pages.tails", measure_all, table, RECORD, PAGE)
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """The record as a Markdown page."""
+    settings = next(iter(record["networks"].values()))["settings"]
+    lines = [
+        "# What gradients cost at the layer that is taken when nobody says",
+        "",
+        f"{origin(RECORD, record['machine'])}, {settings['threads']} thread,"
+        f" {settings['protocol']['iterations']} rounds, one after the other in one process.",
+        "",
+        "- **plain**: the network; **tail**: its part from the target layer to the score, run alone; both medians.",
+        "- **added**: activations, gradients, the choice of the class; median and quartiles, round by round.",
+        "- **/ plain**, **/ tail**: the median of what is added, over these.",
+        "- **s**, **MB**: of the export, with its self-check, in a process of its own; **file**: the model's MB.",
+        "",
+        *REASONS,
+        "",
+        "| network | layer | nodes | added | plain, ms | tail, ms | added, ms | / plain | / tail | s | MB | file |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        *(_line(name, one) for name, one in record["networks"].items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, one: Mapping[str, Any]) -> str:
+    nodes, times, added = one["nodes"], one["milliseconds"], one["added"]
+    cells = [
+        name,
+        ", ".join(f"`{layer}`" for layer in one["settings"]["layers"]),
+        str(nodes["before"]),
+        str(nodes["after"] - nodes["before"]),
+        f"{times['plain']:.1f}",
+        f"{times['tail']:.2f}",
+        f"{added['median']:.2f} ({added['q1']:.2f} to {added['q3']:.2f})",
+        f"{added['median'] / times['plain']:.3f}",
+        f"{one['ratio']:.2f}",
+        f"{one['export']['seconds']:.1f}",
+        f"{one['export']['peak MB']:.0f}",
+        f"{one['export']['MB']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

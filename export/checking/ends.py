@@ -1,0 +1,161 @@
+"""The self-check of fused ends: on a random frame, against the same steps in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnx_ir.passes.common as passes
+from numpy.typing import NDArray
+
+from aerocam import manifest
+from aerocam.errors import CheckError
+from aerocam.export.checking.feeds import own_choice, random_feeds
+from aerocam.export.checking.gradients import largest_difference, with_outputs
+from aerocam.export.ends import steps
+from aerocam.export.ends.fusing import RAW
+from aerocam.export.packaging import make_input, tensor_table
+from aerocam.export.reading.light import LightModel
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.geometry import Geometry
+from aerocam.manifest import Manifest
+from aerocam.providers import Provider
+
+LEVEL, MEAN_LEVEL = 1.05, 0.01
+"""Grey levels that the input tensor may differ by, anywhere and on the mean: float32 may round a level the other way.
+"""
+
+MAP = 1e-4
+"""What a map in [0, 1] may differ by."""
+
+SHADE, MEAN_SHADE = 3.0, 0.05
+"""Grey levels that the overlay may differ by: a level of the map is up to 5 of a colour, and that is half of it."""
+
+
+@dataclass(frozen=True)
+class EndsReport:
+    """How far the ends are from their steps; 0 for one that is not there.
+
+    Attributes:
+        tensor: Largest and mean difference of the input tensor, in grey levels.
+        outputs: Largest relative difference of an output from that of the graph without the ends on that tensor.
+        map: Largest difference of the map.
+        overlay: Largest and mean difference of the overlay, in grey levels.
+        provider: Execution provider that it ran on.
+    """
+
+    tensor: tuple[float, float]
+    outputs: float
+    map: float
+    overlay: tuple[float, float]
+    provider: str
+
+    def require(self, tolerance: float) -> EndsReport:
+        """This report, if it is good.
+
+        Args:
+            tolerance: Largest `outputs` that is good.
+
+        Raises:
+            CheckError: It is not, or something is not finite.
+        """
+        found = {
+            f"the tensor of a frame by {self.tensor[0]:.2g} grey levels, {self.tensor[1]:.2g} on the mean": (
+                self.tensor[0] <= LEVEL and self.tensor[1] <= MEAN_LEVEL
+            ),
+            f"outputs by {self.outputs:.2g}": self.outputs <= tolerance,
+            f"the map by {self.map:.2g}": self.map <= MAP,
+            f"the overlay by {self.overlay[0]:.2g} grey levels, {self.overlay[1]:.2g} on the mean": (
+                self.overlay[0] <= SHADE and self.overlay[1] <= MEAN_SHADE
+            ),
+        }
+        if wrong := [text for text, good in found.items() if not good]:
+            raise CheckError(
+                f"the fused ends differ on {self.provider} from the same steps one by one: {', '.join(wrong)};"
+                " export without them, please report the model"
+            )
+        return self
+
+
+def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
+    """A copy that takes the tensor again in place of a frame, and draws no overlay."""
+    plain, rule = model.clone(), written.preprocess
+    if rule is None or rule.frame is None:
+        return plain
+    graph = plain.graph
+    left_out = {rule.input, None if written.head is None else written.head.overlay}  # a split model carries the tensor
+    graph.outputs[:] = [value for value in graph.outputs if value.name not in left_out]
+    make_input(graph, tensor_table(plain)[rule.input])
+    passes.RemoveUnusedNodesPass()(plain)
+    graph.inputs[:] = [value for value in graph.inputs if value.name != manifest.FRAME]
+    return plain
+
+
+@onnxruntime_errors()
+def check_ends(
+    model: ir.Model, written: Manifest, providers: Sequence[Provider] | None = None, seed: int = 0
+) -> EndsReport:
+    """Run a model with fused ends on a random frame, and the same steps one by one.
+
+    Args:
+        model: The rewritten model, in one piece.
+        written: Its manifest.
+        providers: Execution providers to run on; None: the CPU.
+        seed: Of the frame.
+    """
+    rule, head = written.preprocess, written.head
+    feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model)}
+    inner = {RAW} if rule is None or rule.frame is None else {RAW, rule.input}
+    plain = without_frame(model, written)
+    with SessionFolder(providers) as sessions:
+        found = _run(sessions, with_outputs(model, inner), feeds)
+        expected = _run(sessions, LightModel.of(plain), feeds | found)
+    framed = rule is not None and rule.frame is not None
+    outputs = largest_difference(list(expected.values()), [found[name] for name in expected]) if framed else 0.0
+    tensor = overlay = (0.0, 0.0)
+    if rule is not None and rule.frame is not None:
+        given = found[rule.input]
+        error = np.abs(given - steps.tensor_of(feeds[manifest.FRAME], rule).astype(given.dtype))
+        std = np.array(rule.std)
+        tensor = _most(error * (std if rule.layout == "NHWC" else std[:, None, None]))
+    maps = 0.0
+    if head is not None and RAW in found:
+        maps = float(np.abs(found[head.output] - _maps(found[RAW], written)).max())
+    if head is not None and head.overlay is not None:
+        raw = found[RAW] if RAW in found else found[head.output]
+        overlay = _most(np.abs(found[head.overlay] - _overlay(raw, feeds[manifest.FRAME], written)))
+    return EndsReport(tensor, outputs, maps, overlay, sessions.provider)
+
+
+def _run(sessions: SessionFolder, model: LightModel, given: dict[str, NDArray]) -> dict[str, NDArray]:
+    """All outputs by name."""
+    session = sessions.open(model)
+    names = [item.name for item in session.get_outputs()]
+    feeds = {item.name: given[item.name] for item in session.get_inputs()}
+    return dict(zip(names, session.run(names, feeds), strict=True))
+
+
+def _most(error: NDArray) -> tuple[float, float]:
+    return float(error.max()), float(error.mean())
+
+
+def _maps(raw: NDArray, written: Manifest) -> NDArray[np.float64]:
+    """What a head's map in its form should be."""
+    rule, head = written.preprocess, written.head
+    assert head is not None
+    if head.form == "layer":
+        return steps.maps_of(raw.astype(np.float64), head.method)
+    assert rule is not None
+    maps = steps.maps_of(raw.astype(np.float64), head.method, rule.size)
+    return maps if rule.frame is None else steps.placed(maps, Geometry.of(rule, rule.frame))
+
+
+def _overlay(raw: NDArray, frame: NDArray[np.uint8], written: Manifest) -> NDArray[np.float64]:
+    rule, head = written.preprocess, written.head
+    assert rule is not None
+    assert rule.frame is not None
+    assert head is not None
+    maps = steps.maps_of(raw.astype(np.float64), head.method, rule.size)
+    return steps.overlaid(frame, maps, Geometry.of(rule, rule.frame))

@@ -1,0 +1,36 @@
+"""Adjoint rules by family. Importing this package fills the table."""
+
+from aerocam.export.gradients.adjoints import (
+    activations,
+    attention,
+    deformable,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    normalization,
+    pooling,
+    quantization,
+    reductions,
+    resize,
+    sampling,
+)
+from aerocam.export.gradients.adjoints.registry import ADJOINTS, NO_GRADIENT
+
+__all__ = [
+    "ADJOINTS",
+    "NO_GRADIENT",
+    "activations",
+    "attention",
+    "deformable",
+    "elementwise",
+    "indexing",
+    "linear",
+    "movement",
+    "normalization",
+    "pooling",
+    "quantization",
+    "reductions",
+    "resize",
+    "sampling",
+]

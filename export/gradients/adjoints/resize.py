@@ -1,0 +1,148 @@
+"""Adjoint rule of Resize and Upsample: any mode is linear in X and works axis by axis, so each axis is one matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from aerocam.errors import missing
+from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
+from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.shapes import static_shape
+
+
+@adjoint("Resize")
+def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = R X along each resized axis: dX = R^T dY.
+
+    Whole-number nearest: sums of blocks, an AveragePool. Otherwise products with constant matrices.
+    """
+    if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        raise refused(node, "coordinate_transformation_mode 'tf_crop_and_resize', any other is expected")
+    before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
+    none = [None for _ in node.inputs[1:]]
+    if before == after:  # ONNX Runtime copies X then, whatever the scales
+        return [dy, *none]
+    scales = _scales(node)
+    resized = [
+        axis
+        for axis, (n, m) in enumerate(zip(before, after, strict=True))
+        if n != m or (scales is not None and scales[axis] != 1.0)  # 1.1 leaves 5 entries at 5, but not in their places
+    ]
+    matrices = {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
+    if min(resized) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
+        blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
+        return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
+    for axis, matrix in matrices.items():
+        dy = along_axis(op, dy, axis, matrix.T)
+    return [dy, *none]
+
+
+def _is_repeat(matrix: NDArray) -> bool:
+    """Whether each input entry is repeated the same whole number of times."""
+    repeats, rest = divmod(matrix.shape[0], matrix.shape[1])
+    return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
+
+
+def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
+    """`matrix` applied along `axis` of `value`."""
+    shape = static_shape(value)
+    rows = int(np.prod(shape[:axis], dtype=int))
+    columns = int(np.prod(shape[axis + 1 :], dtype=int))
+    product = op.MatMul(op.floats_like(value, matrix), op.reshape(value, rows, shape[axis], columns))
+    return op.reshape(product, *shape[:axis], matrix.shape[0], *shape[axis + 1 :])
+
+
+def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
+    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector.
+
+    Each lies along the last of four axes. The one before it, along which nothing changes, is resized too: it is the
+    one that decides the scale where the aspect ratio is kept, and has another length in any case.
+    """
+    copy = ir.to_proto(node)
+    scales, sizes = _given(node, 2), _given(node, 3)
+    kept = [item for item in copy.attribute if item.name not in ("axes", "keep_aspect_ratio_policy")]
+    length = 1
+    if _keeps_aspect(node) and sizes is not None:
+        axes, shape = _axes(node), static_shape(tensor(node))
+        ratios = [size / shape[i] for i, size in zip(axes, sizes, strict=True)]
+        decides = ratios.index(_scale(node, ratios))
+        length = shape[axes[decides]]
+        kept = [item for item in copy.attribute if item.name != "axes"]
+        kept.append(onnx.helper.make_attribute("axes", [2, 3]))
+        names, size = ["x", "", "", "size"], np.array([sizes[decides], sizes[axes.index(axis)]], np.int64)
+    elif scales is not None:
+        names, size = ["x", "", "size"], np.array([1, 1, 2, scales[_axes(node).index(axis)]], np.float32)
+    else:
+        names, size = ["x", "", "", "size"], np.array([before, 1, 2, after], np.int64)
+    copy.ClearField("input")
+    copy.input.extend(names)
+    copy.output[:] = ["y"]
+    copy.ClearField("attribute")
+    copy.attribute.extend(kept)
+    vectors = np.repeat(np.eye(before, dtype=np.float32)[:, None, None], length, axis=2)
+    return _run(copy, vectors, size, _opset(node))[:, 0, 0].T
+
+
+def _opset(node: ir.Node) -> int:
+    """The default-domain opset of the node's graph."""
+    assert node.graph is not None
+    return node.graph.opset_imports[""]
+
+
+def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
+    """The output of a Resize node, by ONNX Runtime."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime", "export", "to differentiate through Resize") from error
+    graph = onnx.helper.make_graph(
+        [node],
+        "resize",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
+        [onnx.numpy_helper.from_array(size, "size")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0].astype(np.float64)
+
+
+def _scales(node: ir.Node) -> NDArray | None:
+    """One scale per axis, or None where sizes are given that stretch."""
+    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
+    scales = _given(node, 2)
+    if scales is None and sizes is not None and _keeps_aspect(node):
+        scales = np.full(len(axes), _scale(node, [size / shape[i] for i, size in zip(axes, sizes, strict=True)]))
+    if scales is None:
+        return None
+    result = np.ones(len(shape))
+    result[axes] = scales
+    return result
+
+
+def _scale(node: ir.Node, ratios: list[float]) -> float:
+    """The one scale that keeps the aspect ratio."""
+    larger = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "not_smaller"
+    return max(ratios) if larger else min(ratios)
+
+
+def _keeps_aspect(node: ir.Node) -> bool:
+    return node.attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch"
+
+
+def _axes(node: ir.Node) -> list[int]:
+    """The axes that scales and sizes are for."""
+    rank = len(static_shape(tensor(node)))
+    return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
+
+
+def _given(node: ir.Node, index: int) -> NDArray | None:
+    """Input `index`, scales (2) or sizes (3); None where it is absent or empty."""
+    value = node.inputs[index] if len(node.inputs) > index else None
+    array = constant_array(value)
+    if value is not None and array is None and (index == 2 or _keeps_aspect(node)):
+        raise refused(node, f"its scales or sizes ({value.name!r}) are computed at run time, constants are expected")
+    return array if array is not None and array.size else None

@@ -1,0 +1,42 @@
+"""Stacks through what works entry by entry."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from aerocam.export.gradients.stacking.registry import Replay, stacking
+from aerocam.export.nodes.shapes import static_shape
+
+ENTRYWISE = frozenset({
+    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "BitwiseAnd", "BitwiseNot", "BitwiseOr",
+    "BitwiseXor", "Cast", "CastLike", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Div", "Elu", "Equal", "Erf", "Exp",
+    "Floor", "Gelu", "Greater", "GreaterOrEqual", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "Max", "Mean", "Min", "Mish", "Mod", "Mul", "Neg", "Not", "Or", "PRelu", "Pow",
+    "Reciprocal", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+    "Sub", "Sum", "Swish", "Tan", "Tanh", "ThresholdedRelu", "Where", "Xor"
+})  # fmt: skip
+"""Operators whose entries depend on the entries at the same place of their inputs alone."""
+
+
+@stacking(*ENTRYWISE)
+def _entrywise(replay: Replay) -> ir.Value:
+    """Entry by entry; T lies on axis 0 where no input is broadcast along that axis against it."""
+    shape = static_shape(replay.node.outputs[0])
+    places = range(len(replay.stacks))
+    fits = all(
+        replay.shape(i)[:1] == shape[:1] and len(replay.shape(i)) == len(shape)
+        if replay.stacks[i] is not None
+        else replay.node.inputs[i] is None or len(replay.shape(i)) < len(shape) or replay.shape(i)[0] == 1
+        for i in places
+    )
+    if fits:
+        return replay.again(*(replay.value(i) for i in places))
+    inputs = [replay.apart(i, len(shape)) if replay.stacks[i] is not None else replay.node.inputs[i] for i in places]
+    return replay.together(replay.again(*inputs))
+
+
+@stacking("Dropout")
+def _dropout(replay: Replay) -> ir.Value:
+    """Nothing is dropped where a model is run."""
+    replay.only_first("a ratio")
+    return replay.op.Identity(replay.stacks[0])

@@ -1,0 +1,44 @@
+"""Stacks through what makes one number of those along some axes."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from aerocam.export.gradients.stacking.registry import NoFormError, Replay, stacking
+from aerocam.export.nodes.builder import constant_array
+
+
+@stacking(
+    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
+    "ReduceSum", "ReduceSumSquare",
+)  # fmt: skip
+def _reduce(replay: Replay) -> ir.Value:
+    replay.only_first("axes")
+    node, op = replay.node, replay.op
+    axes = [axis + 1 for axis in _axes(replay)]
+    keep = bool(node.attributes.get_int("keepdims", 1))
+    if not axes:  # for the operator's entry by entry part, as in ReduceL1
+        return replay.again(replay.stacks[0], *node.inputs[1:])
+    if node.op_type == "ReduceSum":
+        return replay.together(op.sum(replay.apart(0), axes, keepdims=keep))
+    return replay.together(op.reduce(node.op_type, replay.apart(0), axes, keepdims=keep))
+
+
+def _axes(replay: Replay) -> list[int]:
+    """The axes that a node reduces, counted from the front; none where it leaves its input as it is."""
+    node = replay.node
+    given = node.attributes.get_ints("axes", ())
+    if len(node.inputs) > 1 and node.inputs[1] is not None:
+        array = constant_array(node.inputs[1])
+        if array is None:
+            raise NoFormError(f"{node.op_type} along axes that are computed")
+        given = tuple(array.tolist())
+    if not given and not node.attributes.get_int("noop_with_empty_axes", 0):
+        return list(range(replay.rank()))
+    return [int(axis) % replay.rank() for axis in given]
+
+
+@stacking("ArgMax", "ArgMin")
+def _best(replay: Replay) -> ir.Value:
+    axis = replay.node.attributes.get_int("axis", 0) % replay.rank()
+    return replay.together(replay.again(replay.apart(0), axis=axis + 1))

@@ -1,0 +1,175 @@
+"""What was computed once, computed for several at once: nodes written for one, replayed on a stack.
+
+A stack of T arrays of one shape lies as one array, T times as long on axis 0. What the graph has for one is appended
+once more with the stack in its place; values that are the same for all broadcast against it. An operator that works on
+axis 0 gets the stack as an axis of its own, (T, ...), and works on the axis behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import onnx_ir as ir
+
+from aerocam.errors import UnsupportedOperatorError
+from aerocam.export.gradients.adjoints.registry import operator_name
+from aerocam.export.gradients.autodiff import nodes_between, values_read
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import static_shape
+
+
+class NoFormError(Exception):
+    """An operator has no form for stacks; the text names it and says what about it."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One node that is appended once more.
+
+    Attributes:
+        op: Builder of the graph.
+        node: The node, as it is for one.
+        stacks: Per input: its stack, or None where it is the same for all.
+        count: T, arrays in a stack.
+    """
+
+    op: Builder
+    node: ir.Node
+    stacks: Sequence[ir.Value | None]
+    count: int
+
+    def value(self, i: int) -> ir.Value | None:
+        """Input `i`: its stack, or itself where it is the same for all."""
+        return self.stacks[i] if self.stacks[i] is not None else self.node.inputs[i]
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """Shape of input `i` for one."""
+        return static_shape(self.node.inputs[i])  # type: ignore[arg-type]
+
+    def rank(self) -> int:
+        """Axes of input 0."""
+        return len(self.shape(0))
+
+    def again(self, *inputs: ir.Value | None, **changed: object) -> ir.Value:
+        """The same operator on other inputs, with its attributes but for those changed."""
+        attributes = {name: item.value for name, item in self.node.attributes.items()} | changed
+        return getattr(self.op, self.node.op_type)(*inputs, **attributes)
+
+    def apart(self, i: int, rank: int = 0) -> ir.Value:
+        """The stack of input `i` as (T, ...), with axes of length 1 to make up `rank` behind T."""
+        stack, shape = self.stacks[i], self.shape(i)
+        assert stack is not None
+        return self.op.reshape(stack, self.count, *(1,) * (rank - len(shape)), *shape)
+
+    def repeated(self, i: int) -> ir.Value:
+        """Input `i` as (T, ...): its stack, or itself T times."""
+        if self.stacks[i] is not None:
+            return self.apart(i)
+        one, shape = self.node.inputs[i], self.shape(i)
+        assert one is not None
+        row, size = self.op.reshape(one, 1, *shape), (self.count, *shape)
+        if one.dtype == ir.DataType.BOOL:
+            return self.op.Expand(row, self.op.integers(*size))
+        return self.op.expand(row, size)
+
+    def merged(self, i: int) -> ir.Value:
+        """Input `i` as a stack, also where it is the same for all."""
+        stack, shape = self.stacks[i], self.shape(i)
+        return stack if stack is not None else self.op.reshape(self.repeated(i), self.count * shape[0], *shape[1:])
+
+    def together(self, apart: ir.Value, place: int = 0) -> ir.Value:
+        """(T, n, ...) as a stack of output `place`."""
+        shape = static_shape(self.node.outputs[place])
+        return self.op.reshape(apart, self.count * shape[0], *shape[1:])
+
+    def only_first(self, what: str) -> None:
+        """Make sure that input 0 alone is a stack.
+
+        Raises:
+            NoFormError: It is not; `what` says what the other inputs are.
+        """
+        if self.stacks[0] is None or any(stack is not None for stack in self.stacks[1:]):
+            raise NoFormError(f"{self.node.op_type} with {what} that is not the same for all")
+
+
+Rule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
+
+RULES: dict[str, Rule] = {}
+"""How an operator works on stacks."""
+
+
+def stacking(*operators: str) -> Callable[[Rule], Rule]:
+    """Register a rule for `operators`: it returns the stack of output 0, or one per output."""
+
+    def register(rule: Rule) -> Rule:
+        if taken := RULES.keys() & set(operators):
+            raise ValueError(f"{', '.join(sorted(taken))}: there is a rule for stacks already")
+        RULES.update(dict.fromkeys(operators, rule))
+        return rule
+
+    return register
+
+
+def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Value], count: int) -> None:
+    """Append nodes once more, on stacks.
+
+    Args:
+        op: Builder of the graph.
+        nodes: In the graph's order; those that read none of `stacks` are left out.
+        stacks: The stack that takes a value's place; those of the nodes' outputs are added.
+        count: Arrays in a stack.
+
+    Raises:
+        NoFormError: An operator has no form for stacks.
+    """
+    for node in nodes:
+        if not any(x in stacks for x in values_read(node)):
+            continue
+        inputs = [stacks.get(x) if x is not None else None for x in node.inputs]
+        rule = RULES.get(operator_name(node))
+        if rule is None or not static_shape(node.outputs[0]):
+            raise NoFormError(operator_name(node) + ("" if rule is None else " with a result that has no axes"))
+        found = rule(Replay(op, node, inputs, count))
+        stacks.update(zip(node.outputs, (found,) if isinstance(found, ir.Value) else found, strict=False))
+
+
+def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
+    """What was computed from one cotangent, computed from several: the gradients of several targets.
+
+    Args:
+        op: Builder of the graph.
+        one: The cotangent of one target, from which `values` were computed.
+        seeds: The stack that takes its place.
+        values: What is wanted.
+        count: Targets in the stack.
+
+    Returns:
+        The stacks of `values`.
+
+    Raises:
+        UnsupportedOperatorError: An operator has no form for stacks.
+    """
+    stacks = {one: seeds}
+    try:
+        replay(op, _depending(op.graph, one, values), stacks, count)
+    except NoFormError as error:
+        raise UnsupportedOperatorError(
+            f"operator {error} in the gradient has no form for several targets; export with one target,"
+            " and run it once per target"
+        ) from error
+    return [stacks[value] if value in stacks else _repeated(op, value, count) for value in values]
+
+
+def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
+    """The stack of a value that is the same for every target: a gradient that is zero."""
+    shape = static_shape(value)
+    return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
+
+
+def _depending(graph: ir.Graph, one: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
+    found: dict[ir.Node, None] = {}
+    for value in values:
+        found.update(dict.fromkeys(nodes_between(graph, [one], value)))
+    return [node for node in graph if node in found]

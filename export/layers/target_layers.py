@@ -1,0 +1,121 @@
+"""Which tensors can be explained, which one is taken when nobody says, and why."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.gradients.adjoints import NO_GRADIENT
+from aerocam.export.gradients.adjoints.registry import operator_name
+from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
+from aerocam.export.layers.automatic import find_automatic
+from aerocam.export.layers.candidates import Candidate, candidates, image_inputs
+from aerocam.export.nodes.shapes import static_shape
+from aerocam.export.scores import ScoreSite
+
+logger = logging.getLogger("aerocam.export")
+
+AUTO = "auto"
+
+
+def choose_layers(
+    model: ir.Model, site: ScoreSite, wanted: Sequence[str], known: Sequence[Candidate] | None = None
+) -> list[Candidate]:
+    """The target layers for what the user asked.
+
+    Args:
+        model: In normal form.
+        site: Where the score is.
+        wanted: `auto`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
+        known: The model's candidates, where they are known already.
+
+    Raises:
+        UsageError: A name that is none, or that is no spatial tensor before the score.
+        ModelError: The model has no spatial tensor before its score.
+    """
+    known = known if known is not None else candidates(model, site)
+    if all(item.depth < 0 for item in known):
+        raise ModelError(
+            "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"
+            " aerocam explains such layers"
+        )
+    chosen: list[Candidate] = []
+    for name in wanted:
+        picked = find_automatic(model, site, known) if name == AUTO else [_named(model, site, known, name)]
+        chosen += [item for item in picked if item not in chosen]
+    for item in chosen:
+        kind = "" if item.fold.kind == "spatial" else f"{item.fold.kind}, "
+        shape = "x".join(map(str, static_shape(item.value)))
+        logger.info("target layer: %s (%s, %sshape %s)", item.name, item.op or "input", kind, shape)
+    return chosen
+
+
+def automatic_layers(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+    """What `auto` takes of the candidates; nothing, with a warning, where it finds none among those that there are.
+
+    Raises:
+        ModelError: There are no candidates.
+    """
+    try:
+        return choose_layers(model, site, [AUTO], known)
+    except ModelError as error:
+        if all(item.depth < 0 for item in known):
+            raise
+        logger.warning("%s", error)
+        return []
+
+
+def _named(model: ir.Model, site: ScoreSite, known: Sequence[Candidate], name: str) -> Candidate:
+    for item in known:
+        if name in (item.name, item.node):
+            return item
+    matches = [item for item in known if fnmatch.fnmatchcase(item.name, name) or fnmatch.fnmatchcase(item.node, name)]
+    if matches:
+        logger.info("layer %r: the last of %d matches", name, len(matches))
+        return matches[-1]
+    for node in model.graph:
+        for value in node.outputs:
+            if name in (value.name, node.name):
+                raise UsageError(_why_not(known, name, node, value, model, site.logits))
+    names = [*(item.name for item in known), *(item.node for item in known if item.node)]
+    raise UsageError(f"layer {name!r}: the model has no such tensor or node. {did_you_mean(name, names)}")
+
+
+def _why_not(
+    known: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, model: ir.Model, logits: ir.Value
+) -> str:
+    order = {other: i for i, other in enumerate(model.graph)}
+    place = order[node]
+    before = [item for item in known if item.depth >= 0 and order[item.value.producer()] < place]  # type: ignore[index]
+    nearest = f"nearest spatial layer before it: {before[-1].name!r}" if before else "see: aerocam layers MODEL"
+    shape = tuple(value.shape) if value.shape is not None else "unknown"
+    if value not in {y for item in nodes_between(model.graph, image_inputs(model), logits) for y in item.outputs}:
+        stop = _gradient_ends(model.graph, value, logits)
+        if stop is None:
+            return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
+        behind = [item.name for item in known if item.depth >= 0 and order[item.value.producer()] > order[stop]]  # type: ignore[index]
+        return (
+            f"layer {name!r} ({node.op_type}): no gradient of the score arrives at it, operator {operator_name(stop)}"
+            f" (node {stop.name!r}) behind it has none; choose a target layer behind that"
+            f"{f', the nearest is {behind[0]!r}' if behind else ''} (aerocam layers MODEL shows them)"
+        )
+    return (
+        f"layer {name!r} ({node.op_type}) has shape {shape}; channels and more than one position of the picture, as"
+        f" (N, C, H, W) with H * W > 1, are expected; {nearest}"
+    )
+
+
+def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node | None:
+    """The first node on a way from `value` to `score` that passes no gradient on, None where there is no way."""
+    needed, carried = ancestors(score), {value}
+    for node in graph:
+        if needed.isdisjoint(node.outputs) or not any(x in carried for x in values_read(node)):
+            continue
+        if operator_name(node) in NO_GRADIENT or not any(carries_gradient(y) for y in node.outputs):
+            return node
+        carried.update(node.outputs)
+    return None

@@ -1,0 +1,252 @@
+"""What the axes of a tensor mean: channels, rows, columns, tokens. Followed from the image through the graph.
+
+A CAM needs channels and positions. They are told apart not by the shape alone, (1, 196, 768) or (1, 14, 14, 768) could
+be anything, but by where each axis comes from: convolutions fix it, transposes permute it, reshapes merge and split it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.shapes import is_channels_last, is_static, static_shape
+from aerocam.export.tracing.axes import CHANNEL, SPATIAL, Label, Layout, Part, Tokens, reshaped
+
+Step: TypeAlias = Callable[[ir.Node, Sequence["Layout | None"]], "Sequence[Layout | None]"]
+
+STEPS: dict[str, Step] = {}
+"""Operators whose outputs do not simply have the axes of an input of the same shape."""
+
+
+def step(*operators: str) -> Callable[[Step], Step]:
+    """Register how `operators` carry layouts from their inputs to their outputs."""
+
+    def register(function: Step) -> Step:
+        STEPS.update(dict.fromkeys(operators, function))
+        return function
+
+    return register
+
+
+def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
+    """The layouts of all tensors with static shapes that are computed from `images`, (N, C, ...) or (N, H, W, C)."""
+    shapes = {image: static_shape(image) for image in images if is_static(image)}
+    found: dict[ir.Value, Layout] = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
+    _follow(graph, found)
+    return found
+
+
+def _follow(graph: ir.Graph, found: dict[ir.Value, Layout]) -> None:
+    """Add the layouts of what a graph, or a branch in it, computes from those that are found."""
+    for node in graph:
+        if not all(is_static(y) for y in node.outputs):
+            continue
+        carried = _of_branches(node, found) if node.op_type == "If" else _carried(node, found)
+        for y, layout in zip(node.outputs, carried, strict=False):
+            if layout is not None and any(layout):
+                found[y] = layout
+
+
+def _carried(node: ir.Node, found: Mapping[ir.Value, Layout]) -> Sequence[Layout | None]:
+    given = [found.get(x) if x is not None else None for x in node.inputs]
+    if not any(given):
+        return []
+    if any(x is not None and layout and not is_static(x) for x, layout in zip(node.inputs, given, strict=True)):
+        return []
+    carry = STEPS.get(node.op_type, _same_shape) if node.domain == "" else _same_shape
+    return carry(node, given)
+
+
+def _of_branches(node: ir.Node, found: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
+    """What both branches of an If know together: they read the graph around them by name."""
+    branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    for branch in branches:
+        _follow(branch, found)
+    known = [[found[y] for y in ys if y in found] for ys in zip(*(item.outputs for item in branches), strict=True)]
+    return [tuple(_agreed(labels) for labels in zip(*layouts, strict=True)) if layouts else None for layouts in known]
+
+
+def _input(shape: tuple[int, ...]) -> Layout:
+    return (None, "H", "W", CHANNEL) if is_channels_last(shape) else _plain(len(shape))
+
+
+def _plain(rank: int) -> Layout:
+    """(N, C, spatial ...)."""
+    return (None, CHANNEL, *SPATIAL.get(rank - 2, (None,) * (rank - 2)))
+
+
+def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    """Entry by entry: what the inputs of the output's shape know together."""
+    found: list[Layout | None] = []
+    for y in node.outputs:
+        shape = static_shape(y)
+        known = [layout for x, layout in zip(node.inputs, given, strict=True) if layout and static_shape(x) == shape]  # type: ignore[arg-type]
+        found.append(tuple(_agreed(labels) for labels in zip(*known, strict=True)) if known else None)
+    return found
+
+
+def _agreed(labels: Sequence[Label]) -> Label:
+    """The one label that is known, None where they differ; a part of axes says less than any other."""
+    known = {label for label in labels if label is not None}
+    known = {label for label in known if not isinstance(label, Part)} or known
+    return known.pop() if len(known) == 1 else None
+
+
+@step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
+      "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
+def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    """(N, C, spatial ...) by definition; tokens stay tokens."""
+    plain = _plain(len(static_shape(node.outputs[0])))
+    before = given[0]
+    if before is None or not any(label for label in before if not isinstance(label, Part)):
+        return [None]
+    if any(isinstance(label, Tokens) for label in before[2:]):
+        same = static_shape(node.outputs[0])[2:] == static_shape(node.inputs[0])[2:]  # type: ignore[arg-type]
+        return [(None, CHANNEL, *(before[2:] if same else (None,) * len(before[2:])))]
+    return [plain, plain]
+
+
+@step("Resize", "Upsample", "DepthToSpace", "SpaceToDepth")
+def _same_axes(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    return [given[0]]
+
+
+@step("Pad")
+def _pad(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    """A padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
+    if given[0] is None:
+        return [None]
+    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
+    sizes = zip(given[0], before, after, strict=True)
+    return [tuple(None if isinstance(label, (Tokens, Part)) and n != m else label for label, n, m in sizes)]
+
+
+@step("Transpose")
+def _transpose(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    assert layout is not None
+    perm = node.attributes.get_ints("perm", tuple(reversed(range(len(layout)))))
+    return [tuple(layout[axis] for axis in perm)]
+
+
+@step("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+def _reshape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    if layout is None:
+        return [None]
+    return [reshaped(layout, static_shape(node.inputs[0]), static_shape(node.outputs[0]))]  # type: ignore[arg-type]
+
+
+@step("MatMul")
+def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    """Rows have the meaning of A's, columns of B's; a weight's columns are channels."""
+    a, b = given[0], given[1]
+    shapes = [static_shape(x) for x in node.inputs]  # type: ignore[arg-type]
+    if min(map(len, shapes)) < 2:
+        return [None]
+    rank = max(map(len, shapes))
+    wide_a, wide_b = ((None,) * (rank - len(s)) + (g or (None,) * len(s)) for g, s in zip((a, b), shapes, strict=True))
+    weight_a, weight_b = (x is not None and x.const_value is not None for x in node.inputs)
+    batch = tuple(_agreed(labels) for labels in zip(wide_a[:-2], wide_b[:-2], strict=True))
+    rows = CHANNEL if weight_a and wide_b[-2] == CHANNEL else wide_a[-2]
+    columns = CHANNEL if weight_b and wide_a[-1] == CHANNEL else wide_b[-1]
+    return [(*batch, rows, columns)]
+
+
+@step("Gemm")
+def _gemm(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    a, transposed = given[0], node.attributes.get_int("transA", 0)
+    if a is None or transposed:
+        return [None]
+    return [(a[0], CHANNEL if a[1] == CHANNEL else None)]
+
+
+@step("Gather")
+def _gather(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    if layout is None:
+        return [None]
+    axis = node.attributes.get_int("axis", 0) % len(layout)
+    picked = len(static_shape(node.inputs[1]))  # type: ignore[arg-type]
+    label = CHANNEL if layout[axis] == CHANNEL and picked == 1 else None
+    return [(*layout[:axis], *([label] * picked), *layout[axis + 1 :])]
+
+
+@step("Slice")
+def _slice(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    bounds = [constant_array(x) if x is not None else None for x in node.inputs[1:]]
+    if layout is None or len(bounds) < 2 or bounds[0] is None or bounds[1] is None:
+        return [None]
+    shape = static_shape(node.inputs[0])  # type: ignore[arg-type]
+    axes = bounds[2] if len(bounds) > 2 and bounds[2] is not None else np.arange(len(bounds[0]))
+    steps = bounds[3] if len(bounds) > 3 and bounds[3] is not None else np.ones_like(axes)
+    labels = list(layout)
+    for start, end, axis, stride in zip(bounds[0], bounds[1], axes, steps, strict=True):
+        picked = range(shape[axis])[int(start) : int(end) : int(stride)]
+        labels[int(axis)] = _sliced(labels[int(axis)], picked, shape[axis])
+    return [tuple(labels)]
+
+
+@step("Split")
+def _split(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    if layout is None:
+        return [None]
+    axis = node.attributes.get_int("axis", 0) % len(layout)
+    found: list[Layout | None] = []
+    whole, start = static_shape(node.inputs[0])[axis], 0  # type: ignore[arg-type]
+    for y in node.outputs:
+        end = start + static_shape(y)[axis]
+        found.append((*layout[:axis], _sliced(layout[axis], range(start, end), whole), *layout[axis + 1 :]))
+        start = end
+    return found
+
+
+def _sliced(label: Label, picked: range, whole: int) -> Label:
+    """What a part of an axis means. Rows that were shifted or cropped lie elsewhere in the frame: nothing."""
+    if label == CHANNEL or (len(picked) == whole and picked.step == 1):
+        return label
+    if isinstance(label, Tokens):
+        start, end = picked.start, picked.start + len(picked)
+        kept = picked.step == 1 and start <= label.before and end >= label.before + label.count
+        return Tokens(label.grid, label.before - start, label.after - (whole - end)) if kept else None
+    every = not isinstance(label, Part) and picked.step > 1 and picked.start < picked.step and picked.stop >= whole
+    return label if every else None
+
+
+@step("Concat")
+def _concat(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    rank = len(static_shape(node.outputs[0]))
+    axis = node.attributes["axis"].as_int() % rank
+    known = [layout for layout in given if layout]
+    labels = [_agreed(column) for column in zip(*known, strict=True)]
+    along = [layout[axis] if layout else None for layout in given]
+    tokens = [i for i, label in enumerate(along) if isinstance(label, Tokens)]
+    if len(tokens) == 1:
+        place, label = tokens[0], along[tokens[0]]
+        assert isinstance(label, Tokens)
+        sizes = [static_shape(x)[axis] for x in node.inputs]  # type: ignore[arg-type]
+        labels[axis] = Tokens(label.grid, label.before + sum(sizes[:place]), label.after + sum(sizes[place + 1 :]))
+    elif labels[axis] != CHANNEL:
+        labels[axis] = None
+    return [tuple(labels)]
+
+
+@step("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd",
+      "ReduceLogSum", "ReduceLogSumExp", "ArgMax", "ArgMin")  # fmt: skip
+def _reduce(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = given[0]
+    if layout is None or len(static_shape(node.outputs[0])) == len(layout):
+        return [layout]
+    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
+    axes = node.attributes.get_ints("axes", ())
+    if not axes and len(node.inputs) > 1 and (given_axes := constant_array(node.inputs[1])) is not None:
+        axes = tuple(int(axis) for axis in given_axes)
+    gone = {axis % len(before) for axis in axes}
+    labels = tuple(label for axis, label in enumerate(layout) if axis not in gone)
+    return [labels if len(labels) == len(after) else None]

@@ -1,0 +1,1 @@
+"""Drawing: overlays over frames, regions of maps, contact sheets."""

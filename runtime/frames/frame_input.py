@@ -1,0 +1,58 @@
+"""Frames for a model that preprocesses them itself: they go in as they are."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+from aerocam.manifest import Preprocess
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Preprocessor
+
+
+class Preparation(Protocol):
+    """Makes of a frame what the model's input takes."""
+
+    def __call__(self, frame: NDArray[np.uint8]) -> tuple[NDArray[Any], Placement]:
+        """The model's input, and where in the frame the tensor lies that it explains.
+
+        Raises:
+            UsageError: A frame that the model cannot take.
+        """
+        ...
+
+
+def preparation(rule: Preprocess) -> Preparation:
+    """The way from frames to a model's input, as its manifest says."""
+    return Preprocessor(rule) if rule.frame is None else FrameInput(rule)
+
+
+class FrameInput:
+    """Hands frames on, once they are what the graph was made for."""
+
+    def __init__(self, rule: Preprocess) -> None:
+        """Take the size from the manifest's rule, which must have one."""
+        assert rule.frame is not None
+        self._shape = (*rule.frame, 3)
+        self._gray = rule.color == "GRAY"
+        self._place = Placement.of(rule, rule.frame)
+
+    def __call__(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
+        """The frame, uint8 (H, W, 3) in BGR, not copied; for a model that takes GRAY also (H, W), which is copied.
+
+        Raises:
+            UsageError: The frame has another type or size.
+        """
+        if self._gray and frame.dtype == np.uint8 and frame.shape == self._shape[:2]:
+            frame = cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        if frame.dtype != np.uint8 or frame.shape != self._shape:
+            height, width, _ = self._shape
+            raise UsageError(
+                f"frame: got {frame.dtype} {frame.shape}, the model takes uint8 {self._shape} in BGR alone; resize it"
+                f" to {width}x{height} px, or export the model again with another --frame, or without"
+            )
+        return frame, self._place

@@ -1,0 +1,1 @@
+"""Maps: from a model's outputs to one normalised map per target."""

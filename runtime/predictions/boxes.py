@@ -1,0 +1,71 @@
+"""The boxes of a detector at chosen anchors, as the manifest says where they are and what their numbers mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import ModelError
+from aerocam.manifest import Boxes
+from aerocam.runtime.frames.placement import Size
+
+
+def boxes_at(
+    outputs: Mapping[str, NDArray[Any]], where: Boxes, anchors: NDArray[np.intp], size: Size
+) -> NDArray[np.float32]:
+    """The boxes at these anchors.
+
+    Args:
+        outputs: Of the model, by name; that which `where` names is read.
+        where: The manifest's.
+        anchors: (n,), in any order.
+        size: (height, width) of the input tensor, in px.
+
+    Returns:
+        float32 (n, 4): left, top, right, bottom in px of the input tensor; a model may have them outside of it.
+
+    Raises:
+        ModelError: The anchors are not those of the grids that the manifest names.
+    """
+    table = np.moveaxis(outputs[where.output][0], where.axis - 1, -1)
+    numbers = np.asarray(table[anchors, where.offset : where.offset + 4], np.float32)
+    if where.strides:
+        numbers = _from_cells(numbers, *_cells(where, size, len(table), anchors))
+    if where.form == "cxcywh":
+        half = numbers[:, 2:] / 2
+        corners = np.concatenate([numbers[:, :2] - half, numbers[:, :2] + half], axis=1)
+    else:
+        corners = numbers[:, [1, 0, 3, 2]] if where.form == "yxyx" else numbers
+    if where.unit == "share":
+        height, width = size
+        corners = corners * np.array([width, height, width, height], np.float32)
+    return corners
+
+
+def _cells(
+    where: Boxes, size: Size, count: int, anchors: NDArray[np.intp]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Column and row of each anchor's cell, (n, 2), and the px between cells there, (n, 1)."""
+    places, steps = [], []
+    for stride in where.strides:
+        rows, columns = size[0] // stride, size[1] // stride
+        y, x = np.divmod(np.arange(rows * columns), columns)
+        places.append(np.stack([x, y], axis=1))
+        steps.append(np.full(rows * columns, stride))
+    cells = np.concatenate(places)
+    if len(cells) != count:
+        raise ModelError(
+            f"output {where.output!r}: {count} anchors, an input of {size[1]}x{size[0]} px has {len(cells)} cells at"
+            f" strides {where.strides}; export the model again"
+        )
+    return cells[anchors].astype(np.float32), np.concatenate(steps)[anchors, None].astype(np.float32)
+
+
+def _from_cells(
+    numbers: NDArray[np.float32], cells: NDArray[np.float32], strides: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Centre and size in px of centres that count from a cell and logarithms of sizes, both in cells (YOLOX)."""
+    return np.concatenate([(numbers[:, :2] + cells) * strides, np.exp(numbers[:, 2:]) * strides], axis=1)

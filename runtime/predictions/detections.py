@@ -1,0 +1,159 @@
+"""What a detector finds in a frame: boxes with class and score, and the anchor that each one comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+from aerocam.manifest import Manifest
+from aerocam.runtime.frames.placement import Box, Placement, Size
+from aerocam.runtime.predictions.boxes import boxes_at
+from aerocam.runtime.predictions.scores import anchor_scores, label_of
+from aerocam.runtime.predictions.suppression import suppress
+from aerocam.runtime.predictions.targets import Class, class_index
+
+CANDIDATES = 30000
+"""The best boxes that suppression is run on, as Ultralytics has it: far more than objects in a picture."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """An object that the model finds.
+
+    Attributes:
+        index: Of its class.
+        label: The class's name.
+        score: How sure the model is, 0 to 1; objectness included where the model has it.
+        box: (left, top, right, bottom) in px of the frame, cut to it.
+        anchor: Which of the model's anchors it is: with `index`, the target that explains it.
+    """
+
+    index: int
+    label: str
+    score: float
+    box: Box
+    anchor: int
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What a detector finds in a frame, as targets: every object with a map of its own.
+
+    Attributes:
+        most: How many objects, the best ones.
+        number: Only this one of them, the best being 1; None: all.
+        confidence: See `detections`.
+        iou: See `detections`.
+        classes: See `detections`.
+    """
+
+    most: int = 5
+    number: int | None = None
+    confidence: float = 0.25
+    iou: float = 0.7
+    classes: tuple[Class, ...] | None = None
+
+    def check(self, manifest: Manifest) -> None:
+        """Make sure that a model has what is asked for.
+
+        Raises:
+            UsageError: See `detections`; or a number that cannot be.
+        """
+        if self.most < 1 or (self.number is not None and self.number < 1):
+            raise UsageError(f"objects: {self.most} of them, number {self.number}; both count from 1")
+        for name, value in (("confidence", self.confidence), ("iou", self.iou)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} {value}: expected 0 to 1")
+        if manifest.boxes is None:
+            raise UsageError(
+                f"task {manifest.task}: the model gives no boxes; a detector whose graph decodes them is expected"
+            )
+        for item in self.classes or ():
+            class_index(item, manifest)
+
+    def find(self, outputs: Mapping[str, NDArray[Any]], manifest: Manifest, placement: Placement) -> list[Detection]:
+        """The objects meant; see `detections` for the arguments."""
+        most = max(self.most, self.number or 0)
+        found = detections(
+            outputs,
+            manifest,
+            placement,
+            confidence=self.confidence,
+            iou=self.iou,
+            classes=self.classes,
+            max_detections=most,
+        )
+        return found if self.number is None else found[self.number - 1 : self.number]
+
+
+def detections(
+    outputs: Mapping[str, NDArray[Any]],
+    manifest: Manifest,
+    placement: Placement,
+    *,
+    confidence: float = 0.25,
+    iou: float = 0.7,
+    classes: Sequence[Class] | None = None,
+    max_detections: int = 300,
+    agnostic: bool = False,
+) -> list[Detection]:
+    """The boxes that a detector finds, best first; the defaults are Ultralytics'.
+
+    An anchor counts for its best class. Of boxes of one class that overlap, the best is kept, as torchvision's `nms`
+    has it; where the model has done so itself, or need not (YOLOv10, DETR), all are kept.
+
+    Args:
+        outputs: Of the model, by name: those that `manifest.score` and `manifest.boxes` name.
+        manifest: The model's.
+        placement: Where the frame lies in the input tensor.
+        confidence: Boxes of a greater score are found.
+        iou: Intersection over union above which the worse of two boxes goes.
+        classes: Indices or labels of the classes to find; None: all.
+        max_detections: How many boxes to return.
+        agnostic: Whether boxes of different classes suppress each other.
+
+    Raises:
+        UsageError: The model has no boxes, no such class, or a threshold is not between 0 and 1.
+    """
+    Objects(confidence=confidence, iou=iou).check(manifest)
+    assert manifest.boxes is not None
+    wanted = None if classes is None else np.array([class_index(item, manifest) for item in classes], np.int64)
+    score = manifest.score
+    anchors, labels, scores = anchor_scores(outputs[score.output], score, confidence)
+    if wanted is not None:
+        found = np.isin(labels, wanted)
+        anchors, labels, scores = anchors[found], labels[found], scores[found]
+    boxes = boxes_at(outputs, manifest.boxes, anchors, placement.tensor_size)
+    kept = np.argsort(-scores, kind="stable")[:CANDIDATES]
+    if not manifest.boxes.suppressed:
+        kept = kept[suppress(boxes[kept], scores[kept], None if agnostic else labels[kept], iou, max_detections)]
+    return [
+        Detection(
+            int(labels[i]),
+            label_of(int(labels[i]), manifest.labels),
+            float(scores[i]),
+            placement.to_frame(tuple(boxes[i].tolist())),
+            int(anchors[i]),
+        )
+        for i in kept[:max_detections]
+    ]
+
+
+def box_at(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, anchor: int, size: Size) -> Box | None:
+    """The box at an anchor in px of the input tensor, or None where the model gives no boxes.
+
+    Args:
+        outputs: Of the model, by name.
+        manifest: The model's.
+        anchor: Its number.
+        size: (height, width) of the input tensor, in px.
+    """
+    if manifest.boxes is None:
+        return None
+    left, top, right, bottom = boxes_at(outputs, manifest.boxes, np.array([anchor]), size)[0].tolist()
+    return left, top, right, bottom

@@ -1,0 +1,1 @@
+"""Results: records, pages and contact sheets of many explanations."""

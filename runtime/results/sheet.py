@@ -1,0 +1,118 @@
+"""Contact sheets of many explanations: each picture beside the overlays of its targets."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+from aerocam.files import make_folder, write_together
+from aerocam.runtime.drawing.contact_sheet import contact_sheet, fitted
+from aerocam.runtime.drawing.overlay import ascii_text
+from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.video.stream import Look
+
+logger = logging.getLogger(__name__)
+
+TILE = (180, 240)
+"""(H, W) of a tile in px."""
+
+PICTURES = 48
+"""On one sheet at most: it stays of a size that any viewer opens, and only its tiles are held in memory."""
+
+WIDTH = 8
+"""Tiles side by side, if a picture with its targets takes no more."""
+
+
+class ResultsSheet:
+    """Writes sheets: `sheet.png`, and where there are more than 48 pictures `sheet-2.png` and so on."""
+
+    def __init__(self, path: str | Path, columns: Sequence[str], look: Look | None = None) -> None:
+        """Begin.
+
+        Args:
+            path: Of the first sheet; its folder is made if it is absent. The suffix says the format.
+            columns: A title for each target.
+            look: How the overlays look; their captions are written at the size of the tile.
+
+        Raises:
+            UsageError: OpenCV writes no such format.
+            WriteError: The folder cannot be made.
+        """
+        self._path, self._columns, self._look = Path(path), ("picture", *map(ascii_text, columns)), look or Look()
+        if not cv2.haveImageWriter(f"sheet{self._path.suffix}"):
+            raise UsageError(f"{path}: OpenCV writes no '{self._path.suffix}', expected a picture such as sheet.png")
+        make_folder(self._path.parent)
+        self._tiles: list[list[NDArray[np.uint8]]] = []
+        self._texts: list[list[str]] = []
+        self.written: list[Path] = []
+
+    def __enter__(self) -> ResultsSheet:
+        """The sheet itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Write the last sheet, unless there was an error.
+
+        Raises:
+            WriteError: It cannot be written.
+        """
+        if kind is None and self._tiles:
+            self._write()
+        if kind is None and self.written:
+            last = f" to {self.written[-1]}" if len(self.written) > 1 else ""
+            logger.info("contact sheet: %s%s", self.written[0], last)
+
+    def add(self, name: str, explanation: Explanation, files: Mapping[str, Path]) -> None:
+        """Add a picture; a sheet that is full is written.
+
+        Args:
+            name: Of the picture's file.
+            explanation: Of it; targets beyond the columns are left out.
+            files: What `Explanation.save` wrote; not needed.
+
+        Raises:
+            WriteError: A sheet cannot be written.
+        """
+        if len(self._tiles) == PICTURES:
+            self._write()
+        look, frame = self._look, explanation.frame
+        colour = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        overlays = [
+            explanation.overlay(look.alpha, look.colormap, False, i, boxes=True, regions=look.regions)
+            for i in range(min(len(explanation.targets), len(self._columns) - 1))
+        ]
+        said = [f"{target.label} {target.score:.2f}" for target in explanation.targets[: len(overlays)]]
+        missing = len(self._columns) - 1 - len(overlays)
+        blank = [np.full((*TILE, 3), 255, np.uint8)] * missing
+        self._tiles.append([*(fitted(picture, TILE) for picture in (colour, *overlays)), *blank])
+        self._texts.append([Path(name).name, *said, *[""] * missing])
+
+    def fail(self, name: str, reason: str) -> None:
+        """A picture that could not be explained is not on the sheet."""
+
+    def _write(self) -> None:
+        """Write what waits, and begin a new sheet."""
+        path = sheet_paths(self._path, PICTURES * (len(self.written) + 1))[-1]
+        across = min(max(WIDTH // len(self._columns), 1), math.ceil(len(self._tiles) ** 0.5))
+        starts = range(0, len(self._tiles), across)
+        rows = [list(chain.from_iterable(self._tiles[at : at + across])) for at in starts]
+        texts = [list(chain.from_iterable(self._texts[at : at + across])) for at in starts]
+        sheet = contact_sheet(rows, self._columns * across, captions=texts, tile=TILE)
+        write_together({path: cv2.imencode(path.suffix, sheet)[1].tobytes()})
+        self.written.append(path)
+        self._tiles, self._texts = [], []
+
+
+def sheet_paths(path: Path, pictures: int) -> list[Path]:
+    """Where the sheets of so many pictures are written, the first at `path`."""
+    count = max(math.ceil(pictures / PICTURES), 1)
+    return [path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, count + 1))]

@@ -1,0 +1,1 @@
+"""Sessions: a model, loaded and ready to run, whichever engine runs it."""

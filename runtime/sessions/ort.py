@@ -1,0 +1,160 @@
+"""Sessions on ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest
+from aerocam.errors import ManifestError, ModelError, UsageError, missing
+from aerocam.manifest import Manifest
+from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
+from aerocam.runtime.sessions.heap import blocks_given_back
+from aerocam.runtime.sessions.session import Finished, TensorSpec, check_feeds, check_outputs
+
+try:
+    import onnxruntime
+
+    from aerocam.runtime.sessions.ort_buffers import Buffers
+except ImportError as error:
+    raise missing("onnxruntime", "ort", "to run an .onnx model") from error
+
+STOP_SPINNING = ("session.force_spinning_stop", "1")
+"""Its threads wait for work by spinning; after a run they stop, so that map, overlay and video have the cores."""
+
+ERRORS_ONLY = 3
+"""ONNX Runtime's log severity that leaves out warnings."""
+
+DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+    "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
+    "tensor(uint32)": np.uint32,
+    "tensor(int32)": np.int32,
+    "tensor(uint64)": np.uint64,
+    "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
+}
+
+
+class OrtSession:
+    """An explainable model on ONNX Runtime; see `Session` and `open_session`."""
+
+    depth = 1
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, providers: Sequence[Provider] | None = None, threads: int | None = None
+    ) -> None:
+        """Load the model; see `open_session` for the arguments and errors."""
+        self.path = os.fspath(path)
+        asked = [CPU] if providers is None else providers
+        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
+        self._session: Any = _load(self.path, asked, _options(threads))
+        self._buffers: Buffers | None = None
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        dropped = [name for name in names(asked) if name not in self.providers]
+        if dropped:
+            raise ModelError(
+                f"{self.path}: ONNX Runtime did not start {', '.join(dropped)}, it would run on"
+                f" {', '.join(self.providers)}; see its log lines above, or ask for these providers"
+            )
+        text = self._session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
+        if text is None:
+            raise ManifestError(
+                f"{self.path}: it carries no aerocam manifest, so nothing in it can be explained;"
+                f" run: aerocam export {self.path}"
+            )
+        self.manifest = Manifest.from_json(text, self.path)
+        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run the model once; see `Session.run`. The next run with the same `outputs` overwrites the arrays."""
+        if self._session is None:
+            raise UsageError(f"{self.path}: the session is closed; open it again")
+        names = tuple(spec.name for spec in self.outputs) if outputs is None else tuple(outputs)
+        buffers = self._buffers if self._buffers is not None and tuple(self._buffers.outputs) == names else None
+        if buffers is None or not buffers.holds(feeds):
+            check_feeds(feeds, self.inputs)
+            check_outputs(names, self.outputs)
+        try:
+            if buffers is not None:
+                return buffers.run(feeds)
+            found = dict(zip(names, self._session.run(names, feeds), strict=True))
+        except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+            raise ModelError(f"{self.path}: ONNX Runtime failed to run it: {_reason(error)}") from error
+        if all(spec.fixed and spec.takes(found[spec.name]) for spec in self.outputs if spec.name in found):
+            self._buffers = Buffers(self._session, found)
+        return found
+
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Finished:
+        """Run the model once; see `Session.submit`."""
+        return Finished(self.run(feeds, outputs))
+
+    def close(self) -> None:
+        """Give back the memory; the session cannot run any more."""
+        self._session = self._buffers = None
+
+    def __enter__(self) -> OrtSession:
+        """The session itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the session."""
+        self.close()
+
+
+def _options(threads: int | None) -> Any:
+    """Session options: quiet, with so many threads inside an operator."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry(*STOP_SPINNING)
+    if threads is not None:
+        if threads < 1:
+            raise UsageError(f"threads: got {threads}, expected 1 or more")
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _load(path: str, providers: Sequence[Provider], options: Any) -> Any:
+    """ONNX Runtime's own session for the file, or one line on why there is none."""
+    if not os.path.isfile(path):
+        raise ModelError(f"{path}: there is no such file, expected an .onnx model written by `aerocam export`")
+    given = with_defaults(providers, onnxruntime.__version__, path)
+    try:
+        with blocks_given_back():
+            session = onnxruntime.InferenceSession(path, sess_options=options, providers=given, enable_fallback="0")
+        session.disable_fallback()  # of a run; before 1.23 of the start, too, it cannot be told to leave it
+        return session
+    except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
+        if refused := option_error(error):
+            raise refused from error
+        if isinstance(error, RuntimeError) and names(providers) != [CPU]:  # none of ONNX Runtime's own kinds of errors
+            raise ModelError(
+                f"{path}: ONNX Runtime cannot start it on {', '.join(names(providers))}: {_reason(error)}; mend that,"
+                " or ask for other providers"
+            ) from error
+        raise ModelError(
+            f"{path}: ONNX Runtime {onnxruntime.__version__} cannot load it, is it a whole ONNX file?"
+            f" It says: {_reason(error)}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    """ONNX Runtime's message without its prefix, on one line."""
+    return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
+
+
+def _spec(node: Any) -> TensorSpec:
+    """One input or output as ONNX Runtime describes it."""
+    return TensorSpec(node.name, tuple(node.shape), np.dtype(DTYPES.get(node.type, np.object_)))

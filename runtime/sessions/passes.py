@@ -1,0 +1,299 @@
+"""How a model is run on a frame and on its targets: all in one file, or forward and explanation in two."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam import manifest as contract
+from aerocam.errors import ModelError, UsageError
+from aerocam.runtime.sessions.session import Run, Session, open_session
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Passes(Protocol):
+    """Runs a model on one frame after the other, and explains targets of the frame it saw last.
+
+    Attributes:
+        ahead: Whether a frame may be submitted before the one before is explained, for the targets given with it.
+    """
+
+    ahead: bool
+
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
+        """See a frame.
+
+        Args:
+            tensor: The model's input; it stays as it is until the next frame.
+            targets: What will be explained first, as the model's run-time input; -1 where nothing is known yet.
+
+        Returns:
+            A run with the model's own outputs that were asked for. The frame counts as seen once its result was asked
+            for; the next call may overwrite that.
+        """
+        ...
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """What explains these targets, by name; the next call may overwrite the arrays."""
+        ...
+
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """Set an input of what explains that stays from frame to frame."""
+        ...
+
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """What explains these targets on another tensor; what is known of the frame stays as it is."""
+        ...
+
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The scores of these targets, (n, targets), at other activations (n, C, h, w) of the layer."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was opened here."""
+        ...
+
+
+def passes(session: Session, own: Sequence[str], added: Sequence[str], options: dict[str, Any]) -> Passes:
+    """The way to run an exported model.
+
+    Args:
+        session: Of the file that runs on every frame.
+        own: Names of the model's own outputs that are wanted.
+        added: Names of what explains.
+        options: For `open_session`, where the explaining half is a file of its own.
+
+    Raises:
+        UsageError: The session is that of the explaining half.
+        ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
+    """
+    _check_input(session)
+    kind = FusedPasses if session.manifest.split is None else SplitPasses
+    return kind(session, tuple(own), tuple(added), options)
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A run whose outputs are noted when they are asked for.
+
+    Attributes:
+        run: The session's.
+        note: Notes them, and says what is asked for.
+    """
+
+    run: Run
+    note: Callable[[Arrays], Arrays]
+
+    def result(self) -> Arrays:
+        """See `Run`."""
+        return self.note(self.run.result())
+
+
+class FusedPasses:
+    """One file: the gradients come with every run."""
+
+    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+        """See `passes`."""
+        self._session, self._names = session, (*own, *added)
+        self.ahead = session.depth > 1
+        self._input = _image_input(session)
+        require(session, (self._input, contract.TARGET), self._names)
+        self._fixed: Arrays = _fixed(session)
+        self._tensor: NDArray[Any] | None = None
+        self._targets: NDArray[np.int32] | None = None
+        self._outputs: Arrays = {}
+        self._begun = self._noted = 0
+
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
+        """See `Passes`: one run, for these targets."""
+        self._begun += 1
+        number = self._begun
+
+        def note(outputs: Arrays) -> Arrays:
+            self._tensor, self._targets, self._outputs, self._noted = tensor, targets, outputs, number
+            return outputs
+
+        feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
+        return Noted(self._session.submit(feeds, self._names), note)
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: nothing is run for the targets of the run before.
+
+        Raises:
+            UsageError: Frames were begun since, so that its tensor, or its outputs, are overwritten.
+        """
+        known = self._targets is not None and (targets is self._targets or np.array_equal(targets, self._targets))
+        since = self._begun - self._noted
+        if since >= self._session.depth or (since and not known):
+            raise UsageError(
+                f"{self._session.path}: {since} more were begun since this frame was seen; explain it for the targets"
+                " that it was begun with, before the frame after the next is begun"
+            )
+        if not known:
+            assert self._tensor is not None
+            self.submit(self._tensor, targets).result()
+        return self._outputs
+
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """See `Passes`: what was explained before no longer holds."""
+        self._fixed[name], self._targets = array, None
+
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """See `Passes`."""
+        return self._session.run({self._input: tensor, contract.TARGET: targets, **self._fixed}, outputs)
+
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Passes`: such a file has no tail; `FromForward` says so before."""
+        raise UsageError(f"{self._session.path}: it has no tail; export the model with --packaging split --batch N")
+
+    def close(self) -> None:
+        """Nothing was opened here."""
+
+
+class SplitPasses:
+    """Two files: one runs on every frame, the other on what is asked. It is opened when it is asked for first."""
+
+    ahead = False
+
+    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+        """See `passes`."""
+        assert session.manifest.split is not None
+        self._split = split = session.manifest.split
+        self._path = os.path.join(os.path.dirname(session.path), split.explain)
+        if os.path.basename(session.path) in (split.explain, split.tail):
+            raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
+        self._session, self._options = session, options
+        self._input = _image_input(session)
+        self._carried = tuple(name for name in split.carried if name != self._input)
+        self._takes_image = self._input in split.carried
+        self._own = tuple(dict.fromkeys((*own, *self._carried)))
+        self._copied = False
+        self._added = tuple(name for name in added if name not in self._own)
+        require(session, (self._input,), self._own)
+        self._half: Session | None = None
+        self._tail: Session | None = None
+        self._fixed: Arrays = _fixed(session)
+        self._feeds: Arrays = {}
+
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
+        """See `Passes`: the forward file alone."""
+
+        def note(outputs: Arrays) -> Arrays:
+            self._feeds, self._copied = {name: outputs[name] for name in self._carried}, False
+            if self._takes_image:
+                self._feeds[self._input] = tensor
+            return outputs
+
+        return Noted(self._session.submit({self._input: tensor}, self._own), note)
+
+    def explain(self, targets: NDArray[np.int32]) -> Arrays:
+        """See `Passes`: the explaining file alone."""
+        half = self._half = self._half or self._open()
+        found = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
+        return {**self._feeds, **found}
+
+    def fix(self, name: str, array: NDArray[Any]) -> None:
+        """See `Passes`."""
+        self._fixed[name] = array
+
+    def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
+        """See `Passes`: both files."""
+        half = self._half = self._half or self._open()
+        feeds: Arrays = {contract.TARGET: targets, **self._fixed}
+        if not self._copied:  # a session may overwrite what it gave, whatever it is asked for
+            self._feeds |= {name: self._feeds[name].copy() for name in self._carried}
+            self._copied = True
+        if self._carried:
+            feeds |= self._session.run({self._input: tensor}, self._carried)
+        if self._takes_image:
+            feeds[self._input] = tensor
+        wanted = [name for name in outputs if name not in feeds]
+        return {**feeds, **(half.run(feeds, wanted) if wanted else {})}
+
+    def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
+        """See `Passes`: the tail's file, so many at a time as it takes."""
+        tail = self._tail = self._tail or self._open_tail()
+        taken, batch = {spec.name: spec.dtype for spec in tail.inputs}, self._split.batch
+        feeds = {name: array for name, array in self._feeds.items() if name in taken} | self._fixed
+        found = []
+        for start in range(0, len(activations), batch):
+            part = activations[start : start + batch]
+            short = batch - len(part)
+            full = np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) if short else part
+            feeds |= {contract.TARGET: targets, contract.BATCH: full.astype(taken[contract.BATCH], copy=False)}
+            found.append(tail.run(feeds, (contract.SCORES,))[contract.SCORES][: len(part)].copy())
+        return np.concatenate(found)
+
+    def close(self) -> None:
+        """Close the other halves."""
+        with ExitStack() as closing:
+            for half in (self._half, self._tail):
+                if half is not None:
+                    closing.callback(half.close)
+
+    def _open(self) -> Session:
+        return self._opened(self._path, (contract.TARGET, *self._feeds), self._added)
+
+    def _open_tail(self) -> Session:
+        assert self._split.tail is not None  # or `FromForward` would have refused
+        path = os.path.join(os.path.dirname(self._path), self._split.tail)
+        return self._opened(path, (contract.TARGET, contract.BATCH), (contract.SCORES,))
+
+    def _opened(self, path: str, inputs: Sequence[str], outputs: Sequence[str]) -> Session:
+        half = open_session(path, **self._options)
+        if half.manifest != self._session.manifest:
+            half.close()
+            raise ModelError(
+                f"{path}: it is of another export than {self._session.path}; export the model again, its files are"
+                " written together"
+            )
+        require(half, inputs, outputs)
+        return half
+
+
+def _fixed(session: Session) -> Arrays:
+    """The reference of an embedding network, zeros until there is one."""
+    if session.manifest.task != "embed":
+        return {}
+    score = session.manifest.score
+    return {contract.REFERENCE: np.zeros((score.targets, score.classes), np.float32)}
+
+
+def _check_input(session: Session) -> None:
+    rule, name = session.manifest.preprocess, _image_input(session)
+    assert rule is not None  # or there would be no explainer
+    expected = np.empty(rule.shape, np.float32) if rule.frame is None else np.empty((*rule.frame, 3), np.uint8)
+    for found in (spec for spec in session.inputs if spec.name == name):
+        if not found.takes(expected):
+            raise ModelError(
+                f"{session.path}: input '{name}' is {found}, its manifest says {expected.dtype} {expected.shape};"
+                " export the model again"
+            )
+
+
+def _image_input(session: Session) -> str:
+    rule = session.manifest.preprocess
+    assert rule is not None  # or there would be no explainer
+    return rule.input if rule.frame is None else contract.FRAME
+
+
+def require(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    """Make sure that a model has what its manifest names.
+
+    Raises:
+        ModelError: It has not.
+    """
+    absent = [name for name in inputs if all(name != spec.name for spec in session.inputs)]
+    absent += [name for name in outputs if all(name != spec.name for spec in session.outputs)]
+    if absent:
+        raise ModelError(
+            f"{session.path}: it has no {', '.join(repr(name) for name in absent)}, which its manifest names;"
+            " export the model again"
+        )

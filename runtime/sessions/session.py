@@ -1,0 +1,220 @@
+"""A session: a model, loaded and ready to run, whichever engine runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import EngineError, UsageError, did_you_mean
+from aerocam.files import ENGINE_SUFFIXES
+from aerocam.manifest import Manifest
+from aerocam.providers import Provider
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """An input or output of a model.
+
+    Attributes:
+        name: Its name in the model.
+        shape: Its dimensions; one that is not fixed is a name or None.
+        dtype: Its element type.
+    """
+
+    name: str
+    shape: tuple[int | str | None, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether every array has this one shape, and is of numbers."""
+        return self.dtype != np.object_ and all(isinstance(size, int) for size in self.shape)
+
+    def takes(self, array: NDArray[Any]) -> bool:
+        """Whether `array` has this type and, where dimensions are fixed, this shape."""
+        return (
+            array.dtype == self.dtype
+            and len(array.shape) == len(self.shape)
+            and all(want == got or not isinstance(want, int) for want, got in zip(self.shape, array.shape, strict=True))
+        )
+
+    def __str__(self) -> str:
+        """Type and shape, as error messages show them."""
+        return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
+
+
+class Run(Protocol):
+    """A run that was submitted."""
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Wait for it.
+
+        Returns:
+            One array per output asked for. The `depth`-th run submitted after this one may overwrite them.
+
+        Raises:
+            ModelError: The engine failed.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that had ended when `submit` returned."""
+
+    outputs: dict[str, NDArray[Any]]
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """Its outputs."""
+        return self.outputs
+
+
+class Session(Protocol):
+    """A model ready to run. For the thread that made it alone.
+
+    Attributes:
+        path: The file.
+        manifest: What it says of itself.
+        inputs: What it takes.
+        outputs: What it gives.
+        depth: How many runs may be under way at once. 1: a run has ended when `submit` returns.
+    """
+
+    path: str
+    manifest: Manifest
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    depth: int
+
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run:
+        """Begin a run. The arrays given may be overwritten once this returns.
+
+        Args:
+            feeds: One array per input, of its type and shape.
+            outputs: Names of the outputs wanted; None means all.
+
+        Raises:
+            UsageError: A feed is missing, unknown, or of another type or shape; or `depth` runs are under way.
+            ModelError: The engine failed.
+        """
+        ...
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Run the model once.
+
+        Args:
+            feeds: One array per input, of its type and shape.
+            outputs: Names of the outputs wanted; None means all.
+
+        Returns:
+            One array per output asked for. The next run may overwrite them: copy what you keep.
+
+        Raises:
+            UsageError: A feed is missing, unknown, or of another type or shape.
+            ModelError: The engine failed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back the memory; the session cannot run any more."""
+        ...
+
+    def __enter__(self) -> Session:
+        """The session itself."""
+        ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close the session."""
+        ...
+
+
+def check_feeds(feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec]) -> None:
+    """Make sure that `feeds` has what a model takes, before an engine says so in its own words.
+
+    Raises:
+        UsageError: A feed is missing, unknown, or of another type or shape.
+    """
+    for spec in inputs:
+        if spec.name not in feeds:
+            raise UsageError(f"input '{spec.name}': nothing was given, expected {spec}")
+        array = feeds[spec.name]
+        if not spec.takes(array):
+            raise UsageError(f"input '{spec.name}': got {array.dtype} {array.shape}, expected {spec}")
+    if len(feeds) > len(inputs):
+        names = [spec.name for spec in inputs]
+        unknown = next(name for name in feeds if name not in names)
+        raise UsageError(f"input '{unknown}': the model has no such input. {did_you_mean(unknown, names)}")
+
+
+def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
+    """Make sure that a model has the outputs asked for.
+
+    Raises:
+        UsageError: One is unknown.
+    """
+    known = [spec.name for spec in outputs]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, known)}")
+
+
+def close_behind(close: Callable[[], None], error: BaseException | None) -> None:
+    """Close what runs on an engine at the end of a `with` block.
+
+    Args:
+        close: Closes it.
+        error: What the block ended with. Behind a failed run everything fails; the first error is the one to tell.
+    """
+    try:
+        close()
+    except EngineError:
+        if error is None:
+            raise
+
+
+def open_session(
+    path: str | os.PathLike[str], *, providers: Sequence[Provider] | None = None, threads: int | None = None
+) -> Session:
+    """Load an explainable model; the suffix of the file picks the engine.
+
+    Args:
+        path: An `.onnx` file written by `aerocam export`, or an engine written by `aerocam build`.
+        providers: ONNX Runtime's execution providers by their own names, or (name, options) each, in order of
+            preference; None means the CPU. Options that are not given have the defaults of `aerocam.providers`. Not
+            for an engine.
+        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core). Not for an engine.
+
+    Raises:
+        UsageError: The suffix is not one of an engine that aerocam has, or a provider or one of its options is not
+            available.
+        ModelError: The file is absent or cannot be read.
+        ManifestError: The model was not exported by aerocam.
+        EngineError: The engine does not fit this machine, or not its record; see `TensorRtSession`.
+        MissingDependencyError: ONNX Runtime, or TensorRT, is not installed.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        from aerocam.runtime.sessions.ort import OrtSession
+
+        return OrtSession(path, providers=providers, threads=threads)
+    if suffix in ENGINE_SUFFIXES:
+        for name, value in (("providers", providers), ("threads", threads)):
+            if value is not None:
+                raise UsageError(
+                    f"{path}: {name} were given ({value}), which are ONNX Runtime's; a TensorRT engine has none, leave"
+                    " them out"
+                )
+        from aerocam.runtime.trt.session import TensorRtSession
+
+        return TensorRtSession(path)
+    raise UsageError(
+        f"{path}: found the suffix '{suffix}', expected .onnx, or {', '.join(ENGINE_SUFFIXES)} of TensorRT;"
+        " give a file written by `aerocam export` or `aerocam build`"
+    )

@@ -1,0 +1,1 @@
+"""Video: frames in from files, cameras and URLs, explained as they come, overlays out."""

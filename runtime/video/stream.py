@@ -1,0 +1,269 @@
+"""Explaining a video as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import asdict, dataclass, replace
+from time import perf_counter
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.runtime.drawing.regions import RegionRule
+from aerocam.runtime.explainer import Explainer
+from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.predictions.detections import Objects
+from aerocam.runtime.predictions.prediction import Prediction
+from aerocam.runtime.predictions.predictor import Begun
+from aerocam.runtime.predictions.targets import Targets
+from aerocam.runtime.results.serialising import jsonable
+from aerocam.runtime.video.background import ReadAhead, WriteBehind
+
+
+class FrameSource(Protocol):
+    """What gives frames, such as a `VideoSource`.
+
+    Attributes:
+        fps: Frames per second.
+        live: Whether its frames come as they happen.
+    """
+
+    fps: float
+    live: bool
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        """The frames, uint8 (H, W, 3), BGR."""
+        ...
+
+
+class FrameSink(Protocol):
+    """What takes frames, such as a `VideoSink`."""
+
+    def write(self, frame: NDArray[np.uint8]) -> None:
+        """Take a frame, uint8 (H, W, 3), BGR."""
+        ...
+
+
+class Frame(NamedTuple):
+    """A frame on its way in: its number, its time in the video in s, the pixels, and the ms it took to read."""
+
+    number: int
+    time: float
+    pixels: NDArray[np.uint8]
+    read: float
+
+
+class Explained(NamedTuple):
+    """A frame on its way out: its explanation, the overlay if one is wanted, whether it was explained itself."""
+
+    frame: Frame
+    explanation: Explanation
+    picture: NDArray[np.uint8] | None
+    fresh: bool = True
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `process` did.
+
+    Attributes:
+        frames: Number of frames explained and written.
+        seconds: How long it took.
+        warned: Number of frames whose explanation has a warning.
+        stopped: Whether it was stopped before the source ended.
+    """
+
+    frames: int
+    seconds: float
+    warned: int
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Look:
+    """How an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
+
+    alpha: float = 0.5
+    colormap: str = "jet"
+    caption: bool = True
+    regions: RegionRule | None = None
+
+
+def process(
+    source: FrameSource,
+    explainer: Explainer,
+    sink: FrameSink | None = None,
+    record: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    target: Targets | Objects = None,
+    look: Look | None = None,
+    every: int = 1,
+    max_frames: int | None = None,
+    stop: threading.Event | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Summary:
+    """Explain the frames of a source.
+
+    Frames are read and written in threads of their own, so that decoding and encoding go on while the model runs; order
+    is kept and at most two frames wait on either side. Where the model runs beside the CPU it sees the next frame, if
+    that is there, while this one's map and overlay are made.
+
+    Args:
+        source: Where the frames come from.
+        explainer: Explains them.
+        sink: Where the overlays go; None makes none.
+        record: Called with one JSON-able dict per frame, from the writing thread; see `frame_record`.
+        target: What to explain; see `Explainer`.
+        look: How the overlay looks.
+        every: Explain every so many frames. On the others the model predicts only, which costs less where it is split
+            into two files, and the last map and its targets stay.
+        max_frames: Stop after so many.
+        stop: Set it to stop after the frame in hand; all that was begun is written.
+        progress: Called with the number of frames done, from the writing thread.
+
+    Returns:
+        What was done.
+
+    Raises:
+        AerocamError: A frame cannot be explained or written; frames that wait are then dropped.
+    """
+    stop = stop or threading.Event()
+    look = look or Look()
+    output = _Output(sink, record, progress, look.regions)
+    started, last = perf_counter(), None
+    with (
+        WriteBehind(output.write) as writer,
+        ReadAhead(_read(source, max_frames), stop) as frames,  # 1. read
+        contextlib.closing(_predictions(frames, explainer, target, every)) as predictions,
+    ):
+        for frame, seen in predictions:
+            fresh = _is_fresh(frame, every)
+            explanation = explainer.explain(seen, target) if fresh else _kept(seen, last)  # 2. explain
+            last = explanation
+            explanation.timings = {"read": frame.read, **explanation.timings}
+            _find_regions(explanation, look)
+            picture = _overlay(explanation, look) if sink is not None else None
+            writer.put(Explained(frame, explanation, picture, fresh))  # 3. write
+    return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
+
+
+def _predictions(
+    frames: ReadAhead[Frame], explainer: Explainer, target: Targets | Objects, every: int
+) -> Generator[tuple[Frame, Prediction], None, None]:
+    """What the model says of each frame. It is given the next one, if that waits, before this one is explained.
+
+    A frame is never held back until the next one comes: on a live source that would delay every overlay.
+    """
+
+    def begin(frame: Frame) -> tuple[Frame, Begun]:
+        return frame, explainer.begin(frame.pixels, target if _is_fresh(frame, every) else None)
+
+    ahead = explainer.looks_ahead(target)
+    for first in frames:
+        under_way: tuple[Frame, Begun] | None = begin(first)
+        while under_way is not None:
+            frame, begun = under_way
+            seen = begun.finish()
+            following = frames.ready() if ahead else None
+            under_way = begin(following) if following is not None else None
+            yield frame, seen
+
+
+def _is_fresh(frame: Frame, every: int) -> bool:
+    """Whether a frame is explained itself; the first one is."""
+    return frame.number % every == 0
+
+
+def _kept(seen: Prediction, last: Explanation | None) -> Explanation:
+    """The last explanation over a frame that the model only looks at."""
+    assert last is not None  # the first frame is explained
+    return replace(
+        last,
+        frame=seen.frame,
+        placement=seen.placement,
+        classes=seen.classes,
+        drawn=None,  # over the frame before
+        timings=seen.timings,
+        warnings=[],
+    )
+
+
+def frame_record(done: Explained, regions: RegionRule | None = None) -> dict[str, Any]:
+    """One frame's record, ready for JSON.
+
+    Frame number, time in s, whether the frame was explained itself, targets, classes, ms by stage, warnings.
+
+    With a rule the targets have their regions.
+    """
+    explanation = done.explanation
+    record: dict[str, Any] = jsonable(
+        {
+            "frame": done.frame.number,
+            "time": round(done.frame.time, 6),
+            "explained": done.fresh,
+            "targets": explanation.target_records(regions),
+            "classes": [asdict(one) for one in explanation.classes],
+            "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},
+            "warnings": explanation.warnings,
+        }
+    )
+    return record
+
+
+class _Output:
+    """The writing end: overlays to the sink, records, and the count."""
+
+    def __init__(
+        self,
+        sink: FrameSink | None,
+        record: Callable[[dict[str, Any]], None] | None,
+        progress: Callable[[int], None] | None,
+        regions: RegionRule | None,
+    ) -> None:
+        self._sink, self._record, self._progress, self._regions = sink, record, progress, regions
+        self.frames = 0
+        self.warned = 0
+
+    def write(self, done: Explained) -> None:
+        """Write one frame."""
+        timings = done.explanation.timings
+        if self._sink is not None and done.picture is not None:
+            started = perf_counter()
+            self._sink.write(done.picture)
+            timings["write"] = 1e3 * (perf_counter() - started)
+        if self._record is not None:
+            self._record(frame_record(done, self._regions))
+        self.frames += 1
+        self.warned += bool(done.explanation.warnings)
+        if self._progress is not None:
+            self._progress(self.frames)
+
+
+def _read(source: FrameSource, max_frames: int | None) -> Iterator[Frame]:
+    """The frames with their number, time and the ms each took to read."""
+    began = started = perf_counter()
+    for number, pixels in enumerate(source):
+        now = perf_counter()
+        yield Frame(number, now - began if source.live else number / source.fps, pixels, 1e3 * (now - started))
+        if number + 1 == max_frames:
+            return
+        started = perf_counter()
+
+
+def _find_regions(explanation: Explanation, look: Look) -> None:
+    """Find the regions that are wanted, their time noted."""
+    if look.regions is not None:
+        started = perf_counter()
+        explanation.regions(look.regions)
+        explanation.timings["regions"] = 1e3 * (perf_counter() - started)
+
+
+def _overlay(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
+    """The overlay, its time noted."""
+    started = perf_counter()
+    picture = explanation.overlay(look.alpha, look.colormap, look.caption, regions=look.regions)
+    explanation.timings["overlay"] = 1e3 * (perf_counter() - started)
+    return picture
