@@ -9,7 +9,7 @@ try:
 except ImportError as error:
     raise missing(error.name or "onnx", "export", "to export models") from error
 
-from aerocam.export.checking.gradients import CheckReport
+from aerocam.export.checking.report import CheckReport
 from aerocam.export.checking.self_check import check_export
 from aerocam.export.heads import CAM_HEADS
 from aerocam.export.layers.candidates import Candidate

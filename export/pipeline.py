@@ -11,7 +11,8 @@ import onnx_ir as ir
 
 from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.export.checking.gradients import CheckReport, require_valid
+from aerocam.export.checking.gradients import require_valid
+from aerocam.export.checking.report import CheckReport
 from aerocam.export.checking.self_check import check_fused_ends, self_check
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.destinations import Destination
@@ -20,8 +21,7 @@ from aerocam.export.ends import Ends, fuse_ends, require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate, candidates
-from aerocam.export.layers.input_layer import with_input
-from aerocam.export.layers.target_layers import AUTO, automatic_layers, choose_layers
+from aerocam.export.layers.target_layers import AUTO, automatic_layers, choose_layers, with_input
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
 from aerocam.export.precision import with_precision
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, image_input, model_labels

@@ -1,4 +1,4 @@
-"""ONNX Runtime on the workstation: models opened for a few runs, one at a time, at little memory."""
+"""ONNX Runtime on the workstation: models opened for a few runs at little memory, and the inputs they are run on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
+from numpy.typing import NDArray
 
+from aerocam import manifest
 from aerocam.errors import ModelError, WriteError, missing
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.reading.light import PLACE, LightModel, data_of
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
 
@@ -142,3 +146,25 @@ class SessionFolder:
                 self._places[key] = file.tell(), weight  # held, for no other to get its id
                 file.write(data_of(weight))
         return self._places[key][0]
+
+
+def own_choice(model: ir.Model) -> NDArray[np.int32]:
+    """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
+    target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
+    score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
+    rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
+    if score.targets > 1:
+        numbers = np.arange(score.targets)
+        rows[:, 0] = -1 - numbers if rows.shape[1] == 1 else numbers % score.classes
+    return rows.reshape(-1)
+
+
+def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
+    """Standard-normal values for every float input but the target; of a frame, random pixels."""
+    return {
+        str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
+        if value.dtype == ir.DataType.UINT8
+        else rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
+        for value in model.graph.inputs
+        if value.name != manifest.TARGET
+    }

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
     from aerocam.runtime.predictions.detections import Detection as Detection
     from aerocam.runtime.predictions.targets import Target as Target
+    from aerocam.runtime.sessions.opening import open_session as open_session
     from aerocam.runtime.sessions.session import Session as Session
-    from aerocam.runtime.sessions.session import open_session as open_session
     from aerocam.runtime.video.sink import VideoSink as VideoSink
     from aerocam.runtime.video.source import VideoSource as VideoSource
     from aerocam.runtime.video.stream import process as process
@@ -39,7 +39,7 @@ _HOMES = {
     "VideoSink": "video.sink",
     "VideoSource": "video.source",
     "find_regions": "drawing.regions",
-    "open_session": "sessions.session",
+    "open_session": "sessions.opening",
     "overlay_map": "drawing.overlay",
     "process": "video.stream",
     "read_picture": "frames.pictures",

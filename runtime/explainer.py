@@ -25,8 +25,9 @@ from aerocam.runtime.predictions.masks import predicted_masks
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.predictor import Begun, Predictor
 from aerocam.runtime.predictions.targets import Targets, ranked, resolve, slots
+from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
-from aerocam.runtime.sessions.session import Session, close_behind, open_session
+from aerocam.runtime.sessions.session import Session, close_behind
 from aerocam.runtime.warned import Warned
 
 Outputs = Mapping[str, NDArray[Any]]

@@ -22,8 +22,8 @@ import pytest
 
 import aerocam
 from aerocam.bundle import TARGETS, find_target, make_bundle, wheels
-from aerocam.bundle.own_wheel import own_wheel
 from aerocam.bundle.targets import NEVER_ON_A_JETSON
+from aerocam.bundle.wheels import own_wheel
 from aerocam.errors import ManifestError, ModelError, PipError, UsageError
 from aerocam.manifest import Manifest
 from aerocam.runtime import Explainer, read_picture
@@ -266,7 +266,7 @@ def test_it_explains_a_picture_where_nothing_else_is(tmp_path: Path) -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert json.loads(next(tmp_path.glob("aerocam-device-*.json")).read_text())["verdict"] == "agrees"
     code = (
-        "import sys, aerocam; from aerocam.bundle.own_wheel import own_wheel; sys.stdout.buffer.write(own_wheel()[1])\n"
+        "import sys, aerocam; from aerocam.bundle.wheels import own_wheel; sys.stdout.buffer.write(own_wheel()[1])\n"
         "assert 'venv' in aerocam.__file__, aerocam.__file__"
     )
     again = subprocess.run([tmp_path / "venv/bin/python", "-c", code], env=environment, capture_output=True, check=True)

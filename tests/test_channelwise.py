@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aerocam.export.gradients.stacking.elementwise import ENTRYWISE
-from aerocam.export.heads.channelwise import STEPS, channel_axes
-from aerocam.export.heads.contractions import CONTRACTIONS, each_channel
+from aerocam.export.heads.channelwise import CONTRACTIONS, STEPS, channel_axes, each_channel
 from aerocam.export.nodes.builder import Builder
 from onnx_graphs import node_model, run_ort
 from rule_check import draw

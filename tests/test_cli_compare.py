@@ -18,7 +18,7 @@ import pytest
 from onnx import helper
 
 from aerocam.benchmarks.comparison.curve import curve
-from aerocam.benchmarks.comparison.summary import summary
+from aerocam.benchmarks.comparison.pair import summary
 from aerocam.manifest import KEY, Manifest
 from aerocam.runtime import Explainer
 from runtime_fixtures import EVIL, moving_square, picture, run_cli, write_video

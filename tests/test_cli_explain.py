@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import exported_models
-from aerocam.cli.arguments import parse_options
 from aerocam.errors import UsageError
+from aerocam.options import parse_options
 from aerocam.runtime import Explainer
 from runtime_fixtures import RUN, picture, run_cli, run_python
 from tiny_models import model

@@ -17,7 +17,7 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.export.destinations import refusal as refusal_module
 from aerocam.export.destinations import tensorrt
-from aerocam.export.destinations.refused_form import Form
+from aerocam.export.destinations.node_forms import Form
 from aerocam.export.gradients.adjoints import indexing
 from onnx_graphs import beside_a_branch, model
 from rtx import HAS_WHEELS

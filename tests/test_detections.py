@@ -14,8 +14,8 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Boxes, Layer, Manifest, Preprocess, Score, Source
 from aerocam.runtime.frames.placement import Placement
 from aerocam.runtime.predictions import scores
+from aerocam.runtime.predictions.boxes import suppress
 from aerocam.runtime.predictions.detections import Detection, box_at, detections
-from aerocam.runtime.predictions.suppression import suppress
 
 pytestmark = pytest.mark.runtime
 

@@ -18,12 +18,10 @@ import pytest
 
 from aerocam import cli
 from aerocam.benchmarks.device import report as device_report
-from aerocam.benchmarks.device.anonymous import anonymous
-from aerocam.benchmarks.device.differences import compare
-from aerocam.benchmarks.device.record import DeviceReport
+from aerocam.benchmarks.device.differences import TOLERANCES, compare, precision_of
+from aerocam.benchmarks.device.record import DeviceReport, anonymous
 from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.device.speed import throughput
-from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
 from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.onnx_metadata import read_manifest
 from runtime_fixtures import noise, run_cli

@@ -9,7 +9,7 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from aerocam.benchmarks.device.plain import open_plain
+from aerocam.benchmarks.device.inputs import open_plain
 from aerocam.errors import ManifestError
 from aerocam.runtime import open_session
 from tiny_models import model
@@ -32,7 +32,7 @@ def test_a_plain_model_has_the_options_of_the_explained_one(monkeypatch: pytest.
     monkeypatch.setattr(onnxruntime, "__version__", "1.23.0")
     with ExitStack() as opened, open_session(model("stretch")) as session:
         asked.clear()
-        monkeypatch.setattr("aerocam.benchmarks.device.plain.open_session", _no_manifest)
+        monkeypatch.setattr("aerocam.benchmarks.device.inputs.open_session", _no_manifest)
         open_plain(model("no_manifest"), session, ["CUDAExecutionProvider", *CPU], opened)()
     (given,) = asked
     assert given["providers"] == [("CUDAExecutionProvider", {"use_tf32": "0"}), (CPU[0], {})]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import engine_table
-from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import machine
 from aerocam.errors import UsageError
 from aerocam.runtime.trt.building import Built, build_engines
 from engine_graphs import Graph, graphs

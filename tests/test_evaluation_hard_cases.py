@@ -26,7 +26,7 @@ import toy_metrics
 from aerocam.benchmarks.evaluation import backends, subject
 from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.benchmarks.evaluation.records import Records
-from aerocam.benchmarks.evaluation.results_files import write_results
+from aerocam.benchmarks.evaluation.report import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
 from aerocam.errors import AerocamError, UsageError, WriteError

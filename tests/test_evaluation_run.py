@@ -22,7 +22,7 @@ import tiny_models
 import toy_metrics
 from aerocam.benchmarks.evaluation import backends
 from aerocam.benchmarks.evaluation.pictures import find_data
-from aerocam.benchmarks.evaluation.results_files import write_results
+from aerocam.benchmarks.evaluation.report import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
 from aerocam.benchmarks.evaluation.table import without_value

@@ -18,7 +18,7 @@ from aerocam.errors import UsageError
 from aerocam.export import export_model
 from aerocam.manifest import Preprocess
 from aerocam.runtime.sessions import passes
-from aerocam.runtime.sessions.session import open_session
+from aerocam.runtime.sessions.opening import open_session
 
 
 def test_a_map_that_is_not_finite_is_no_map_of_zeros() -> None:

@@ -12,7 +12,7 @@ import exported_models
 from aerocam.errors import UsageError
 from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer, read_picture
-from aerocam.runtime.frames.frame_input import FrameInput, preparation
+from aerocam.runtime.frames.inputs import FrameInput, preparation
 from aerocam.runtime.frames.preprocess import Preprocessor
 from runtime_fixtures import noise
 

@@ -13,13 +13,13 @@ import pytest
 from aerocam import manifest
 from aerocam.errors import CheckError, UsageError
 from aerocam.export import check_export, export_model
+from aerocam.export.checking.gradients import check_finite
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.gradients.guided import GUIDED
-from aerocam.export.gradients.rule_tables import check_finite
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime.explainer import Explainer
-from aerocam.runtime.sessions.session import open_session
+from aerocam.runtime.sessions.opening import open_session
 from onnx_graphs import node_model, run_ort
 from test_graph import cnn, saved
 

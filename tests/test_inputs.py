@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from aerocam.cli import inputs
-from aerocam.cli.inputs import distinct_stems, find_pictures
 from aerocam.errors import MediaError, UsageError
+from aerocam.runtime.frames import pictures as inputs
+from aerocam.runtime.frames.pictures import distinct_stems, find_pictures
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime

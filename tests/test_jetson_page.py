@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aerocam.benchmarks.device.tolerances import TOLERANCES
+from aerocam.benchmarks.device.differences import TOLERANCES
 from aerocam.bundle import TARGETS
 from aerocam.cli import build_parser
 from aerocam.cli.arguments import joined

@@ -17,12 +17,11 @@ from aerocam.errors import ModelError
 from aerocam.export import export_model
 from aerocam.export.reading import onnx_file as files
 from aerocam.export.reading.graph import load_model
-from aerocam.export.reading.light import ELSEWHERE, LightModel
+from aerocam.export.reading.light import ELSEWHERE, LARGE, RAW_DATA, LightModel, without_weights
 from aerocam.export.reading.onnx_file import read_model, write_models
-from aerocam.export.reading.wire import LARGE, RAW_DATA, without_weights
 from aerocam.export.sessions import ALIGNMENT, SessionFolder
 from aerocam.files import sha256
-from aerocam.wire import fields, header
+from aerocam.onnx_metadata import fields, header
 from onnx_graphs import model, run_ort
 
 node = helper.make_node

@@ -11,8 +11,8 @@ import pytest
 
 from aerocam.benchmarks.evaluation.case import Case
 from aerocam.benchmarks.evaluation.metrics import METRICS, number
-from aerocam.benchmarks.evaluation.metrics.boxes import parts_above
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
+from aerocam.benchmarks.evaluation.metrics.localisation import parts_above
 from aerocam.benchmarks.evaluation.metrics.masking import masked
 from metric_subjects import Toy, bright_square, case, limits
 

@@ -10,7 +10,7 @@ import pytest
 
 from aerocam.benchmarks.evaluation.case import Case, Truth
 from aerocam.benchmarks.evaluation.metrics import METRICS, number
-from aerocam.benchmarks.evaluation.metrics.boxes import best_iou, inside, parts_above
+from aerocam.benchmarks.evaluation.metrics.localisation import best_iou, inside, parts_above
 from metric_subjects import Toy, case, no_map
 
 FAR = np.array(

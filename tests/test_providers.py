@@ -21,7 +21,7 @@ from aerocam.cli import main
 from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.providers import CPU, CUDA, TENSORRT, option_error, with_defaults, with_options
 from aerocam.runtime import Explainer
-from aerocam.runtime.sessions.session import open_session
+from aerocam.runtime.sessions.opening import open_session
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime

@@ -15,8 +15,7 @@ from aerocam import manifest
 from aerocam.benchmarks.studies.pages.operators import REFUSED_FORMS
 from aerocam.errors import ModelError, UnsupportedOperatorError, UsageError
 from aerocam.export import export_model, list_layers
-from aerocam.export.layers.candidates import candidates
-from aerocam.export.layers.obstacles import try_rules
+from aerocam.export.layers.candidates import candidates, try_rules
 from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
 from aerocam.runtime.methods import CAM_METHODS

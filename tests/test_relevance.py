@@ -17,9 +17,9 @@ import tiny_detectors as tiny
 from aerocam import manifest
 from aerocam.errors import CheckError, UnsupportedOperatorError, UsageError
 from aerocam.export import check_export, export_model
+from aerocam.export.checking.gradients import check_finite
 from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.gradients.relevance import EPSILON, RELEVANCE
-from aerocam.export.gradients.rule_tables import check_finite
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
 from detector_cases import CASES as DETECTORS

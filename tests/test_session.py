@@ -10,7 +10,8 @@ import pytest
 
 from aerocam import manifest
 from aerocam.errors import EngineError, ManifestError, ModelError, UsageError
-from aerocam.runtime.sessions.session import TensorSpec, check_feeds, open_session
+from aerocam.runtime.sessions.opening import open_session
+from aerocam.runtime.sessions.session import TensorSpec, check_feeds
 from runtime_fixtures import run_python
 from tiny_models import model
 

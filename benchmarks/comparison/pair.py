@@ -1,20 +1,61 @@
-"""Two networks that are compared, frame by frame."""
+"""Two networks that are compared frame by frame: the frames, the figures of each, and what they say together."""
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.comparison.frames import Frame
 from aerocam.benchmarks.evaluation.consistency import Consistency, consistency, mass_inside
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation
+from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.predictions.targets import Target, TargetLike
 from aerocam.runtime.results.serialising import jsonable
+from aerocam.runtime.video.source import VideoSource
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One of them.
+
+    Attributes:
+        number: Its place in the source, from 0.
+        name: How it is shown: its time, or the picture's name.
+        time: In the video, s; None for a picture.
+        pixels: uint8 (H, W, 3), BGR.
+    """
+
+    number: int
+    name: str
+    time: float | None
+    pixels: NDArray[np.uint8]
+
+
+def of_video(source: VideoSource, every: int = 1, most: int | None = None) -> Iterator[Frame]:
+    """Every so many frames of a video, at most so many."""
+    for number, pixels in enumerate(source):
+        if most is not None and number // every >= most:
+            return
+        if number % every == 0:
+            time = number / source.fps
+            yield Frame(number, f"{time:.2f} s", time, pixels)
+
+
+def of_pictures(paths: Sequence[str], every: int = 1, most: int | None = None) -> Iterator[Frame]:
+    """The same of pictures.
+
+    Raises:
+        MediaError: One of them is none.
+    """
+    for number, path in list(enumerate(paths))[::every][:most]:
+        yield Frame(number, path, None, read_picture(path))
+
 
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -151,3 +192,40 @@ def _check_alike(first: Explainer, second: Explainer) -> None:
             f"{b}: it is explained by {second.method}, {a} by {first.method}, one method is expected for both; name"
             " it with --method, or export both with the same --head"
         )
+
+
+WORST_IS_HIGHEST = frozenset({"shift"})
+"""Of all other figures the lowest is the worst."""
+
+
+def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Mean, quartiles and worst of each figure, from the frames' records; how many frames, how many agree.
+
+    Returns:
+        Ready for JSON. `frames` of a figure is the number of frames that have it: a map of zeros has no centre.
+    """
+    figures = ("correlation", "overlap", "shift", "inside_a", "inside_b", "inside_change")
+    found: dict[str, Any] = {
+        "frames": len(records),
+        "top_class_agreement": sum(one["top_agrees"] for one in records) / len(records) if records else None,
+    }
+    for name in figures:
+        values = [one[name] for one in records if one.get(name) is not None]
+        if values:
+            found[name] = _spread(name, values)
+    return found
+
+
+def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """Of one figure."""
+    assert all(map(math.isfinite, values))
+    low, middle, high = np.percentile(values, (25, 50, 75))
+    worst = max(values) if name in WORST_IS_HIGHEST else min(values)
+    return {
+        "mean": float(np.mean(values)),
+        "worst": float(worst),
+        "quartile_1": float(low),
+        "median": float(middle),
+        "quartile_3": float(high),
+        "frames": len(values),
+    }

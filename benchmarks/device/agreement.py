@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.benchmarks.device import inputs
-from aerocam.benchmarks.device.differences import Difference, clear_enough, compare, compare_outputs
-from aerocam.benchmarks.device.tolerances import Tolerance
+from aerocam.benchmarks.device.differences import Difference, Tolerance, clear_enough, compare, compare_outputs
 from aerocam.runtime import Explainer, Explanation
 from aerocam.runtime.sessions.session import Session
 

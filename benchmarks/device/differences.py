@@ -1,4 +1,4 @@
-"""How far two runs of one model are apart, array by array, and whether that is too far."""
+"""How far two runs of one model are apart, array by array, and how far they may be by the type of their products."""
 
 from __future__ import annotations
 
@@ -10,8 +10,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.benchmarks.device.tolerances import Tolerance
 from aerocam.manifest import Manifest
+
+Precision = Literal["float32", "tf32", "float16"]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Bounds.
+
+    Each but the correlation is of the largest difference over the largest magnitude of the reference.
+
+    Attributes:
+        output: Of the model's own outputs, activations and scores.
+        gradient: Of gradients.
+        correlation: The least correlation of gradients and raw maps with the reference.
+        raw: Of raw maps.
+        map: Of maps in [0, 1], the largest difference as such.
+    """
+
+    output: float
+    gradient: float
+    correlation: float
+    raw: float
+    map: float
+
+
+TOLERANCES: dict[Precision, Tolerance] = {
+    "float32": Tolerance(output=1e-3, gradient=0.15, correlation=0.998, raw=0.03, map=0.03),
+    "tf32": Tolerance(output=0.03, gradient=0.3, correlation=0.99, raw=0.1, map=0.12),
+    "float16": Tolerance(output=0.05, gradient=0.4, correlation=0.98, raw=0.15, map=0.2),
+}
+
+
+def precision_of(manifest: Manifest, settings: dict[str, object]) -> Precision:
+    """The coarsest type that products may be in.
+
+    Args:
+        manifest: Of the model; one that came in float16 has scaled gradients.
+        settings: How the engine was built, `BuildSettings` as a dictionary; empty for ONNX Runtime.
+    """
+    if "float16" in (settings.get("precision"), manifest.precision) or manifest.seed_scale != 1.0:
+        return "float16"
+    return "tf32" if settings.get("tf32") else "float32"
+
 
 Kind = Literal["output", "gradient", "raw", "choice", "map", "overlay"]
 

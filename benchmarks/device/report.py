@@ -14,10 +14,10 @@ from typing import Any
 
 from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.agreement import compare_sessions
-from aerocam.benchmarks.device.plain import open_plain
+from aerocam.benchmarks.device.differences import TOLERANCES, precision_of
+from aerocam.benchmarks.device.inputs import open_plain
 from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.speed import measure
-from aerocam.benchmarks.device.tolerances import TOLERANCES, precision_of
 from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.errors import EngineError, ModelError
 from aerocam.files import sha256
@@ -25,7 +25,8 @@ from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime.doctor import examine
 from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.registry import PROBES, run_probe
-from aerocam.runtime.sessions.session import Session, open_session
+from aerocam.runtime.sessions.opening import open_session
+from aerocam.runtime.sessions.session import Session
 
 REFERENCE_ROUNDS = 10
 """Most timed rounds of ONNX Runtime on the CPU."""

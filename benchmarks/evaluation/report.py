@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.evaluation import report, table
 from aerocam.benchmarks.evaluation.diagrams import STYLE as CURVE_STYLE
 from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
 from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, model_lines, refused_lines, shown
+from aerocam.files import write_together
 from aerocam.runtime.results.page_parts import STYLE
 
 OWN_STYLE = """
@@ -223,3 +227,23 @@ def _list(title: str, lines: Sequence[str]) -> str:
         return ""
     items = "".join(f"<li>{escape(line)}</li>\n" for line in lines)
     return f"<section>\n<h2>{title}</h2>\n<ul>\n{items}</ul>\n</section>\n"
+
+
+def write_results(results: Results, out: Path) -> dict[str, Any]:
+    """Write the four files, all or none.
+
+    Returns:
+        The record, as table.json has it.
+
+    Raises:
+        WriteError: One cannot be written.
+    """
+    record = table.as_record(results)
+    contents = {
+        "table.json": json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "table.md": table.as_markdown(record),
+        "table.csv": table.as_csv(record),
+        "report.html": report.as_html(results, record),
+    }
+    write_together({out / name: text.encode("utf-8", "replace") for name, text in contents.items()})
+    return record

@@ -81,7 +81,7 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
     Raises:
         UsageError: An unknown method, an option that cannot be read, or a method twice.
     """
-    from aerocam.cli.arguments import parse_options
+    from aerocam.options import parse_options
     from aerocam.runtime.methods import ContrastMethod, find
     from aerocam.runtime.methods.registry import check_options
 

@@ -22,12 +22,12 @@ from aerocam.errors import UsageError
 from aerocam.manifest import Manifest, Preprocess
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
-from aerocam.runtime.frames.tensor_input import model_input
+from aerocam.runtime.frames.inputs import model_input
 from aerocam.runtime.maps.noise import GradientNoise
 from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.targets import resolve, slots
+from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
-from aerocam.runtime.sessions.session import open_session
 
 TINY = float(np.finfo(np.float32).tiny)
 

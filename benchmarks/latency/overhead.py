@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.machine import machine
-from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, percentiles, ratio
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults

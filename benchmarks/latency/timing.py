@@ -8,13 +8,18 @@ would take the other's cores.
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import aerocam
 from aerocam.errors import UsageError
 
 PERCENTILES = (50, 90, 99)
@@ -111,3 +116,25 @@ def ratio(ours: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, flo
     """Quartiles of the ratios taken round by round."""
     low, median, high = np.percentile(ours / base, QUARTILES)
     return {"median": float(median), "q1": float(low), "q3": float(high)}
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores and versions, JSON-able."""
+    import onnxruntime
+
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "aerocam": aerocam.__version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -16,7 +16,7 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.mosaics import Question, draw_mosaics, mosaic_rule, write_mosaics
 from aerocam.benchmarks.evaluation.pictures import Data, find_data
-from aerocam.benchmarks.evaluation.results_files import write_results
+from aerocam.benchmarks.evaluation.report import write_results
 from aerocam.benchmarks.evaluation.run import run
 from aerocam.benchmarks.evaluation.settings import Settings, group, methods_of, metrics_of
 from aerocam.benchmarks.evaluation.table import failures

@@ -4,11 +4,10 @@
 """
 
 from aerocam.benchmarks.zoo import light, lite0, ssdlite
-from aerocam.benchmarks.zoo.detectors import yolov8n_doclaynet
 from aerocam.benchmarks.zoo.labelled import LABELLED, labelled_file, labelled_photograph
-from aerocam.benchmarks.zoo.ocr import OCR_MODELS, ocr_model
 from aerocam.benchmarks.zoo.pages import PAGES, page
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
+from aerocam.benchmarks.zoo.shipped import OCR_MODELS, ocr_model, yolov8n_doclaynet
 from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
 
 __all__ = [

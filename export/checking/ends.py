@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -11,72 +10,16 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import CheckError
-from aerocam.export.checking.feeds import own_choice, random_feeds
 from aerocam.export.checking.gradients import largest_difference, with_outputs
+from aerocam.export.checking.report import EndsReport
 from aerocam.export.ends import steps
 from aerocam.export.ends.fusing import RAW
 from aerocam.export.packaging import make_input, tensor_table
 from aerocam.export.reading.light import LightModel
-from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
 from aerocam.providers import Provider
-
-LEVEL, MEAN_LEVEL = 1.05, 0.01
-"""Grey levels that the input tensor may differ by, anywhere and on the mean: float32 may round a level the other way.
-"""
-
-MAP = 1e-4
-"""What a map in [0, 1] may differ by."""
-
-SHADE, MEAN_SHADE = 3.0, 0.05
-"""Grey levels that the overlay may differ by: a level of the map is up to 5 of a colour, and that is half of it."""
-
-
-@dataclass(frozen=True)
-class EndsReport:
-    """How far the ends are from their steps; 0 for one that is not there.
-
-    Attributes:
-        tensor: Largest and mean difference of the input tensor, in grey levels.
-        outputs: Largest relative difference of an output from that of the graph without the ends on that tensor.
-        map: Largest difference of the map.
-        overlay: Largest and mean difference of the overlay, in grey levels.
-        provider: Execution provider that it ran on.
-    """
-
-    tensor: tuple[float, float]
-    outputs: float
-    map: float
-    overlay: tuple[float, float]
-    provider: str
-
-    def require(self, tolerance: float) -> EndsReport:
-        """This report, if it is good.
-
-        Args:
-            tolerance: Largest `outputs` that is good.
-
-        Raises:
-            CheckError: It is not, or something is not finite.
-        """
-        found = {
-            f"the tensor of a frame by {self.tensor[0]:.2g} grey levels, {self.tensor[1]:.2g} on the mean": (
-                self.tensor[0] <= LEVEL and self.tensor[1] <= MEAN_LEVEL
-            ),
-            f"outputs by {self.outputs:.2g}": self.outputs <= tolerance,
-            f"the map by {self.map:.2g}": self.map <= MAP,
-            f"the overlay by {self.overlay[0]:.2g} grey levels, {self.overlay[1]:.2g} on the mean": (
-                self.overlay[0] <= SHADE and self.overlay[1] <= MEAN_SHADE
-            ),
-        }
-        if wrong := [text for text, good in found.items() if not good]:
-            raise CheckError(
-                f"the fused ends differ on {self.provider} from the same steps one by one: {', '.join(wrong)};"
-                " export without them, please report the model"
-            )
-        return self
 
 
 def without_frame(model: ir.Model, written: Manifest) -> ir.Model:

@@ -8,12 +8,11 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import CheckError
-from aerocam.export.checking.feeds import random_feeds
 from aerocam.export.checking.gradients import largest_difference
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.reading.light import LightModel
-from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors, random_feeds
 from aerocam.providers import Provider
 
 LARGEST = float(np.finfo(np.float16).max)

@@ -11,10 +11,10 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ManifestError, UsageError
 from aerocam.export.checking.ends import check_ends, without_frame
-from aerocam.export.checking.gradients import CheckReport, check_model
+from aerocam.export.checking.gradients import check_finite, check_model
 from aerocam.export.checking.precision import outputs_apart
+from aerocam.export.checking.report import CheckReport
 from aerocam.export.checking.tail import check_tail
-from aerocam.export.gradients.rule_tables import check_finite
 from aerocam.export.packaging import join
 from aerocam.export.precision import in_float16
 from aerocam.export.reading.graph import freeze_inputs, load_model

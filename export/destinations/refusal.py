@@ -12,7 +12,7 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.destinations import Destination
-from aerocam.export.destinations.refused_form import Form
+from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS
 from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.rewriting import tensor_names

@@ -9,6 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from aerocam.export.destinations.node_forms import (
+    Form,
     any_nonzero,
     given,
     has_both,
@@ -21,7 +22,6 @@ from aerocam.export.destinations.node_forms import (
     text_other_than,
     types,
 )
-from aerocam.export.destinations.refused_form import Form
 from aerocam.export.nodes.builder import constant_array
 
 HIGHEST_RANK = 8

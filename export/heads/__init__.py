@@ -14,10 +14,7 @@ run over the tables.
 from aerocam.export.heads import (  # noqa: F401 - importing them fills the tables
     activation,
     cfcam,
-    eigen,
     gradient,
-    normgrad,
-    relevance,
     tail,
 )
 from aerocam.export.heads.registry import (

@@ -1,4 +1,4 @@
-"""Weights from the activations alone; what each is: `aerocam.runtime.methods.activation`."""
+"""Weights from activations, and first components; what each is: `aerocam.runtime.methods`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.heads import spatial
-from aerocam.export.heads.registry import weighting_head
+from aerocam.export.heads.principal import first_component
+from aerocam.export.heads.registry import cam_head, weighting_head
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 
@@ -29,3 +30,15 @@ def randomcam(op: Builder, activations: ir.Value) -> ir.Value:
     """RandomCAM, the same weights as the NumPy method's."""
     drawn = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, static_shape(activations)[1]).astype(np.float32)
     return op.constant(drawn.reshape(1, -1, 1, 1))
+
+
+@cam_head("eigencam", needs_gradients=False)
+def eigencam(op: Builder, activations: ir.Value) -> ir.Value:
+    """EigenCAM (arXiv:2008.00299)."""
+    return first_component(op, activations, "max_abs")
+
+
+@cam_head("eigengradcam")
+def eigengradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+    """EigenGradCAM: EigenCAM of G A."""
+    return first_component(op, op.Mul(spatial.narrowed(op, gradients), activations), "max_abs")

@@ -8,8 +8,7 @@ import onnx_ir as ir
 from aerocam.errors import UsageError
 from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.gradients.stacking import replay
-from aerocam.export.heads.channelwise import channel_axes
-from aerocam.export.heads.contractions import each_channel
+from aerocam.export.heads.channelwise import channel_axes, each_channel
 from aerocam.export.heads.registry import tail_head
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_float, static_shape

@@ -9,8 +9,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError
 from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
-from aerocam.export.layers.candidates import Candidate, image_inputs
-from aerocam.export.layers.cost import multiply_adds
+from aerocam.export.layers.candidates import Candidate, image_inputs, multiply_adds
 from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.layout import layouts

@@ -1,20 +1,53 @@
-"""The tensors that can be explained."""
+"""The tensors that can be explained: how deep they lie, what their tail costs, and where a walk back to them stops."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
+from aerocam.errors import ModelError
+from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
-from aerocam.export.gradients.autodiff import nodes_between
-from aerocam.export.layers.cost import gradient_cost, multiply_adds
-from aerocam.export.layers.obstacles import obstacles, try_rules
-from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.folding import Fold, layer_fold
 from aerocam.export.tracing.layout import layouts
+
+
+def multiply_adds(node: ir.Node) -> int:
+    """Of a Conv, ConvTranspose, Gemm or MatMul with static shapes; 0 of any other node."""
+    if len(node.inputs) < 2 or any(x is None or not is_static(x) for x in (*node.inputs[:2], *node.outputs)):
+        return 0
+    x, w = (static_shape(value) for value in node.inputs[:2])  # type: ignore[arg-type]
+    y = static_shape(node.outputs[0])
+    if node.op_type == "Conv":
+        return int(np.prod(y) * np.prod(w[1:]))
+    if node.op_type == "ConvTranspose":
+        return int(np.prod(x) * np.prod(w[1:]))
+    if node.op_type == "Gemm":
+        return int(np.prod(y) * x[0 if node.attributes.get_int("transA", 0) else 1])
+    return int(np.prod(y, dtype=int) * x[-1]) if node.op_type == "MatMul" else 0
+
+
+def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
+    """About the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
+
+    Args:
+        path: Nodes that lead to the score, in graph order, with what each takes; those that do not depend on the layer
+            cost nothing.
+        layer: The target layer.
+    """
+    active, cost = {layer}, 0
+    for node, amount in path:
+        if any(x in active for x in values_read(node)):
+            active.update(node.outputs)
+            cost += amount and amount * sum(x in active for x in node.inputs[:2])
+    return cost
 
 
 @dataclass(frozen=True)
@@ -84,3 +117,60 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 def image_inputs(model: ir.Model) -> list[ir.Value]:
     """The model's float inputs."""
     return [value for value in model.graph.inputs if is_float(value)]
+
+
+Stops = Set[tuple[ir.Node, ir.Value]]
+"""Nodes that pass no gradient on, each with the value that would get it."""
+
+
+def obstacles(path: Sequence[ir.Node], score: ir.Value, stops: Stops = frozenset()) -> dict[ir.Value, str]:
+    """Per value that leads to the score: the nearest operator on the way that passes no gradient to it, or "".
+
+    Args:
+        path: Nodes that lead to the score, in graph order.
+        score: Where the walk starts.
+        stops: What `try_rules` found; without it, operators without a rule alone are obstacles.
+    """
+    found = {score: ""}
+    for node in reversed(path):
+        ahead = [found[y] for y in node.outputs if y in found]
+        if not ahead:
+            continue
+        behind, name = next(filter(None, ahead), ""), operator_name(node)
+        for x in values_read(node):
+            if not found.get(x):
+                found[x] = behind or (name if name not in ADJOINTS or (node, x) in stops else "")
+    return found
+
+
+def try_rules(graph: ir.Graph, images: Sequence[ir.Value], score: ir.Value) -> Stops:
+    """Apply the rules from the score back to the images, and say where they refuse; the graph is left as it was."""
+    size, names = len(graph), set(graph.initializers)
+    try:
+        return _stops(Builder(graph), nodes_between(graph, images, score), images, score)
+    finally:
+        graph.remove(list(graph)[size:], safe=True)
+        for name in graph.initializers.keys() - names:
+            del graph.initializers[name]
+
+
+def _stops(op: Builder, path: Sequence[ir.Node], images: Sequence[ir.Value], score: ir.Value) -> Stops:
+    active = {*images, *(output for node in path for output in node.outputs)}
+    arrived = {score: [op.floats_like(score, np.ones(static_shape(score)))]}
+    stops: set[tuple[ir.Node, ir.Value]] = set()
+    for node in reversed(path):
+        dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
+        if not any(dy is not None for dy in dys):
+            continue
+        try:
+            cotangents = rule_of(node)(op, node, *dys)
+        except ModelError:
+            stops.update((node, x) for x in values_read(node))
+            continue
+        for i, (x, dx) in enumerate(zip(node.inputs, cotangents, strict=True)):
+            if x is not None and depends(x, active):
+                try:
+                    arrived.setdefault(x, []).append(checked_cotangent(op, node, i, dx))
+                except ModelError:
+                    stops.add((node, x))
+    return stops

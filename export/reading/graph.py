@@ -21,10 +21,9 @@ from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.shapes import is_static
-from aerocam.export.reading.group_norms import spell_out_group_norms
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
-from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
 from aerocam.export.reading.pool_shapes import infer_shapes
 
 logger = logging.getLogger("aerocam.export")

@@ -12,11 +12,20 @@ import onnx
 import onnx_ir as ir
 
 from aerocam.errors import ModelError
-from aerocam.export.reading.light import LightModel, data_of, refer, tensor_in_file, without_data
-from aerocam.export.reading.wire import GRAPH, INITIALIZER, RAW_DATA, is_weight, without_weights
+from aerocam.export.reading.light import (
+    GRAPH,
+    INITIALIZER,
+    RAW_DATA,
+    LightModel,
+    data_of,
+    is_weight,
+    refer,
+    tensor_in_file,
+    without_data,
+    without_weights,
+)
 from aerocam.files import unreadable, write_together
-from aerocam.onnx_metadata import not_onnx
-from aerocam.wire import header
+from aerocam.onnx_metadata import header, not_onnx
 
 MOST_BYTES = (1 << 31) - 1
 """What protobuf takes in one file."""

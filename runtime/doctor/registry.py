@@ -6,13 +6,13 @@ A finding is an object with `state`: `found`, with what was found beside it; or 
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from aerocam.runtime.doctor.isolated import LIMIT
-from aerocam.runtime.doctor.machine import Absent, Machine
+from aerocam.runtime.doctor.machine import LIMIT, MARK, Absent, Machine
 
 Finding = dict[str, Any]
 Findings = dict[str, Finding]
@@ -68,3 +68,8 @@ def run_probe(one: Probe, machine: Machine, limit: float = LIMIT + 5) -> Finding
     thread.start()
     thread.join(limit)
     return found[0] if found else {"state": "timeout", "reason": f"no answer within {limit:g} s"}
+
+
+def answer(name: str) -> None:
+    """Print the finding of a probe; what the fresh interpreter of `ask_a_process` runs."""
+    print(f"\n{MARK}{json.dumps(finding(PROBES[name].look, Machine()))}", flush=True)

@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.maps.input import Rerun
+from aerocam.runtime.maps.contract import Outputs, Rerun
+from aerocam.runtime.maps.layers import FromLayers
 from aerocam.runtime.maps.saliency import Form
 from aerocam.runtime.methods import ContrastMethod
 from aerocam.runtime.predictions.targets import slots
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 class FromContrast:
@@ -25,7 +24,9 @@ class FromContrast:
     overlay: str | None = None
     runs_again = True
 
-    def __init__(self, manifest: Manifest, method: ContrastMethod, options: Mapping[str, Any], layers: Any) -> None:
+    def __init__(
+        self, manifest: Manifest, method: ContrastMethod, options: Mapping[str, Any], layers: FromLayers
+    ) -> None:
         """Try the options, and find out whether the model has classes.
 
         Args:

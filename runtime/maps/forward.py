@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Layer, Manifest
-from aerocam.runtime.maps.input import Rerun
+from aerocam.runtime.maps.contract import Outputs, Rerun
 from aerocam.runtime.maps.saliency import Form
 from aerocam.runtime.methods import ForwardMethod, Scorer
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 class FromForward:

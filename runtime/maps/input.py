@@ -2,71 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.manifest import SCORE, Layer, Manifest, Preprocess, Rule
+from aerocam.manifest import SCORE, Layer, Manifest
+from aerocam.runtime.maps.contract import KINDS, Outputs, RawMaps, Rerun
 from aerocam.runtime.maps.saliency import Form, finite, resize
 from aerocam.runtime.methods import InputMethod
-from aerocam.runtime.sessions.passes import Passes
-
-Outputs = Mapping[str, NDArray[Any]]
-
-KINDS: dict[Rule, str] = {
-    "gradient": "gradients",
-    "guided": "guided gradients",
-    "relevance": "multipliers of relevance",
-}
-"""What a layer has in place of gradients, by its rule."""
-
-
-@dataclass(frozen=True)
-class Rerun:
-    """The model on other pictures than the frame, with the target that it resolved on the frame: it must not change.
-
-    Attributes:
-        passes: Runs the model.
-        rule: How its input tensor is laid out.
-        tensor: The frame's input tensor, float32, in that layout.
-        target: What the model said it explained, int32, no -1 among it.
-        probabilities: Of the classes on the frame, float32 (classes,).
-        frame: Number of the frame in the stream, from 1 on; 0 for a picture that is in none.
-    """
-
-    passes: Passes
-    rule: Preprocess
-    tensor: NDArray[np.float32]
-    target: NDArray[np.int32]
-    probabilities: NDArray[np.float32]
-    frame: int = 0
-
-    @property
-    def picture(self) -> NDArray[np.float32]:
-        """The frame's input tensor as (1, C, H, W); a view."""
-        return self.tensor if self.rule.layout == "NCHW" else np.moveaxis(self.tensor, 3, 1)
-
-    def __call__(self, picture: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
-        """These outputs of the model for a picture, float32 (1, C, H, W); the next run may overwrite them."""
-        tensor = picture if self.rule.layout == "NCHW" else np.moveaxis(picture, 1, 3)
-        return self.passes.again(np.ascontiguousarray(tensor), self.target, outputs)
-
-    def explain(self, targets: NDArray[np.int32]) -> Outputs:
-        """What explains other targets of the frame; the next run may overwrite the arrays."""
-        return self.passes.explain(targets)
-
-    def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The targets' scores at pictures, float32 (n, C, H, W), one run each: (n, targets), new."""
-        found = [self(picture[None], (SCORE,))[SCORE].astype(np.float32) for picture in pictures]
-        return np.stack(found)
-
-    def tail_scores(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The targets' scores at activations of the layer, float32 (n, C, h, w): (n, targets), new."""
-        return self.passes.tail_scores(activations, self.target)
 
 
 class FromInput:
@@ -76,7 +22,9 @@ class FromInput:
     overlay: str | None = None
     runs_again = True
 
-    def __init__(self, manifest: Manifest, method: InputMethod, options: Mapping[str, Any], cams: Any = None) -> None:
+    def __init__(
+        self, manifest: Manifest, method: InputMethod, options: Mapping[str, Any], cams: RawMaps | None = None
+    ) -> None:
         """Find the outputs that the method needs, and try its options.
 
         Args:

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.manifest import CHOSEN, Manifest
-from aerocam.runtime.maps.input import Rerun
-from aerocam.runtime.maps.raw_maps import RawMaps
+from aerocam.runtime.maps.contract import RawMaps, Rerun
 from aerocam.runtime.maps.smoothing import MapSmoothing, altered
 from aerocam.runtime.predictions.explained import explained
 from aerocam.runtime.predictions.prediction import Prediction

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,7 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.maps.input import Rerun
-from aerocam.runtime.maps.raw_maps import RawMaps
-
-Outputs = Mapping[str, NDArray[Any]]
+from aerocam.runtime.maps.contract import Outputs, RawMaps, Rerun
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.maps.smoothing import blurred
 
 Normalisation = Literal["minmax", "max", "magnitude", "span"]
 Fusion = Literal["mean", "max", "product"]
@@ -118,6 +117,13 @@ def _positive(raw: NDArray[np.float32], rule: Normalisation) -> NDArray[np.float
     if rule == "span":
         return raw - raw.min(axis=(1, 2), keepdims=True)
     return np.abs(raw) if rule == "magnitude" else np.maximum(raw, 0)
+
+
+def blurred(maps: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
+    """Each map (N, h, w) through a Gaussian; the border is mirrored, so that the mass stays inside. 0: as they are."""
+    if deviation == 0:
+        return maps
+    return np.stack([cv2.GaussianBlur(one, (0, 0), deviation, borderType=cv2.BORDER_REFLECT) for one in maps])
 
 
 def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,17 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Preprocess
-from aerocam.runtime.frames.opencv import cv2
-
-if TYPE_CHECKING:
-    from aerocam.runtime.maps.raw_maps import RawMaps
+from aerocam.runtime.maps.contract import RawMaps
 
 FACTORS = (0.9, 1.0, 1.1)
 """Of the altered input tensors, pytorch-grad-cam's."""
@@ -80,10 +76,3 @@ def altered(tensor: NDArray[np.float32], width_axis: int) -> Iterator[tuple[NDAr
         for factor in FACTORS:
             if mirrored or factor != 1:
                 yield np.ascontiguousarray(turned * np.float32(factor)), mirrored
-
-
-def blurred(maps: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
-    """Each map (N, h, w) through a Gaussian; the border is mirrored, so that the mass stays inside. 0: as they are."""
-    if deviation == 0:
-        return maps
-    return np.stack([cv2.GaussianBlur(one, (0, 0), deviation, borderType=cv2.BORDER_REFLECT) for one in maps])

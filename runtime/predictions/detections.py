@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
 from aerocam.runtime.frames.placement import Box, Placement, Size
-from aerocam.runtime.predictions.boxes import boxes_at
+from aerocam.runtime.predictions.boxes import boxes_at, suppress
 from aerocam.runtime.predictions.scores import anchor_scores, label_of
-from aerocam.runtime.predictions.suppression import suppress
 from aerocam.runtime.predictions.targets import Class, class_index
 
 CANDIDATES = 30000

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.manifest import Manifest
-from aerocam.runtime.frames.frame_input import preparation
+from aerocam.runtime.frames.inputs import as_frame, model_input, preparation, whole
 from aerocam.runtime.frames.placement import Placement
-from aerocam.runtime.frames.tensor_input import as_frame, model_input, whole
 from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.sessions.passes import Passes

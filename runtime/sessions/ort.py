@@ -1,27 +1,90 @@
-"""Sessions on ONNX Runtime."""
+"""Sessions on ONNX Runtime: fixed places for inputs and outputs, and a heap kept small while a model loads."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, missing
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
-from aerocam.runtime.sessions.heap import blocks_given_back
 from aerocam.runtime.sessions.session import Finished, TensorSpec, check_feeds, check_outputs
+
+
+class Buffers:
+    """Runs an ONNX Runtime session; its outputs land in the same arrays every time.
+
+    An input that is the same array as at the run before stays bound; its values may have changed.
+    """
+
+    def __init__(self, session: Any, outputs: Mapping[str, NDArray[Any]]) -> None:
+        """Bind the outputs.
+
+        Args:
+            session: ONNX Runtime's own.
+            outputs: Per output wanted, an array of its type and shape, contiguous; every run overwrites it.
+        """
+        self.outputs = dict(outputs)
+        self._session = session
+        self._inputs: dict[str, NDArray[Any]] = {}
+        self._memory: dict[str, NDArray[Any]] = {}  # ONNX Runtime 1.16 does not keep what it is bound to
+        self._binding = session.io_binding()
+        for name, array in outputs.items():
+            self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+
+    def holds(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether `feeds` are the very arrays that are bound."""
+        bound = self._inputs
+        return len(feeds) == len(bound) and all(bound.get(name) is array for name, array in feeds.items())
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Run the session on all its inputs; the arrays given are held until others come."""
+        if not self.holds(feeds):
+            self._memory = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            for name, array in self._memory.items():
+                self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+            # What had to be copied to be contiguous is bound anew every time.
+            self._inputs = {name: array for name, array in feeds.items() if array is self._memory[name]}
+        self._session.run_with_iobinding(self._binding)
+        return dict(self.outputs)
+
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""glibc's names for `mallopt`'s parameters (malloc.h)."""
+
+SMALL, LARGE = 128 << 10, 32 << 20
+"""glibc's threshold at the start and the end of its adaptation, bytes."""
+
+
+@contextlib.contextmanager
+def blocks_given_back() -> Iterator[None]:
+    """Map large blocks while this lasts; nothing happens where the C library is not glibc."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(MMAP_THRESHOLD, SMALL)
+    try:
+        yield
+    finally:
+        mallopt(MMAP_THRESHOLD, LARGE)
+        mallopt(TRIM_THRESHOLD, 2 * LARGE)
+
 
 try:
     import onnxruntime
 
-    from aerocam.runtime.sessions.ort_buffers import Buffers
+    from aerocam.runtime.sessions.ort import Buffers
 except ImportError as error:
     raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 

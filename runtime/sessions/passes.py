@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError
-from aerocam.runtime.sessions.session import Run, Session, open_session
+from aerocam.runtime.sessions.opening import open_session
+from aerocam.runtime.sessions.session import Run, Session
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -13,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import EngineError, UsageError, did_you_mean
-from aerocam.files import ENGINE_SUFFIXES
 from aerocam.manifest import Manifest
-from aerocam.providers import Provider
 
 
 @dataclass(frozen=True)
@@ -177,44 +173,3 @@ def close_behind(close: Callable[[], None], error: BaseException | None) -> None
     except EngineError:
         if error is None:
             raise
-
-
-def open_session(
-    path: str | os.PathLike[str], *, providers: Sequence[Provider] | None = None, threads: int | None = None
-) -> Session:
-    """Load an explainable model; the suffix of the file picks the engine.
-
-    Args:
-        path: An `.onnx` file written by `aerocam export`, or an engine written by `aerocam build`.
-        providers: ONNX Runtime's execution providers by their own names, or (name, options) each, in order of
-            preference; None means the CPU. Options that are not given have the defaults of `aerocam.providers`. Not
-            for an engine.
-        threads: Threads inside an operator; None leaves it to ONNX Runtime (one per core). Not for an engine.
-
-    Raises:
-        UsageError: The suffix is not one of an engine that aerocam has, or a provider or one of its options is not
-            available.
-        ModelError: The file is absent or cannot be read.
-        ManifestError: The model was not exported by aerocam.
-        EngineError: The engine does not fit this machine, or not its record; see `TensorRtSession`.
-        MissingDependencyError: ONNX Runtime, or TensorRT, is not installed.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".onnx":
-        from aerocam.runtime.sessions.ort import OrtSession
-
-        return OrtSession(path, providers=providers, threads=threads)
-    if suffix in ENGINE_SUFFIXES:
-        for name, value in (("providers", providers), ("threads", threads)):
-            if value is not None:
-                raise UsageError(
-                    f"{path}: {name} were given ({value}), which are ONNX Runtime's; a TensorRT engine has none, leave"
-                    " them out"
-                )
-        from aerocam.runtime.trt.session import TensorRtSession
-
-        return TensorRtSession(path)
-    raise UsageError(
-        f"{path}: found the suffix '{suffix}', expected .onnx, or {', '.join(ENGINE_SUFFIXES)} of TensorRT;"
-        " give a file written by `aerocam export` or `aerocam build`"
-    )

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.machine import machine
-from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, percentiles, ratio, timed
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio, timed
 from aerocam.manifest import FRAME, Preprocess
 
 STEPS, FRAME_IN, BOTH = "steps", "frame in", "both ends"

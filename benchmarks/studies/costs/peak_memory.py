@@ -20,7 +20,7 @@ options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = told["threads"]
 options.log_severity_level = 3
 options.add_session_config_entry(*STOP_SPINNING)
-from aerocam.runtime.sessions.heap import blocks_given_back
+from aerocam.runtime.sessions.ort import blocks_given_back
 with blocks_given_back():  # as the runtime loads
     session = onnxruntime.InferenceSession(told["model"], options, providers=["CPUExecutionProvider"])
 from aerocam.manifest import Preprocess

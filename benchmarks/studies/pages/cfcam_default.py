@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import machine
 from aerocam.benchmarks.studies.cfcam.candidates import CHANGES, CONFIGS, FILTERED, REFERENCES
 from aerocam.benchmarks.studies.cfcam.cases import MOSAICS, SEED, SETS
 from aerocam.benchmarks.studies.cfcam.figures import DRAWS, SEEDS, difference, table
@@ -73,9 +73,9 @@ def tables(record: Mapping[str, Any]) -> str:
     host = record["machine"]
     parts = [
         f"\n`python -m aerocam.benchmarks.studies.pages.cfcam_default` wrote what follows and"
-        f" `benchmarks/studies/results/{RECORD}`, on {host['processor']}, {host['cores']} cores.\nMean over the cases; in brackets"
-        " the 95 % interval of the"
-        " difference to gradcam (paired, bootstrap over the cases,\nas if these did not share photographs, or objects a"
+        f" `benchmarks/studies/results/{RECORD}`, on {host['processor']}, {host['cores']} cores.\nMean over the"
+        " cases; in brackets the 95 % interval of the difference to gradcam (paired, bootstrap over the cases,"
+        "\nas if these did not share photographs, or objects a"
         " page).\n"
     ]
     for name, one in record["sets"].items():

@@ -18,7 +18,7 @@ from typing import Any
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.settings import group
 from aerocam.benchmarks.evaluation.table import ARROWS, definition_line
-from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import machine
 from aerocam.benchmarks.studies import method_table
 from aerocam.benchmarks.studies.grid import CELLS, SEED, THRESHOLD
 from aerocam.benchmarks.studies.pages.publishing import publish

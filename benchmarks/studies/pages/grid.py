@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import machine
 from aerocam.benchmarks.studies import grid
 from aerocam.benchmarks.studies.pages.publishing import FOLDER, publish
 from aerocam.files import write_together

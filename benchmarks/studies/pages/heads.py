@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency.machine import machine
-from aerocam.benchmarks.latency.timing import Protocol, ratio
+from aerocam.benchmarks.latency.timing import Protocol, machine, ratio
 from aerocam.benchmarks.studies.costs import cfcam as cfcam_cost
 from aerocam.benchmarks.studies.costs import ends
 from aerocam.benchmarks.studies.costs import scorecam as scorecam_cost

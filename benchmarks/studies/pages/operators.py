@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from aerocam.errors import UsageError
-from aerocam.export.destinations.refused_form import Form
+from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS as TENSORRT_FORMS
 from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import REFUSED

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency.machine import machine
-from aerocam.benchmarks.latency.timing import Protocol, alternate, ratio, timed
+from aerocam.benchmarks.latency.timing import Protocol, alternate, machine, ratio, timed
 from aerocam.benchmarks.studies.costs.tail import TAIL, find_tail, open_plain
 from aerocam.benchmarks.studies.pages.publishing import YOLO_LAST, origin, publish
 from aerocam.export import export_model

@@ -20,7 +20,7 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.between_models import average, compare_models
 from aerocam.benchmarks.evaluation.in_time import stability_in_time
 from aerocam.benchmarks.evaluation.randomisation import cascade
-from aerocam.benchmarks.latency.machine import machine
+from aerocam.benchmarks.latency.timing import machine
 from aerocam.benchmarks.studies.pages.publishing import publish
 from aerocam.export import export_model
 from aerocam.runtime import Explainer

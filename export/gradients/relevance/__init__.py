@@ -32,7 +32,12 @@ An activation or normalisation gets the same relevance as one operator and writt
 or not, but for ε.
 """
 
-from aerocam.export.gradients.relevance import activations, kept, linear, normalization, products, quantization
+from aerocam.export.gradients.relevance import (
+    activations,
+    kept,
+    normalization,
+    products,
+)
 from aerocam.export.gradients.relevance.registry import EPSILON, RELEVANCE, WITHOUT_RULE
 
 __all__ = [
@@ -41,8 +46,6 @@ __all__ = [
     "WITHOUT_RULE",
     "activations",
     "kept",
-    "linear",
     "normalization",
     "products",
-    "quantization",
 ]

@@ -1,12 +1,14 @@
-"""Operators whose relevance rule is their adjoint, or that of their first input."""
+"""Operators whose relevance rule is an adjoint: their own, that of their first input, or that of a weighted sum."""
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
 from aerocam.export.gradients.adjoints import ADJOINTS
-from aerocam.export.gradients.adjoints.registry import STOPPED, Builder, Cotangents
-from aerocam.export.gradients.relevance.registry import relevance, stabilised
+from aerocam.export.gradients.adjoints.quantization import along, refuse_blocks
+from aerocam.export.gradients.adjoints.registry import STOPPED, Builder, Cotangents, tensor
+from aerocam.export.gradients.relevance.registry import EPSILON, relevance, stabilised
+from aerocam.export.nodes.shapes import static_shape
 
 MOVES = (
     "Cast", "CastLike", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "Gather", "GatherElements",
@@ -54,3 +56,23 @@ def first_input(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """A weighted sum of what is read at places that count as constants, like the mask."""
     return first_input(op, node, stabilised(op, node, dy))
+
+
+@relevance("Conv", "ConvTranspose", "BatchNormalization")
+def weighted_sum(op: Builder, node: ir.Node, dy: ir.Value, *_others: ir.Value | None) -> Cotangents:
+    """Y = W X + B: M_X = W^T (M_Y |Y| / (|Y| + ε)); B keeps its share."""
+    return ADJOINTS[node.op_type](op, node, stabilised(op, node, dy))
+
+
+@relevance("QuantizeLinear")
+def quantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = saturate(round(X / scale) + zero): M_X = (Y - zero) / (X + ε sign X) M_Y, saturated or not."""
+    refuse_blocks(node)
+    x, axis = tensor(node), node.attributes.get_int("axis", 1)
+    steps = op.Cast(node.outputs[0], to=ir.DataType.FLOAT)
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        zero = along(op, tensor(node, 2), len(static_shape(x)), axis)
+        steps = op.Sub(steps, op.Cast(zero, to=ir.DataType.FLOAT))
+    wide = op.widened(x)
+    share = op.Div(op.Mul(steps, op.Sign(wide)), op.Add(op.Abs(wide), EPSILON))
+    return [op.Mul(dy, op.cast_like(share, dy)), *(None for _ in node.inputs[1:])]

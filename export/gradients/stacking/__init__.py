@@ -7,12 +7,9 @@ table, forward and backward.
 
 from aerocam.export.gradients.stacking import (  # noqa: F401 - importing them fills the table
     elementwise,
-    indexing,
     movement,
-    normalization,
     pictures,
     products,
-    quantization,
     reductions,
 )
 from aerocam.export.gradients.stacking.registry import RULES, NoFormError, Replay, replay, stack, stacking

@@ -1,4 +1,4 @@
-"""Stacks through what works entry by entry."""
+"""Stacks through what works entry by entry, quantisation included."""
 
 from __future__ import annotations
 
@@ -40,3 +40,23 @@ def _dropout(replay: Replay) -> ir.Value:
     """Nothing is dropped where a model is run."""
     replay.only_first("a ratio")
     return replay.op.Identity(replay.stacks[0])
+
+
+@stacking("DequantizeLinear", "QuantizeLinear")
+def _rounding(replay: Replay) -> ir.Value:
+    """With one scale, or one per place along an axis."""
+    replay.only_first("a scale")
+    axis = replay.node.attributes.get_int("axis", 1)
+    if not replay.shape(1) or replay.shape(1) == (1,):
+        return replay.again(replay.stacks[0], *replay.node.inputs[1:])
+    axis %= replay.rank()
+    if axis:
+        return replay.again(replay.stacks[0], *replay.node.inputs[1:], axis=axis)
+    return replay.together(replay.again(replay.apart(0), *replay.node.inputs[1:], axis=1))
+
+
+@stacking("ConvInteger", "QLinearConv")
+def _convolution(replay: Replay) -> ir.Value:
+    """Axis 0 holds pictures."""
+    replay.only_first("a scale or a weight")
+    return replay.again(*(replay.value(i) for i in range(len(replay.stacks))))

@@ -9,9 +9,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.checking.feeds import random_feeds
 from aerocam.export.reading.light import LightModel
-from aerocam.export.sessions import SessionFolder
+from aerocam.export.sessions import SessionFolder, random_feeds
 from aerocam.manifest import Boxes, BoxForm, BoxUnit
 
 logger = logging.getLogger("aerocam.export")

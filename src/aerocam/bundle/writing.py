@@ -14,9 +14,9 @@ from pathlib import Path
 
 from aerocam import __version__
 from aerocam.bundle import wheels
-from aerocam.bundle.own_wheel import own_wheel
 from aerocam.bundle.targets import Target
 from aerocam.bundle.texts import Facts, readme, start_script
+from aerocam.bundle.wheels import own_wheel
 from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.files import make_folder, part_name, sha256
 from aerocam.manifest import Manifest

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Task
@@ -99,30 +98,6 @@ def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
             )
         return None
     return with_options([name.strip() for name in args.providers.split(",") if name.strip()], args.provider_option)
-
-
-def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
-    """`NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
-
-    Args:
-        given: The items.
-        where: How messages begin, before the item: where the user gave it.
-
-    Raises:
-        UsageError: Not of that form, or a name twice.
-    """
-    options: dict[str, Any] = {}
-    for item in given:
-        name, equals, value = (part.strip() for part in item.partition("="))
-        if not (name and equals and value):
-            raise UsageError(f"{where}{item}: NAME=VALUE is expected, as in steps=100")
-        if name in options:
-            raise UsageError(f"{where}{item}: {name} was given before, as {options[name]!r}; give it once")
-        try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[name] = value
-    return options
 
 
 def joined(argv: Sequence[str], options: Sequence[str] = ("--target",)) -> list[str]:

@@ -26,17 +26,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
-from aerocam.cli.inputs import find_pictures
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 from aerocam.files import make_folder, write_together
+from aerocam.options import parse_options
+from aerocam.runtime.frames.pictures import find_pictures
 
 if TYPE_CHECKING:
-    from aerocam.benchmarks.comparison.frames import Frame
     from aerocam.benchmarks.comparison.moved import MovedMost
-    from aerocam.benchmarks.comparison.pair import Box, Pair
+    from aerocam.benchmarks.comparison.pair import Box, Frame, Pair
     from aerocam.runtime.explainer import Explainer
 
 REPORT, SUMMARY, RECORDS = "report.html", "summary.json", "frames.jsonl"
@@ -146,7 +146,7 @@ def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iter
         MediaError: The source cannot be read.
         UsageError: A folder without pictures.
     """
-    from aerocam.benchmarks.comparison.frames import of_pictures, of_video
+    from aerocam.benchmarks.comparison.pair import of_pictures, of_video
     from aerocam.runtime.video.source import VideoSource
 
     if os.path.isdir(args.source):
@@ -170,7 +170,7 @@ def _compare(
     """Compare frame by frame and write the files; the summary."""
     from aerocam.benchmarks.comparison.moved import MovedMost
     from aerocam.benchmarks.comparison.page import report
-    from aerocam.benchmarks.comparison.summary import summary
+    from aerocam.benchmarks.comparison.pair import summary
     from aerocam.runtime.results.serialising import json_text
 
     moved = MovedMost(args.show, stretch)

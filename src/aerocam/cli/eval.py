@@ -31,9 +31,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 from aerocam.cli.stopping import interrupt_on_signal
 from aerocam.errors import UsageError
+from aerocam.options import parse_options
 
 if TYPE_CHECKING:
     from aerocam.benchmarks.evaluation.settings import Settings
@@ -95,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     one_blas_thread()
     from aerocam.benchmarks.evaluation.backends import check
     from aerocam.benchmarks.evaluation.pictures import find_data
-    from aerocam.benchmarks.evaluation.results_files import write_results
+    from aerocam.benchmarks.evaluation.report import write_results
     from aerocam.benchmarks.evaluation.run import run as run_all
     from aerocam.benchmarks.evaluation.table import as_markdown, failures, fault_lines, without_value
     from aerocam.progress import Progress

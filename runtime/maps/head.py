@@ -1,0 +1,54 @@
+"""Raw maps that come ready from a fused head."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aerocam.errors import UsageError
+from aerocam.manifest import Manifest
+from aerocam.runtime.maps.contract import Outputs, Rerun
+from aerocam.runtime.maps.saliency import Form, Normalisation
+
+LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "reciprocam", "relevance", "xgradcam"})
+"""Methods whose raw map changes its sign with the gradient's, or the score's."""
+
+
+class FromHead:
+    """The map as the model's fused head gives it."""
+
+    runs_again = False
+
+    def __init__(self, manifest: Manifest, normalisation: Normalisation) -> None:
+        """Take the head from the manifest, which must have one.
+
+        Args:
+            manifest: The model's.
+            normalisation: The method's.
+        """
+        assert manifest.head is not None
+        self.method, self.normalisation = manifest.head.method, normalisation
+        self.form, self.overlay = _form(manifest), manifest.head.overlay
+        self._sign = np.float32(math.copysign(1, manifest.seed_scale))
+        if self._sign < 0 and (self.method not in LINEAR or self.form != "raw"):
+            raise UsageError(
+                f"method '{self.method}': its fused head has no map of the negative score; export the model with"
+                " --tensors as well"
+            )
+        if self._sign < 0:
+            self.overlay = None  # of what speaks for the target
+        self.layers: tuple[str, ...] = (", ".join(layer.name for layer in manifest.layers),)
+        self.outputs: tuple[str, ...] = (manifest.head.output, *([self.overlay] if self.overlay else []))
+
+    def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
+        """See `RawMaps`."""
+        return [outputs[self.outputs[0]].astype(np.float32) * self._sign]
+
+
+def _form(manifest: Manifest) -> Form:
+    """What a fused head's map is."""
+    assert manifest.head is not None
+    framed = manifest.preprocess is not None and manifest.preprocess.frame is not None
+    return "tensor" if manifest.head.form == "frame" and not framed else manifest.head.form

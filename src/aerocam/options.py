@@ -1,0 +1,33 @@
+"""Options given as text: `NAME=VALUE`, as methods and metrics take them on the command line and in settings."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from typing import Any
+
+from aerocam.errors import UsageError
+
+
+def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
+    """`NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
+
+    Args:
+        given: The items.
+        where: How messages begin, before the item: where the user gave it.
+
+    Raises:
+        UsageError: Not of that form, or a name twice.
+    """
+    options: dict[str, Any] = {}
+    for item in given:
+        name, equals, value = (part.strip() for part in item.partition("="))
+        if not (name and equals and value):
+            raise UsageError(f"{where}{item}: NAME=VALUE is expected, as in steps=100")
+        if name in options:
+            raise UsageError(f"{where}{item}: {name} was given before, as {options[name]!r}; give it once")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
