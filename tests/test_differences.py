@@ -11,7 +11,7 @@ import pytest
 
 from aerocam.export import export_model
 from aerocam.export.checking.differences import gradient_error, is_faint
-from aerocam.export.checking.gradients import GRADIENT_TOLERANCE
+from aerocam.export.checking.report import GRADIENT_TOLERANCE
 from onnx_graphs import model
 from test_graph import f32, saved
 from test_kinds import node

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from aerocam.errors import MediaError, UsageError
-from aerocam.runtime.frames import pictures as inputs
-from aerocam.runtime.frames.pictures import distinct_stems, find_pictures
+from aerocam.runtime.frames import picture_files as inputs
+from aerocam.runtime.frames.picture_files import distinct_stems, find_pictures
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime

@@ -11,8 +11,8 @@ import pytest
 import exported_models
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, read_picture
-from aerocam.runtime.maps.saliency import combine
-from aerocam.runtime.maps.smoothing import MapSmoothing, altered, blurred
+from aerocam.runtime.maps.saliency import blurred, combine
+from aerocam.runtime.maps.smoothing import MapSmoothing, altered
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime

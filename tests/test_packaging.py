@@ -16,8 +16,8 @@ import aerocam
 
 ROOT = Path(__file__).parents[1]
 HALVES = ("export", "runtime", "benchmarks")
-SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "manifest_score",
-          "normalisation", "onnx_metadata", "providers", "wire")  # fmt: skip
+SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "normalisation",
+          "onnx_metadata", "options", "progress", "providers")  # fmt: skip
 MODULES = {
     *(f"aerocam/{path.relative_to(ROOT)}" for half in HALVES for path in (ROOT / half).rglob("*.py")),
     *(str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/aerocam").glob("*.py")),

@@ -9,7 +9,7 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.benchmarks.studies.pages.packagings import PAGE, RECORD, ROWS, measure, table
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[1] / "benchmarks/studies/results"
 
 
 def test_a_measurement_runs_every_form(tmp_path: Path) -> None:

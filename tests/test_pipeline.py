@@ -19,7 +19,8 @@ import aerocam
 from aerocam import manifest
 from aerocam.errors import AerocamError, CheckError, ManifestError, ModelError, UsageError, WriteError
 from aerocam.export import CheckReport, check_export, export_model
-from aerocam.export.checking.gradients import GRADIENT_TOLERANCE, KINKS, OUTPUT_TOLERANCE, gradient_error
+from aerocam.export.checking.differences import KINKS, gradient_error
+from aerocam.export.checking.report import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.preprocessing import PRESETS
 from aerocam.export.reading.opset import IR_VERSION, OPSET

@@ -10,7 +10,7 @@ import pytest
 from aerocam.benchmarks.studies.pages.overhead import ROWS, table
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks/studies/results"
 
 RECORD = {
     "settings": {"method": "gradcam", "threads": 2},

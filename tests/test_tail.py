@@ -16,7 +16,7 @@ from aerocam.benchmarks.studies.costs.tail import find_tail, measure_tail
 from aerocam.benchmarks.studies.pages.tails import PAGE, RECORD, networks, table
 from onnx_graphs import run_ort
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[1] / "benchmarks/studies/results"
 
 
 def test_the_tail_computes_from_its_inputs_what_the_model_computes() -> None:

@@ -78,7 +78,7 @@ def find_data(folder: str | Path) -> Data:
     Raises:
         UsageError: No such folder, no picture in it, or labels that cannot be read.
     """
-    from aerocam.runtime.frames.pictures import find_pictures
+    from aerocam.runtime.frames.picture_files import find_pictures
 
     folder = Path(folder)
     if not folder.is_dir():

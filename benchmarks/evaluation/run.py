@@ -74,7 +74,7 @@ def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ..
         UsageError: No model gives any of the methods.
         ModelError: A model cannot be read.
     """
-    from aerocam.runtime.frames.pictures import distinct_stems
+    from aerocam.runtime.frames.picture_files import distinct_stems
 
     names = distinct_stems([_plain(path) for path in paths])  # x.cam.onnx and x.onnx must not share their rows
     found = tuple(_looked_at(path, name, settings) for path, name in zip(paths, names, strict=True))

@@ -11,7 +11,6 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from aerocam import manifest
@@ -19,6 +18,11 @@ from aerocam.errors import ManifestError, ModelError, UsageError, missing
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
 from aerocam.runtime.sessions.session import Finished, TensorSpec, check_feeds, check_outputs
+
+try:
+    import onnxruntime
+except ImportError as error:
+    raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 
 
 class Buffers:
@@ -80,13 +84,6 @@ def blocks_given_back() -> Iterator[None]:
         mallopt(MMAP_THRESHOLD, LARGE)
         mallopt(TRIM_THRESHOLD, 2 * LARGE)
 
-
-try:
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import Buffers
-except ImportError as error:
-    raise missing("onnxruntime", "ort", "to run an .onnx model") from error
 
 STOP_SPINNING = ("session.force_spinning_stop", "1")
 """Its threads wait for work by spinning; after a run they stop, so that map, overlay and video have the cores."""

@@ -32,7 +32,7 @@ from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 from aerocam.files import make_folder, write_together
 from aerocam.options import parse_options
-from aerocam.runtime.frames.pictures import find_pictures
+from aerocam.runtime.frames.picture_files import find_pictures
 
 if TYPE_CHECKING:
     from aerocam.benchmarks.comparison.moved import MovedMost

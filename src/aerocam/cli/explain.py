@@ -34,7 +34,7 @@ from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
 from aerocam.options import parse_options
-from aerocam.runtime.frames.pictures import distinct_stems, find_pictures, read, shown
+from aerocam.runtime.frames.picture_files import distinct_stems, find_pictures, read, shown
 
 if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer
