@@ -28,7 +28,7 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies test lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies gpu test lint format test-host test-jetson models picture crosscheck docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -36,6 +36,7 @@ help:
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
+	@echo "make gpu     what only a GPU can show; writes benchmarks/studies/results/gpu.md"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make docs    docs/operators.md, anew from the tables in the code"
@@ -131,6 +132,11 @@ studies: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.studies.pages.sanity
 	@$(RUN) -m aerocam.benchmarks.studies.pages.shift
 	@$(RUN) -m aerocam.benchmarks.studies.pages.cfcam_default
+
+# An environment that is there is taken as it is, without the network; RUN=python3 takes another one.
+gpu:
+	@command -v $(RUN) >/dev/null || $(MAKE) --no-print-directory $(VENV)/.dev
+	@PYTHONPATH="$(CURDIR)/src$${PYTHONPATH:+:$$PYTHONPATH}" $(RUN) -m aerocam.benchmarks.studies.on_gpu
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.benchmarks.studies.pages.operators docs/operators.md
