@@ -25,6 +25,7 @@ from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.benchmarks.studies import gpu_steps as steps
 from aerocam.benchmarks.studies import on_gpu
 from aerocam.benchmarks.studies.gpu_steps import Network, attempt
+from aerocam.errors import AerocamError
 from aerocam.providers import CPU, CUDA
 from aerocam.runtime import open_session
 from aerocam.runtime.cuda.choice import INSTALL, PACKAGES
@@ -314,7 +315,7 @@ def test_that_nothing_ran_on_cuda_is_a_failure(tmp_path: Path, monkeypatch: pyte
     assert f"; 0 of {row.figures['kernels'][CPU]} kernels ran on {CUDA}" in row.said
 
 
-def test_a_head_that_is_refused_and_a_network_that_cannot_be_had(models: Path, tmp_path: Path) -> None:
+def test_a_head_that_is_refused_and_an_engine_that_was_not_built(models: Path, tmp_path: Path) -> None:
     refused = attempt("maps", "", partial(steps.compare_maps, Network("plain", models, tmp_path), "no-such-head"))
     assert refused.state == "not run"
     assert refused.said.startswith("the export refuses it: ")
@@ -322,6 +323,21 @@ def test_a_head_that_is_refused_and_a_network_that_cannot_be_had(models: Path, t
     assert (missing.state, missing.said) == ("not run", "there is no engine; its build has a row above")
     broken = attempt("speed", "", partial(steps.compare_times, {}))  # type: ignore[arg-type]
     assert (broken.state, broken.said) == ("failed", "KeyError: 'plain'")
+
+
+def test_a_network_that_cannot_be_fetched_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def refuse() -> None:
+        asked.append(1)
+        raise AerocamError("cannot fetch it:\nthe network is needed")
+
+    monkeypatch.setattr("aerocam.benchmarks.zoo.lite0.model", refuse)
+    network = Network(steps.LITE0, None, tmp_path)
+    rows = [attempt("speed", "", partial(steps.measure_speed, network)) for _ in range(2)]
+    said = "it cannot be had: cannot fetch it: the network is needed; or give files of your own by --models"
+    assert [(row.state, row.said) for row in rows] == [("not run", said)] * 2
+    assert asked == [1]
 
 
 @pytest.mark.parametrize("package", PACKAGES)

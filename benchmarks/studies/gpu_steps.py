@@ -74,6 +74,9 @@ class Network:
         """
         if self.models is not None:
             return self.models / f"{self.name}.onnx", {}
+        absent = self.folder / f"{self.name}.absent"  # without a network each attempt to fetch takes a while
+        if absent.exists():
+            raise NotRunError(absent.read_text(encoding="utf-8"))
         try:
             import onnx
 
@@ -86,7 +89,9 @@ class Network:
                 onnx.save(zoo.light.with_random_weights("light_resnet50"), path)
             return path, {}
         except (AerocamError, OSError) as error:
-            raise NotRunError(f"it cannot be had: {one_line(error)}; or give files of your own by --models") from error
+            said = f"it cannot be had: {one_line(error)}; or give files of your own by --models"
+            absent.write_text(said, encoding="utf-8")
+            raise NotRunError(said) from error
 
     def exported(self, head: str, destination: Literal["onnxruntime", "tensorrt"] = "onnxruntime") -> Path:
         """Return its file with a head, or with its `TENSORS` as outputs; it is exported the first time.
