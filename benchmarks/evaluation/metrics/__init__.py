@@ -1,6 +1,15 @@
 """The metrics, by name: one function each, registered with its direction and its exact definition."""
 
-from aerocam.benchmarks.evaluation.metrics import curves, faithfulness, grid, infidelity, localisation, road, robustness
+from aerocam.benchmarks.evaluation.metrics import (
+    curves,
+    faithfulness,
+    grid,
+    infidelity,
+    localisation,
+    road,
+    robustness,
+    sensitivity,
+)
 from aerocam.benchmarks.evaluation.metrics.registry import METRICS, Metric, metric, number
 
 __all__ = [
@@ -15,4 +24,5 @@ __all__ = [
     "number",
     "road",
     "robustness",
+    "sensitivity",
 ]
