@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,16 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from aerocam import manifest
 from float64_operators import LRN, OPERATORS
 
 OPSET = 17
+node = helper.make_node
+
+
+def f32(*shape: int, seed: int = 0) -> np.ndarray:
+    """Return seeded values of a standard normal distribution, float32 of this shape."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
 def well_separated(shape: Sequence[int], rng: np.random.Generator, gap: float = 0.02) -> NDArray[np.float64]:
@@ -35,8 +43,8 @@ def node_model(
 ) -> onnx.ModelProto:
     """A model of one node; `order` names its inputs (an empty name: absent)."""
     names = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(op, list(order), names, name="node", **attributes)
-    return model([node], inputs, constants, names, opset)
+    single = helper.make_node(op, list(order), names, name="node", **attributes)
+    return model([single], inputs, constants, names, opset)
 
 
 def model(
@@ -59,6 +67,37 @@ def model(
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+
+
+def with_input(proto: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:
+    """Return the model with another shape of its input `x`; nothing inferred from the old one is left."""
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, dims))
+    del proto.graph.value_info[:]
+    for item in proto.graph.output:
+        item.type.tensor_type.ClearField("shape")
+    return proto
+
+
+def with_outputs(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
+    """Return a copy in which these tensors are outputs too."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    there = {item.name for item in copy.graph.output}
+    copy.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in there)
+    return copy
+
+
+def saved(folder: Path, proto: onnx.ModelProto, name: str = "model.onnx") -> Path:
+    """Write the model into a folder; return its path."""
+    path = folder / name
+    path.write_bytes(proto.SerializeToString())
+    return path
+
+
+def read_manifest(path: Path) -> manifest.Manifest:
+    """Read the manifest of an exported file with onnx."""
+    text = {item.key: item.value for item in onnx.load(path).metadata_props}[manifest.KEY]
+    return manifest.Manifest.from_json(text, str(path))
 
 
 def beside_a_branch(body: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from aerocam import manifest
-from onnx_graphs import model, run_ort
-from test_graph import f32
+from onnx_graphs import f32, model, run_ort
 
 node = helper.make_node
 Array = NDArray[Any]

@@ -25,9 +25,8 @@ from aerocam.export import check_export, export_model
 from aerocam.export.gradients.stacking import RULES, Replay
 from aerocam.runtime import Explainer, read_picture
 from detector_cases import CASES as DETECTORS
-from onnx_graphs import model, run_ort, tail
-from test_graph import SIZE, cnn, f32, node, saved
-from test_segmentation import segmenter
+from onnx_graphs import f32, model, node, run_ort, saved, tail, with_outputs
+from small_networks import SIZE, cnn, segmenter
 
 BATCH = 4
 RULES_BEFORE = dict(RULES)
@@ -86,15 +85,6 @@ def test_equals_single_runs_of_the_plain_network(
             assert 1e-5 < value < 1 - 1e-3
             value = np.log(value / (1 - value))
         assert score == pytest.approx(value, rel=1e-4, abs=2e-3 if written.score.activation == "sigmoid" else 1e-4)
-
-
-def with_outputs(proto: onnx.ModelProto, names: list[str]) -> onnx.ModelProto:
-    """A copy in which these tensors are outputs too."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(proto)
-    there = {item.name for item in copy.graph.output}
-    copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in there)
-    return copy
 
 
 def exported(source: Path, **options: Any) -> tuple[Path, dict[str, NDArray]]:

@@ -14,7 +14,8 @@ from aerocam.benchmarks.latency.timing import Protocol, Samples, alternate, perc
 from aerocam.benchmarks.studies.costs import ends
 from aerocam.cli import main
 from aerocam.errors import UsageError
-from test_graph import cnn, saved
+from onnx_graphs import saved
+from small_networks import cnn
 
 
 def test_candidates_run_in_turn_forwards_and_backwards_each_twice() -> None:

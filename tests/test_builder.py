@@ -8,8 +8,7 @@ import pytest
 
 from aerocam.export.nodes import builder
 from aerocam.export.nodes.builder import Builder
-from onnx_graphs import node_model, run_ort
-from test_graph import f32
+from onnx_graphs import f32, node_model, run_ort
 
 
 @pytest.mark.parametrize("limit", [0, 1 << 16], ids=["Expand", "Mul"])

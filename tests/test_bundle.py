@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -27,31 +26,25 @@ from aerocam.bundle.wheels import own_wheel
 from aerocam.errors import ManifestError, ModelError, PipError, UsageError
 from aerocam.manifest import Manifest
 from aerocam.runtime import Explainer, read_picture
+from bundles import HERE, without_index
+from checkout import MODULES
 from runtime_fixtures import noise, run_cli
-from test_packaging import MODULES
 from tiny_models import model
 
 JETSONS = [name for name, target in TARGETS.items() if target.jetson]
-HERE = TARGETS[f"linux-{platform.machine()}"]
-VERSIONS = {"numpy": "1.26.4", "pip": "25.0"}
 
 
 @pytest.fixture
 def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wheels that are empty, and come from nowhere."""
-
-    def fetch(target: object, versions: dict[str, str], folder: Path) -> None:
-        for name, version in versions.items():
-            (folder / f"{name}-{version}-py3-none-any.whl").write_bytes(b"a wheel")
-
-    monkeypatch.setattr(wheels, "resolve", lambda target: dict(VERSIONS))
-    monkeypatch.setattr(wheels, "fetch", fetch)
+    without_index(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model in three files."""
-    from test_graph import cnn, saved
+    from onnx_graphs import saved
+    from small_networks import cnn
 
     folder = tmp_path_factory.mktemp("split")
     plain = saved(folder, cnn())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from aerocam.bundle import find_target, make_bundle
-from test_bundle import HERE, no_index  # noqa: F401
+from bundles import HERE, without_index
 from tiny_models import model
 
 PIP_THAT_HANGS = """\
@@ -22,6 +22,12 @@ open(os.path.join(tempfile.mkdtemp(prefix="pip-"), "wheel"), "w").close()
 open(os.environ["HANGS"], "w").close()
 time.sleep(60)
 """
+
+
+@pytest.fixture
+def no_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wheels that are empty, and come from nowhere."""
+    without_index(monkeypatch)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

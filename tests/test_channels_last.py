@@ -15,8 +15,7 @@ from aerocam.errors import UsageError
 from aerocam.export import export_model, list_layers
 from aerocam.export.preprocessing import default_preprocess
 from aerocam.runtime import Explainer
-from onnx_graphs import model, run_ort
-from test_graph import f32, saved
+from onnx_graphs import f32, model, run_ort, saved
 
 node = helper.make_node
 GOLDEN = Path(__file__).parent / "golden/tensorflow"

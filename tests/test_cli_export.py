@@ -16,8 +16,9 @@ from onnx import helper
 from aerocam import cli, manifest
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
-from test_graph import cnn, saved, with_input
-from test_pipeline import read_manifest, two_channels, ultralytics
+from onnx_graphs import read_manifest, saved, with_input
+from small_networks import cnn, two_channels
+from two_scale_detector import ultralytics
 
 node = helper.make_node
 VERBS = ("layers", "export", "check")

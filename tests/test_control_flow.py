@@ -13,9 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from aerocam.errors import UnsupportedOperatorError
 from aerocam.export import export_model, list_layers
 from aerocam.export.reading.graph import load_model
-from onnx_graphs import run_ort
-from test_graph import f32, saved
-from test_target_layers import END, FRONT, conv
+from onnx_graphs import f32, run_ort, saved
+from small_networks import END, FRONT, conv
 
 node, info = helper.make_node, helper.make_tensor_value_info
 MAP = (1, 4, 8, 8)

@@ -19,10 +19,10 @@ from aerocam.export.destinations import refusal as refusal_module
 from aerocam.export.destinations import tensorrt
 from aerocam.export.destinations.node_forms import Form
 from aerocam.export.gradients.adjoints import indexing
-from onnx_graphs import beside_a_branch, model
+from onnx_graphs import beside_a_branch, f32, model, saved
 from rtx import HAS_WHEELS
+from small_networks import SIZE, cnn
 from tensorrt_builder import nvidia_builder
-from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
 

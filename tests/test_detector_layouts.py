@@ -19,8 +19,7 @@ from aerocam.export import export_model, list_layers
 from aerocam.export.scores.detectors.measured import box_form
 from aerocam.manifest import Score
 from detector_cases import CASES, CELLS, CLASSES, CORNERS, Array, Case
-from onnx_graphs import in_float64, model, run_ort, run_reference
-from test_graph import f32, saved
+from onnx_graphs import f32, in_float64, model, run_ort, run_reference, saved
 
 X = f32(*tiny.IMAGE, seed=5)
 

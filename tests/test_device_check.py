@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.device.speed import throughput
 from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.onnx_metadata import read_manifest
+from device_reports import MACHINE, altered, step
 from runtime_fixtures import noise, run_cli
 from tiny_models import RECIPES, model
 
@@ -32,8 +32,6 @@ pytestmark = pytest.mark.runtime
 BOUNDS = TOLERANCES["float32"]
 FEW = Protocol(4, 0, 0)
 CPU = ["CPUExecutionProvider"]
-MACHINE = {"probes": {"board": {"model": "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"}}}
-MACHINE["probes"] |= {name: {"state": "absent", "reason": "none here"} for name in device_report.WATCHED}
 SAME = [name for name, tiny in RECIPES.items() if tiny.manifest and name != "activations"]  # gradcam takes gradients
 
 
@@ -41,23 +39,6 @@ SAME = [name for name, tiny in RECIPES.items() if tiny.manifest and name != "act
 def _known_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that need not be looked at: that takes seconds, and has tests of its own."""
     monkeypatch.setattr(device_report, "examine", lambda: json.loads(json.dumps(MACHINE)))
-
-
-def step(report: DeviceReport, name: str) -> dict[str, Any]:
-    """The step of this name."""
-    (found,) = [one for one in report.record["steps"] if one["name"] == name]
-    return found
-
-
-def altered(name: str, tmp_path: Path, change: Callable[[np.ndarray], np.ndarray], tensor: str = "W") -> Path:
-    """A model whose weights are others, and whose manifest is the same."""
-    onnx = pytest.importorskip("onnx", reason="models are altered with onnx")
-    proto = onnx.load(model(name))
-    for item in proto.graph.initializer:
-        if item.name == tensor or (tensor == "W" and len(item.dims) >= 2):
-            item.CopyFrom(onnx.numpy_helper.from_array(change(onnx.numpy_helper.to_array(item)).copy(), item.name))
-    onnx.save(proto, tmp_path / f"{name}.onnx")
-    return tmp_path / f"{name}.onnx"
 
 
 @pytest.mark.usefixtures("_known_machine")

@@ -12,8 +12,8 @@ from aerocam.benchmarks.device import report as device_report
 from aerocam.benchmarks.device.report import check_device
 from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.files import sha256
+from device_reports import MACHINE, altered, step
 from stand_ins import gpu, machine
-from test_device_check import MACHINE, altered, step
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime

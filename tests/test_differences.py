@@ -12,9 +12,7 @@ import pytest
 from aerocam.export import export_model
 from aerocam.export.checking.differences import gradient_error, is_faint
 from aerocam.export.checking.report import GRADIENT_TOLERANCE
-from onnx_graphs import model
-from test_graph import f32, saved
-from test_kinds import node
+from onnx_graphs import f32, model, node, saved
 
 WEIGHTS, ACTIVATIONS = f32(1, 4, 3, 3), f32(1, 4, 3, 3, seed=1)
 

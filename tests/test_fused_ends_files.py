@@ -18,9 +18,9 @@ from aerocam.errors import CheckError, ManifestError, UsageError
 from aerocam.export import check_export, export_model
 from aerocam.manifest import FRAME, MAP, OVERLAY, Head, Manifest, Preprocess
 from aerocam.runtime import Explainer
-from onnx_graphs import model
+from onnx_graphs import f32, model, saved
 from runtime_fixtures import moving_square, noise, read_video, run_cli, write_video
-from test_graph import SIZE, cnn, f32, saved
+from small_networks import SIZE, cnn
 
 RULE = Preprocess("x", (8, 8), mean=(120.0, 110.0, 100.0), std=(60.0, 50.0, 40.0))
 CROP = replace(RULE, resize="crop", short_side=10)

@@ -21,46 +21,8 @@ from aerocam.export.reading.graph import load_model
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import write_models
 from aerocam.export.reading.opset import IR_VERSION, OLDEST_OPSET, OPSET
-from onnx_graphs import model, run_ort
-
-node = helper.make_node
-SIZE = (1, 3, 8, 8)
-
-
-def f32(*shape: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
-
-
-WEIGHTS = {"w0": f32(4, 3, 3, 3), "w1": f32(6, 4, 3, 3), "w2": f32(5, 6), "b2": f32(5)}
-
-
-def cnn(opset: int = OPSET) -> onnx.ModelProto:
-    """Two convolutions, global pooling and a linear layer: x (1, 3, 8, 8) -> y (1, 5); the last cut is `r1`."""
-    nodes = [
-        node("Conv", ["x", "w0"], ["c0"], name="stem", pads=[1] * 4),
-        node("Relu", ["c0"], ["r0"], name="stem_relu"),
-        node("Conv", ["r0", "w1"], ["c1"], name="layer3", pads=[1] * 4),
-        node("Relu", ["c1"], ["r1"], name="layer3_relu"),
-        node("GlobalAveragePool", ["r1"], ["pooled"], name="pool"),
-        node("Flatten", ["pooled"], ["flat"], name="flatten"),
-        node("Gemm", ["flat", "w2", "b2"], ["y"], name="classifier", transB=1),
-    ]
-    return model(nodes, {"x": np.zeros(SIZE, np.float32)}, WEIGHTS, ["y"], opset)
-
-
-def with_input(proto: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:
-    """The model with another shape of its input `x`; nothing inferred from the old one is left."""
-    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.FLOAT, dims))
-    del proto.graph.value_info[:]
-    for item in proto.graph.output:
-        item.type.tensor_type.ClearField("shape")
-    return proto
-
-
-def saved(folder: Path, proto: onnx.ModelProto, name: str = "model.onnx") -> Path:
-    path = folder / name
-    path.write_bytes(proto.SerializeToString())
-    return path
+from onnx_graphs import f32, model, node, run_ort, saved, with_input
+from small_networks import SIZE, WEIGHTS, cnn
 
 
 def assert_same_bits(proto: onnx.ModelProto, loaded: ir.Model) -> None:

@@ -20,8 +20,8 @@ from aerocam.export.gradients.guided import GUIDED
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.sessions.opening import open_session
-from onnx_graphs import node_model, run_ort
-from test_graph import cnn, saved
+from onnx_graphs import node_model, run_ort, saved
+from small_networks import cnn
 
 NETWORK = Path(__file__).parent / "golden/input/network.onnx"
 RULE = manifest.Preprocess("images", (24, 24), mean=(127.0,) * 3, std=(64.0,) * 3)

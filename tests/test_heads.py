@@ -20,8 +20,8 @@ from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
-from onnx_graphs import model, run_ort
-from test_graph import SIZE, cnn, f32, saved
+from onnx_graphs import f32, model, run_ort, saved
+from small_networks import SIZE, cnn
 
 node = helper.make_node
 GRADIENTS = "aerocam_gradients_0"

@@ -14,8 +14,7 @@ from onnx import helper
 from aerocam.errors import CheckError
 from aerocam.export import export_model, list_layers
 from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
-from onnx_graphs import model
-from test_graph import f32, saved
+from onnx_graphs import f32, model, saved
 
 node = helper.make_node
 SIZE = (1, 3, 16, 16)

@@ -15,48 +15,16 @@ from aerocam.errors import UsageError
 from aerocam.export import check_export, export_model, list_layers
 from aerocam.runtime import Explainer, open_session
 from aerocam.runtime.methods import get
-from onnx_graphs import model, run_ort
-from test_graph import f32, saved
+from onnx_graphs import f32, model, run_ort, saved
+from small_networks import TOKEN_CHANNELS, TOKEN_SIDE, transformer
 
 node = helper.make_node
-C, SIDE = 6, 4
+C, SIDE = TOKEN_CHANNELS, TOKEN_SIDE
 T = SIDE * SIDE
 
 
 def i64(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
-
-
-def transformer(class_token: bool) -> onnx.ModelProto:
-    """One patch embedding, one attention with a residual, then the class token's features or the mean of all tokens."""
-    nodes = [
-        node("Conv", ["x", "k"], ["patches"], strides=[2, 2]),
-        node("Reshape", ["patches", "flat"], ["rows"]),
-        node("Transpose", ["rows"], ["tokens"], perm=[0, 2, 1]),
-        node("Concat", ["cls", "tokens"], ["all"], axis=1) if class_token else node("Identity", ["tokens"], ["all"]),
-        node("Mul", ["all", "gain"], ["normed"]),
-        node("MatMul", ["normed", "wq"], ["q"]),
-        node("MatMul", ["normed", "wk"], ["k_"]),
-        node("MatMul", ["normed", "wv"], ["v"]),
-        node("Transpose", ["k_"], ["kt"], perm=[0, 2, 1]),
-        node("MatMul", ["q", "kt"], ["scores"]),
-        node("Softmax", ["scores"], ["weights"], axis=-1),
-        node("MatMul", ["weights", "v"], ["mixed"]),
-        node("Add", ["all", "mixed"], ["out"]),
-        *(
-            [node("Gather", ["out", "first"], ["token"], axis=1), node("Flatten", ["token"], ["read"])]
-            if class_token
-            else [node("ReduceMean", ["out"], ["read"], axes=[1], keepdims=0)]
-        ),
-        node("Gemm", ["read", "head"], ["y"]),
-    ]
-    weights = {
-        "k": f32(C, 3, 2, 2), "flat": i64(1, C, T), "cls": f32(1, 1, C, seed=9), "gain": f32(C, seed=3) + 1.5,
-        "wq": f32(C, C, seed=4), "wk": f32(C, C, seed=5), "wv": f32(C, C, seed=6), "first": i64(0),
-        "head": f32(C, 5, seed=7),
-    }  # fmt: skip
-    read = {name for item in nodes for name in item.input}
-    return model(nodes, {"x": f32(1, 3, 2 * SIDE, 2 * SIDE)}, {n: a for n, a in weights.items() if n in read}, ["y"])
 
 
 def run(path: Path, x: np.ndarray) -> dict[str, Any]:

@@ -14,8 +14,7 @@ from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.tracing.axes import Layout, Part, Tokens, regroup
 from aerocam.export.tracing.folding import fold_of
 from aerocam.export.tracing.layout import layouts
-from onnx_graphs import model, run_ort
-from test_graph import f32
+from onnx_graphs import f32, model, run_ort
 
 node = helper.make_node
 GRID = Tokens((4, 6))

@@ -19,8 +19,7 @@ from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import REFUSED
 from aerocam.export.gradients.autodiff import differentiate, nodes_between
 from aerocam.export.nodes.builder import Builder
-from onnx_graphs import beside_a_branch, model
-from test_graph import f32, saved
+from onnx_graphs import beside_a_branch, f32, model, saved
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs/operators.md"

@@ -13,21 +13,10 @@ from pathlib import Path
 import pytest
 
 import aerocam
+from checkout import HALVES, MODULES, ROOT
 
-ROOT = Path(__file__).parents[1]
-HALVES = ("export", "runtime", "benchmarks")
 SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "normalisation",
           "onnx_metadata", "options", "progress", "providers")  # fmt: skip
-MODULES = {
-    *(f"aerocam/{path.relative_to(ROOT)}" for half in HALVES for path in (ROOT / half).rglob("*.py")),
-    *(str(path.relative_to(ROOT / "src")) for path in (ROOT / "src/aerocam").glob("*.py")),
-    *(
-        str(path.relative_to(ROOT / "src"))
-        for name in ("cli", "bundle")
-        for path in (ROOT / "src/aerocam" / name).rglob("*.py")
-    ),
-}
-"""Every source file, as a path inside the installed package."""
 
 
 def python(code, *flags, cwd="/"):

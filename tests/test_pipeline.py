@@ -24,9 +24,9 @@ from aerocam.export.checking.report import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.preprocessing import PRESETS
 from aerocam.export.reading.opset import IR_VERSION, OPSET
-from onnx_graphs import run_ort
-from test_graph import SIZE, cnn, f32, saved, with_input
-from test_score import LABELS, detector
+from onnx_graphs import f32, read_manifest, run_ort, saved, with_input
+from small_networks import SIZE, cnn, two_channels
+from two_scale_detector import LABELS, ultralytics
 
 node = helper.make_node
 
@@ -37,11 +37,6 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> py
     monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
     caplog.set_level(logging.INFO, "aerocam.export")
     return caplog
-
-
-def read_manifest(path: Path) -> manifest.Manifest:
-    text = {item.key: item.value for item in onnx.load(path).metadata_props}[manifest.KEY]
-    return manifest.Manifest.from_json(text, str(path))
 
 
 def test_the_file_and_its_manifest(tmp_path: Path) -> None:
@@ -124,12 +119,6 @@ def test_two_layers(tmp_path: Path) -> None:
             np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-7)
 
 
-def ultralytics(names: str, task: str = "detect", wiring: str = "joined") -> onnx.ModelProto:
-    proto = detector(wiring)
-    helper.set_model_props(proto, {"names": names, "stride": "32", "task": task, "imgsz": "[16, 16]"})
-    return proto
-
-
 @pytest.mark.parametrize(
     "names", ["{0: 'cat', 1: 'dog', 2: 'emu'}", "['cat', 'dog', 'emu']", "{2: 'emu', 0: 'cat', 1: 'dog'}"]
 )
@@ -174,12 +163,6 @@ def two_images() -> onnx.ModelProto:
     proto.graph.input.append(helper.make_tensor_value_info("x2", 1, SIZE))
     proto.graph.node.insert(0, node("Add", ["x", "x2"], ["both"]))
     proto.graph.node[1].input[0] = "both"
-    return proto
-
-
-def two_channels() -> onnx.ModelProto:
-    proto = with_input(cnn(), 1, 2, 8, 8)
-    proto.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(f32(4, 2, 3, 3), "w0"))
     return proto
 
 

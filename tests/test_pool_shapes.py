@@ -16,8 +16,7 @@ from aerocam.errors import ModelError
 from aerocam.export import export_model
 from aerocam.export.checking.differences import KINKS
 from aerocam.export.reading.graph import load_model
-from onnx_graphs import run_ort
-from test_graph import f32, saved
+from onnx_graphs import f32, run_ort, saved
 
 node = helper.make_node
 

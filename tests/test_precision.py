@@ -21,10 +21,10 @@ from aerocam.export.precision import in_float16
 from aerocam.export.reading.light import LightModel
 from aerocam.export.seed_scale import HALF_SCALE
 from aerocam.runtime import Explainer
-from onnx_graphs import Float64, model, run_ort
+from onnx_graphs import Float64, f32, model, run_ort, saved
 from rtx import HAS_WHEELS
+from small_networks import SIZE, cnn
 from tensorrt_builder import nvidia_builder
-from test_graph import SIZE, cnn, f32, saved
 
 node = helper.make_node
 

@@ -22,39 +22,12 @@ from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.providers import CPU, CUDA, TENSORRT, option_error, with_defaults, with_options
 from aerocam.runtime import Explainer
 from aerocam.runtime.sessions.opening import open_session
+from started_sessions import NEW, Started
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
 
-NEW = "1.23.0"
 FEEDS = {"images": np.zeros((1, 3, 32, 48), np.float32), manifest.TARGET: np.array([-1], np.int32)}
-
-
-class Started:
-    """What sessions were opened with, in place of ONNX Runtime's: it says that all providers started."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, version: str = NEW) -> None:
-        """Take the place of ONNX Runtime's class."""
-        self.providers: list[list[tuple[str, dict[str, str]]]] = []
-        self.fallback: list[bool] = []
-        started, real = self, onnxruntime.InferenceSession
-
-        class Session(real):  # type: ignore[misc, valid-type]
-            def __init__(self, path: Any, sess_options: Any = None, providers: Any = (), **options: Any) -> None:
-                started.providers.append(providers)
-                self.named = [name for name, _ in providers]
-                super().__init__(path, sess_options, providers=[CPU], **options)
-
-            def get_providers(self) -> list[str]:
-                return self.named
-
-            def disable_fallback(self) -> None:
-                super().disable_fallback()
-                started.fallback.append(self._enable_fallback)
-
-        monkeypatch.setattr(onnxruntime, "InferenceSession", Session)
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
-        monkeypatch.setattr(onnxruntime, "__version__", version)
 
 
 @pytest.fixture

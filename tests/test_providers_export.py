@@ -12,8 +12,9 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.providers import CPU, CUDA, TENSORRT
 from aerocam.runtime import Explainer
-from test_graph import cnn, saved
-from test_providers import Started
+from onnx_graphs import saved
+from small_networks import cnn
+from started_sessions import Started
 
 
 def test_the_self_check_runs_on_the_providers_with_their_options(

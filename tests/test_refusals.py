@@ -19,8 +19,7 @@ from aerocam.export.layers.candidates import candidates, try_rules
 from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
 from aerocam.runtime.methods import CAM_METHODS
-from onnx_graphs import beside_a_branch, run_ort
-from test_graph import f32, saved
+from onnx_graphs import beside_a_branch, f32, run_ort, saved
 
 node, info = helper.make_node, helper.make_tensor_value_info
 MAP = (1, 4, 8, 8)

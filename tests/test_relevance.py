@@ -23,9 +23,8 @@ from aerocam.export.gradients.relevance import EPSILON, RELEVANCE
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
 from detector_cases import CASES as DETECTORS
-from onnx_graphs import model, run_ort
+from onnx_graphs import f32, model, run_ort, saved
 from relevance_networks import BODIES, CONV, NUMBERS, X, explained, network
-from test_graph import f32, saved
 
 node = helper.make_node
 Array = NDArray[Any]

@@ -17,10 +17,9 @@ from aerocam.export import export_model
 from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.gradients.relevance import RELEVANCE
 from aerocam.export.nodes.builder import Builder
-from onnx_graphs import model, run_ort
+from onnx_graphs import f32, model, run_ort, saved
 from relevance_networks import BODIES, NUMBERS, X, explained, network
-from test_graph import f32, saved
-from test_kinds import transformer
+from small_networks import transformer
 
 node = helper.make_node
 Array = NDArray[Any]

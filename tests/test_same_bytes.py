@@ -10,7 +10,8 @@ from pathlib import Path
 import onnx
 
 from aerocam.export import export_model
-from test_graph import cnn, saved
+from onnx_graphs import saved
+from small_networks import cnn
 
 EXPORTS = """
 import hashlib, sys

@@ -15,8 +15,8 @@ from aerocam.export import export_model
 from aerocam.export.seed_scale import HALF_SCALE
 from aerocam.runtime import Explainer
 from aerocam.runtime.methods import CAM_METHODS
-from onnx_graphs import run_ort
-from test_graph import SIZE, cnn, f32, saved
+from onnx_graphs import f32, run_ort, saved
+from small_networks import SIZE, cnn
 
 FAINT = 2.0**-16
 

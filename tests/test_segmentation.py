@@ -16,35 +16,12 @@ from aerocam.benchmarks import zoo
 from aerocam.errors import ModelError
 from aerocam.export import export_model, list_layers
 from aerocam.runtime import Explainer
-from onnx_graphs import model, run_ort
-from test_graph import f32, saved
+from onnx_graphs import f32, model, run_ort, saved
+from small_networks import MASK_CHANNELS, MASK_SIDE, segmenter
 
 node = helper.make_node
-CHANNELS, SIDE = 4, 6
+CHANNELS, SIDE = MASK_CHANNELS, MASK_SIDE
 X = f32(1, 3, SIDE, SIDE, seed=8)
-
-
-def segmenter(form: str) -> onnx.ModelProto:
-    """Features, class maps by a 1x1 convolution, and what follows it."""
-    classes = 1 if form.startswith("one") else 3
-    nodes = [node("Conv", ["x", "k"], ["features"], pads=[1] * 4), node("Conv", ["features", "c"], ["logits"])]
-    tails = {
-        "logits": [node("Identity", ["logits"], ["y"])],
-        "softmax": [node("Softmax", ["logits"], ["y"], axis=1)],
-        "one": [node("Sigmoid", ["logits"], ["y"])],
-        "classes-last": [
-            node("Transpose", ["logits"], ["t"], perm=[0, 2, 3, 1]),
-            node("Softmax", ["t"], ["y"], axis=-1),
-        ],
-        "classes-last-behind": [
-            node("Softmax", ["logits"], ["p"], axis=1),
-            node("Transpose", ["p"], ["y"], perm=[0, 2, 3, 1]),
-        ],
-        "logits-last": [node("Transpose", ["logits"], ["y"], perm=[0, 2, 3, 1])],
-        "one-last": [node("Sigmoid", ["logits"], ["p"]), node("Transpose", ["p"], ["y"], perm=[0, 2, 3, 1])],
-    }
-    weights = {"k": f32(CHANNELS, 3, 3, 3), "c": f32(classes, CHANNELS, 1, 1, seed=5)}
-    return model([*nodes, *tails[form]], {"x": X}, weights, ["y"])
 
 
 def run(path: Path, target: int) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from onnx import helper
 from aerocam.export import export_model
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.tracing.selection import SELECTORS, Choice, select
-from onnx_graphs import model, run_ort
-from test_graph import WEIGHTS, cnn, f32, saved
+from onnx_graphs import f32, model, run_ort, saved
+from small_networks import WEIGHTS, cnn
 
 node = helper.make_node
 IMAGE = (1, 3, 6, 5)

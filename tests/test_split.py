@@ -16,8 +16,7 @@ from aerocam.cli import main
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import check_export, export_model
 from aerocam.runtime import Explainer
-from onnx_graphs import model, run_ort
-from test_graph import f32, saved
+from onnx_graphs import f32, model, run_ort, saved
 
 PRODUCER, BESIDE = "blocks.4/depthwise/act", "blocks.3/project/conv"
 """A layer with a residual connection around it."""

@@ -19,10 +19,8 @@ from aerocam.export import export_model
 from aerocam.export.heads import TAIL_HEADS
 from aerocam.runtime import Explainer
 from aerocam.runtime.methods import FORWARD_METHODS, Scorer
-from onnx_graphs import model, run_ort, tail
-from test_batched_tail import with_outputs
-from test_graph import SIZE, cnn, f32, node, saved
-from test_kinds import transformer
+from onnx_graphs import f32, model, node, run_ort, saved, tail, with_outputs
+from small_networks import SIZE, cnn, transformer
 
 Score = Callable[[NDArray], NDArray]
 

@@ -15,18 +15,12 @@ from aerocam.export import export_model, list_layers
 from aerocam.export.layers.target_layers import choose_layers
 from aerocam.export.reading.graph import load_model
 from aerocam.export.scores import find_score
-from onnx_graphs import model
-from test_graph import cnn, f32, saved
-from test_score import WIRINGS, detector
+from onnx_graphs import f32, model, saved
+from small_networks import END, FRONT, cnn, conv
+from two_scale_detector import WIRINGS, detector
 
 node = helper.make_node
 IMAGE = np.zeros((1, 3, 8, 8), np.float32)
-FRONT = [node("Conv", ["x", "w"], ["a"], name="stem", pads=[1] * 4)]
-END = [
-    node("GlobalAveragePool", ["z"], ["p"], name="pool"),
-    node("Flatten", ["p"], ["f"]),
-    node("Gemm", ["f", "d"], ["y"]),
-]
 
 
 def network(body: list[onnx.NodeProto], channels: int = 4, end: list[onnx.NodeProto] = END) -> onnx.ModelProto:
@@ -45,10 +39,6 @@ def network(body: list[onnx.NodeProto], channels: int = 4, end: list[onnx.NodePr
     nodes = [*FRONT, *body, *end]
     read = {name for item in nodes for name in item.input}
     return model(nodes, {"x": IMAGE}, {name: array for name, array in weights.items() if name in read}, ["y"])
-
-
-def conv(source: str, weight: str, output: str) -> onnx.NodeProto:
-    return node("Conv", [source, weight], [output], name=f"conv_{output}")
 
 
 PLAIN = [conv("a", "k", "b"), node("Relu", ["b"], ["z"], name="relu")]

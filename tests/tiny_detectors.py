@@ -14,8 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from onnx_graphs import model
-from test_graph import f32
+from onnx_graphs import f32, model
 
 Array = NDArray[Any]
 IMAGE = (1, 3, 32, 32)
