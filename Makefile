@@ -67,7 +67,7 @@ test-jetson: $(JETSON)/.ready models
 	@if [ -e $< ]; then \
 		echo "runtime tests with: $(JETSON_NUMPY) $(JETSON_PINS)"; \
 		PYTHONPATH="$(CURDIR)/src" AEROCAM_TEST_MODELS="$(CURDIR)/$(MODELS)" \
-			$(JETSON)/bin/python -m pytest -q -m runtime $$(grep -l 'mark\.runtime' tests/test_*.py); \
+			$(JETSON)/bin/python -m pytest -q -m runtime $$(grep -rl --include='test_*.py' 'mark\.runtime' tests); \
 	else \
 		echo "skipped: the runtime tests on a Jetson's versions need Python 3.10 or 3.11 (tried: $(JETSON_PYTHONS))"; \
 	fi
@@ -75,8 +75,8 @@ test-jetson: $(JETSON)/.ready models
 # Every model file that the runtime tests open in the old environment is exported here, by the first one.
 models: $(VENV)/.dev $(ZOO)
 	@mkdir -p $(MODELS)
-	@$(RUN) tests/tiny_models.py $(MODELS) >/dev/null
-	@$(RUN) tests/exported_models.py $(MODELS)
+	@$(RUN) tests/helpers/tiny_models.py $(MODELS) >/dev/null
+	@$(RUN) tests/helpers/exported_models.py $(MODELS)
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
@@ -101,9 +101,9 @@ $(ZOO): benchmarks/zoo/wheels.py | $(VENV)/.dev
 	@mkdir -p $(@D) && touch $@
 
 # NVIDIA's own bindings and pycuda's source, to compare names with; nothing of them is installed.
-$(BINDINGS): tests/bindings/packages.py | $(VENV)/.dev
+$(BINDINGS): tests/helpers/bindings/packages.py | $(VENV)/.dev
 	@echo "fetching bindings of TensorRT and CUDA into $(AEROCAM_CACHE)"
-	@$(RUN) tests/bindings/packages.py >/dev/null
+	@$(RUN) tests/helpers/bindings/packages.py >/dev/null
 	@mkdir -p $(@D) && touch $@
 
 # Without a fitting Python nothing is made, and the next run looks again.
@@ -143,7 +143,7 @@ docs: $(VENV)/.dev
 
 # One after the other, so that the times are those of a build that has the machine for itself.
 engines: $(VENV)/.dev $(ZOO)
-	@AEROCAM_ENGINES_PAGE="$(CURDIR)/docs/engines.md" $(RUN) -m pytest -q tests/test_engines.py -k becomes
+	@AEROCAM_ENGINES_PAGE="$(CURDIR)/docs/engines.md" $(RUN) -m pytest -q tests/runtime/trt/test_engines.py -k becomes
 
 # The README's picture: the photographs that are free to show, by every method of the demo's sheet.
 picture: $(VENV)/.dev $(ZOO) models

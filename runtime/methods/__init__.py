@@ -13,7 +13,8 @@ picture of its shape; some of them run the model many times. Methods that only r
 (`FORWARD_METHODS`) take a function that has the scores of pictures, or of a layer's activations. `Explainer` calls all
 kinds.
 
-To add a method: one function under `@cam_method` in the file of its family, one row in `tests/test_methods.py`.
+To add a method: one function under `@cam_method` in the file of its family, one row in
+`tests/runtime/methods/test_methods.py`.
 """
 
 from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables

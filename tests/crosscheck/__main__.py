@@ -17,7 +17,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[1]))  # the tests' own evaluation in float64
+sys.path.append(str(Path(__file__).parents[1] / "helpers"))  # the tests' own evaluation in float64
 
 import table
 from compare import Row, compare

@@ -4,7 +4,7 @@ For every row, the gradients of the same weighted sum of outputs: by the rule in
 float64 through the short mapping below, and by onnx-ad in ONNX Runtime in float32. A row counts only where the other
 implementation's outputs equal the node's. Needs PyTorch and onnx-ad beside the package:
 
-    PYTHONPATH=src:tests python tests/crosscheck/rules.py
+    PYTHONPATH=src:tests/helpers python tests/crosscheck/rules.py
 
 prints a table, writes docs/crosscheck-rules.md, and fails if a gradient differs from PyTorch's, or
 from onnx-ad's in a row that PyTorch does not cover.
@@ -522,10 +522,10 @@ def report(
     everything = [row for group in rows.values() for row in group]
     lines = [
         "# The rule table against other implementations", "",
-        f"{datetime.date.today()}, by `PYTHONPATH=src:tests python tests/crosscheck/rules.py`: {versions}.", "",
-        "Every row of `tests/rule_table`, by its adjoint rule (float32, ONNX Runtime), by PyTorch's autograd (float64)"
-        " and by onnx-ad (float32, ONNX Runtime). A row is compared where the other implementation's outputs equal the"
-        f" node's. Differences are relative to the gradient's largest entry; above {TOLERANCE:g}"
+        f"{datetime.date.today()}, by `PYTHONPATH=src:tests/helpers python tests/crosscheck/rules.py`: {versions}.", "",
+        "Every row of `tests/helpers/rule_table`, by its adjoint rule (float32, ONNX Runtime), by PyTorch's autograd"
+        " (float64) and by onnx-ad (float32, ONNX Runtime). A row is compared where the other implementation's outputs equal"
+        f" the node's. Differences are relative to the gradient's largest entry; above {TOLERANCE:g}"
         " the script fails, and where PyTorch covers the row, PyTorch decides.", "",
         f"{len(everything)} rows; {len(everything) - len(missing)} compared; the rule differs in {len(apart)}.", "",
         "| operator | rows | PyTorch | onnx-ad | largest difference, PyTorch | onnx-ad |",

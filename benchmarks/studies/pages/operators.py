@@ -49,9 +49,11 @@ REFUSED_FORMS: dict[str, str] = {
 }
 """Operators with a rule, and the forms of them that the rule refuses by name."""
 
-OUTPUTS, GRADIENTS = "[outputs](../tests/test_real_outputs.py)", "[gradients](../tests/test_real_gradients.py)"
-CHANNELS_LAST = "[tests/test_channels_last.py](../tests/test_channels_last.py)"
-KINDS, RULES = "[tests/test_kinds.py](../tests/test_kinds.py)", "[tests/test_adjoints.py](../tests/test_adjoints.py)"
+OUTPUTS = "[outputs](../tests/export/test_real_outputs.py)"
+GRADIENTS = "[gradients](../tests/export/gradients/test_real_gradients.py)"
+CHANNELS_LAST = "[test_channels_last.py](../tests/export/test_channels_last.py)"
+KINDS = "[test_kinds.py](../tests/export/layers/test_kinds.py)"
+RULES = "[test_adjoints.py](../tests/export/gradients/test_adjoints.py)"
 
 FAMILIES: list[tuple[str, str, str]] = [
     (
@@ -65,7 +67,7 @@ FAMILIES: list[tuple[str, str, str]] = [
         "Transformers (ViT, Swin)",
         "tokens, folded to the grid they come from; class and register tokens are cut off",
         f"one block with attention, made for the test, with a class token and with the mean of all tokens: {KINDS}; the"
-        " axes of windows as in Swin: [tests/test_layout.py](../tests/test_layout.py). Whole ones in the"
+        " axes of windows as in Swin: [test_layout.py](../tests/export/tracing/test_layout.py). Whole ones in the"
         " comparison with PyTorch",
     ),
     (
@@ -73,7 +75,7 @@ FAMILIES: list[tuple[str, str, str]] = [
         "spatial, the head's inputs at all scales",
         f"YOLOv8n for document layout and SSDLite-MobileNetV2 for persons with their weights: {OUTPUTS} kept,"
         f" {GRADIENTS} against finite differences (SSDLite's of the mean logit over all anchors); boxes, their anchors"
-        " and their maps: [tests/test_real_detectors.py](../tests/test_real_detectors.py)",
+        " and their maps: [test_real_detectors.py](../tests/export/scores/test_real_detectors.py)",
     ),
     (
         "TensorFlow and Keras, through tf2onnx",
@@ -85,7 +87,7 @@ FAMILIES: list[tuple[str, str, str]] = [
         "Segmenters and readers of text",
         "spatial, the last features before the class maps; a sequence of columns",
         f"PaddleOCR's text detectors and readers with their weights: {OUTPUTS} kept, gradients by the self-check; the"
-        " score's arithmetic: [tests/test_segmentation.py](../tests/test_segmentation.py)",
+        " score's arithmetic: [test_segmentation.py](../tests/export/scores/test_segmentation.py)",
     ),
     (
         "1-D and 3-D networks",
@@ -141,9 +143,9 @@ def page() -> str:
             "`aerocam export --for tensorrt` refuses these forms by name, wherever in the graph they are, also in the"
             " model's own part. TensorRT for RTX 1.7.1 parses and builds the graph of every test of an adjoint rule;"
             " what it refuses is refused here, and nothing else:"
-            " [tests/test_tensorrt_forms.py](../tests/test_tensorrt_forms.py). What a rule appends is taken wherever"
-            " the operator itself is, but for gradients by indices that are computed (Gather, GatherElements, GatherND,"
-            " GridSample, RoiAlign, DeformConv) over more products than the rules write out: those take a"
+            " [test_tensorrt_forms.py](../tests/export/destinations/test_tensorrt_forms.py). What a rule appends is"
+            " taken wherever the operator itself is, but for gradients by indices that are computed (Gather,"
+            " GatherElements, GatherND, GridSample, RoiAlign, DeformConv) over more products than the rules write out: those take a"
             " ScatterElements that adds.",
             "",
             "| operator | form | refused by | instead, where the model itself has it |",

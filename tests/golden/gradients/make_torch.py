@@ -7,7 +7,7 @@ seeded; layers, targets and what is kept of a gradient are in `real_models` too.
 Made with Python 3.11, torch 2.13 (CPU), onnx2torch 1.5.15, onnx 1.23.2, onnxruntime 1.32, numpy 2.4:
 
     pip install torch onnx onnx2torch onnxruntime
-    PYTHONPATH=src:tests python tests/golden/gradients/make_torch.py
+    PYTHONPATH=src:tests/helpers python tests/golden/gradients/make_torch.py
 """
 
 from __future__ import annotations

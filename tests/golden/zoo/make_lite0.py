@@ -21,7 +21,7 @@ SIZES = (224, 97)  # 97: odd maps of 97, 49, 25, 13 and 7 px are padded alike on
 
 
 def pattern(size: int) -> torch.Tensor:
-    """The input: waves, (1, 3, size, size), as in tests/test_zoo.py."""
+    """The input: waves, (1, 3, size, size), as in tests/benchmarks/zoo/test_zoo.py."""
     c, y, x = np.ogrid[1:4, :size, :size]
     return torch.from_numpy((np.sin(0.05 * c * y) * np.cos(0.07 * x + c)).astype(np.float32)[None])
 

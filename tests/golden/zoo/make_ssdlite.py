@@ -18,7 +18,7 @@ SAMPLES, LAST = 150, 24
 
 
 def pattern() -> np.ndarray:
-    """An input: waves, (1, 300, 300, 3), as in tests/test_zoo_ssdlite.py."""
+    """An input: waves, (1, 300, 300, 3), as in tests/benchmarks/zoo/test_zoo_ssdlite.py."""
     y, x, c = np.ogrid[:300, :300, 1:4]
     return (np.sin(0.05 * c * y) * np.cos(0.07 * x + c)).astype(np.float32)[None]
 
