@@ -524,8 +524,8 @@ def report(
         "# The rule table against other implementations", "",
         f"{datetime.date.today()}, by `PYTHONPATH=src:tests/helpers python tests/crosscheck/rules.py`: {versions}.", "",
         "Every row of `tests/helpers/rule_table`, by its adjoint rule (float32, ONNX Runtime), by PyTorch's autograd"
-        " (float64) and by onnx-ad (float32, ONNX Runtime). A row is compared where the other implementation's outputs equal"
-        f" the node's. Differences are relative to the gradient's largest entry; above {TOLERANCE:g}"
+        " (float64) and by onnx-ad (float32, ONNX Runtime). A row is compared where the other implementation's outputs"
+        f" equal the node's. Differences are relative to the gradient's largest entry; above {TOLERANCE:g}"
         " the script fails, and where PyTorch covers the row, PyTorch decides.", "",
         f"{len(everything)} rows; {len(everything) - len(missing)} compared; the rule differs in {len(apart)}.", "",
         "| operator | rows | PyTorch | onnx-ad | largest difference, PyTorch | onnx-ad |",

@@ -145,8 +145,8 @@ def page() -> str:
             " what it refuses is refused here, and nothing else:"
             " [test_tensorrt_forms.py](../tests/export/destinations/test_tensorrt_forms.py). What a rule appends is"
             " taken wherever the operator itself is, but for gradients by indices that are computed (Gather,"
-            " GatherElements, GatherND, GridSample, RoiAlign, DeformConv) over more products than the rules write out: those take a"
-            " ScatterElements that adds.",
+            " GatherElements, GatherND, GridSample, RoiAlign, DeformConv) over more products than the rules write out:"
+            " those take a ScatterElements that adds.",
             "",
             "| operator | form | refused by | instead, where the model itself has it |",
             "| --- | --- | --- | --- |",

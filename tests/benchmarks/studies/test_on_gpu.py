@@ -29,11 +29,12 @@ from aerocam.errors import AerocamError
 from aerocam.providers import CPU, CUDA
 from aerocam.runtime import open_session
 from aerocam.runtime.cuda.choice import INSTALL, PACKAGES
+from checkout import ROOT
 from stand_ins import machine
 from stand_ins.gpu import Gpu
 from tiny_models import model
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "studies" / "results"
+RESULTS = ROOT / "benchmarks/studies/results"
 NO_DRIVER = {"reason": "no NVIDIA driver (none in this test)"}
 A_GPU = {"name": "A GPU", "compute capability": "9.0", "CUDA": "13.0"}
 ABSENT = {"state": "absent", "reason": "is not installed"}
