@@ -29,12 +29,18 @@ class Kind:
         integrated: Whether the GPU shares the CPU's memory.
         eager: Whether it does at once what it is given; else as late as it may.
         capture: Whether runs are captured as CUDA graphs.
+        rounding: How far two sessions of this kind may be apart where both are given the same, relative to the largest
+            entry of an output; 0: they agree to the bit.
+        tolerance: How far this kind may be from ONNX Runtime on the CPU, likewise; 0 for a stand-in GPU, whose numbers
+            are ONNX Runtime's.
     """
 
     package: str | None = None
     integrated: bool = False
     eager: bool = False
     capture: bool = False
+    rounding: float = 0.0
+    tolerance: float = 0.0
 
     def __str__(self) -> str:
         """Name of a test."""
