@@ -10,7 +10,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case
 from aerocam.benchmarks.evaluation.metrics.masking import finite, masked, score
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson
+from aerocam.benchmarks.evaluation.similarity import pearson
 
 GRADCAM_PLUS_PLUS = "Chattopadhay et al., Grad-CAM++, 2018"
 ADCC = "Poppi et al., Revisiting the Evaluation of Class Activation Mapping for Explainability, 2021"

@@ -9,7 +9,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case, Map
 from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers, raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
 NAN = float("nan")
