@@ -29,8 +29,6 @@ from aerocam.runtime.predictions.targets import resolve, slots
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
 
-TINY = float(np.finfo(np.float32).tiny)
-
 
 @dataclass
 class Counts:
@@ -217,6 +215,4 @@ def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float
     score, values = manifest.score, output.reshape(-1)
     if score.activation == "none":
         return np.concatenate([-values, values]) if len(values) < score.classes else values
-    shares = scores.probabilities(output, score).astype(np.float64)
-    found = np.log(np.maximum(shares, TINY)) - np.log(np.maximum(1 - shares, float(np.finfo(np.float32).eps) / 2))
-    return found.astype(np.float32)
+    return scores.logits(scores.probabilities(output, score), score.activation == "sigmoid").astype(np.float32)
