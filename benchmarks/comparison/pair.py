@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation.consistency import Consistency, consistency, mass_inside
+from aerocam.benchmarks.evaluation.similarity import Consistency, consistency, mass_inside
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation
 from aerocam.runtime.frames.pictures import read_picture

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation.consistency import shift
 from aerocam.benchmarks.evaluation.metrics.registry import mean
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.evaluation.similarity import pearson, shift, ssim
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation.metrics.registry import mean
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson
 from aerocam.benchmarks.evaluation.mosaics import seen
+from aerocam.benchmarks.evaluation.similarity import pearson
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 from aerocam.runtime.frames.opencv import cv2

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from aerocam.benchmarks.evaluation.case import Floats
-from aerocam.benchmarks.evaluation.metrics.similarity import ssim
+from aerocam.benchmarks.evaluation.similarity import ssim
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.runtime import Explainer

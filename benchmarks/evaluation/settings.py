@@ -102,11 +102,6 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
     return tuple(found.values())
 
 
-def group(metric: Metric) -> str:
-    """The group of a metric: the file that defines it, such as `faithfulness`."""
-    return metric.compute.__module__.rpartition(".")[2]
-
-
 def metrics_of(
     names: Sequence[str], given: Mapping[str, Any] | None = None
 ) -> tuple[tuple[Metric, dict[str, Any]], ...]:
@@ -119,10 +114,10 @@ def metrics_of(
     Raises:
         UsageError: There is no such metric or parameter.
     """
-    groups = {group(metric) for metric in METRICS.values()}
+    groups = {metric.group for metric in METRICS.values()}
     wanted = set()
     for name in names:
-        found = [key for key, one in METRICS.items() if name in ("all", key, group(one))]
+        found = [key for key, one in METRICS.items() if name in ("all", key, one.group)]
         if not found:
             raise UsageError(
                 f"metric '{name}': there is no such metric. {did_you_mean(name, [*METRICS, *groups, 'all'])}"

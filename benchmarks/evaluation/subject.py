@@ -29,8 +29,6 @@ from aerocam.runtime.predictions.targets import resolve, slots
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
 
-TINY = float(np.finfo(np.float32).tiny)
-
 
 @dataclass
 class Counts:
@@ -154,10 +152,9 @@ class FileSubject:
     def explain(self, tensor: Floats, target: int) -> Map:
         """See `case.Subject`."""
         key = (self._label, digest(tensor), target)
-        if key in self._model.maps:
-            self._model.counts.known += 1
-        else:
-            self.explanation(tensor, target)
+        if key not in self._model.maps:
+            return self.explained(tensor, target)[1]
+        self._model.counts.known += 1
         return self._model.maps[key]
 
     def explain_with_noise(self, tensor: Floats, target: int, share: float, seed: int) -> Map:
@@ -165,12 +162,12 @@ class FileSubject:
         self._model.counts.explained += 1
         return _map(self._explainer.on_tensor(tensor, target, GradientNoise(share, seed)))
 
-    def explanation(self, tensor: Floats, target: int) -> Explanation:
-        """All that the runtime says of it; its map is known from then on."""
+    def explained(self, tensor: Floats, target: int) -> tuple[Explanation, Map]:
+        """Explain a tensor anew: all that the runtime says of it, and its map, which `explain` knows from then on."""
         self._model.counts.explained += 1
-        found = self._explainer.on_tensor(tensor, target)
-        self._model.maps[self._label, digest(tensor), target] = _map(found)
-        return found
+        explanation = self._explainer.on_tensor(tensor, target)
+        found = self._model.maps[self._label, digest(tensor), target] = _map(explanation)
+        return explanation, found
 
 
 def digest(tensor: NDArray[Any]) -> bytes:
@@ -218,6 +215,4 @@ def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float
     score, values = manifest.score, output.reshape(-1)
     if score.activation == "none":
         return np.concatenate([-values, values]) if len(values) < score.classes else values
-    shares = scores.probabilities(output, score).astype(np.float64)
-    found = np.log(np.maximum(shares, TINY)) - np.log(np.maximum(1 - shares, float(np.finfo(np.float32).eps) / 2))
-    return found.astype(np.float32)
+    return scores.logits(scores.probabilities(output, score), score.activation == "sigmoid").astype(np.float32)

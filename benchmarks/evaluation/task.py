@@ -146,8 +146,7 @@ def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
 def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
     """The method's map of the picture, and what the metrics say of it."""
     try:
-        explanation = subject.explanation(seen.tensor, seen.target)
-        found = subject.explain(seen.tensor, seen.target)
+        explanation, found = subject.explained(seen.tensor, seen.target)
     except AerocamError as error:
         return {"fault": f"no map: {_one_line(error)}"}
     except Exception as error:  # of one method on one picture: counted as those of metrics are, below

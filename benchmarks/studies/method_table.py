@@ -18,7 +18,7 @@ from aerocam.benchmarks.evaluation.mosaics import Question, draw_mosaics, mosaic
 from aerocam.benchmarks.evaluation.pictures import Data, find_data
 from aerocam.benchmarks.evaluation.report import write_results
 from aerocam.benchmarks.evaluation.run import run
-from aerocam.benchmarks.evaluation.settings import Settings, group, methods_of, metrics_of
+from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
 from aerocam.benchmarks.evaluation.table import failures
 from aerocam.benchmarks.studies.grid import CELLS, SEED, tiles
 from aerocam.export import export_model
@@ -53,11 +53,11 @@ SLOW = {"tensors": "occlusion", "input": "smoothgrad,integrated_gradients"}
 SLOWEST = {"tensors": "scorecam,rise:masks=300"}
 """Methods of hundreds of runs."""
 
-GRID = ("gridpg", *(name for name, one in METRICS.items() if group(one) == "localisation"))
+GRID = ("gridpg", *(name for name, one in METRICS.items() if one.group == "localisation"))
 ALL = tuple(name for name in METRICS if name != "gridpg")
 FURTHER = (
     *("coherency", "adcc", "adcc_per_picture", "class_sensitivity"),
-    *(name for name in ALL if group(METRICS[name]) == "robustness"),
+    *(name for name in ALL if METRICS[name].group == "robustness"),
 )
 """Metrics that ask for further maps, one or several."""
 

@@ -14,6 +14,7 @@ from aerocam.runtime.maps.contract import Outputs, Rerun
 from aerocam.runtime.maps.layers import FromLayers
 from aerocam.runtime.maps.saliency import Form
 from aerocam.runtime.methods import ContrastMethod
+from aerocam.runtime.predictions.scores import logits as logits_of
 from aerocam.runtime.predictions.targets import slots
 
 
@@ -54,7 +55,7 @@ class FromContrast:
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """See `RawMaps`."""
         assert rerun is not None
-        logits = _logits(rerun.probabilities.astype(np.float64), self._sigmoid)
+        logits = logits_of(rerun.probabilities, self._sigmoid)
         parts = [self._layers(self._one(int(target), logits, rerun)) for target in rerun.target]
         return [np.concatenate(maps) for maps in zip(*parts, strict=True)]
 
@@ -70,10 +71,3 @@ class FromContrast:
                 weighted = np.tensordot(rows, found[name][: len(rows)].astype(np.float32), axes=1)[None]
                 sums[name] = sums[name] + weighted if name in sums else weighted
         return {**found, **sums}
-
-
-def _logits(probabilities: NDArray[np.float64], sigmoid: bool) -> NDArray[np.float64]:
-    """The logits, of a softmax up to a number added to all; of a probability of 0 or 1, those of the nearest float."""
-    tiny = float(np.finfo(np.float32).tiny)
-    logits = np.log(np.maximum(probabilities, tiny))
-    return logits - np.log(np.maximum(1 - probabilities, float(np.finfo(np.float32).eps))) if sigmoid else logits

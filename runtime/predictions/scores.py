@@ -61,6 +61,23 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
     return best
 
 
+def logits(probabilities: NDArray[Any], sigmoid: bool) -> NDArray[np.float64]:
+    """Return the logits that probabilities of classes come from; of a softmax up to a number added to all of them.
+
+    A probability of 0 counts as the smallest normal float32, one of 1 as the largest float32 below it.
+
+    Args:
+        probabilities: Those of the classes, 0 to 1.
+        sigmoid: Whether each is the sigmoid of its logit; else they are a softmax.
+
+    Returns:
+        float64, shaped as `probabilities`.
+    """
+    shares = np.asarray(probabilities, np.float64)
+    found: NDArray[np.float64] = np.log(np.maximum(shares, float(np.finfo(np.float32).tiny)))
+    return found - np.log(np.maximum(1 - shares, float(np.finfo(np.float32).epsneg))) if sigmoid else found
+
+
 def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> float:
     """The probability of one class at one anchor of a detector, times the objectness where there is one.
 

@@ -17,4 +17,7 @@ MODULES = {
         for path in (ROOT / "src/aerocam" / name).rglob("*.py")
     ),
 }
-"""Every source file, as a path inside the installed package."""
+"""Every source file, as a path inside the package."""
+
+INSTALLED = {name for name in MODULES if not name.startswith("aerocam/benchmarks/studies/")}
+"""Those of the wheel: all but the studies."""

@@ -14,7 +14,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case
 from aerocam.benchmarks.evaluation.metrics import METRICS, metric
 
-SAID = {"definition": "as the name says", "source": "these tests"}
+SAID = {"group": "toys", "definition": "as the name says", "source": "these tests"}
 
 
 @metric("toy_mass", direction="higher", **SAID)
@@ -51,6 +51,13 @@ def noise(case: Case) -> float:
     """How far noise moves the map."""
     found = case.subject.explain_with_noise(case.tensor, case.target, 0.5, case.seed)
     return float(np.abs(found.map - case.map).mean(dtype=np.float64))
+
+
+@metric("toy_second", direction="lower", needs=["second class"], **SAID)
+@metric("toy_second_again", direction="lower", needs=["second class"], **SAID)
+def second(case: Case) -> float:
+    """The mean of a second class's map."""
+    return float(case.subject.explain(case.tensor, case.second).map.mean(dtype=np.float64))
 
 
 def peak(values: Sequence[Any]) -> float:

@@ -1,15 +1,6 @@
 """The metrics, by name: one function each, registered with its direction and its exact definition."""
 
-from aerocam.benchmarks.evaluation.metrics import (
-    curves,
-    faithfulness,
-    grid,
-    infidelity,
-    localisation,
-    road,
-    robustness,
-    sensitivity,
-)
+from aerocam.benchmarks.evaluation.metrics import curves, faithfulness, grid, infidelity, localisation, road, robustness
 from aerocam.benchmarks.evaluation.metrics.registry import METRICS, Metric, metric, number
 
 __all__ = [
@@ -24,5 +15,4 @@ __all__ = [
     "number",
     "road",
     "robustness",
-    "sensitivity",
 ]

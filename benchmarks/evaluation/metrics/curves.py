@@ -19,6 +19,7 @@ AREA = (
 
 @metric(
     "deletion_auc",
+    group="curves",
     direction="lower",
     definition=f"The area under the target's score as px are replaced by the fill (zero after normalisation, a black"
     f" px, or the blurred picture): {AREA}",
@@ -31,6 +32,7 @@ def deletion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "
 
 @metric(
     "insertion_auc",
+    group="curves",
     direction="higher",
     definition=f"The area under the target's score as px of the picture are put in place of the fill (zero after"
     f" normalisation, a black px, or the picture under RISE's Gaussian of 11 px and sigma 5): {AREA}",

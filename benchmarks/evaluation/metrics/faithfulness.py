@@ -10,7 +10,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case
 from aerocam.benchmarks.evaluation.metrics.masking import finite, masked, score
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson
+from aerocam.benchmarks.evaluation.similarity import pearson
 
 GRADCAM_PLUS_PLUS = "Chattopadhay et al., Grad-CAM++, 2018"
 ADCC = "Poppi et al., Revisiting the Evaluation of Class Activation Mapping for Explainability, 2021"
@@ -19,6 +19,7 @@ NAN = float("nan")
 
 @metric(
     "average_drop",
+    group="faithfulness",
     direction="lower",
     definition="max(0, Y - O) / (Y + epsilon), a fraction: Y is the target's score on the picture x, O that on the"
     " picture under the map M (x M after normalisation, or M times the raw picture), NaN where Y + epsilon <= 0 or the"
@@ -46,6 +47,7 @@ def average_drop(
 
 @metric(
     "drop_in_confidence",
+    group="faithfulness",
     direction="lower",
     definition="max(0, Y - O), not divided by Y, with Y and O as for average_drop; NaN where the map is not finite;"
     " mean over pictures.",
@@ -59,6 +61,7 @@ def drop_in_confidence(case: Case, space: str = "normalised", score: str = "prob
 
 @metric(
     "increase_in_confidence",
+    group="faithfulness",
     direction="higher",
     definition="1 where O > Y, else 0, with Y and O as for average_drop; NaN where the map is not finite; mean over"
     " pictures.",
@@ -72,6 +75,7 @@ def increase_in_confidence(case: Case, space: str = "normalised", score: str = "
 
 @metric(
     "average_gain",
+    group="faithfulness",
     direction="higher",
     definition="max(0, O - Y) / (1 - Y + epsilon), with Y and O as for average_drop and the probability as the score;"
     " NaN where 1 - Y + epsilon <= 0 or the map is not finite; mean over pictures.",
@@ -86,6 +90,7 @@ def average_gain(case: Case, space: str = "normalised", epsilon: float = 1e-8) -
 
 @metric(
     "coherency",
+    group="faithfulness",
     direction="higher",
     definition="(r + 1) / 2 with r Pearson's correlation over px, cov / (deviation * deviation + 1e-8), of the map M"
     " and the method's map of the picture under M: 0.5 where one of them is constant, NaN where one is not finite; mean"
@@ -102,6 +107,7 @@ def coherency(case: Case, space: str = "normalised") -> Value:
 
 @metric(
     "complexity",
+    group="faithfulness",
     direction="lower",
     definition="The mean of the map's values over its px (its L1 norm divided by the number of px); NaN where the map"
     " is not finite; mean over pictures.",
@@ -129,6 +135,7 @@ def harmonic_of_means(values: Sequence[Any]) -> float:
 
 @metric(
     "adcc",
+    group="faithfulness",
     direction="higher",
     definition="3 / (1 / Coh + 1 / (1 - Com) + 1 / (1 - AD)) with coherency, complexity and average_drop (no epsilon)"
     " each averaged over the pictures first, 0 where a denominator is; pictures where one is NaN have no value.",
@@ -148,6 +155,7 @@ def adcc(case: Case, space: str = "normalised", score: str = "probability") -> V
 
 @metric(
     "adcc_per_picture",
+    group="faithfulness",
     direction="higher",
     definition="3 / (1 / Coh + 1 / (1 - Com) + 1 / (1 - AD)) of each picture's coherency, complexity and average_drop"
     " (no epsilon), 0 where a denominator is, NaN where one of them is; mean over pictures.",

@@ -15,6 +15,7 @@ SILENT = 1e-7
 
 @metric(
     "gridpg",
+    group="grid",
     direction="higher",
     definition=(
         "The share of the positive mass of the raw map (of several layers the first one's), resized linearly to the"

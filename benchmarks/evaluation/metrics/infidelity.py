@@ -12,6 +12,7 @@ from aerocam.errors import UsageError
 
 @metric(
     "infidelity",
+    group="infidelity",
     direction="lower",
     definition="The mean over samples of (beta sum(I phi) - (f(x) - f(x - I)))^2: phi is the map, the same for every"
     " channel, f the target's score, I is x - fill inside a square of `side` px at a uniformly drawn place, or Gaussian"

@@ -21,6 +21,7 @@ NO_TRUTH = "NaN where the map is not finite or no px of the picture is the targe
 
 @metric(
     "pointing_game",
+    group="localisation",
     direction="higher",
     definition="1 where one of the px that have the map's maximum lies in a true box, or within `tolerance` px of one"
     f" (between px centres), else 0; a constant map points nowhere: 0; {NO_TRUTH}; mean over pictures.",
@@ -41,6 +42,7 @@ def pointing_game(case: Case, tolerance: float = 0.0) -> Value:
 
 @metric(
     "energy_pointing_game",
+    group="localisation",
     direction="higher",
     definition=f"The sum of the map inside the true boxes divided by its sum; NaN where that is 0; {NO_TRUTH}; mean"
     " over pictures.",
@@ -54,6 +56,7 @@ def energy_pointing_game(case: Case) -> Value:
 
 @metric(
     "relevance_mass",
+    group="localisation",
     direction="higher",
     definition=f"The sum of the map on the true mask divided by its sum; NaN where that is 0; {NO_TRUTH}; mean over"
     " pictures.",
@@ -67,6 +70,7 @@ def relevance_mass(case: Case) -> Value:
 
 @metric(
     "relevance_rank",
+    group="localisation",
     direction="higher",
     definition="Of the K px with the map's largest values, K the number of px of the true mask, the share that lies on"
     " it; of px that equal the K-th value as many count as there is room for, in the share that lies on the mask (so"
@@ -88,6 +92,7 @@ def relevance_rank(case: Case) -> Value:
 
 @metric(
     "iou",
+    group="localisation",
     direction="higher",
     definition="Intersection over union of the true mask and the map's region: all px of the upper class of Otsu's"
     " threshold (256 levels), or that reach a share of the map's maximum, or only their largest connected part; a"
@@ -109,6 +114,7 @@ def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value
 
 @metric(
     "box_iou",
+    group="localisation",
     direction="higher",
     definition="The best intersection over union of a true box and the box around the largest connected part of the map"
     f" that reaches a share of its maximum, or is above Otsu's threshold; a constant map has no box: 0; {NO_TRUTH};"
@@ -135,6 +141,7 @@ def best_threshold(values: Sequence[Any]) -> float:
 
 @metric(
     "max_box_acc_v2",
+    group="localisation",
     direction="higher",
     definition="The mean over deltas of the largest share, over thresholds t = 0, 1/steps, ... of the map's maximum, of"
     " pictures whose best intersection over union of a box and a true box is at least delta; boxes are around each"

@@ -39,6 +39,7 @@ class Metric:
 
     Attributes:
         name: Its key in `METRICS`.
+        group: What the command line calls it and those like it.
         compute: From a `Case`, and the parameters as keywords, to the picture's value.
         direction: Whether `higher` or `lower` is better.
         definition: The exact definition, in one sentence, as the result repeats it.
@@ -49,6 +50,7 @@ class Metric:
     """
 
     name: str
+    group: str
     compute: Callable[..., Value]
     direction: Direction
     definition: str
@@ -71,6 +73,7 @@ METRICS: dict[str, Metric] = {}
 def metric(
     name: str,
     *,
+    group: str,
     direction: Direction,
     definition: str,
     source: str,
@@ -82,7 +85,7 @@ def metric(
 
     def register(compute: Callable[..., Value]) -> Callable[..., Value]:
         assert name not in METRICS
-        METRICS[name] = Metric(name, compute, direction, definition, source, frozenset(needs), gather, variant)
+        METRICS[name] = Metric(name, group, compute, direction, definition, source, frozenset(needs), gather, variant)
         return compute
 
     return register

@@ -30,6 +30,7 @@ REMOVED = (
 
 @metric(
     "road_morf",
+    group="road",
     direction="lower",
     definition=f"Most relevant first: {REMOVED.format(kept='least')}",
     source=SOURCE.format("ROADMostRelevantFirstAverage"),
@@ -44,6 +45,7 @@ def road_morf(
 
 @metric(
     "road_lerf",
+    group="road",
     direction="higher",
     definition=f"Least relevant first: {REMOVED.format(kept='most')}",
     source=SOURCE.format("ROADLeastRelevantFirstAverage"),
@@ -58,6 +60,7 @@ def road_lerf(
 
 @metric(
     "road_combined",
+    group="road",
     direction="higher",
     definition="(road_lerf - road_morf) / 2 of each picture, 0 of a constant map; mean over pictures.",
     source=SOURCE.format("ROADCombined"),

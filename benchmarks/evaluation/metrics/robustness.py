@@ -9,7 +9,7 @@ import numpy as np
 from aerocam.benchmarks.evaluation.case import Case, Map
 from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers, raw_of
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 
 SHARES = (0.05, 0.1, 0.2, 0.3)
 NAN = float("nan")
@@ -17,6 +17,7 @@ NAN = float("nan")
 
 @metric(
     "max_sensitivity",
+    group="robustness",
     direction="lower",
     definition="The largest of |A(x + u) - A(x)| / |A(x)| over samples of u, uniform in [-radius, radius] at every"
     " value of the normalised tensor, with A the method's map (normalised, or raw at the layer's size) and Frobenius"
@@ -47,6 +48,7 @@ def max_sensitivity(case: Case, radius: float = 0.02, samples: int = 10, of: str
 
 @metric(
     "input_noise",
+    group="robustness",
     direction="higher",
     definition="The mean over shares and samples of the similarity of the map of x and that of x + n, n Gaussian with a"
     " standard deviation of share (max x - min x) at every value of the normalised tensor; the similarity is SSIM"
@@ -71,6 +73,7 @@ def input_noise(
 
 @metric(
     "gradient_noise",
+    group="robustness",
     direction="higher",
     definition="The mean over shares and samples of SSIM (uniform window of 7 px, data range 1) or Pearson's"
     " correlation (0 where one map alone is constant) between the map and that of the same picture with Gaussian noise"
@@ -114,3 +117,24 @@ def _likeness(case: Case, shares: Sequence[float], found: Sequence[Sequence[Map]
         "mse": [float(np.mean([np.mean((a - b) ** 2, dtype=np.float64) for a, b in row])) for row in pairs],
     }
     return {"value": float(np.mean(curves[similarity])), "share": list(shares), **curves}
+
+
+@metric(
+    "class_sensitivity",
+    group="sensitivity",
+    direction="lower",
+    definition="Pearson's correlation over px of the normalised maps of the target and of a second class of the same"
+    " picture: 1 where both are constant, 0 where one is, NaN where one is not finite or there is no second class; mean"
+    " over pictures.",
+    source="Random-logit test of Sixt et al., When Explanations Lie, 2020, with a plausible class for the random one",
+    needs=("second class",),
+)
+def class_sensitivity(case: Case) -> Value:
+    """How alike the maps of two classes are; see `metric`."""
+    if case.second < 0:
+        return float("nan")
+    other = case.subject.explain(case.tensor, case.second).map
+    if not (finite(case.map) and finite(other)):
+        return float("nan")
+    flat = constant(case.map), constant(other)
+    return float(np.all(flat)) if any(flat) else pearson(case.map, other)

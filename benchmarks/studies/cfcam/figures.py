@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.evaluation import case as evaluation
 from aerocam.benchmarks.evaluation.metrics.curves import deletion_auc, insertion_auc
 from aerocam.benchmarks.evaluation.metrics.grid import positive
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 from aerocam.benchmarks.studies.cfcam.candidates import raw_maps, shown
 from aerocam.benchmarks.studies.cfcam.cases import Case
 

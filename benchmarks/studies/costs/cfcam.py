@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.benchmarks.latency.timing import Protocol, alternate, percentiles, timed
-from aerocam.benchmarks.studies.costs.peak_memory import REPORT
+from aerocam.benchmarks.studies.costs.processes import REPORT
 from aerocam.benchmarks.studies.costs.tail import open_plain
 from aerocam.export import CAM_HEADS
 from aerocam.export.nodes.builder import Builder

@@ -16,7 +16,6 @@ from time import perf_counter
 from typing import Any
 
 from aerocam.benchmarks.evaluation.metrics import METRICS
-from aerocam.benchmarks.evaluation.settings import group
 from aerocam.benchmarks.evaluation.table import ARROWS, definition_line
 from aerocam.benchmarks.latency.timing import machine
 from aerocam.benchmarks.studies import method_table
@@ -94,7 +93,7 @@ def _methods(part: Mapping[str, Any]) -> str:
 def _columns(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
     """The metrics of these groups that any method has a value of."""
     there = {name for cells in rows.values() for name, cell in cells.items() if cell["value"] is not None}
-    return [name for name, one in METRICS.items() if group(one) in groups and name in there]
+    return [name for name, one in METRICS.items() if one.group in groups and name in there]
 
 
 def _table(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from aerocam.benchmarks.studies.costs import cfcam as cfcam_cost
 from aerocam.benchmarks.studies.costs import ends
 from aerocam.benchmarks.studies.costs import scorecam as scorecam_cost
 from aerocam.benchmarks.studies.costs.heads import measure_heads
-from aerocam.benchmarks.studies.costs.peak_memory import peak_of_explaining, peak_of_plain
+from aerocam.benchmarks.studies.costs.processes import peak_of_explaining, peak_of_plain
 from aerocam.benchmarks.studies.pages.publishing import YOLO_LAST, origin, publish
 from aerocam.export import CAM_HEADS, export_model
 from aerocam.export.heads import TAIL_HEADS

@@ -17,7 +17,7 @@ import onnx
 from aerocam import manifest
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency.timing import Protocol, machine
-from aerocam.benchmarks.studies.costs.export import export_cost
+from aerocam.benchmarks.studies.costs.processes import export_cost
 from aerocam.benchmarks.studies.costs.tail import measure_tail
 from aerocam.benchmarks.studies.pages.publishing import origin, publish
 

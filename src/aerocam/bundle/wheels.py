@@ -81,6 +81,9 @@ def _pip(arguments: list[str], target: Target) -> None:
 SUFFIXES = (".py", ".typed")
 """Of the package's files."""
 
+NOT_INSTALLED = "benchmarks/studies/"
+"""The part of the source tree that no wheel has, as pyproject.toml says of the wheel that pip builds."""
+
 METADATA = {
     "METADATA": ("METADATA", "PKG-INFO"),  # the second where setuptools left an egg-info in the source tree
     "entry_points.txt": ("entry_points.txt",),
@@ -125,8 +128,9 @@ def _code(package: Path) -> dict[str, bytes]:
         inside = "" if folder == package else f"{folder.name}/"
         root = folder.resolve()
         for path in root.rglob("*"):
-            if path.suffix in SUFFIXES and path.is_file() and "__pycache__" not in path.parts:
-                found[inside + path.relative_to(root).as_posix()] = path.read_bytes()
+            name = inside + path.relative_to(root).as_posix()
+            if path.suffix in SUFFIXES and path.is_file() and not name.startswith(NOT_INSTALLED):
+                found[name] = path.read_bytes()
     return dict(sorted(found.items()))
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from aerocam.benchmarks.evaluation.consistency import centre_of_mass, consistency, mass_inside
+from aerocam.benchmarks.evaluation.similarity import centre_of_mass, consistency, mass_inside
 
 MAP = np.random.default_rng(0).random((9, 14), np.float32)
 ZERO = np.zeros((9, 14), np.float32)

@@ -221,7 +221,7 @@ def test_maps_are_kept_and_cannot_be_written_to() -> None:
 
 def test_what_a_metric_needs_is_looked_for() -> None:
     def needing(*needs: Any) -> Metric:
-        return Metric("one", float, "higher", "", "", frozenset(needs))
+        return Metric("one", "", float, "higher", "", "", frozenset(needs))
 
     mask = np.ones((2, 2), bool)
     assert lacking(needing("box", "mask"), Truth(((0, 0, 1, 1),)), 1, True) == ["mask"]

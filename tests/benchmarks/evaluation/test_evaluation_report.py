@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from aerocam.benchmarks.evaluation import diagrams, report
 from aerocam.benchmarks.evaluation.metrics import METRICS
 from aerocam.benchmarks.evaluation.pictures import Data, Sample
 from aerocam.benchmarks.evaluation.run import ModelFile, Results
-from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings, group, metrics_of
+from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings, metrics_of
 from aerocam.benchmarks.evaluation.table import as_record, left_out
 from aerocam.cli import eval as command
 
@@ -95,4 +96,11 @@ def test_a_long_name_is_cut_in_the_legend_and_whole_in_its_title(name: str) -> N
 def test_the_help_of_the_command_names_every_group_of_metrics() -> None:
     said = (command.__doc__ or "").partition("The groups: ")[2].partition(";")[0]
     named = re.sub(r"\(.*?\)", "", " ".join(said.split())).split(",")
-    assert [one.strip() for one in named] == sorted({group(metric) for metric in METRICS.values()})
+    assert [one.strip() for one in named] == sorted({metric.group for metric in METRICS.values()})
+
+
+def test_the_readme_names_every_group_of_metrics() -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    rows = readme.partition("| group | metrics |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    named = [group for row in rows for group in row.split("|")[1].strip().split(", ")]
+    assert sorted(named) == sorted({metric.group for metric in METRICS.values()})

@@ -12,7 +12,7 @@ from aerocam.benchmarks.evaluation.case import Case, Map, Truth
 from aerocam.benchmarks.evaluation.metrics import METRICS, number
 from aerocam.benchmarks.evaluation.metrics.imputation import impute
 from aerocam.benchmarks.evaluation.metrics.masking import masked
-from aerocam.benchmarks.evaluation.metrics.similarity import pearson, ssim
+from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 from aerocam.errors import UsageError
 from metric_subjects import Toy, bright_square, case, fixed, limits, no_map
 

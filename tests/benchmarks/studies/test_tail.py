@@ -10,7 +10,7 @@ import pytest
 
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.latency.timing import Protocol
-from aerocam.benchmarks.studies.costs.export import export_cost
+from aerocam.benchmarks.studies.costs.processes import export_cost
 from aerocam.benchmarks.studies.costs.tail import find_tail, measure_tail
 from aerocam.benchmarks.studies.pages.tails import PAGE, RECORD, networks, table
 from checkout import ROOT

@@ -11,6 +11,7 @@ import exported_models
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer
 from aerocam.runtime.methods import CONTRAST_METHODS
+from aerocam.runtime.predictions.scores import logits as logits_of
 from checkout import GOLDEN
 
 pytestmark = pytest.mark.runtime
@@ -83,3 +84,12 @@ def test_finercam_may_compare_other_ranks_over_another_method(golden: dict[str, 
 def test_finercam_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Explainer(exported_models.folder() / exported_models.SMALL_GUIDED, method="finercam", options=options)
+
+
+def test_logits_of_probabilities_that_float32_rounds_to_0_or_1() -> None:
+    """1 counts as the largest float32 below it, whose logit is that number's own."""
+    below = np.float32(1) - np.float32(2**-24)
+    ends = logits_of(np.array([0, 0.5, below, 1], np.float32), sigmoid=True)
+    np.testing.assert_allclose(ends, [np.log(2.0**-126), 0, np.log(2.0**24 - 1), np.log(2.0**24)], atol=1e-6)
+    assert np.all(np.diff(ends) > 0)
+    np.testing.assert_array_equal(logits_of(np.array([0.25, 0.75]), sigmoid=False), np.log([0.25, 0.75]))

@@ -1,16 +1,17 @@
-"""How much memory a process takes at its peak that runs the plain model, or explains: one new process each."""
+"""What new processes take: memory of one that runs the plain model, or explains; time and memory of an export."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aerocam.errors import AerocamError
+from aerocam.errors import AerocamError, ModelError
 
 _PLAIN = """
 from aerocam.runtime import read_picture
@@ -39,6 +40,19 @@ frame = read_picture(told["picture"])
 for _ in range(told["frames"]):
     explain(frame).tensor_map
 """
+
+_EXPORT = """
+import os
+import tempfile
+from time import perf_counter
+from aerocam.export import export_model
+with tempfile.TemporaryDirectory() as folder:
+    started = perf_counter()
+    path = os.path.join(folder, "out.onnx")
+    export_model(told["path"], path, task=told["task"], input_shapes=told["input_shapes"])
+    print(perf_counter() - started)
+"""
+"""Imports count for memory, not for time."""
 
 REPORT = """
 import re
@@ -76,13 +90,45 @@ def peak_of_explaining(
     return _peak(_EXPLAIN, model=str(model), method=method, picture=str(picture), threads=threads, frames=frames)
 
 
+def export_cost(
+    path: str | Path, *, task: str | None = None, input_shapes: Mapping[str, Sequence[int]] | None = None
+) -> dict[str, float]:
+    """Export a model in a process of its own, with every option at its default and the self-check.
+
+    Args:
+        path: The model.
+        task: As for `export_model`.
+        input_shapes: As for `export_model`.
+
+    Returns:
+        `seconds`, `peak MB` and the model's own `MB`.
+
+    Raises:
+        ModelError: The export failed.
+    """
+    done = _run(_EXPORT, path=str(path), task=task, input_shapes=dict(input_shapes or {}))
+    if done.returncode:
+        raise ModelError(f"{path}: its export failed: {_last_line(done.stderr)}")
+    seconds, peak = map(float, done.stdout.split())
+    return {"seconds": seconds, "peak MB": peak, "MB": Path(path).stat().st_size / 1e6}
+
+
 def _peak(program: str, **told: Any) -> float:
-    """The median of three processes."""
-    code = f"import json\ntold = json.loads({json.dumps(told)!r})\n{program}{REPORT}"
-    found = []
+    """Return the median of three processes."""
+    peaks = []
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        if done.returncode != 0:
-            raise AerocamError(f"peak memory: the process failed: {done.stderr.strip().splitlines()[-1]}")
-        found.append(float(done.stdout))
-    return float(np.median(found))
+        done = _run(program, **told)
+        if done.returncode:
+            raise AerocamError(f"peak memory: the process failed: {_last_line(done.stderr)}")
+        peaks.append(float(done.stdout))
+    return float(np.median(peaks))
+
+
+def _run(program: str, **told: Any) -> subprocess.CompletedProcess[str]:
+    """Run a program in a new process; `told` is what it reads, the last line of its output its peak in MB."""
+    code = f"import json\ntold = json.loads({json.dumps(told)!r})\n{program}{REPORT}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["nothing was said"])[-1]
