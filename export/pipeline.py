@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from aerocam import __version__, manifest
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.export.checking.gradients import require_valid
+from aerocam.export.checking.outputs import require_valid
 from aerocam.export.checking.report import CheckReport
 from aerocam.export.checking.self_check import check_fused_ends, self_check
 from aerocam.export.checking.tail import check_tail

@@ -10,7 +10,7 @@ import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.export.checking.gradients import largest_difference, with_outputs
+from aerocam.export.checking.outputs import largest_difference, with_outputs
 from aerocam.export.checking.report import EndsReport
 from aerocam.export.ends import steps
 from aerocam.export.ends.fusing import RAW
@@ -23,7 +23,7 @@ from aerocam.providers import Provider
 
 
 def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
-    """A copy that takes the tensor again in place of a frame, and draws no overlay."""
+    """Return a copy that takes the tensor again in place of a frame, and draws no overlay."""
     plain, rule = model.clone(), written.preprocess
     if rule is None or rule.frame is None:
         return plain
@@ -73,7 +73,7 @@ def check_ends(
 
 
 def _run(sessions: SessionFolder, model: LightModel, given: dict[str, NDArray]) -> dict[str, NDArray]:
-    """All outputs by name."""
+    """Run a model; all its outputs by name."""
     session = sessions.open(model)
     names = [item.name for item in session.get_outputs()]
     feeds = {item.name: given[item.name] for item in session.get_inputs()}
@@ -85,7 +85,7 @@ def _most(error: NDArray) -> tuple[float, float]:
 
 
 def _maps(raw: NDArray, written: Manifest) -> NDArray[np.float64]:
-    """What a head's map in its form should be."""
+    """Return what a head's map in its form should be."""
     rule, head = written.preprocess, written.head
     assert head is not None
     if head.form == "layer":

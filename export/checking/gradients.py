@@ -1,100 +1,191 @@
-"""The self-check of an export, on ONNX Runtime: original outputs, and gradients against finite differences."""
+"""Gradients against finite differences on ONNX Runtime, in float32: what the score does when a layer moves.
+
+Values that a layer chooses but that have no gradient are held while it moves.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import CheckError, ModelError
-from aerocam.export.checking.differences import RANDOM_DIRECTIONS, gradient_error, held_values, is_faint
-from aerocam.export.checking.report import OUTPUT_TOLERANCE, CheckReport
-from aerocam.export.gradients.autodiff import QUANTISING, nodes_between
+from aerocam.errors import CheckError
+from aerocam.export.gradients.autodiff import QUANTISING, ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import NAMES
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.precision import computed_in_half
+from aerocam.export.packaging import make_input, tensor_table
 from aerocam.export.reading.light import LightModel
-from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
+from aerocam.export.sessions import SessionFolder, random_feeds
 from aerocam.providers import Provider
 
 logger = logging.getLogger("aerocam.export")
 
-HALF_TOLERANCE = 4e-3
-"""The same where the model computes in float16: ONNX Runtime rounds at other places once a tensor becomes an output."""
+KINKS = 0.1
+"""A difference above this is worth a word to the user."""
+
+STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
+"""Step sizes tried for a central difference, relative to the activations' root mean square."""
+
+ENOUGH = KINKS / 5
+"""A difference below which no other step is tried: that of a wrong gradient is 1 and more."""
+
+RANDOM_DIRECTIONS = 2
+
+ULPS = 4
+"""What a score may be off by rounding, in units of its last place: no difference below that means anything."""
 
 MOVED = "aerocam_check_moved"
 """Input of a `probe`: the numbers of the layer."""
 
 
-@onnxruntime_errors()
-def check_model(
-    original: LightModel,
-    model: ir.Model,
-    pairs: Mapping[str, tuple[str, str]],
-    providers: Sequence[Provider] | None = None,
+def gradient_error(
+    run: Callable[[NDArray], float],
+    gradient: NDArray,
+    activations: NDArray,
     seed: int = 0,
-) -> CheckReport:
-    """Compare a rewritten model with the original and its gradients with finite differences, on a random picture.
+    *,
+    score: float | None = None,
+    random: int = RANDOM_DIRECTIONS,
+) -> float:
+    """Return how far a gradient is from central differences: along itself, and along random directions.
 
     Args:
-        original: The model as it was, with static inputs.
-        model: The rewritten one.
-        pairs: Per target layer, its own name and that of the tensor with its gradients.
-        providers: Execution providers to run on; None: the CPU.
-        seed: Of the picture and of the directions.
+        run: Maps an offset on the layer to the score.
+        gradient: Of the score at the layer.
+        activations: The layer's values, which set the scale of the steps.
+        seed: Of the random directions.
+        score: Where the layer is not moved; None: `run` says.
+        random: How many random directions.
+
+    Returns:
+        The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
+        smaller of the two, but no less than what a gradient of this norm gives along a random direction, or than what
+        a float32 score can tell apart. Infinite if the gradient is not finite.
     """
-    pairs = {name: pair for name, pair in pairs.items() if not _is_quantised(model, name)}
-    scale = np.float32(_seed_scale(model))
-    held = _held(model, list(pairs))
-    needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
-    explained = with_outputs(model, needed)
-    feeds = random_feeds(model, np.random.default_rng(seed))
-    own = own_choice(model)
-    names = [item.name for item in original.proto.graph.output]
-    with SessionFolder(providers) as sessions:
-        session = sessions.open(original)
-        before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
-        del session
-        session = sessions.open(explained)
-        *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
-        feeds[manifest.TARGET] = chosen
-        wanted = [item.name for item in explained.proto.graph.output if item.name in needed]
-        found = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
-        del session
-        outputs = largest_difference(before, after)
-        if not outputs <= OUTPUT_TOLERANCE:
-            outputs = _without_optimization(sessions, original, explained, {**feeds, manifest.TARGET: own}, outputs)
-        gradients = {}
-        for layer, (activations, gradient) in pairs.items():
-            run = _score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
-            random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
-            true = found[gradient] if scale == 1 else found[gradient].astype(np.float32) / scale
-            arrays = true, found[activations], found[manifest.SCORE]
-            gradients[layer] = _worst_error(run, layer, *arrays, seed, random)
-    tolerance = HALF_TOLERANCE if computed_in_half(model) else OUTPUT_TOLERANCE
-    return CheckReport(outputs, gradients, sessions.provider, tolerance)
+    if not np.isfinite(gradient).all():
+        return float("inf")
+    g = gradient.astype(np.float64)
+    norm = float(np.linalg.norm(g))
+    rng = np.random.default_rng(seed)
+    directions = [g / np.abs(g).max()] if norm else []
+    directions += [rng.standard_normal(g.shape) for _ in range(random)]
+    score = run(np.zeros_like(activations)) if score is None else score
+    scale, least = _scale(activations), _resolution(score)
+    return max(_error_along(run, g, direction * scale, activations.dtype, least) for direction in directions)
 
 
-def _seed_scale(model: ir.Model) -> float:
-    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").seed_scale
+def is_faint(score: float, gradient: NDArray, activations: NDArray) -> bool:
+    """Return whether the longest step along a gradient changes the score by less than float32 can tell.
+
+    Nothing was checked then: so in networks that were never trained, whose signal dies away. A gradient of zeros is
+    another matter.
+    """
+    g = gradient.astype(np.float64)
+    largest = float(np.abs(g).max())
+    change = max(STEPS) * _scale(activations) * float(np.vdot(g, g)) / largest if largest else 0.0
+    return 0 < change < _resolution(score)
 
 
-def _score_of(
+def _resolution(score: float) -> float:
+    return ULPS * float(np.spacing(np.float32(abs(score))))
+
+
+def _scale(activations: NDArray) -> float:
+    """Return the root mean square; 1 where all are 0."""
+    return float(np.sqrt(np.mean(activations.astype(np.float64) ** 2))) or 1.0
+
+
+def _error_along(
+    run: Callable[[NDArray], float], gradient: NDArray, direction: NDArray, dtype: Any, least: float
+) -> float:
+    """Return the best relative error over `STEPS` along one direction; the first good one ends the search."""
+    usual = float(np.linalg.norm(gradient)) * float(np.sqrt(np.mean(direction**2)))
+    best = float("inf")
+    for step in STEPS:
+        offset = (direction * step).astype(dtype)
+        slope = float(np.vdot(gradient, offset.astype(np.float64)))
+        difference = (float(run(offset)) - float(run(-offset))) / 2
+        size = max(min(abs(slope), abs(difference)), usual * step, least)
+        best = min(best, abs(difference - slope) / size)
+        if best < ENOUGH:
+            break
+    return best
+
+
+def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
+    """Return the names of the first tensors on every way from a layer to the score that have no gradient by their type.
+
+    Indices of a MaxPool or TopK, classes of an ArgMax, conditions of a Where: they jump where the layer is moved across
+    a tie, and after a ReLU whole windows are ties of zeros. The score jumps with them and finite differences say
+    nothing; between the jumps it has the gradient that it has with them held. So is what makes up a segmenter's score.
+    Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show.
+
+    Args:
+        model: A rewritten model.
+        layers: Names of what is moved; none of it is quantised on the way to the score.
+    """
+    tensors = tensor_table(model)
+    moved, needed, held = {tensors[name] for name in layers}, ancestors(tensors[manifest.SCORE]), []
+    for node in model.graph:
+        if not any(x in moved for x in values_read(node)):
+            continue
+        for y in node.outputs:
+            if carries_gradient(y):
+                moved.add(y)
+            elif y in needed:
+                held.append(str(y.name))
+    return held
+
+
+def is_quantised(model: ir.Model, layer: str) -> bool:
+    """Return whether numbers are rounded between a layer and the score: finite differences of stairs say nothing."""
+    tensors = tensor_table(model)
+    path = nodes_between(model.graph, [tensors[layer]], tensors[manifest.SCORE])
+    rounded = any(node.op_type in QUANTISING for node in path)
+    if rounded:
+        logger.info("layer %r: its gradients go straight through quantised operators and are not checked", layer)
+    return rounded
+
+
+def score_of(
     sessions: SessionFolder, moved: ir.Model, found: Mapping[str, NDArray], activations: NDArray
 ) -> Callable[[NDArray], NDArray]:
-    """The scores (targets,) as a function of an offset on a layer's activations."""
+    """Return a function of an offset on a layer's activations that gives the scores, (targets,)."""
     session = sessions.open(LightModel.of(moved))
     still = {item.name: found[item.name] for item in session.get_inputs() if item.name != MOVED}
     return lambda offset: session.run([manifest.SCORE], {**still, MOVED: activations + offset})[0]
 
 
-def _worst_error(
+def probe(model: ir.Model, layer_name: str, held: Sequence[str] = ()) -> ir.Model:
+    """Cut a model down to what computes the score from a layer, whose numbers become the input `MOVED`.
+
+    Args:
+        model: A rewritten model; it is changed.
+        layer_name: The layer's.
+        held: Names of tensors that become inputs.
+    """
+    graph = model.graph
+    outputs = {value.name: value for value in graph.outputs}
+    tensors = tensor_table(model)
+    layer = tensors[layer_name]
+    moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
+    graph.inputs.append(moved)
+    for user, place in list(layer.uses()):
+        user.replace_input_with(place, moved)
+    for name in held:
+        make_input(graph, tensors[name])
+    graph.outputs[:] = [outputs[manifest.SCORE]]
+    passes.RemoveUnusedNodesPass()(model)
+    return model
+
+
+def worst_error(
     run: Callable[[NDArray], NDArray],
     layer: str,
     gradients: NDArray,
@@ -103,7 +194,7 @@ def _worst_error(
     seed: int,
     random: int,
 ) -> float:
-    """How far the gradients of the first target and the last are from finite differences."""
+    """Return how far the gradients of the first target and the last are from finite differences, by `gradient_error`."""
     stack = gradients.reshape(-1, *activations.shape)
     errors = []
     for target in sorted({0, len(stack) - 1}):
@@ -118,120 +209,10 @@ def _worst_error(
     return max(errors)
 
 
-def _without_optimization(
-    sessions: SessionFolder,
-    original: LightModel,
-    explained: LightModel,
-    feeds: Mapping[str, NDArray],
-    optimized: float,
-) -> float:
-    """0 where the outputs are the same to the bit without ONNX Runtime's own fusions, else the difference with them.
-
-    An output more in a graph can keep two operators from being fused, which rounds in another way.
-    """
-    names = [item.name for item in original.proto.graph.output]
-    session = sessions.open(original, optimize=False)
-    before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
-    del session
-    after = sessions.open(explained, optimize=False).run(names, dict(feeds))
-    if largest_difference(before, after) != 0.0:
-        return optimized
-    logger.info("outputs differ by %.2g where ONNX Runtime fuses operators, and by nothing where not", optimized)
-    return 0.0
-
-
-def _held(model: ir.Model, layers: Sequence[str]) -> list[str]:
-    """Names of what is held while the layers are moved."""
-    tensors = _tensors(model)
-    values = held_values(model.graph, [tensors[name] for name in layers], tensors[manifest.SCORE])
-    return [str(value.name) for value in values]
-
-
-def _tensors(model: ir.Model) -> dict[str | None, ir.Value]:
-    return {value.name: value for value in (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))}
-
-
-def _is_quantised(model: ir.Model, layer: str) -> bool:
-    """Whether numbers are rounded between a layer and the score; finite differences of stairs say nothing."""
-    tensors = _tensors(model)
-    path = nodes_between(model.graph, [tensors[layer]], tensors[manifest.SCORE])
-    rounded = any(node.op_type in QUANTISING for node in path)
-    if rounded:
-        logger.info("layer %r: its gradients go straight through quantised operators and are not checked", layer)
-    return rounded
-
-
-def require_valid(light: LightModel) -> None:
-    """Have onnx check the model.
-
-    Raises:
-        ModelError: It is not valid.
-    """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(light.proto)
-    given = [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]
-    for tensor in given:  # as inputs: of a reference the checker would want to see the file
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        proto.graph.initializer.remove(tensor)
-    try:
-        onnx.checker.check_model(proto)
-    except onnx.checker.ValidationError as error:
-        raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
-
-
-def with_outputs(model: ir.Model, names: Set[str]) -> LightModel:
-    """A copy in which these tensors, as far as nodes compute them, are outputs."""
-    light = LightModel.of(model)
-    computed = (y for node in model.graph for y in node.outputs)
-    more = [y for y in computed if y.name in names and not y.is_graph_output()]
-    light.proto.graph.output.extend(ir.to_proto(y) for y in more)
-    return light
-
-
-def largest_difference(before: Sequence[NDArray], after: Sequence[NDArray]) -> float:
-    """Largest difference of any original output, relative to that output's largest entry (inf if not finite)."""
-    worst = 0.0
-    for a, b in zip(before, after, strict=True):
-        if not np.issubdtype(a.dtype, np.floating):
-            worst = max(worst, 0.0 if np.array_equal(a, b) else float("inf"))
-        elif not (np.isfinite(a).all() and np.isfinite(b).all()):
-            worst = max(worst, 0.0 if np.array_equal(a, b, equal_nan=True) else float("inf"))
-        elif a.size:
-            worst = max(worst, float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-30)))
-    return worst
-
-
-def probe(model: ir.Model, name: str, held: Sequence[str] = ()) -> ir.Model:
-    """What computes the score from a layer, whose numbers are a new input: what finite differences need.
-
-    Args:
-        model: A rewritten model; it is changed.
-        name: The layer's.
-        held: Names of tensors that become inputs.
-    """
-    graph = model.graph
-    outputs = {value.name: value for value in graph.outputs}
-    tensors = _tensors(model)
-    layer = tensors[name]
-    moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
-    graph.inputs.append(moved)
-    for user, place in list(layer.uses()):
-        user.replace_input_with(place, moved)
-    for computed in (tensors[name] for name in held):
-        given = ir.Value(name=computed.name, type=computed.type, shape=computed.shape)
-        computed.name = f"{computed.name}_computed"
-        graph.inputs.append(given)
-        for user, place in list(computed.uses()):
-            user.replace_input_with(place, given)
-    graph.outputs[:] = [outputs[manifest.SCORE]]
-    passes.RemoveUnusedNodesPass()(model)
-    return model
-
-
 def check_finite(
     model: ir.Model, rules: Mapping[str, manifest.Rule], providers: Sequence[Provider] | None = None
 ) -> None:
-    """Make sure that what is no gradient is finite, on a random picture; differences of the score say nothing of it.
+    """Raise unless what is no gradient is finite, on a random picture: differences of the score say nothing of it.
 
     Args:
         model: A rewritten model.

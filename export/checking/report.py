@@ -1,4 +1,4 @@
-"""What the self-checks measured, and what of it is good."""
+"""The figures that the self-checks measure, and their tolerances."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import logging
 from dataclasses import dataclass
 
 from aerocam.errors import CheckError
-from aerocam.export.checking.differences import KINKS
+from aerocam.export.checking.gradients import KINKS
 
 logger = logging.getLogger("aerocam.export")
 
 OUTPUT_TOLERANCE = 1e-6
 """Largest difference of an original output, relative to its largest entry."""
+
+HALF_TOLERANCE = 4e-3
+"""The same where the model computes in float16: ONNX Runtime rounds at other places once a tensor becomes an output."""
 
 GRADIENT_TOLERANCE = 0.5
 """Largest difference between gradient and finite difference along a direction, relative to the gradient's size there.
@@ -50,13 +53,13 @@ class EndsReport:
     provider: str
 
     def require(self, tolerance: float) -> EndsReport:
-        """This report, if it is good.
+        """Return this report if it is good.
 
         Args:
             tolerance: Largest `outputs` that is good.
 
         Raises:
-            CheckError: It is not, or something is not finite.
+            CheckError: A difference is over its tolerance, or not finite.
         """
         found = {
             f"the tensor of a frame by {self.tensor[0]:.2g} grey levels, {self.tensor[1]:.2g} on the mean": (
@@ -78,7 +81,7 @@ class EndsReport:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What the self-check measured.
+    """The figures of a self-check.
 
     Attributes:
         outputs: Largest relative difference of an original output.
@@ -101,7 +104,7 @@ class CheckReport:
     precision: float | None = None
 
     def require(self) -> CheckReport:
-        """This report, if it is good.
+        """Return this report if it is good.
 
         Raises:
             CheckError: An output or a gradient is off by more than its tolerance, or not finite.

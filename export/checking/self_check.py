@@ -6,21 +6,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import ManifestError, UsageError
 from aerocam.export.checking.ends import check_ends, without_frame
-from aerocam.export.checking.gradients import check_finite, check_model
-from aerocam.export.checking.precision import outputs_apart
-from aerocam.export.checking.report import CheckReport
+from aerocam.export.checking.gradients import (
+    RANDOM_DIRECTIONS,
+    check_finite,
+    held_names,
+    is_quantised,
+    probe,
+    score_of,
+    worst_error,
+)
+from aerocam.export.checking.outputs import largest_difference, outputs_apart, with_outputs, without_optimization
+from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE, CheckReport
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.packaging import join
-from aerocam.export.precision import in_float16
+from aerocam.export.precision import computed_in_half, in_float16
 from aerocam.export.reading.graph import freeze_inputs, load_model
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
 from aerocam.onnx_metadata import read_metadata
@@ -63,11 +73,64 @@ def self_check(
     return replace(check_model(reference, model, pairs, providers), precision=apart)
 
 
+@onnxruntime_errors()
+def check_model(
+    original: LightModel,
+    model: ir.Model,
+    pairs: Mapping[str, tuple[str, str]],
+    providers: Sequence[Provider] | None = None,
+    seed: int = 0,
+) -> CheckReport:
+    """Compare a rewritten model with the original and its gradients with finite differences, on a random picture.
+
+    Args:
+        original: The model as it was, with static inputs.
+        model: The rewritten one.
+        pairs: Per target layer, its own name and that of the tensor with its gradients.
+        providers: Execution providers to run on; None: the CPU.
+        seed: Of the picture and of the directions.
+    """
+    pairs = {name: pair for name, pair in pairs.items() if not is_quantised(model, name)}
+    scale = np.float32(_seed_scale(model))
+    held = held_names(model, list(pairs))
+    needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
+    explained = with_outputs(model, needed)
+    feeds = random_feeds(model, np.random.default_rng(seed))
+    own = own_choice(model)
+    names = [item.name for item in original.proto.graph.output]
+    with SessionFolder(providers) as sessions:
+        session = sessions.open(original)
+        before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
+        del session
+        session = sessions.open(explained)
+        *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
+        feeds[manifest.TARGET] = chosen
+        wanted = [item.name for item in explained.proto.graph.output if item.name in needed]
+        found = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
+        del session
+        outputs = largest_difference(before, after)
+        if not outputs <= OUTPUT_TOLERANCE:
+            outputs = without_optimization(sessions, original, explained, {**feeds, manifest.TARGET: own}, outputs)
+        gradients = {}
+        for layer, (activations, gradient) in pairs.items():
+            run = score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
+            random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
+            true = found[gradient] if scale == 1 else found[gradient].astype(np.float32) / scale
+            arrays = true, found[activations], found[manifest.SCORE]
+            gradients[layer] = worst_error(run, layer, *arrays, seed, random)
+    tolerance = HALF_TOLERANCE if computed_in_half(model) else OUTPUT_TOLERANCE
+    return CheckReport(outputs, gradients, sessions.provider, tolerance)
+
+
+def _seed_scale(model: ir.Model) -> float:
+    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").seed_scale
+
+
 def check_fused_ends(model: ir.Model, report: CheckReport, providers: Sequence[Provider] | None = None) -> CheckReport:
-    """A report on a model with that on its fused ends, if it has any.
+    """Return the report with the figures of the fused ends, if the model has any.
 
     Raises:
-        CheckError: They do not do what their steps do one by one.
+        CheckError: The ends do not do what their steps do one by one.
     """
     written = Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
     framed = written.preprocess is not None and written.preprocess.frame is not None
@@ -116,10 +179,10 @@ def check_export(
 
 
 def _half(exported: Path, written: Manifest, name: str) -> ir.Model:
-    """Another file of a split export.
+    """Read another file of a split export.
 
     Raises:
-        ManifestError: It is of another export.
+        ManifestError: The file is of another export.
     """
     path = exported.with_name(name)
     light = read_model(path)
@@ -130,10 +193,10 @@ def _half(exported: Path, written: Manifest, name: str) -> ir.Model:
 
 
 def _manifest_of(light: LightModel, path: Path, advice: str) -> Manifest:
-    """What a file says of itself.
+    """Read the manifest of a file.
 
     Raises:
-        ManifestError: Nothing, or nothing that can be read.
+        ManifestError: The file carries no manifest, or one that cannot be read.
     """
     text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
     if text is None:

@@ -9,9 +9,8 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import CheckError
-from aerocam.export.checking.gradients import own_choice, random_feeds
 from aerocam.export.reading.light import LightModel
-from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.providers import Provider
 
 TOLERANCE = 0.02

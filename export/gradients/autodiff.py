@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
-from aerocam.export.gradients.adjoints.composites import swish_input, swish_of_product
+from aerocam.export.gradients.adjoints.composites import find_composite
 from aerocam.export.gradients.adjoints.registry import (
     ADJOINTS,
     NO_GRADIENT,
@@ -76,9 +76,9 @@ def differentiate(
         dys = [op.total(arrived[y]) if y in arrived else None for y in node.outputs]
         if not any(dy is not None for dy in dys):
             continue
-        swished = swish_input(node, members, layers) if rules.get("Mul") is ADJOINTS["Mul"] else None
-        if swished is not None and dys[0] is not None:
-            arrived.setdefault(swished, []).append(swish_of_product(op, node, swished, dys[0]))
+        if dys[0] is not None and (pattern := find_composite(node, members, layers, rules)):
+            composite, x = pattern
+            arrived.setdefault(x, []).append(composite.adjoint(op, node, x, dys[0]))
             continue
         with _way_out(op.graph, path, node):
             for x, dx in _cotangents(op, node, dys, active, rules):

@@ -72,13 +72,20 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
     )
 
 
-def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
-    """A sentence with what contains `name` as a word, or is close to it, or else with the first few of `known`."""
+def close_to(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+    """Return what contains `name` as a word, or else is spelt alike, whatever the case of letters; at most `count`."""
     choices = list(dict.fromkeys(known))
     word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-    close = [choice for choice in choices if word.search(choice)][:count]
-    close = close or difflib.get_close_matches(name, choices, n=count, cutoff=0.5)
-    if close:
+    if close := [choice for choice in choices if word.search(choice)]:
+        return close[:count]
+    alike = difflib.get_close_matches(name.lower(), dict.fromkeys(map(str.lower, choices)), n=count, cutoff=0.5)
+    return [choice for lower in alike for choice in choices if choice.lower() == lower][:count]
+
+
+def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
+    """Return a sentence with what of `known` is close to `name`, or else with the first few of it."""
+    choices = list(dict.fromkeys(known))
+    if close := close_to(name, choices, count):
         return f"Did you mean {' or '.join(repr(choice) for choice in close)}?"
     shown = ", ".join(repr(choice) for choice in choices[:8])
     return f"Known: {shown}{', ...' if len(choices) > 8 else ''}." if choices else "There are none."

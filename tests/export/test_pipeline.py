@@ -19,7 +19,7 @@ import aerocam
 from aerocam import manifest
 from aerocam.errors import AerocamError, CheckError, ManifestError, ModelError, UsageError, WriteError
 from aerocam.export import CheckReport, check_export, export_model
-from aerocam.export.checking.differences import KINKS, gradient_error
+from aerocam.export.checking.gradients import KINKS, gradient_error
 from aerocam.export.checking.report import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.preprocessing import PRESETS

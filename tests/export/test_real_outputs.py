@@ -12,7 +12,7 @@ import pytest
 import real_models
 from aerocam import manifest
 from aerocam.benchmarks import zoo
-from aerocam.export.checking.gradients import HALF_TOLERANCE, OUTPUT_TOLERANCE
+from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.pipeline import export_model
 from aerocam.export.sessions import open_model
 

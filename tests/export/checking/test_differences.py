@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aerocam.export import export_model
-from aerocam.export.checking.differences import gradient_error, is_faint
+from aerocam.export.checking.gradients import gradient_error, is_faint
 from aerocam.export.checking.report import GRADIENT_TOLERANCE
 from onnx_graphs import f32, model, node, saved
 

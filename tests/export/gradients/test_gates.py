@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
+from aerocam.export.gradients.adjoints import ADJOINTS, composites
+from aerocam.export.gradients.adjoints.composites import Composite
 from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, run_ort
@@ -100,3 +103,21 @@ def test_x_times_its_sigmoid_takes_four_nodes() -> None:
     op, y = Builder(graph), graph.outputs[0]
     differentiate(op, y, y, list(graph.inputs))
     assert [n.op_type for n in graph][2:] == ["HardSigmoid", "Mul", "Add", "Mul"]
+
+
+def test_a_further_composite_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exp(Log(x)) is x: as a composite the walk adds no node for it; under other rules for Log it is walked through."""
+
+    def find(end: ir.Node, *_: object) -> ir.Value | None:
+        inner = end.inputs[0].producer()  # type: ignore[union-attr]
+        return inner.inputs[0] if inner is not None and inner.op_type == "Log" else None
+
+    identity = Composite(("Exp", "Log"), find, lambda op, end, x, dy: dy)
+    monkeypatch.setattr(composites, "COMPOSITES", (*composites.COMPOSITES, identity))
+    nodes = [node("Log", ["x"], ["l"]), node("Exp", ["l"], ["y"])]
+    other = ChainMap({"Log": lambda op, node, dy: [op.Neg(dy)]}, ADJOINTS)
+    for rules, alone in ((ADJOINTS, True), (other, False)):
+        graph = ir.from_proto(model(nodes, {"x": np.ones(3, np.float32)}, {}, ["y"])).graph
+        op, y = Builder(graph), graph.outputs[0]
+        (dx,) = differentiate(op, y, y, list(graph.inputs), rules)
+        assert (dx is y, len(graph) == len(nodes)) == (alone, alone)

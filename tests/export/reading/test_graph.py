@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import AerocamError, ModelError, UsageError, WriteError
 from aerocam.export import export_model, list_layers
-from aerocam.export.checking.differences import KINKS
+from aerocam.export.checking.gradients import KINKS
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.graph import load_model
 from aerocam.export.reading.light import LightModel

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from aerocam.errors import ModelError
 from aerocam.export import export_model
-from aerocam.export.checking.differences import KINKS
+from aerocam.export.checking.gradients import KINKS
 from aerocam.export.reading.graph import load_model
 from onnx_graphs import f32, run_ort, saved
 
