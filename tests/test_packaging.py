@@ -16,7 +16,7 @@ import aerocam
 
 ROOT = Path(__file__).parents[1]
 HALVES = ("export", "runtime", "benchmarks")
-SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "normalisation",
+SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "methods",
           "onnx_metadata", "options", "progress", "providers")  # fmt: skip
 MODULES = {
     *(f"aerocam/{path.relative_to(ROOT)}" for half in HALVES for path in (ROOT / half).rglob("*.py")),
