@@ -19,7 +19,7 @@ from aerocam.export.destinations import Destination
 from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import Ends, fuse_ends, require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
-from aerocam.export.heads import CAM_HEADS, HEAD_CONTRASTS, TAIL_HEADS
+from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate, candidates
 from aerocam.export.layers.target_layers import AUTO, automatic_layers, choose_layers, with_input
 from aerocam.export.packaging import join, parts, split_manifest, tensor_table
@@ -35,6 +35,7 @@ from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
+from aerocam.methods import METHODS
 from aerocam.providers import Provider
 
 logger = logging.getLogger("aerocam.export")
@@ -146,7 +147,7 @@ def export_model(
     before = model.graph.num_nodes()
     hints = Hints(tuple(labels) if labels is not None else model_labels(model.metadata_props), layout)
     site = find_score(model, task or default_task(model, score_output, hints), score_output, targets, hints)
-    if (contrast or HEAD_CONTRASTS.get(head or "", "none")) != "none":
+    if (contrast or (METHODS[head].contrast if head in METHODS else "none")) != "none":
         require_contrast(site)
         site = replace(site, score=replace(site.score, contrast="finer"))
     rule = layer_rule(relevance, guided, head)

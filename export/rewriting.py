@@ -19,6 +19,7 @@ from aerocam.export.scores import Chosen, ScoreSite, append_choice
 from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.tail import Tail, append_tail, tail_of
 from aerocam.manifest import Manifest
+from aerocam.methods import METHODS
 
 ACTIVATIONS = "aerocam_activations_{}"
 """Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
@@ -48,7 +49,7 @@ def append_explanation(
     rules = [layer.rule for layer in written.layers]
     head = written.head
     runs_tail = head is not None and head.method in TAIL_HEADS
-    reads_gradients = head is None or (not runs_tail and CAM_HEADS[head.method].needs_gradients)
+    reads_gradients = head is None or METHODS[head.method].gradients is not None
     bare = not reads_gradients and written.layers[0].gradients is None
     gradients = [] if bare else _gradients(op, start, chosen, site.score.targets, rules)
     pairs = []

@@ -30,8 +30,6 @@ from aerocam.runtime.sessions.passes import passes
 from aerocam.runtime.sessions.session import Session, close_behind
 from aerocam.runtime.warned import Warned
 
-Outputs = Mapping[str, NDArray[Any]]
-
 
 class Explainer:
     """Explains what an exported model sees, frame by frame. Not for use by several threads at once."""

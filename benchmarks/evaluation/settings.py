@@ -82,8 +82,7 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
         UsageError: An unknown method, an option that cannot be read, or a method twice.
     """
     from aerocam.options import parse_options
-    from aerocam.runtime.methods import ContrastMethod, find
-    from aerocam.runtime.methods.registry import check_options
+    from aerocam.runtime.methods import find
 
     found: dict[str, MethodSpec] = {}
     for spec in specs:
@@ -95,8 +94,8 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
         found[label] = MethodSpec(label, method.name, parse_options(options, f"--methods {spec}: "))
         for option, value in found[label].options.items():
             _check_value(f"--methods {spec}: {option}", value)
-        if not isinstance(method, ContrastMethod):  # it takes its base's, too
-            check_options(method, dict(found[label].options))
+        if method.facts.kind != "contrast":  # it takes its base's, too
+            method.check_options(dict(found[label].options))
     if not found:
         raise UsageError("--methods: there is none; give one or more, such as gradcam,cfcam")
     return tuple(found.values())

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from aerocam.runtime.methods import Method
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
-TAIL_BATCH = 32
-"""Activations that the part behind the layer takes at once, for the methods that run it many times."""
-
 EXPLAIN_STAGES = ("infer", "explain", "cam")
 """What an explanation adds to: the ratio compares these with the plain model's inference."""
 
@@ -119,27 +116,18 @@ class _Forms:
 
 def _export(path: str | Path, folder: Path, method: Method, common: Mapping[str, Any]) -> _Forms:
     """Export a model for the method in the runtime, and with its head, if it has one and the layer takes it."""
-    from aerocam.export import CAM_HEADS, export_model
-    from aerocam.export.heads import TAIL_HEADS
+    from aerocam.export import export_model
 
     with _silent(logging.getLogger("aerocam.export")):
-        done = export_model(path, folder / "runtime.onnx", check=False, **common, **_needs(method))
+        done = export_model(path, folder / "runtime.onnx", check=False, **common, **method.facts.export_arguments)
         found = _Forms({RUNTIME: done.path}, done.manifest, {})
-        if method.name in {*CAM_HEADS, *TAIL_HEADS} and len(done.manifest.layers) == 1:
+        if method.facts.headless is None and len(done.manifest.layers) == 1:
             try:
                 fused = export_model(path, folder / "fused.onnx", check=False, head=method.name, **common)
                 found.paths[FUSED] = fused.path
             except AerocamError as error:
                 found.refused[FUSED] = str(error)
     return found
-
-
-def _needs(method: Method) -> dict[str, Any]:
-    """What a method needs of the file that it takes its arrays from, as arguments of `export_model`."""
-    if getattr(method, "runs", "") == "tail":
-        return {"packaging": "split", "batch": TAIL_BATCH}
-    rule = getattr(method, "rule", "gradient")
-    return {} if rule == "gradient" else {rule: True}
 
 
 @contextlib.contextmanager

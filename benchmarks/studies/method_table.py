@@ -23,6 +23,7 @@ from aerocam.benchmarks.evaluation.table import failures
 from aerocam.benchmarks.studies.grid import CELLS, SEED, tiles
 from aerocam.export import export_model
 from aerocam.files import make_folder, write_together
+from aerocam.methods import METHODS
 from aerocam.progress import Progress
 
 EXPORTS: dict[str, dict[str, Any]] = {
@@ -35,23 +36,28 @@ EXPORTS: dict[str, dict[str, Any]] = {
 """The files that all methods together need, and how each is exported: split, where gradients reach far back, so that
 scores alone cost no more than the model."""
 
-QUICK = {
-    "tensors": (
-        "cfcam,cfcam-published,gradcam,gradcam++,xgradcam,layercam,hirescam,gradcamelementwise,cam,finercam,normgrad,"
-        "normgrad-3x3,normgrad-scaling,normgrad-bias,eigencam,eigengradcam,kpcacam,fem,randomcam"
-    ),
-    "tail": "ablationcam,reciprocam",
-    "input": "saliency,inputxgradient",
-    "guided": "guided_backprop,guided_gradcam",
-    "relevance": "relevance",
-}
-"""Methods of one or a few runs of the model, by the file they need."""
 
-SLOW = {"tensors": "occlusion", "input": "smoothgrad,integrated_gradients"}
-"""Methods of some dozen runs."""
+def _by_file(specs: Sequence[str]) -> dict[str, str]:
+    """Return methods with their options by the file of `EXPORTS` that they need, comma-separated."""
+    files: dict[str, list[str]] = {}
+    for spec in specs:
+        facts = METHODS[spec.partition(":")[0]]
+        own = "tail" if facts.kind == "tail" else str(facts.gradients)
+        files.setdefault(own if own in EXPORTS else "input" if facts.at_input else "tensors", []).append(spec)
+    return {file: ",".join(names) for file, names in files.items()}
 
-SLOWEST = {"tensors": "scorecam,rise:masks=300"}
+
+_SLOW = ("occlusion", "smoothgrad", "integrated_gradients")
+_SLOWEST = ("scorecam", "rise:masks=300")
+
+SLOW = _by_file(_SLOW)
+"""Methods of some dozen runs of the model, by the file they need."""
+
+SLOWEST = _by_file(_SLOWEST)
 """Methods of hundreds of runs."""
+
+QUICK = _by_file([name for name in METHODS if name not in {spec.partition(":")[0] for spec in (*_SLOW, *_SLOWEST)}])
+"""All others: methods of one or a few runs."""
 
 GRID = ("gridpg", *(name for name, one in METRICS.items() if one.group == "localisation"))
 ALL = tuple(name for name in METRICS if name != "gridpg")

@@ -17,6 +17,7 @@ from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import Builder
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
+from aerocam.methods import find
 
 RAW = "aerocam_raw_map"
 """Tensor with a head's raw map, where another form of it leaves the graph."""
@@ -53,7 +54,7 @@ def require_ends(ends: Ends, written: Manifest, chosen: Sequence[Candidate], spl
     if ends.form == "frame" and rule is None:
         raise UsageError("--map frame: the model's input is no picture; take --map layer")
     at_input = any(item.depth < 0 for item in chosen)
-    if head is not None and head.method == "relevance" and ends.form != "raw" and at_input:
+    if head is not None and ends.form != "raw" and find(head.method).normalisation_at(at_input) == "magnitude":
         raise UsageError(
             f"--map {ends.form}: relevance of the input itself is shown by its magnitude, which no graph does;"
             " take --map raw"

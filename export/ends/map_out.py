@@ -15,7 +15,7 @@ from aerocam.export.ends.interpolation import Matrix, resize_floats
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.geometry import Geometry
-from aerocam.normalisation import EPSILON, HeadNormalisation, normalisation_of
+from aerocam.methods import EPSILON, Normalisation, find
 
 PLANE = [1, 2]
 """Axes of the positions of maps (T, H, W)."""
@@ -29,7 +29,7 @@ class Scale:
     range: ir.Value
 
     @classmethod
-    def of(cls, op: Builder, maps: ir.Value, rule: HeadNormalisation) -> Scale:
+    def of(cls, op: Builder, maps: ir.Value, rule: Normalisation) -> Scale:
         """That of maps, float32 (T, H, W), none of it negative."""
         peak = op.reduce("ReduceMax", maps, PLANE)
         if rule == "max":
@@ -54,14 +54,14 @@ class Maps:
 
     layer: ir.Value
     spoiled: ir.Value
-    rule: HeadNormalisation
+    rule: Normalisation
 
     @classmethod
     def of(cls, op: Builder, raw: ir.Value, method: str) -> Maps:
         """Those that a head's raw map (T, h, w) gives."""
         spoiled = op.sum(op.Mul(raw, 0.0), PLANE)
         finite = op.Where(op.IsNaN(spoiled), op.constant(0.0), raw)
-        rule = normalisation_of(method)
+        rule = find(method).normalisation
         positive = op.Sub(finite, op.reduce("ReduceMin", finite, PLANE)) if rule == "span" else op.Relu(finite)
         return cls(Scale.of(op, positive, rule)(op, positive), spoiled, rule)
 

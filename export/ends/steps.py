@@ -10,7 +10,7 @@ from aerocam.export.ends.interpolation import Resize, resize, resize_floats
 from aerocam.export.ends.overlay_out import ALPHA, jet
 from aerocam.geometry import Geometry
 from aerocam.manifest import Preprocess
-from aerocam.normalisation import EPSILON, normalisation_of
+from aerocam.methods import EPSILON, find
 
 Floats = NDArray[np.float64]
 
@@ -46,7 +46,7 @@ def resized(picture: Floats, how: Resize) -> Floats:
 def maps_of(raw: Floats, method: str, size: tuple[int, int] | None = None) -> Floats:
     """Raw maps (T, h, w) in [0, 1]: at their own size, or then resized to another and normalised anew."""
     lowest = raw.min(axis=(1, 2), keepdims=True)
-    found = _normalised(raw - lowest if normalisation_of(method) == "span" else np.maximum(raw, 0), method)
+    found = _normalised(raw - lowest if find(method).normalisation == "span" else np.maximum(raw, 0), method)
     return found if size is None else _normalised(_linear(found, size), method)
 
 
@@ -76,7 +76,7 @@ def _linear(maps: Floats, size: tuple[int, int]) -> Floats:
 
 def _normalised(maps: Floats, method: str) -> Floats:
     peak = maps.max(axis=(1, 2), keepdims=True)
-    if normalisation_of(method) == "max":
+    if find(method).normalisation == "max":
         return maps / np.where(peak > 0, peak, 1)
     low = maps.min(axis=(1, 2), keepdims=True)
     return (maps - low) / (peak - low + EPSILON)

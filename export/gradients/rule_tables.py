@@ -15,6 +15,7 @@ from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.gradients.guided import GUIDED
 from aerocam.export.gradients.relevance import RELEVANCE
 from aerocam.export.nodes.builder import Builder
+from aerocam.methods import METHODS
 
 logger = logging.getLogger("aerocam.export")
 
@@ -31,11 +32,12 @@ def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule
     Raises:
         UsageError: Relevance is asked for together with something that takes gradients.
     """
-    if not relevance and head != "relevance":
+    asks = METHODS[head].gradients if head in METHODS else None
+    if not relevance and asks != "relevance":
         return "gradient"
     if guided:
         raise UsageError("--guided: not with relevance, which has rules of its own; export two files")
-    if head not in (None, "relevance"):
+    if head is not None and asks != "relevance":
         raise UsageError(f"--relevance: not with --head {head}, which takes gradients; try --head relevance")
     return "relevance"
 

@@ -7,8 +7,8 @@ model's type.
 
 Heads in `TAIL_HEADS` take what follows the layer in place of the gradients, and run it on a batch made in the graph.
 
-To add a head: one function under `@cam_head`, `@weighting_head` or `@tail_head` in the file of its family; the tests
-run over the tables.
+What a method is, and whether it can be a head, is its row in `aerocam.methods`. To add a head: one function under
+`@fuses` in the file of its family; the tests run over the tables.
 """
 
 from aerocam.export.heads import (  # noqa: F401 - importing them fills the tables
@@ -17,26 +17,6 @@ from aerocam.export.heads import (  # noqa: F401 - importing them fills the tabl
     gradient,
     tail,
 )
-from aerocam.export.heads.registry import (
-    CAM_HEADS,
-    HEAD_CONTRASTS,
-    HEADLESS,
-    TAIL_HEADS,
-    CamHead,
-    TailHead,
-    cam_head,
-    tail_head,
-    weighting_head,
-)
+from aerocam.export.heads.registry import CAM_HEADS, TAIL_HEADS, CamHead, TailHead, fuses
 
-__all__ = [
-    "CAM_HEADS",
-    "HEADLESS",
-    "HEAD_CONTRASTS",
-    "TAIL_HEADS",
-    "CamHead",
-    "TailHead",
-    "cam_head",
-    "tail_head",
-    "weighting_head",
-]
+__all__ = ["CAM_HEADS", "TAIL_HEADS", "CamHead", "TailHead", "fuses"]

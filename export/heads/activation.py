@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from aerocam.export.heads import spatial
 from aerocam.export.heads.principal import first_component
-from aerocam.export.heads.registry import cam_head, weighting_head
+from aerocam.export.heads.registry import fuses
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 
@@ -15,7 +15,7 @@ FEM_DEVIATIONS = 2.0
 RANDOM_SEED = 0
 
 
-@weighting_head("fem", needs_gradients=False)
+@fuses("fem")
 def fem(op: Builder, activations: ir.Value) -> ir.Value:
     """FEM (Fuad et al., IPTA 2020)."""
     share = 1.0 / spatial.positions(activations)
@@ -25,20 +25,20 @@ def fem(op: Builder, activations: ir.Value) -> ir.Value:
     return op.scale(op.sum(op.Cast(above, to=ir.DataType.FLOAT), [2, 3]), share)
 
 
-@weighting_head("randomcam", needs_gradients=False)
+@fuses("randomcam")
 def randomcam(op: Builder, activations: ir.Value) -> ir.Value:
     """RandomCAM, the same weights as the NumPy method's."""
     drawn = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, static_shape(activations)[1]).astype(np.float32)
     return op.constant(drawn.reshape(1, -1, 1, 1))
 
 
-@cam_head("eigencam", needs_gradients=False)
+@fuses("eigencam")
 def eigencam(op: Builder, activations: ir.Value) -> ir.Value:
     """EigenCAM (arXiv:2008.00299)."""
     return first_component(op, activations, "max_abs")
 
 
-@cam_head("eigengradcam")
+@fuses("eigengradcam")
 def eigengradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """EigenGradCAM: EigenCAM of G A."""
     return first_component(op, op.Mul(spatial.narrowed(op, gradients), activations), "max_abs")

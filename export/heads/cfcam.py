@@ -12,21 +12,20 @@ from aerocam.cfcam_config import DEFAULT, DOMINANT, NOISE, PUBLISHED, TIE, CfCam
 from aerocam.errors import UsageError
 from aerocam.export.heads import cluster_filters, dbscan
 from aerocam.export.heads.channel_distances import UNIT, power_of_two, scaled, shapes, squared_distances
-from aerocam.export.heads.compaction import partition, prefix_sums
 from aerocam.export.heads.neighbourhood import neighbourhood
-from aerocam.export.heads.order_statistics import percentile
-from aerocam.export.heads.registry import cam_head
+from aerocam.export.heads.ordering import partition, percentile, prefix_sums
+from aerocam.export.heads.registry import fuses
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 
 
-@cam_head("cfcam")
+@fuses("cfcam")
 def cfcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """CF-CAM with the constants that tell classes apart."""
     return cf_cam(op, activations, gradients, DEFAULT)
 
 
-@cam_head("cfcam-published")
+@fuses("cfcam-published")
 def cfcam_published(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """CF-CAM with the constants of its release."""
     return cf_cam(op, activations, gradients, PUBLISHED)

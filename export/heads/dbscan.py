@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.export.heads.order_statistics import in_order
+from aerocam.export.heads.ordering import in_order
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 

@@ -1,6 +1,7 @@
 """Weights by a closed formula of activations and gradients; what each is: `aerocam.runtime.methods.gradient`.
 
-Where the gradients are the same at every position they are taken once: (T, C, 1, 1), broadcast where need be.
+Where the gradients are the same at every position they are taken once: (T, C, 1, 1), broadcast where need be. Where the
+graph says that activations cannot be negative, which the operator that most layers end in settles, heads are shorter.
 """
 
 from __future__ import annotations
@@ -11,25 +12,38 @@ import onnx_ir as ir
 
 from aerocam.errors import UsageError
 from aerocam.export.heads import spatial
-from aerocam.export.heads.registry import cam_head, weighting_head
-from aerocam.export.heads.sign import never_negative
-from aerocam.export.nodes.builder import Builder
+from aerocam.export.heads.registry import fuses
+from aerocam.export.nodes.builder import Builder, constant_array
 from aerocam.export.nodes.shapes import static_shape
 
+NEVER_NEGATIVE = frozenset(
+    {"Abs", "Exp", "HardSigmoid", "Relu", "ReduceL1", "ReduceL2", "ReduceSumSquare", "Sigmoid", "Softmax", "Softplus"}
+)
+"""Operators whose results are 0 or more whatever they are given."""
 
-@weighting_head("gradcam")
+KEEPING = frozenset(
+    {
+        "Add", "AveragePool", "Cast", "Concat", "DepthToSpace", "Dropout", "Expand", "Flatten", "GlobalAveragePool",
+        "GlobalMaxPool", "Identity", "MaxPool", "Mul", "Reshape", "Slice", "SpaceToDepth", "Split", "Squeeze", "Sum",
+        "Transpose", "Unsqueeze",
+    }
+)  # fmt: skip
+"""Operators whose results are 0 or more where all their float inputs are."""
+
+
+@fuses("gradcam")
 def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM (arXiv:1610.02391, eq. 1)."""
     return spatial.mean(op, gradients)
 
 
-@weighting_head("finercam", contrast="finer")
+@fuses("finercam")
 def finercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Finer-CAM (arXiv:2501.11309) over Grad-CAM: the gradients are those of its score."""
     return spatial.mean(op, gradients)
 
 
-@weighting_head("gradcam++")
+@fuses("gradcam++")
 def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
     g = op.Relu(spatial.narrowed(op, gradients))  # where G is not positive the weight is 0 anyway
@@ -40,7 +54,7 @@ def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -
     return spatial.total(op, op.Mul(g, quotient(squared, divisor)), gradients)
 
 
-@weighting_head("xgradcam")
+@fuses("xgradcam")
 def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """XGrad-CAM (arXiv:2008.02312, eq. 7)."""
     g, whole = spatial.narrowed(op, gradients), spatial.careful_sum(op, activations)
@@ -49,26 +63,26 @@ def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
     return quotient(products, op.Add(whole, 1e-7))
 
 
-@weighting_head("layercam")
+@fuses("layercam")
 def layercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5)."""
     return op.Relu(spatial.narrowed(op, gradients))
 
 
-@weighting_head("hirescam")
+@fuses("hirescam")
 def hirescam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """HiResCAM (arXiv:2011.08891, eq. 4)."""
     return spatial.narrowed(op, gradients)
 
 
-@weighting_head("gradcamelementwise")
+@fuses("gradcamelementwise")
 def gradcam_elementwise(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """Element-wise Grad-CAM: the gradient where it and the activation have one sign."""
     g = spatial.narrowed(op, gradients)
     return op.Relu(g) if never_negative(activations) else op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
 
 
-@weighting_head("cam")
+@fuses("cam")
 def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """CAM (arXiv:1512.04150, eq. 2).
 
@@ -90,13 +104,13 @@ def _quotient(op: Builder, numerator: ir.Value, denominator: ir.Value) -> ir.Val
     return op.Mul(op.Div(numerator, op.Add(denominator, zero)), op.Sub(1.0, zero))
 
 
-@cam_head("normgrad")
+@fuses("normgrad")
 def normgrad(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """NormGrad of a 1x1 convolution (arXiv:2004.02866, table 1)."""
     return op.Mul(_norm(op, spatial.narrowed(op, gradients)), _norm(op, activations))
 
 
-@cam_head("normgrad-3x3")
+@fuses("normgrad-3x3")
 def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1)."""
     n, _, height, width = static_shape(activations)
@@ -106,13 +120,13 @@ def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.
     return op.Mul(_norm(op, spatial.narrowed(op, gradients)), met)
 
 
-@cam_head("normgrad-scaling")
+@fuses("normgrad-scaling")
 def normgrad_scaling(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """NormGrad of a factor per channel (arXiv:2004.02866, table 1)."""
     return _norm(op, op.Mul(spatial.narrowed(op, gradients), activations))
 
 
-@cam_head("normgrad-bias")
+@fuses("normgrad-bias")
 def normgrad_bias(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     """NormGrad of a number added per channel (arXiv:2004.02866, table 1)."""
     targets, _, height, width = static_shape(gradients)
@@ -129,7 +143,22 @@ def _squares(op: Builder, value: ir.Value) -> ir.Value:
     return spatial.channel_sum(op, op.Mul(value, value))
 
 
-@weighting_head("relevance")
+@fuses("relevance")
 def relevance(op: Builder, activations: ir.Value, multipliers: ir.Value) -> ir.Value:
     """Layer-wise relevance propagation (Bach et al., PLoS ONE 2015): the weights are the multipliers."""
     return spatial.narrowed(op, multipliers)
+
+
+def never_negative(value: ir.Value) -> bool:
+    """Whether the operators that compute `value` let it be 0 or more only."""
+    node = value.producer()
+    if node is None:
+        array = constant_array(value)
+        return array is not None and bool((array >= 0).all())
+    if node.op_type == "Clip":
+        low = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
+        return low is not None and float(low.reshape(-1)[0]) >= 0
+    if node.op_type in NEVER_NEGATIVE:
+        return True
+    floats = [x for x in node.inputs if x is not None and x.dtype is not None and x.dtype.is_floating_point()]
+    return node.op_type in KEEPING and all(never_negative(x) for x in floats)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from aerocam.cfcam_config import CURVE, TIE, CfCamConfig
 from aerocam.export.heads.channel_distances import FAR
-from aerocam.export.heads.order_statistics import by_bisection, in_order
+from aerocam.export.heads.ordering import by_bisection, in_order
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 

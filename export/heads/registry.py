@@ -1,4 +1,4 @@
-"""The table of fused heads."""
+"""The tables of fused heads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aerocam.export.heads.principal import first_component
 from aerocam.export.heads.spatial import weighted_sum
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.manifest import Contrast
+from aerocam.methods import MethodFacts, row_of
 
 if TYPE_CHECKING:
     from aerocam.export.tail import Tail
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 Function: TypeAlias = Callable[..., ir.Value]
 
 TailHead: TypeAlias = "Callable[[Builder, ir.Value, Tail], ir.Value]"
+"""Appends a method: from activations (1, C, h, w) and what follows them to a raw map (T, h, w)."""
 
 TAIL_HEADS: dict[str, TailHead] = {}
-"""Head per method that runs what follows the layer, and needs no gradients; filled by `@tail_head`."""
+"""Head per method that runs what follows the layer, and needs no gradients."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,14 @@ class CamHead:
     """A CAM method fused into the graph.
 
     Attributes:
-        name: Its key in `CAM_HEADS`: the method's.
+        facts: The method's row in `aerocam.methods.METHODS`.
         function: Appends it: activations (N, C, H, W) and gradients (T, C, H, W), float32, N = T or 1, to the raw map
-            (T, H, W), or to weights. Of activations alone where `needs_gradients` is False, and then with N for T.
-        weighs: Whether `function` gives weights w, (T, C, 1, 1) or (T, C, H, W), of which the map is Σ_c w_c A_c.
-        needs_gradients: Whether it reads them.
+            (T, H, W), or, of a method that weighs, to weights w, (T, C, 1, 1) or (T, C, H, W), of which the map is
+            Σ_c w_c A_c. Of activations alone where the method takes no gradients, and then with N for T.
     """
 
-    name: str
+    facts: MethodFacts
     function: Function
-    weighs: bool = False
-    needs_gradients: bool = True
 
     def __call__(
         self,
@@ -67,74 +65,49 @@ class CamHead:
         Raises:
             UsageError: The method has no weights to smooth, or cannot be had at such a layer.
         """
-        if eigen_smooth and not self.weighs:
+        if eigen_smooth and not self.facts.weighs:
             raise UsageError(
-                f"--eigen-smooth: method {self.name} has no weighted activations to smooth; take one of:"
-                f" {', '.join(head.name for head in CAM_HEADS.values() if head.weighs)}"
+                f"--eigen-smooth: method {self.facts.name} has no weighted activations to smooth; take one of:"
+                f" {', '.join(name for name, head in CAM_HEADS.items() if head.facts.weighs)}"
             )
         activations = op.single(activations)
-        if not self.needs_gradients:
-            found = self.function(op, activations)
-            found = op.expand(found, (targets, *static_shape(found)[1:]))
+        if self.facts.gradients is None:
+            result = self.function(op, activations)
+            result = op.expand(result, (targets, *static_shape(result)[1:]))
         else:
             assert gradients is not None
-            found = self.function(op, activations, op.single(gradients))
-        if not self.weighs:
-            return found
+            result = self.function(op, activations, op.single(gradients))
+        if not self.facts.weighs:
+            return result
         if eigen_smooth:
-            return first_component(op, op.Mul(found, activations), "mean_act")
-        return weighted_sum(op, found, activations)
+            return first_component(op, op.Mul(result, activations), "mean_act")
+        return weighted_sum(op, result, activations)
 
 
 CAM_HEADS: dict[str, CamHead] = {}
-"""Head per method, filled by `@cam_head` and `@weighting_head`."""
-
-HEAD_CONTRASTS: dict[str, Contrast] = {}
-"""The score of a head that explains no logit."""
-
-HEADLESS: dict[str, str] = {
-    "occlusion": "it runs the whole model, which is no part of the graph behind a layer, once per patch",
-    "rise": "it runs the whole model, which is no part of the graph behind a layer, once per mask",
-    "scorecam": "it runs the whole model, which is no part of the graph behind a layer, once per channel",
-    "kpcacam": "its kernel matrix is not definite, and repeated squaring finds the eigenvalue of the largest magnitude,"
-    " not the largest",
-}
-"""Methods that are not fused: why."""
+"""Head per method on a layer's activations and gradients."""
 
 
-def cam_head(method: str, needs_gradients: bool = True) -> Callable[[Function], Function]:
-    """Enter a function that gives the raw map of `method`; arguments as of `CamHead`."""
-    return _register(method, weighs=False, needs_gradients=needs_gradients)
-
-
-def weighting_head(
-    method: str, contrast: Contrast = "none", needs_gradients: bool = True
-) -> Callable[[Function], Function]:
-    """Enter a function that gives the weights of `method`.
+def fuses(name: str) -> Callable[[Function], Function]:
+    """Enter the decorated function as what appends a method's nodes: see `CamHead`, of a `tail` method `TailHead`.
 
     Args:
-        method: The method's name.
-        contrast: The score that it needs.
-        needs_gradients: See `CamHead`.
+        name: The method's, as its row in `aerocam.methods.METHODS` has it.
+
+    Raises:
+        ValueError: No method has that name, or its row says that it has no head.
     """
-    if contrast != "none":
-        HEAD_CONTRASTS[method] = contrast
-    return _register(method, weighs=True, needs_gradients=needs_gradients)
+    facts = row_of(name)
+    if facts.headless is not None:
+        raise ValueError(
+            f"method {name!r}: headless in its row is {facts.headless!r}, and @fuses makes a head; correct one"
+        )
 
-
-def _register(method: str, weighs: bool, needs_gradients: bool) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
-        CAM_HEADS[method] = CamHead(method, function, weighs, needs_gradients)
+        if facts.kind == "tail":
+            TAIL_HEADS[name] = function
+        else:
+            CAM_HEADS[name] = CamHead(facts, function)
         return function
-
-    return register
-
-
-def tail_head(method: str) -> Callable[[TailHead], TailHead]:
-    """Register the head of `method`: from activations (1, C, h, w) and what follows them to a raw map (T, h, w)."""
-
-    def register(head: TailHead) -> TailHead:
-        TAIL_HEADS[method] = head
-        return head
 
     return register

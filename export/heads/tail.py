@@ -9,7 +9,7 @@ from aerocam.errors import UsageError
 from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.gradients.stacking import replay
 from aerocam.export.heads.channelwise import channel_axes, each_channel
-from aerocam.export.heads.registry import tail_head
+from aerocam.export.heads.registry import fuses
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.tail import Tail, between_values
@@ -18,7 +18,7 @@ MOST = 256 * 2**20
 """Bytes that the largest tensor of a head's batch may take."""
 
 
-@tail_head("reciprocam")
+@fuses("reciprocam")
 def reciprocam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
     """Recipro-CAM (arXiv:2209.14074, sec. 3): the score where the activations are kept at one position alone."""
     _, _, height, width = static_shape(activations)
@@ -31,7 +31,7 @@ def reciprocam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
     return op.reshape(op.Transpose(scores, perm=[1, 0]), static_shape(scores)[1], height, width)
 
 
-@tail_head("ablationcam")
+@fuses("ablationcam")
 def ablationcam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
     """Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): weights (S - S_c) / S, S_c with channel c at zero.
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.manifest import SCORE, Manifest, Preprocess, Rule
-from aerocam.runtime.maps.saliency import Form, Normalisation
-from aerocam.runtime.methods import CamMethod, Method
+from aerocam.methods import MethodFacts, Normalisation
+from aerocam.runtime.maps.saliency import Form
 from aerocam.runtime.sessions.passes import Passes
 
 Outputs = Mapping[str, NDArray[Any]]
@@ -99,9 +99,7 @@ class RawMaps(Protocol):
         ...
 
 
-def normalisation_of(manifest: Manifest, method: Method) -> Normalisation:
-    """The method's; relevance of the input itself is shown as the methods on the input picture are."""
+def normalisation_of(manifest: Manifest, facts: MethodFacts) -> Normalisation:
+    """Return the normalisation of a method's maps at the layers of a model."""
     rule = manifest.preprocess
-    at_input = rule is not None and all(layer.name == rule.input for layer in manifest.layers)
-    relevance = isinstance(method, CamMethod) and method.rule == "relevance"
-    return "magnitude" if at_input and relevance else method.normalisation
+    return facts.normalisation_at(rule is not None and all(layer.name == rule.input for layer in manifest.layers))

@@ -30,17 +30,17 @@ class FromForward:
             UsageError: The file does not have what the method needs, or an option is wrong.
         """
         assert manifest.preprocess is not None
-        if method.runs == "model" and manifest.preprocess.frame is not None:
+        if method.facts.kind == "model" and manifest.preprocess.frame is not None:
             raise UsageError(
                 f"method '{method.name}': it changes the input tensor, and the file takes frames; export it again"
                 " without --frame"
             )
         self._compute, self._options = method, dict(options)
-        self.method, self.normalisation = method.name, method.normalisation
+        self.method, self.normalisation = method.name, method.facts.normalisation
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
-        layers = [layer for layer in manifest.layers if layer.rule != "guided"] if method.over_layers else []
+        layers = [layer for layer in manifest.layers if layer.rule != "guided"] if method.facts.activations else []
         self._activations = tuple(_activations(manifest, layer, method) for layer in layers)
-        self._batch = _tail_batch(manifest, method) if method.runs == "tail" else 1
+        self._batch = _tail_batch(manifest, method) if method.facts.kind == "tail" else 1
         self.layers: tuple[str, ...] = tuple(layer.name for layer in layers) or (manifest.preprocess.input,)
         self.outputs: tuple[str, ...] = self._activations
         rule = manifest.preprocess
@@ -52,7 +52,7 @@ class FromForward:
         """See `RawMaps`."""
         assert rerun is not None
         picture = rerun.picture
-        scorer = Scorer(rerun.tail_scores if self._compute.runs == "tail" else rerun.scores, self._batch)
+        scorer = Scorer(rerun.tail_scores if self._compute.facts.kind == "tail" else rerun.scores, self._batch)
         if self._sign < 0:
             scorer = Scorer(lambda arrays, run=scorer.run: -run(arrays), self._batch)  # type: ignore[misc]
         with np.errstate(invalid="ignore", over="ignore"):
@@ -63,9 +63,9 @@ class FromForward:
 
     def _arrays(self, picture: NDArray[np.float32], activations: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
         """What the method takes beside the scorer."""
-        if not self._compute.over_layers:
+        if not self._compute.facts.activations:
             return (picture,)
-        return (activations,) if self._compute.runs == "tail" else (picture, activations)
+        return (activations,) if self._compute.facts.kind == "tail" else (picture, activations)
 
     def _try(self, picture: NDArray[np.float32], activations: NDArray[np.float32]) -> None:
         """Let the method see its options; the model is not run."""
@@ -116,4 +116,4 @@ def _tail_batch(manifest: Manifest, method: ForwardMethod) -> int:
 
 def _flags(method: ForwardMethod) -> str:
     """What to tell `aerocam export`."""
-    return " --packaging split --batch 32" if method.runs == "tail" else ""
+    return " --packaging split --batch 32" if method.facts.kind == "tail" else ""

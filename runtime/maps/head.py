@@ -9,11 +9,9 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.maps.contract import Outputs, Rerun
-from aerocam.runtime.maps.saliency import Form, Normalisation
-
-LINEAR = frozenset({"cam", "finercam", "gradcam", "hirescam", "reciprocam", "relevance", "xgradcam"})
-"""Methods whose raw map changes its sign with the gradient's, or the score's."""
+from aerocam.methods import MethodFacts
+from aerocam.runtime.maps.contract import Outputs, Rerun, normalisation_of
+from aerocam.runtime.maps.saliency import Form
 
 
 class FromHead:
@@ -21,18 +19,21 @@ class FromHead:
 
     runs_again = False
 
-    def __init__(self, manifest: Manifest, normalisation: Normalisation) -> None:
+    def __init__(self, manifest: Manifest, facts: MethodFacts) -> None:
         """Take the head from the manifest, which must have one.
 
         Args:
             manifest: The model's.
-            normalisation: The method's.
+            facts: Those of the head's method.
+
+        Raises:
+            UsageError: The negative of the score is explained, of which this head has no map.
         """
         assert manifest.head is not None
-        self.method, self.normalisation = manifest.head.method, normalisation
+        self.method, self.normalisation = manifest.head.method, normalisation_of(manifest, facts)
         self.form, self.overlay = _form(manifest), manifest.head.overlay
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
-        if self._sign < 0 and (self.method not in LINEAR or self.form != "raw"):
+        if self._sign < 0 and (facts.parity != "odd" or self.form != "raw"):
             raise UsageError(
                 f"method '{self.method}': its fused head has no map of the negative score; export the model with"
                 " --tensors as well"

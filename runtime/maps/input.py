@@ -38,7 +38,7 @@ class FromInput:
         """
         assert manifest.preprocess is not None
         self._compute, self._options, self._cams = method, dict(options), cams
-        self.method, self.normalisation = method.name, method.normalisation
+        self.method, self.normalisation = method.name, method.facts.normalisation
         layer = _input_layer(manifest, manifest.preprocess.input, method)
         assert layer.gradients is not None
         self._gradients = layer.gradients
@@ -74,13 +74,14 @@ def _input_layer(manifest: Manifest, name: str, method: InputMethod) -> Layer:
         UsageError: There is none.
     """
     for layer in manifest.layers:
-        if layer.name == name and layer.gradients is not None and layer.rule == method.rule:
+        if layer.name == name and layer.gradients is not None and layer.rule == method.facts.gradients:
             return layer
     found = [
         f"{KINDS[layer.rule] if layer.gradients is not None else 'no gradients'} of layer '{layer.name}'"
         for layer in manifest.layers
     ]
-    wanted = "true gradients" if method.rule == "gradient" else KINDS[method.rule]
+    taken = method.facts.gradients
+    wanted = "true gradients" if taken in (None, "gradient") else KINDS[taken]
     raise UsageError(
         f"method '{method.name}': it needs the {wanted} of the input '{name}', the file has {', '.join(found)};"
         f" export the model again: aerocam export MODEL {_flags(name, method)}"
@@ -89,6 +90,6 @@ def _input_layer(manifest: Manifest, name: str, method: InputMethod) -> Layer:
 
 def _flags(name: str, method: InputMethod) -> str:
     """What to tell `aerocam export`."""
-    if method.over_layers:
+    if method.facts.activations:
         return "--guided"
-    return f"--layer {name} --guided" if method.rule == "guided" else f"--layer {name}"
+    return f"--layer {name} --guided" if method.facts.gradients == "guided" else f"--layer {name}"

@@ -29,14 +29,15 @@ class FromLayers:
             UsageError: No such method or option, or the file does not have the outputs it needs.
         """
         self._compute, self._options = get(method), dict(options or {})
-        self.method, self.normalisation = self._compute.name, normalisation_of(manifest, self._compute)
+        self.method, self.normalisation = self._compute.name, normalisation_of(manifest, self._compute.facts)
         layers = [layer for layer in manifest.layers if layer.rule != "guided"]
         if not layers:
             raise UsageError(
                 f"method '{self.method}': the file has guided gradients of the input only, activations and true"
                 " gradients of a layer are expected; export the model again: aerocam export MODEL [--guided]"
             )
-        if self._compute.needs_gradients:
+        reads_gradients = self._compute.facts.gradients is not None
+        if reads_gradients:
             _check_rule(layers, self._compute)
         self.layers = tuple(layer.name for layer in layers)
         self._scale = np.float32(1 / manifest.seed_scale)
@@ -44,11 +45,11 @@ class FromLayers:
         self._pairs: list[tuple[str, str | None]] = []
         for layer in layers:
             absent = "activations" if layer.activations is None else None
-            if self._compute.needs_gradients and layer.gradients is None:
+            if reads_gradients and layer.gradients is None:
                 absent = absent or "gradients"
             if layer.activations is None or absent is not None:
                 raise UsageError(_why_not(manifest, self.method, layer.name, absent))
-            self._pairs.append((layer.activations, layer.gradients if self._compute.needs_gradients else None))
+            self._pairs.append((layer.activations, layer.gradients if reads_gradients else None))
         self.outputs = tuple(name for pair in self._pairs for name in pair if name is not None)
         self.gradients = tuple(name for _, name in self._pairs if name is not None)
         if self._options:
@@ -90,12 +91,14 @@ def _check_rule(layers: Sequence[Layer], method: CamMethod) -> None:
     Raises:
         UsageError: It is something else.
     """
+    taken = method.facts.gradients
+    assert taken is not None
     for layer in layers:
-        if layer.rule != method.rule:
-            flag = " with --relevance" if method.rule == "relevance" else " without --relevance, or take relevance"
+        if layer.rule != taken:
+            flag = " with --relevance" if taken == "relevance" else " without --relevance, or take relevance"
             raise UsageError(
                 f"method '{method.name}': the file has {KINDS[layer.rule]} of layer '{layer.name}',"
-                f" {KINDS[method.rule]} are expected; export the model again{flag}"
+                f" {KINDS[taken]} are expected; export the model again{flag}"
             )
 
 

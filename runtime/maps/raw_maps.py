@@ -8,7 +8,7 @@ from typing import Any
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.maps.contract import RawMaps, normalisation_of
+from aerocam.runtime.maps.contract import RawMaps
 from aerocam.runtime.maps.contrast import FromContrast
 from aerocam.runtime.maps.forward import FromForward
 from aerocam.runtime.maps.head import FromHead
@@ -36,26 +36,26 @@ def raw_maps(
         manifest = replace(manifest, seed_scale=-manifest.seed_scale)
     options, head = options or {}, manifest.head
     wanted = find(method or (head.method if head is not None else default_method(manifest)))
-    if counterfactual and isinstance(wanted, InputMethod) and wanted.rule == "guided":
+    if counterfactual and isinstance(wanted, InputMethod) and wanted.facts.gradients == "guided":
         raise UsageError(
             f"method '{wanted.name}': guided gradients of the negative score are not the negative ones; take gradcam"
         )
-    if counterfactual and isinstance(wanted, ForwardMethod) and not wanted.follows_sign:
+    if counterfactual and isinstance(wanted, ForwardMethod) and wanted.facts.parity == "even":
         raise UsageError(
             f"method '{wanted.name}': its weights are shares of the score, the same for what speaks for a target and"
             " against it; take reciprocam or gradcam"
         )
     fused = {"eigen_smooth": True} if head is not None and head.eigen_smooth else {}
     if head is not None and options in ({}, fused) and wanted is find(head.method):
-        return FromHead(manifest, normalisation_of(manifest, wanted))
+        return FromHead(manifest, wanted.facts)
     if isinstance(wanted, ForwardMethod):
         return FromForward(manifest, wanted, options)
     if isinstance(wanted, InputMethod):
-        cams = FromLayers(manifest, "gradcam") if wanted.over_layers else None
+        cams = FromLayers(manifest, "gradcam") if wanted.facts.activations else None
         return FromInput(manifest, wanted, options, cams)
     if isinstance(wanted, ContrastMethod):
         return _contrast(manifest, wanted, options)
-    if counterfactual and not wanted.needs_gradients:
+    if counterfactual and wanted.facts.gradients is None:
         raise UsageError(
             f"method '{wanted.name}': it reads no gradients, so nothing speaks against a target; try gradcam"
         )
@@ -68,7 +68,7 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
     Its option `base` names the CAM method that makes a map of them, which takes all options that are not its own.
     """
     base = get(str(options.get("base", "gradcam")))
-    if not base.needs_gradients:
+    if base.facts.gradients is None:
         raise UsageError(f"method '{wanted.name}': option base is {base.name!r}, which reads no gradients; try gradcam")
     own = {name: value for name, value in options.items() if name in wanted.options}
     layers = FromLayers(manifest, base.name, {k: v for k, v in options.items() if k not in own and k != "base"})

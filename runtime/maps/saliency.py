@@ -14,17 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.methods import EPSILON, Normalisation
 from aerocam.runtime.frames.opencv import cv2
 
-Normalisation = Literal["minmax", "max", "magnitude", "span"]
 Fusion = Literal["mean", "max", "product"]
 Form = Literal["raw", "layer", "tensor", "frame"]
 """What maps are: raw, or in [0, 1] at the layer's size, over the input tensor, or over the frame."""
 
 FUSIONS: dict[str, np.ufunc] = {"mean": np.add, "max": np.maximum, "product": np.multiply}
 """How the maps of several layers become one; the sum stands for the mean, as the result is normalised."""
-
-EPSILON = 1e-7
 
 OUTLIERS = 99
 """Percentile that `magnitude` takes for the largest value: gradients at single pixels would leave all else black."""
@@ -35,11 +33,10 @@ def normalise(saliency: NDArray[np.float32], rule: Normalisation = "minmax") -> 
 
     Args:
         saliency: float32 (N, H, W), none of it negative. It is overwritten.
-        rule: `minmax`: (x - min) / (max - min + 1e-7); `max`: x / max, the zero stays where it is; `magnitude`: x
-            divided by its 99th percentile, at most 1, the zero stays too; `span`: as `minmax`.
+        rule: As `aerocam.methods.MethodFacts.normalisation` has it, without the ReLU.
 
     Returns:
-        The same array; a constant map gives zeros under `minmax`, an all-zero one under both.
+        The same array; a constant map gives zeros under `minmax` and `span`, an all-zero one under all four.
     """
     if rule in ("minmax", "span"):
         saliency -= saliency.min(axis=(1, 2), keepdims=True)

@@ -1,8 +1,8 @@
 """CAM methods in NumPy: the reference that every fused head is tested against.
 
 A method takes the activations A and the gradients G = d score / d A of one layer, both (N, C, H, W), and gives the raw
-map, float32, (N, H, W): before ReLU, normalisation and resize, which the runtime applies afterwards, the normalisation
-as `CamMethod.normalisation` says. Inputs are never written to. Arithmetic is float32 or wider, never float16.
+map, float32, (N, H, W): before ReLU, normalisation and resize, which the runtime applies afterwards. Inputs are never
+written to. Arithmetic is float32 or wider, never float16.
 
     from aerocam.runtime.methods import get
 
@@ -13,8 +13,8 @@ picture of its shape; some of them run the model many times. Methods that only r
 (`FORWARD_METHODS`) take a function that has the scores of pictures, or of a layer's activations. `Explainer` calls all
 kinds.
 
-To add a method: one function under `@cam_method` in the file of its family, one row in
-`tests/runtime/methods/test_methods.py`.
+What a method is, its name, what it reads and how its map is shown, is its row in `aerocam.methods`; here is arithmetic
+alone. To add a method: its row, one function under `@computes` in the file of its family, and its golden case.
 """
 
 from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables
@@ -22,31 +22,34 @@ from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the t
     activation,
     cfcam,
     contrast,
-    eigen,
     gradient,
     input,
-    normgrad,
     perturbation,
-    relevance,
 )
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
-from aerocam.runtime.methods.contrast import CONTRAST_METHODS, ContrastMethod
-from aerocam.runtime.methods.forward import FORWARD_METHODS, ForwardMethod, Scorer, forward_method
-from aerocam.runtime.methods.registry import (
-    CAM_METHODS,
-    INPUT_METHODS,
+from aerocam.runtime.methods.kinds import (
     CamMethod,
+    ContrastMethod,
+    ForwardMethod,
     InputMethod,
     Method,
-    cam_method,
+    Scorer,
+    without_gradients,
+)
+from aerocam.runtime.methods.registry import (
+    CAM_METHODS,
+    COMPUTED,
+    CONTRAST_METHODS,
+    FORWARD_METHODS,
+    INPUT_METHODS,
+    computes,
     find,
     get,
-    input_method,
-    without_gradients,
 )
 
 __all__ = [
     "CAM_METHODS",
+    "COMPUTED",
     "CONTRAST_METHODS",
     "FORWARD_METHODS",
     "INPUT_METHODS",
@@ -58,11 +61,9 @@ __all__ = [
     "InputMethod",
     "Method",
     "Scorer",
-    "cam_method",
     "cluster_channels",
+    "computes",
     "find",
-    "forward_method",
     "get",
-    "input_method",
     "without_gradients",
 ]

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from aerocam.runtime.methods.forward import Scorer, forward_method
+from aerocam.runtime.methods.kinds import Array, Scorer
 from aerocam.runtime.methods.options import choice, flag
-from aerocam.runtime.methods.registry import Array
+from aerocam.runtime.methods.registry import computes
 
 FAR_BELOW = np.float32(1e7)
 """How far below the smallest activation pytorch-grad-cam's ablation goes."""
@@ -36,7 +36,7 @@ FILLS: dict[str, Callable[[Array], Array]] = {"zero": _zero, "mean": _mean, "pgc
 """What an ablated channel holds, (C, 1, 1), by the word that asks for it."""
 
 
-@forward_method("ablationcam", runs="tail", follows_sign=False)
+@computes("ablationcam")
 def ablation_cam(score: Scorer, activations: Array, *, fill: str = "zero") -> Array:
     """Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): L = Σ_c w_c A_c, w_c = (S - S_c) / S.
 
@@ -65,7 +65,7 @@ def ablation_cam(score: Scorer, activations: Array, *, fill: str = "zero") -> Ar
     return np.tensordot(weights, activations[0], axes=1)
 
 
-@forward_method("reciprocam", runs="tail", normalisation="span")
+@computes("reciprocam")
 def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False) -> Array:
     """Recipro-CAM (arXiv:2209.14074, sec. 3): L at a position is S where A is kept at that position alone.
 

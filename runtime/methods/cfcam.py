@@ -22,7 +22,8 @@ import numpy.typing as npt
 from aerocam.cfcam_config import DEFAULT, DOMINANT, NOISE, PUBLISHED, TIE, CfCamConfig
 from aerocam.errors import UsageError
 from aerocam.runtime.methods import clustering, smoothing
-from aerocam.runtime.methods.registry import Array, cam_method
+from aerocam.runtime.methods.kinds import Array
+from aerocam.runtime.methods.registry import computes
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class KeptClusters:
         return np.stack([_raw_map(activations[0], g, self._labels, self._config) for g in gradients])
 
 
-@cam_method("cfcam", normalisation="max", on_stream=KeptClusters)
+@computes("cfcam", on_stream=KeptClusters)
 def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> Array:
     """CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
 
@@ -104,7 +105,7 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
     return np.stack([_one_image(a, g, config) for a, g in zip(activations, gradients, strict=True)])
 
 
-@cam_method("cfcam-published", normalisation="max", on_stream=partial(KeptClusters, config=PUBLISHED))
+@computes("cfcam-published", on_stream=partial(KeptClusters, config=PUBLISHED))
 def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1) -> Array:
     """CF-CAM exactly as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
     return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames)

@@ -2,74 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.runtime.methods.registry import TABLES, Normalisation, check_options, claim, keywords
+from aerocam.runtime.methods.registry import computes
 
 EPSILON = 1e-9
 
 
-@dataclass(frozen=True)
-class ContrastMethod:
-    """A method whose score is made of several classes' logits; the map is that of a CAM method at its gradients.
-
-    Attributes:
-        name: Its key in `CONTRAST_METHODS`.
-        function: The logits, float64 (classes,), and the target, to the classes that matter, int64 (k,), and the
-            score's derivative by the logit of each, float64 (k,).
-        normalisation: As `CamMethod.normalisation`.
-    """
-
-    name: str
-    function: Callable[..., tuple[NDArray[np.int64], NDArray[np.float64]]]
-    normalisation: Normalisation = "minmax"
-
-    def __call__(
-        self, logits: NDArray[np.float64], target: int, **options: Any
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """The classes and the derivatives; see `function`.
-
-        Raises:
-            UsageError: An unknown option, or one that the method refuses.
-        """
-        check_options(self, options)
-        return self.function(logits, target, **options)
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Names of the keyword arguments that the method takes."""
-        return keywords(self.function)
-
-
-CONTRAST_METHODS: dict[str, ContrastMethod] = {}
-"""Every method that contrasts classes, by its one name."""
-
-TABLES.append(CONTRAST_METHODS)
-
-
-def contrast_method(name: str, *aliases: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter the decorated function into `CONTRAST_METHODS`; the function itself stays as it is.
-
-    Args:
-        name: The key.
-        aliases: As for `cam_method`.
-    """
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        claim(name, *aliases)
-        CONTRAST_METHODS[name] = ContrastMethod(name, function)
-        return function
-
-    return register
-
-
-@contrast_method("finercam", "finer-cam")
+@computes("finercam")
 def finer_cam(
     logits: NDArray[np.float64],
     target: int,

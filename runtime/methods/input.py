@@ -18,11 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.runtime.methods.baselines import BASELINES, baseline_of
-from aerocam.runtime.methods.options import number, whole
-from aerocam.runtime.methods.registry import Array, Gradient, input_method
-
-__all__ = ["BASELINES", "MOST_STEPS"]
+from aerocam.runtime.methods.kinds import Array, Gradient
+from aerocam.runtime.methods.options import baseline_of, number, whole
+from aerocam.runtime.methods.registry import computes
 
 logger = logging.getLogger(__name__)
 
@@ -32,19 +30,19 @@ MOST_STEPS = 1600
 """Where `integrated_gradients` gives up on its tolerance."""
 
 
-@input_method("saliency", "vanillagradient", "vanillagradients")
+@computes("saliency")
 def saliency(picture: Array, gradient: Gradient) -> Array:
     """Saliency map (arXiv:1312.6034, sec. 3.1): L = max_c |G|. captum's `Saliency`, the largest of its channels."""
     return np.abs(gradient(picture)[0]).max(axis=1)
 
 
-@input_method("inputxgradient", "gradientxinput", "gradxinput")
+@computes("inputxgradient")
 def input_x_gradient(picture: Array, gradient: Gradient) -> Array:
     """Input x Gradient (arXiv:1605.01713, sec. 2): L = Σ_c x G. captum's `InputXGradient`, summed over its channels."""
     return (picture * gradient(picture)[0]).sum(axis=1)
 
 
-@input_method("smoothgrad")
+@computes("smoothgrad")
 def smooth_grad(
     picture: Array,
     gradient: Gradient,
@@ -78,7 +76,7 @@ def smooth_grad(
     return np.abs(total / samples).max(axis=1)
 
 
-@input_method("integrated_gradients", "ig")
+@computes("integrated_gradients")
 def integrated_gradients(
     picture: Array,
     gradient: Gradient,
@@ -119,7 +117,7 @@ def integrated_gradients(
         steps *= 2
 
 
-@input_method("guided_backprop", "guidedbackpropagation", rule="guided")
+@computes("guided_backprop")
 def guided_backprop(picture: Array, gradient: Gradient) -> Array:
     """Guided backpropagation (arXiv:1412.6806, sec. 3.4): L = Σ_c G, what each ReLU lets through of G being positive.
 
@@ -128,7 +126,7 @@ def guided_backprop(picture: Array, gradient: Gradient) -> Array:
     return gradient(picture)[0].sum(axis=1)
 
 
-@input_method("guided_gradcam", rule="guided", over_layers=True)
+@computes("guided_gradcam")
 def guided_grad_cam(picture: Array, gradient: Gradient, cam: Array) -> Array:
     """Guided Grad-CAM (arXiv:1610.02391, sec. 3.2): L = Σ_c G cam, G by guided backpropagation.
 

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from aerocam.errors import UsageError
-from aerocam.runtime.methods.baselines import baseline_of
-from aerocam.runtime.methods.forward import Scorer, forward_method
-from aerocam.runtime.methods.options import share, whole
-from aerocam.runtime.methods.registry import Array
+from aerocam.runtime.methods.kinds import Array, Scorer
+from aerocam.runtime.methods.options import baseline_of, share, whole
+from aerocam.runtime.methods.registry import computes
 
 
-@forward_method("scorecam", runs="model", over_layers=True)
+@computes("scorecam")
 def score_cam(score: Scorer, picture: Array, activations: Array) -> Array:
     """Score-CAM (arXiv:1910.01279, eq. 5-7): L = Σ_c w_c A_c, w the softmax over the channels of S(x M_c).
 
@@ -46,7 +45,7 @@ def score_cam(score: Scorer, picture: Array, activations: Array) -> Array:
     return np.tensordot(weights.T.astype(np.float32), activations[0], axes=1)
 
 
-@forward_method("occlusion", runs="model")
+@computes("occlusion")
 def occlusion(score: Scorer, picture: Array, *, patch: Any = 32, stride: Any = None, baseline: Any = "zeros") -> Array:
     """Occlusion (arXiv:1311.2901, sec. 4.2): L = the mean of S(x) - S(x with a patch covered) over a pixel's patches.
 
@@ -77,7 +76,7 @@ def occlusion(score: Scorer, picture: Array, *, patch: Any = 32, stride: Any = N
     return np.asarray(drops / counts, np.float32)
 
 
-@forward_method("rise", runs="model", normalisation="span")
+@computes("rise")
 def rise(
     score: Scorer, picture: Array, *, masks: int = 1000, grid: int = 8, probability: float = 0.5, seed: int = 0
 ) -> Array:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from aerocam.errors import ManifestError, UsageError, WriteError
 from aerocam.files import ENGINE_SUFFIXES
 from aerocam.manifest import Manifest
+from aerocam.methods import find
 from aerocam.onnx_metadata import read_manifest
 
 
@@ -60,8 +61,8 @@ def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
 
 def needs_float32(manifest: Manifest) -> str | None:
     """What of a graph TF32 would spoil, as far as the manifest tells; None where it names nothing."""
-    if manifest.head is not None and manifest.head.method.startswith("cfcam"):
-        return "the clustering of CF-CAM"
+    if manifest.head is not None and (spoiled := find(manifest.head.method).needs_float32):
+        return spoiled
     if manifest.preprocess is not None and manifest.preprocess.frame is not None:
         return "the preprocessing of frames"
     return None

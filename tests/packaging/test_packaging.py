@@ -15,7 +15,7 @@ import pytest
 import aerocam
 from checkout import HALVES, INSTALLED, MODULES, ROOT
 
-SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "normalisation",
+SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "methods",
           "onnx_metadata", "options", "progress", "providers")  # fmt: skip
 
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.cfcam_config import PUBLISHED, CfCamConfig
-from aerocam.runtime.maps.saliency import Normalisation, combine
+from aerocam.methods import Normalisation
+from aerocam.runtime.maps.saliency import combine
 from aerocam.runtime.methods import CAM_METHODS
 from aerocam.runtime.methods.cfcam import KeptClusters
 from aerocam.runtime.methods.smoothing import gaussian

@@ -11,21 +11,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aerocam.errors import UsageError
-from aerocam.export import CAM_HEADS
 from aerocam.export.ends import steps
 from aerocam.export.ends.frame_in import frame_in
 from aerocam.export.ends.map_out import Maps
 from aerocam.export.ends.overlay_out import jet, overlay
-from aerocam.export.heads import TAIL_HEADS
 from aerocam.export.nodes.builder import Builder
 from aerocam.geometry import Geometry
 from aerocam.manifest import FRAME, Preprocess
-from aerocam.normalisation import normalisation_of
+from aerocam.methods import METHODS
 from aerocam.runtime.drawing.overlay import overlay_map
 from aerocam.runtime.frames.placement import Placement
 from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.maps import saliency
-from aerocam.runtime.methods import find
 from onnx_graphs import run_ort
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -173,11 +170,6 @@ def test_jet_is_opencv_s() -> None:
     np.testing.assert_array_equal(jet(np.arange(256.0)), table)
 
 
-def test_every_method_is_normalised_as_the_runtime_does_it() -> None:
-    fused = [*CAM_HEADS, *TAIL_HEADS]
-    assert {name: normalisation_of(name) for name in fused} == {name: find(name).normalisation for name in fused}
-
-
 PLACES = [
     Preprocess("x", (48, 40)),
     Preprocess("x", (48, 40), resize="crop", short_side=52),
@@ -206,7 +198,7 @@ def in_graph(raw: np.ndarray, method: str, rule: Preprocess, frame: tuple[int, i
 @pytest.mark.parametrize("method", ["gradcam", "cfcam", "reciprocam"])
 @pytest.mark.parametrize("frame", [(97, 133), (48, 40), (61, 52)])
 def test_maps_are_those_of_the_runtime(method: str, rule: Preprocess, frame: tuple[int, int]) -> None:
-    raw, kind = raw_maps(), find(method).normalisation
+    raw, kind = raw_maps(), METHODS[method].normalisation
     layer, tensor, whole, spoiled = in_graph(raw, method, rule, frame)
     expected = saliency.combine([raw], rule.size, kind)
     shown = raw - raw.min(axis=(1, 2), keepdims=True) if kind == "span" else np.maximum(raw, 0)

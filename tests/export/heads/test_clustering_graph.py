@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import DBSCAN
 
 from aerocam.export.heads.channel_distances import FAR, UNIT, power_of_two, scaled, shapes, squared_distances
-from aerocam.export.heads.compaction import partition, prefix_sums
 from aerocam.export.heads.dbscan import dbscan, rounds
 from aerocam.export.heads.neighbourhood import pairs
-from aerocam.export.heads.order_statistics import by_bisection, percentile
+from aerocam.export.heads.ordering import by_bisection, partition, percentile, prefix_sums
 from head_graphs import runner
 
 Floats = NDArray[np.float32]

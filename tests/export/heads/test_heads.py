@@ -15,8 +15,9 @@ from onnx import helper
 from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
-from aerocam.export.heads import HEAD_CONTRASTS, HEADLESS, TAIL_HEADS
+from aerocam.export.heads import TAIL_HEADS
 from aerocam.export.nodes.builder import Builder
+from aerocam.methods import METHODS
 from aerocam.runtime import Explainer
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
@@ -25,19 +26,17 @@ from small_networks import SIZE, cnn
 
 node = helper.make_node
 GRADIENTS = "aerocam_gradients_0"
-HEADS = [method for method in CAM_HEADS if method not in HEAD_CONTRASTS]
+HEADS = [method for method in CAM_HEADS if METHODS[method].contrast == "none"]
 """Heads that are the method on activations and gradients; contrasts: test_contrast.py."""
 
 
 def test_every_method_has_a_head_or_a_reason() -> None:
     fused = CAM_HEADS.keys() | TAIL_HEADS.keys()
-    assert fused | HEADLESS.keys() == CAM_METHODS.keys() | CONTRAST_METHODS.keys() | FORWARD_METHODS.keys()
-    assert not fused & HEADLESS.keys()
-    assert TAIL_HEADS.keys() == FORWARD_METHODS.keys() - HEADLESS.keys()
-    assert HEAD_CONTRASTS.keys() == CONTRAST_METHODS.keys()
-    for name in HEADS:
-        head, method = CAM_HEADS[name], CAM_METHODS[name]
-        assert (head.weighs, head.needs_gradients) == (method.weighs, method.needs_gradients)
+    headless = {name for name, facts in METHODS.items() if facts.headless is not None}
+    assert fused | headless == METHODS.keys()
+    assert not fused & headless
+    assert TAIL_HEADS.keys() == FORWARD_METHODS.keys() - headless
+    assert {name for name, facts in METHODS.items() if facts.contrast != "none"} == CONTRAST_METHODS.keys()
 
 
 def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | None = None, **options: Any) -> tuple:
@@ -72,7 +71,7 @@ def test_a_head_equals_its_namesake(method: str, uniform: bool, shape: tuple[int
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("method", [name for name in HEADS if CAM_HEADS[name].weighs])
+@pytest.mark.parametrize("method", [name for name in HEADS if METHODS[name].weighs])
 def test_a_smoothed_head_equals_its_namesake(method: str) -> None:
     arrays = {"a": f32(1, 6, 5, 4), "g": f32(2, 6, 1, 1, seed=1)}
     found, gradients = appended(method, arrays, np.float32(0.5), eigen_smooth=True)

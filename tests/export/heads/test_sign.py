@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from aerocam.export.heads.sign import never_negative
+from aerocam.export.heads.gradient import never_negative
 from onnx_graphs import model, run_ort
 
 node = helper.make_node

@@ -299,7 +299,7 @@ def test_the_runtime_shows_what_the_head_gives(method: str, tmp_path: Path) -> N
     frame = np.random.default_rng(0).integers(0, 255, (SIZE[2], SIZE[3], 3), np.uint8)
     with Explainer(fused.path) as a, Explainer(split.path, method=method) as b:
         first, second = a(frame, [1, -1]), b(frame, [1, -1])
-    assert (first.method, first.normalisation) == (method, FORWARD_METHODS[method].normalisation)
+    assert (first.method, first.normalisation) == (method, FORWARD_METHODS[method].facts.normalisation)
     np.testing.assert_allclose(first.raw, second.raw, rtol=0, atol=2e-5 * np.abs(second.raw).max())
     np.testing.assert_allclose(first.map, second.map, atol=1e-3)
 

@@ -18,7 +18,7 @@ from aerocam.errors import UsageError
 from aerocam.runtime import INPUT_METHODS, Explainer, open_session, read_picture
 from aerocam.runtime.maps.contract import Rerun
 from aerocam.runtime.methods import find, get
-from aerocam.runtime.methods.input import BASELINES
+from aerocam.runtime.methods.options import BASELINES
 from aerocam.runtime.sessions.session import Finished
 from tiny_models import model
 

@@ -10,8 +10,8 @@ import pytest
 
 import checkout
 from aerocam.errors import UsageError
-from aerocam.runtime.methods import CAM_METHODS, cam_method, get, without_gradients
-from aerocam.runtime.methods.registry import _ALIASES
+from aerocam.methods import METHODS, MethodFacts, table
+from aerocam.runtime.methods import CAM_METHODS, get, without_gradients
 
 pytestmark = pytest.mark.runtime
 
@@ -23,7 +23,7 @@ EIGEN = ["eigencam", "eigengradcam"]
 NORM_GRAD = ["normgrad", "normgrad-3x3", "normgrad-scaling", "normgrad-bias"]
 NO_GOLDEN_HERE = {"cam", "randomcam", *NORM_GRAD, "cfcam", "cfcam-published", "relevance"}
 """cam, randomcam and NormGrad: cases below; CF-CAM: test_cfcam.py; relevance: test_relevance_runtime.py."""
-WITHOUT_GRADIENTS = ("fem", "randomcam", "eigencam", "kpcacam")
+WITHOUT_GRADIENTS = ("eigencam", "kpcacam", "fem", "randomcam")
 
 ALIASES = {
     "GradCAM": "gradcam",
@@ -287,21 +287,16 @@ def test_which_methods_need_no_gradients():
 
 
 def test_normalisation_of_each_method():
-    assert {name for name, method in CAM_METHODS.items() if method.normalisation == "max"} == {
+    assert {name for name, method in CAM_METHODS.items() if method.facts.normalisation == "max"} == {
         "cfcam",
         "cfcam-published",
     }
 
 
 def test_a_name_can_be_taken_once():
-    before = dict(CAM_METHODS), dict(_ALIASES)
-    try:
-        with pytest.raises(ValueError, match="gradcam: another CAM method"):
-            cam_method("another", "GRADCAM")(lambda a, g: a)
-        assert "another" not in CAM_METHODS
-    finally:
-        CAM_METHODS.clear(), CAM_METHODS.update(before[0])
-        _ALIASES.clear(), _ALIASES.update(before[1])
+    with pytest.raises(ValueError, match="methods gradcam and another: both are called gradcam; rename one"):
+        table(METHODS["gradcam"], MethodFacts("another", "layer", "", "odd", aliases=("GRADCAM",)))
+    assert table(*METHODS.values()) == METHODS
 
 
 @pytest.mark.parametrize(
