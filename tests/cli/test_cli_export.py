@@ -17,6 +17,7 @@ from aerocam import cli, manifest
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
 from onnx_graphs import read_manifest, saved, with_input
+from refused_operator import without_a_rule
 from small_networks import cnn, two_channels
 from two_scale_detector import ultralytics
 
@@ -133,21 +134,25 @@ def test_a_failure_is_one_line_and_leaves_no_file(
     assert {path.name: path.read_bytes() for path in Path().iterdir()} == before
 
 
-def test_an_operator_without_a_rule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_operator_without_a_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`layers` marks what lies before it, `export` names it and the way out."""
+    operator = without_a_rule(monkeypatch)
     proto = cnn()
-    proto.graph.node[1].op_type = "Shrink"
+    proto.graph.node[1].op_type = operator
     saved(tmp_path, proto)
     assert run("layers", "model.onnx", "-q") == 0
     lines = capsys.readouterr().out.splitlines()[1:-1]
     marks = {name: next(line for line in lines if f"  {name}  (node" in line) for name in ("c0", "r0", "r1")}
     assert marks["c0"].startswith("- ")
-    assert marks["c0"].endswith("cannot be reached: Shrink passes no gradient to it")
+    assert marks["c0"].endswith(f"cannot be reached: {operator} passes no gradient to it")
     assert marks["r0"].startswith("  ")
     assert marks["r1"].startswith("* ")
     assert run("export", "model.onnx", "--layer", "c0", "-q") == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert re.search(r"error: operator Shrink \(node 'stem_relu', output 'r0'\).*choose a target layer behind it", line)
+    expected = rf"error: operator {operator} \(node 'stem_relu', output 'r0'\).*choose a target layer behind it"
+    assert re.search(expected, line)
     assert not Path("model.cam.onnx").exists()
 
 

@@ -21,6 +21,7 @@ from aerocam.export.gradients.autodiff import differentiate, nodes_between
 from aerocam.export.nodes.builder import Builder
 from checkout import ROOT
 from onnx_graphs import beside_a_branch, f32, model, saved
+from refused_operator import REASON, without_a_rule
 
 PAGE = ROOT / "docs/operators.md"
 
@@ -182,10 +183,13 @@ def network(operator: str) -> onnx.ModelProto:
         ("Scan", "export the model with the loop unrolled"),
         ("If", "where the condition is a constant, its branch is inlined"),
         ("SequenceAt", "it works on a list of tensors"),
-        ("Shrink", "Where, Add and Sub say the same"),
+        ("", REASON),
     ],
 )
-def test_a_refusal_names_node_operator_reason_and_the_way_out(tmp_path: Path, operator: str, reason: str) -> None:
+def test_a_refusal_names_node_operator_reason_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operator: str, reason: str
+) -> None:
+    operator = operator or without_a_rule(monkeypatch)
     path = saved(tmp_path, network(operator))
     message = (
         rf"operator {operator} \(node 'blocker', output '\w+'\) lies between the target layer and the score and has no"
@@ -201,15 +205,16 @@ def test_a_refusal_names_node_operator_reason_and_the_way_out(tmp_path: Path, op
     assert done.report.gradients[nearest] < 0.1
 
 
-def test_no_layer_is_named_where_none_is_behind() -> None:
+def test_no_layer_is_named_where_none_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Behind the last pooling no tensor has positions."""
+    operator = without_a_rule(monkeypatch)
     nodes = [
         node("GlobalAveragePool", ["x"], ["p"]),
-        node("Shrink", ["p"], ["s"], name="blocker"),
+        node(operator, ["p"], ["s"], name="blocker"),
         node("Flatten", ["s"], ["y"]),
     ]
     graph = ir.from_proto(model(nodes, {"x": f32(1, 3, 8, 8)}, {}, ["y"])).graph
-    message = r"operator Shrink .* choose a target layer behind it \(aerocam layers MODEL shows them\)$"
+    message = rf"operator {operator} .* choose a target layer behind it \(aerocam layers MODEL shows them\)$"
     with pytest.raises(UnsupportedOperatorError, match=message):
         differentiate(op := Builder(graph), graph.outputs[0], op.constant(f32(1, 3)), [graph.inputs[0]])
 

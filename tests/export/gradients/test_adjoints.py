@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT, indexing, sampling
+from aerocam.export.gradients.adjoints.registry import REFUSED
 from aerocam.export.gradients.autodiff import differentiate
 from aerocam.export.nodes.builder import Builder
 from onnx_graphs import model, node_model, run_ort
@@ -381,10 +383,22 @@ def test_dynamic_quantisation_is_refused_not_passed_over() -> None:
         differentiate(op, graph.outputs[0], op.constant(f32(2, 4)), [graph.inputs[0]])
 
 
+@pytest.mark.parametrize("op_type", sorted(REFUSED.keys() - ADJOINTS.keys() - {"If"}))  # an If is none without branches
+def test_every_refused_operator_is_refused_by_name_and_with_its_reason(op_type: str) -> None:
+    x = ir.Value(name="x", shape=ir.Shape([2, 3]), type=ir.TensorType(ir.DataType.FLOAT))
+    blocker = ir.node(op_type, [x], name="node")
+    y = blocker.outputs[0]
+    y.name, y.shape, y.type = "y", x.shape, x.type
+    graph = ir.Graph([x], [y], nodes=[blocker], opset_imports={"": 17})
+    message = rf"{op_type} \(node 'node'.*: {re.escape(REFUSED[op_type])}; choose a target layer behind"
+    op = Builder(graph)
+    with pytest.raises(UnsupportedOperatorError, match=message):
+        differentiate(op, y, op.constant(np.ones((2, 3), np.float32)), [x])
+
+
 @pytest.mark.parametrize(
     ("op_type", "order", "constants", "attributes"),
     [
-        ("Shrink", ["x"], {}, {}),
         ("Einsum", ["x"], {}, {"equation": "...i->...i"}),
         ("Slice", ["x", "computed", "computed"], {}, {}),
         ("Pad", ["x", "computed"], {}, {"mode": "reflect"}),
