@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,8 @@ from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 from aerocam.errors import UsageError
 from metric_subjects import Toy, bright_square, case, fixed, limits, no_map
 
+TESTS = Path(__file__).parent
+
 ROW = np.array([[[1.0, 2.0, 4.0, 8.0]]])
 """A picture of four px; the toy's first logit is their sum."""
 
@@ -27,6 +31,14 @@ def total(tensors: np.ndarray) -> np.ndarray:
 
 def compute(name: str, one: Case, **parameters: Any) -> float:
     return number(METRICS[name].compute(one, **parameters))
+
+
+def test_every_metric_has_values_in_a_test() -> None:
+    """A new one is named in a module of tests beside this one: against another package, or by hand."""
+    modules = [*TESTS.glob("test_metrics_*.py"), TESTS / "test_mosaics.py"]
+    nodes = [node for path in modules for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    named = {node.value for node in nodes if isinstance(node, ast.Constant)}
+    assert sorted(METRICS.keys() - named) == []
 
 
 FAITHFUL: list[tuple[str, tuple[float, float], dict[str, Any], float]] = [

@@ -16,6 +16,7 @@ import tiny_detectors as tiny
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model, list_layers
+from aerocam.export.scores.detectors import LAYOUTS
 from aerocam.export.scores.detectors.measured import box_form
 from aerocam.manifest import Score
 from detector_cases import CASES, CELLS, CLASSES, CORNERS, Array, Case
@@ -36,6 +37,10 @@ def explain(path: Path, target: list[int]) -> dict[str, Array]:
     names = [item.name for item in proto.graph.output]
     feeds = {"x": X, manifest.TARGET: np.array(target, np.int32)}
     return dict(zip(names, run_ort(proto, feeds, names), strict=True))
+
+
+def test_every_layout_has_a_case() -> None:
+    assert sorted(LAYOUTS.keys() - {case.layout for case in CASES.values()}) == []
 
 
 @pytest.mark.parametrize("name", CASES)
