@@ -15,28 +15,23 @@ import onnx_ir.passes.common as passes
 
 from aerocam import manifest
 from aerocam.export.gradients.autodiff import values_read
-from aerocam.export.rewriting import added_names
+from aerocam.export.nodes.builder import make_input, tensor_table
+from aerocam.export.plan import Plan, tensor_names
 from aerocam.manifest import Manifest
 
 
-def split_manifest(
-    model: ir.Model, written: Manifest, before: Collection[str], explain: str, tail: str | None = None, batch: int = 0
-) -> Manifest:
-    """The manifest of a rewritten model that is to be split; the model gets it.
+def with_carried(model: ir.Model, plan: Plan) -> Manifest:
+    """Complete a plan's manifest with what is carried from file to file, if the model is to be split.
 
-    Args:
-        model: The rewritten model.
-        written: Its manifest.
-        before: Names of all tensors that the model had before it was rewritten.
-        explain: Name of the file that explains.
-        tail: Name of the file with the part behind the layer alone, if there is to be one.
-        batch: How many activations that takes.
+    Only a rewritten model shows that: the rules of the gradients read values of the model around the target layers, and
+    which ones depends on the nodes on the way.
     """
+    written = plan.manifest
+    if written.split is None:
+        return written
     layers = [layer.name for layer in written.layers]
-    carried = carried_values(model, layers, added_names(model, len(layers)), before)
-    written = replace(written, split=manifest.Split(explain, tuple(carried), tail, batch))
-    model.metadata_props[manifest.KEY] = written.to_json()
-    return written
+    carried = carried_values(model, layers, added_names(model, len(layers)), plan.tensors)
+    return replace(written, split=replace(written.split, carried=tuple(carried)))
 
 
 def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple[ir.Model, ...]:
@@ -45,6 +40,14 @@ def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple
         return (model,)
     halves = split(model, written.split.carried, originals, added_names(model, len(written.layers)))
     return halves if written.split.tail is None else (*halves, tail(model, written.split.carried))
+
+
+def added_names(model: ir.Model, layers: int) -> list[str]:
+    """The inputs and outputs of a rewritten model that are this package's own."""
+    own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
+    own |= {manifest.BATCH, manifest.SCORES}
+    own.update(name for i in range(layers) for name in tensor_names(i))
+    return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]
 
 
 def carried_values(
@@ -121,23 +124,6 @@ def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> 
         make_input(copy.graph, tensors[name])
     _keep(copy, outputs)
     return copy
-
-
-def tensor_table(model: ir.Model) -> dict[str, ir.Value]:
-    """Inputs and computed tensors by name."""
-    values = (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))
-    return {str(value.name): value for value in values}
-
-
-def make_input(graph: ir.Graph, value: ir.Value) -> None:
-    """Let a tensor come from outside instead of from its node."""
-    if value.is_graph_input():
-        return
-    given = ir.Value(name=value.name, type=value.type, shape=value.shape)
-    value.name = f"{value.name}_computed"
-    for user, place in list(value.uses()):
-        user.replace_input_with(place, given)
-    graph.inputs.append(given)
 
 
 def _keep(model: ir.Model, outputs: Sequence[str]) -> None:

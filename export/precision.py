@@ -10,7 +10,6 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import get_args
 
 import onnx
 import onnx_ir as ir
@@ -28,24 +27,16 @@ KEPT_BY_THE_CONVERTER = {("Resize", 2)}
 """Inputs that are float32 by definition, and that the converter leaves so: (operator, place)."""
 
 
-def with_precision(model: ir.Model, wanted: str) -> tuple[ir.Model, Precision]:
-    """The model in the precision that is wanted, and which one it got.
+def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precision]:
+    """Return the model in the precision that is wanted, and `float16` where it was converted to get there.
 
     Args:
         model: In the normal form; it may be changed.
         wanted: `source` or `float16`.
 
     Raises:
-        UsageError: Another precision, or float16 for a quantised model.
+        UsageError: float16 for a quantised model.
     """
-    if wanted == "int8":
-        raise UsageError(
-            "--precision int8: aerocam does not quantise; quantise the model first, with"
-            " onnxruntime.quantization.quantize_static (QuantFormat.QDQ; for TensorRT extra_options ActivationSymmetric"
-            " and WeightSymmetric on, QuantizeBias off), then export what it writes, without --precision"
-        )
-    if wanted not in get_args(Precision):
-        raise UsageError(f"--precision {wanted}: no such precision, expected {' or '.join(get_args(Precision))}")
     if wanted == "source":
         return model, "source"
     if found := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):

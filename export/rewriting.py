@@ -9,41 +9,37 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import __version__, manifest
+from aerocam.export.ends import fuse_ends
 from aerocam.export.gradients.rule_tables import gradients_of
 from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.scores import Chosen, ScoreSite, append_choice
+from aerocam.export.packaging import with_carried
+from aerocam.export.plan import ACTIVATIONS, GRADIENTS, OWN_GRADIENTS, Plan, activations_name, tensor_names
+from aerocam.export.scores import Chosen, append_choice
 from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.tail import Tail, append_tail, tail_of
 from aerocam.manifest import Manifest
 from aerocam.methods import METHODS
 
-ACTIVATIONS = "aerocam_activations_{}"
-"""Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
 
-GRADIENTS = "aerocam_gradients_{}"
-"""Output with the gradients of a layer, in the shape of its activations."""
+def rewrite(model: ir.Model, plan: Plan) -> Manifest:
+    """Append what a plan asks for, and return the manifest, complete and in the model.
 
-OWN_GRADIENTS = "aerocam_own_gradients_{}"
-"""Tensor with the gradients of a folded layer in its own shape."""
+    Activations are always among the outputs then, and gradients unless nothing reads them; `finish` takes out what is
+    not to leave the graph. With a batch also the scores of so many activations of the one layer, an input.
 
+    Args:
+        model: The model that the plan is of; it is changed.
+        plan: What it is going to be.
 
-def activations_name(i: int, item: Candidate) -> str:
-    """Name of the output with the activations of layer number `i`."""
-    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
-
-
-def append_explanation(
-    model: ir.Model, site: ScoreSite, written: Manifest, chosen: Sequence[Candidate], batch: int = 0
-) -> None:
-    """Everything this package adds to the graph, activations always among it, and gradients unless nothing reads them.
-
-    With a `batch` also the scores of so many activations of the one layer, an input.
+    Raises:
+        ModelError: A rule refuses a node between a layer and the score, or an operator has none.
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
+    site, written, chosen = plan.site, plan.manifest, plan.layers
     score = append_choice(op, site, {item.value for item in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]
@@ -68,11 +64,14 @@ def append_explanation(
         true = op.scale(op.single(scaled), 1.0 / written.seed_scale) if scaled is not None else None
         smooth, targets = head.eigen_smooth, site.score.targets
         op.output(CAM_HEADS[head.method](op, activations, true, targets=targets, eigen_smooth=smooth), head.output)
-    if runs_tail or batch:
-        _append_forward(tail_of(op, site, score, chosen[0], own_nodes), pairs[0][0], head if runs_tail else None, batch)
+    if runs_tail or plan.batch:
+        tail = tail_of(op, site, score, chosen[0], own_nodes)
+        _append_forward(tail, pairs[0][0], head if runs_tail else None, plan.batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
+    written = with_carried(model, plan)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
+    return written
 
 
 def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | None, batch: int) -> None:
@@ -99,23 +98,12 @@ def _gradients(
     return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
 
 
-def drop_tensors(model: ir.Model, written: Manifest, originals: Sequence[str]) -> None:
-    """Take out the activations and gradients that the manifest does not name, and what only they needed."""
-    kept = {*originals, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
+def finish(model: ir.Model, plan: Plan) -> None:
+    """Take out of a rewritten model what its manifest does not name, and what only that needed; fuse its ends."""
+    written = plan.manifest
+    kept = {*plan.outputs, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
     tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, *tensor_names(i))}
     for value in [value for value in model.graph.outputs if value.name in tensors - kept]:
         model.graph.outputs.remove(value)
     passes.RemoveUnusedNodesPass()(model)
-
-
-def tensor_names(i: int) -> tuple[str, ...]:
-    """Names that the tensors of layer number `i` have, if they are added to the graph."""
-    return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
-
-
-def added_names(model: ir.Model, layers: int) -> list[str]:
-    """The inputs and outputs of a rewritten model that are this package's own."""
-    own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
-    own |= {manifest.BATCH, manifest.SCORES}
-    own.update(name for i in range(layers) for name in tensor_names(i))
-    return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]
+    fuse_ends(model, written)

@@ -148,10 +148,14 @@ class SessionFolder:
         return self._places[key][0]
 
 
-def own_choice(model: ir.Model) -> NDArray[np.int32]:
-    """Targets that the model chooses: its best, and for several its best ones, or the best of a class each."""
+def own_choice(model: ir.Model, score: manifest.Score) -> NDArray[np.int32]:
+    """Return targets that let the model choose: its best, and for several its best ones, or the best of a class each.
+
+    Args:
+        model: A rewritten model.
+        score: What its manifest says of the score.
+    """
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
-    score = manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").score
     rows = np.full((score.targets, static_shape(target)[0] // score.targets), -1, np.int32)
     if score.targets > 1:
         numbers = np.arange(score.targets)

@@ -14,7 +14,7 @@ from aerocam.export.checking.outputs import largest_difference, with_outputs
 from aerocam.export.checking.report import EndsReport
 from aerocam.export.ends import steps
 from aerocam.export.ends.fusing import RAW
-from aerocam.export.packaging import make_input, tensor_table
+from aerocam.export.nodes.builder import make_input, tensor_table
 from aerocam.export.reading.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.geometry import Geometry
@@ -49,7 +49,7 @@ def check_ends(
         seed: Of the frame.
     """
     rule, head = written.preprocess, written.head
-    feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model)}
+    feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model, written.score)}
     inner = {RAW} if rule is None or rule.frame is None else {RAW, rule.input}
     plain = without_frame(model, written)
     with SessionFolder(providers) as sessions:

@@ -18,8 +18,8 @@ from aerocam import manifest
 from aerocam.errors import CheckError
 from aerocam.export.gradients.autodiff import QUANTISING, ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import NAMES
+from aerocam.export.nodes.builder import make_input, tensor_table
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.packaging import make_input, tensor_table
 from aerocam.export.reading.light import LightModel
 from aerocam.export.sessions import SessionFolder, random_feeds
 from aerocam.providers import Provider
@@ -194,7 +194,7 @@ def worst_error(
     seed: int,
     random: int,
 ) -> float:
-    """Return how far the gradients of the first target and the last are from finite differences, by `gradient_error`."""
+    """Return how far the gradients of the first target and the last are from finite differences."""
     stack = gradients.reshape(-1, *activations.shape)
     errors = []
     for target in sorted({0, len(stack) - 1}):

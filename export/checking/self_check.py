@@ -24,12 +24,13 @@ from aerocam.export.checking.gradients import (
 from aerocam.export.checking.outputs import largest_difference, outputs_apart, with_outputs, without_optimization
 from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE, CheckReport
 from aerocam.export.checking.tail import check_tail
+from aerocam.export.ends import has_ends
 from aerocam.export.packaging import join
+from aerocam.export.plan import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.precision import computed_in_half, in_float16
 from aerocam.export.reading.graph import freeze_inputs, load_model
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
-from aerocam.export.rewriting import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
@@ -40,6 +41,7 @@ from aerocam.providers import Provider
 def self_check(
     path: Path,
     model: ir.Model,
+    written: Manifest,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     providers: Sequence[Provider] | None = None,
 ) -> CheckReport:
@@ -49,18 +51,19 @@ def self_check(
         path: The original model.
         model: The rewritten one; layers whose gradients leave the graph are checked, each in its own shape. What
             another rule gives is no derivative: only whether it is finite is checked.
+        written: Its manifest.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
     """
-    original, found = read_model(path), Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
+    original = read_model(path)
     freeze_inputs(original.proto, input_shapes or {})
     reference, apart = original, None
-    if found.precision == "float16":
+    if written.precision == "float16":
         converted = in_float16(load_model(path, input_shapes))
         reference = LightModel.of(converted)
         apart = outputs_apart(original, converted, providers)
     names = {value.name for value in model.graph.outputs}
-    layers = found.layers
+    layers = written.layers
     own = {y.name for node in model.graph for y in node.outputs}
     pairs = {}
     for i, layer in enumerate(layers):
@@ -70,13 +73,14 @@ def self_check(
     others = {GRADIENTS.format(i): layer.rule for i, layer in enumerate(layers) if layer.rule != "gradient"}
     if others := {name: rule for name, rule in others.items() if name in names}:
         check_finite(model, others, providers)
-    return replace(check_model(reference, model, pairs, providers), precision=apart)
+    return replace(check_model(reference, model, written, pairs, providers), precision=apart)
 
 
 @onnxruntime_errors()
 def check_model(
     original: LightModel,
     model: ir.Model,
+    written: Manifest,
     pairs: Mapping[str, tuple[str, str]],
     providers: Sequence[Provider] | None = None,
     seed: int = 0,
@@ -86,17 +90,18 @@ def check_model(
     Args:
         original: The model as it was, with static inputs.
         model: The rewritten one.
+        written: Its manifest.
         pairs: Per target layer, its own name and that of the tensor with its gradients.
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture and of the directions.
     """
     pairs = {name: pair for name, pair in pairs.items() if not is_quantised(model, name)}
-    scale = np.float32(_seed_scale(model))
+    scale = np.float32(written.seed_scale)
     held = held_names(model, list(pairs))
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
-    own = own_choice(model)
+    own = own_choice(model, written.score)
     names = [item.name for item in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
         session = sessions.open(original)
@@ -122,20 +127,14 @@ def check_model(
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
 
 
-def _seed_scale(model: ir.Model) -> float:
-    return manifest.Manifest.from_json(model.metadata_props[manifest.KEY], "the model").seed_scale
-
-
-def check_fused_ends(model: ir.Model, report: CheckReport, providers: Sequence[Provider] | None = None) -> CheckReport:
-    """Return the report with the figures of the fused ends, if the model has any.
+def check_fused_ends(
+    model: ir.Model, written: Manifest, report: CheckReport, providers: Sequence[Provider] | None = None
+) -> CheckReport:
+    """Return the report with the figures of the model's fused ends.
 
     Raises:
         CheckError: The ends do not do what their steps do one by one.
     """
-    written = Manifest.from_json(model.metadata_props[manifest.KEY], "the model")
-    framed = written.preprocess is not None and written.preprocess.frame is not None
-    if not framed and (written.head is None or written.head.form == "raw"):
-        return report
     return replace(report, ends=check_ends(model, written, providers).require(report.tolerance))
 
 
@@ -169,12 +168,12 @@ def check_export(
     model, split = light.whole(), found.split
     if split is not None:
         model = join(model, _half(Path(exported), found, split.explain))
-    report = self_check(Path(path), without_frame(model, found), input_shapes, providers)
-    report = check_fused_ends(model, report, providers)
-    activations = found.layers[0].activations
-    if split is not None and split.tail is not None and activations is not None:
+    report = self_check(Path(path), without_frame(model, found), found, input_shapes, providers)
+    if has_ends(found):
+        report = check_fused_ends(model, found, report, providers)
+    if split is not None and split.tail is not None:
         whole = without_frame(join(model, _half(Path(exported), found, split.tail)), found)
-        report = replace(report, tail=check_tail(whole, activations, providers))
+        report = replace(report, tail=check_tail(whole, found, providers))
     return report
 
 

@@ -11,6 +11,7 @@ from aerocam import manifest
 from aerocam.errors import CheckError
 from aerocam.export.reading.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
+from aerocam.manifest import Manifest
 from aerocam.providers import Provider
 
 TOLERANCE = 0.02
@@ -18,12 +19,12 @@ TOLERANCE = 0.02
 
 
 @onnxruntime_errors()
-def check_tail(model: ir.Model, activations: str, providers: Sequence[Provider] | None = None, seed: int = 0) -> float:
+def check_tail(model: ir.Model, written: Manifest, providers: Sequence[Provider] | None = None, seed: int = 0) -> float:
     """Compare the scores of a batch with those of one random picture.
 
     Args:
         model: A rewritten model that holds forward pass, score and tail together.
-        activations: Name of its output with the activations of the target layer.
+        written: Its manifest, with the activations of the target layer among the outputs.
         providers: Execution providers to run on; None: the CPU.
         seed: Of the picture.
 
@@ -32,15 +33,15 @@ def check_tail(model: ir.Model, activations: str, providers: Sequence[Provider] 
         to the largest score. Between them lie others.
 
     Raises:
-        CheckError: That is more than `TOLERANCE`, or not finite.
+        CheckError: The difference is more than `TOLERANCE`, or not finite.
     """
-    feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model)}
+    feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model, written.score)}
     count = len(feeds[manifest.BATCH])
     factors = np.array([0.5, 0, 1.5])[np.arange(count) % 3]
     factors[[0, -1]] = 1
     with SessionFolder(providers) as sessions:
         session = sessions.open(LightModel.of(model))
-        own, chosen = session.run([activations, manifest.CHOSEN], feeds)
+        own, chosen = session.run([written.layers[0].activations, manifest.CHOSEN], feeds)
         feeds[manifest.BATCH] = (own * factors.reshape(-1, 1, 1, 1)).astype(own.dtype)
         score, scores = session.run([manifest.SCORE, manifest.SCORES], feeds | {manifest.TARGET: chosen})
     with np.errstate(invalid="ignore"):

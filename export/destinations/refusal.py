@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
-from typing import get_args
 
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.errors import ModelError
 from aerocam.export.destinations import Destination
 from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS
 from aerocam.export.gradients.autodiff import values_read
-from aerocam.export.rewriting import tensor_names
+from aerocam.export.plan import Plan, tensor_names
 
 logger = logging.getLogger("aerocam.export")
 
@@ -55,18 +54,17 @@ class Origin:
         return "it is added for a tail or a frame: export it without, please report the model"
 
 
-def origin_of(model: ir.Model, own: Iterable[str], head: manifest.Head | None, layers: int) -> Origin:
-    """Where the nodes of a graph come from, once everything is appended.
+def origin_of(model: ir.Model, plan: Plan) -> Origin:
+    """Return where the nodes of a graph come from, once everything is appended.
 
     Args:
         model: The rewritten model, its gradients still among its outputs.
-        own: Names of all tensors that it had before.
-        head: The fused head, if any.
-        layers: How many target layers there are.
+        plan: What it was rewritten by.
     """
+    head = plan.manifest.head
     score = _behind(model, {manifest.SCORE, manifest.CHOSEN})
-    gradients = _behind(model, {name for i in range(layers) for name in tensor_names(i)}) - score
-    return Origin(frozenset(own), score, gradients, head.method if head is not None else None)
+    gradients = _behind(model, {name for i in range(len(plan.layers)) for name in tensor_names(i)}) - score
+    return Origin(plan.tensors, score, gradients, head.method if head is not None else None)
 
 
 def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:
@@ -96,11 +94,8 @@ def require_taken(models: Iterable[ir.Model], destination: Destination, origin: 
         origin: Of their nodes.
 
     Raises:
-        UsageError: There is no such destination.
         ModelError: TensorRT does not take a node.
     """
-    if destination not in get_args(Destination):
-        raise UsageError(f"--for {destination}: there is none such. {did_you_mean(destination, get_args(Destination))}")
     if destination == "onnxruntime":
         return
     found = [item for model in models for item in refusals(model)]

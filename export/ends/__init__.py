@@ -5,6 +5,6 @@ map_out      a head's raw map -> maps in [0, 1], at the layer's size or over the
 overlay_out  maps and frame -> uint8 (H, W, 3) BGR
 """
 
-from aerocam.export.ends.fusing import Ends, fuse_ends, require_ends
+from aerocam.export.ends.fusing import fuse_ends, has_ends, require_ends
 
-__all__ = ["Ends", "fuse_ends", "require_ends"]
+__all__ = ["fuse_ends", "has_ends", "require_ends"]

@@ -1,9 +1,8 @@
-"""Which ends are fused, and that they can be."""
+"""The ends of a graph: whether a model can have them, and adding them to it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -15,6 +14,7 @@ from aerocam.export.ends.map_out import Maps
 from aerocam.export.ends.overlay_out import overlay
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import Builder
+from aerocam.export.request import Ends
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
 from aerocam.methods import find
@@ -23,71 +23,50 @@ RAW = "aerocam_raw_map"
 """Tensor with a head's raw map, where another form of it leaves the graph."""
 
 
-@dataclass(frozen=True)
-class Ends:
-    """What the graph does beside the explanation itself; see `export_model`.
+def require_ends(ends: Ends, rule: manifest.Preprocess | None, head: str | None, layers: Sequence[Candidate]) -> None:
+    """Raise unless a model can have the ends that are asked for.
 
-    Attributes:
-        frame: (H, W) of the frames that it takes, or None.
-        form: Of a fused head's map.
-        overlay: Whether the overlay leaves the graph too.
-    """
-
-    frame: tuple[int, int] | None = None
-    form: manifest.MapForm = "raw"
-    overlay: bool = False
-
-
-def require_ends(ends: Ends, written: Manifest, chosen: Sequence[Candidate], split: bool) -> Manifest:
-    """The manifest with the ends in it.
+    Args:
+        ends: What is asked for.
+        rule: The model's preprocessing.
+        head: The fused head, if any.
+        layers: The target layers.
 
     Raises:
-        UsageError: An end that cannot be had with this model or with the other options.
+        UsageError: A frame or a map over it of what is no picture, or one that the model or its layers cannot have.
     """
-    rule, head = written.preprocess, written.head
-    if head is None and (ends.overlay or ends.form != "raw"):
-        flag = "--overlay" if ends.overlay else f"--map {ends.form}"
-        raise UsageError(f"{flag}: no fused head, whose map that would be; add --head gradcam, say")
-    if ends.overlay and (ends.frame is None or split):
-        way = "export without --packaging split" if split else "add --frame HxW"
-        raise UsageError(f"--overlay: it is drawn over the frame, which what explains does not have; {way}")
-    if ends.form == "frame" and rule is None:
-        raise UsageError("--map frame: the model's input is no picture; take --map layer")
-    at_input = any(item.depth < 0 for item in chosen)
-    if head is not None and ends.form != "raw" and find(head.method).normalisation_at(at_input) == "magnitude":
+    at_input = any(item.depth < 0 for item in layers)
+    if ends.map_form == "frame" and rule is None:
+        raise UsageError("`map_form='frame'`: the model's input is no picture; take `map_form='layer'`")
+    if head is not None and ends.map_form != "raw" and find(head).normalisation_at(at_input) == "magnitude":
         raise UsageError(
-            f"--map {ends.form}: relevance of the input itself is shown by its magnitude, which no graph does;"
-            " take --map raw"
+            f"`map_form={ends.map_form!r}`: relevance of the input itself is shown by its magnitude, which no graph"
+            " does; take `map_form='raw'`"
         )
-    if head is not None:
-        head = replace(head, form=ends.form, overlay=manifest.OVERLAY if ends.overlay else None)
-    if ends.frame is not None:
-        rule = replace(_framed(ends.frame, rule, chosen), frame=ends.frame)
-    return replace(written, preprocess=rule, head=head)
-
-
-def _framed(
-    frame: tuple[int, int], rule: manifest.Preprocess | None, chosen: Sequence[Candidate]
-) -> manifest.Preprocess:
-    """The preprocessing, if frames of this size can be its beginning."""
-    name = "x".join(map(str, frame))
+    if ends.frame is None:
+        return
     if rule is None:
-        raise UsageError(f"--frame {name}: the model's input is no picture; export without it")
-    if len(frame) != 2 or min(frame) < 1:
-        raise UsageError(f"--frame {name}: height and width in px are expected, as in 720x1280")
-    if any(item.depth < 0 for item in chosen):
+        raise UsageError(f"`frame={ends.frame}`: the model's input is no picture; export without it")
+    if at_input:
         raise UsageError(
-            f"--frame {name}: the input {rule.input!r} is a target layer, whose methods run the model on tensors of"
-            " their own; export without --frame"
+            f"`frame={ends.frame}`: the input {rule.input!r} is a target layer, whose methods run the model on tensors"
+            " of their own; export without `frame`"
         )
-    top, left, bottom, right = Geometry.of(rule, frame).region
+    top, left, bottom, right = Geometry.of(rule, ends.frame).region
     if top == bottom or left == right:
-        raise UsageError(f"--frame {name}: the model would see less than a pixel of it; give the size of real frames")
-    return rule
+        raise UsageError(
+            f"`frame={ends.frame}`: the model would see less than a pixel of it; give the size of real frames"
+        )
+
+
+def has_ends(written: Manifest) -> bool:
+    """Return whether a manifest names fused ends: a frame, over which alone an overlay is drawn, or a finished map."""
+    framed = written.preprocess is not None and written.preprocess.frame is not None
+    return framed or (written.head is not None and written.head.form != "raw")
 
 
 def fuse_ends(model: ir.Model, written: Manifest) -> None:
-    """Add to a rewritten model the ends that its manifest names."""
+    """Add to a rewritten model the ends that its manifest names, if any."""
     rule, head = written.preprocess, written.head
     frame = frame_in(model, rule) if rule is not None and rule.frame is not None else None
     if head is None or (head.form == "raw" and head.overlay is None):

@@ -122,16 +122,12 @@ def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node
     return None
 
 
-def with_input(model: ir.Model, site: ScoreSite, chosen: Sequence[Candidate], head: str | None) -> list[Candidate]:
-    """The chosen layers, with the model's input in front if it is not among them: that is where gradients are guided.
+def with_input(model: ir.Model, site: ScoreSite, chosen: Sequence[Candidate]) -> list[Candidate]:
+    """Return the layers with the model's input in front if it is not among them: that is where gradients are guided.
 
     Raises:
-        UsageError: A fused head is asked for too, or the input has no channels and positions.
+        UsageError: The input has no channels and positions, or the score does not depend on it.
     """
-    if head is not None:
-        raise UsageError(
-            f"--guided: not with --head {head}, which takes true gradients of one layer; export without the head"
-        )
     inputs = [item for item in chosen if item.depth < 0] or [
         item for item in candidates(model, site) if item.depth < 0
     ][:1]

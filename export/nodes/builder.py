@@ -216,6 +216,23 @@ def constant_array(value: ir.Value | None) -> NDArray[Any] | None:
     return value.const_value.numpy()
 
 
+def tensor_table(model: ir.Model) -> dict[str, ir.Value]:
+    """Return inputs and computed tensors by name."""
+    values = (*model.graph.inputs, *(y for node in model.graph for y in node.outputs))
+    return {str(value.name): value for value in values}
+
+
+def make_input(graph: ir.Graph, value: ir.Value) -> None:
+    """Let a tensor come from outside instead of from its node."""
+    if value.is_graph_input():
+        return
+    given = ir.Value(name=value.name, type=value.type, shape=value.shape)
+    value.name = f"{value.name}_computed"
+    for user, place in list(value.uses()):
+        user.replace_input_with(place, given)
+    graph.inputs.append(given)
+
+
 def _rank_of_numbers(tensor: ir.Value | None) -> int:
     """The rank that a number beside a tensor gets.
 

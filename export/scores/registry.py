@@ -122,13 +122,9 @@ def find_score(
         hints: What is known beside the graph.
 
     Raises:
-        UsageError: No such output, or no target, or a layout for what is no detector.
+        UsageError: No such output.
         ModelError: No output of the form that the task needs.
     """
-    if targets < 1:
-        raise UsageError(f"--targets {targets}: 1 or more is expected")
-    if hints.layout is not None and task != "detect":
-        raise UsageError(f"--layout {hints.layout}: a layout is one of a detector's, the task is {task}; see --task")
     outputs = named_outputs(model, output)
     for value in outputs:
         site = TASKS[task].find(value, model, hints) if is_static(value) else None

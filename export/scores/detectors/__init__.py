@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
-from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.scores.detectors import pairs, queries, yolo
 from aerocam.export.scores.detectors.measured import measured
 from aerocam.export.scores.registry import Hints, ScoreSite
@@ -36,11 +35,7 @@ LAYOUTS: dict[str, Finder] = {
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit.
-
-    Raises:
-        UsageError: The user forces a layout that does not exist.
-    """
+    """The class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit."""
     found = _fitting(output, model, hints)
     if not found:
         return None
@@ -69,8 +64,6 @@ def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
 
 
 def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> dict[str, ScoreSite]:
-    if hints.layout is not None and hints.layout not in LAYOUTS:
-        raise UsageError(f"--layout {hints.layout}: no such layout. {did_you_mean(hints.layout, LAYOUTS)}")
     wanted = [hints.layout] if hints.layout is not None else LAYOUTS
     sites = {name: LAYOUTS[name](output, model, hints) for name in wanted}
     return {name: site for name, site in sites.items() if site is not None}
