@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.benchmarks.device import inputs
 from aerocam.errors import ManifestError, UsageError
-from aerocam.providers import CPU, with_defaults
+from aerocam.providers import CPU, Provider, with_defaults
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.session import Session
 
@@ -72,7 +72,7 @@ def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray
 
 
 def open_plain(
-    path: Path, explained: Session, providers: Sequence[Any] | None, opened: ExitStack
+    path: Path, explained: Session, providers: Sequence[Provider] | None, opened: ExitStack
 ) -> Callable[[], object]:
     """A call that runs the plain model once.
 
@@ -103,7 +103,7 @@ def open_plain(
     return lambda: session.run(given)
 
 
-def _original(path: Path, providers: Sequence[Any] | None) -> Callable[[], object]:
+def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], object]:
     """A model without a manifest, in ONNX Runtime with the options and providers that sessions have."""
     import onnxruntime
 
