@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.benchmarks.device import inputs
 from aerocam.errors import ManifestError, UsageError
 from aerocam.providers import CPU, Provider, with_defaults
 from aerocam.runtime.sessions.opening import open_session
@@ -99,7 +98,7 @@ def open_plain(
             raise
         return _original(path, providers)  # which no export has touched
     opened.enter_context(session)
-    given = inputs.feeds(session, None)
+    given = feeds(session, None)
     return lambda: session.run(given)
 
 
