@@ -37,7 +37,7 @@ help:
 	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
 	@echo "make gpu     what only a GPU can show; writes benchmarks/studies/results/gpu.md"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, and which floor imports which"
 	@echo "make format  let ruff rewrite the code in the project's style"
 	@echo "make docs    docs/operators.md and the README's methods, anew from the tables in the code"
 	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
@@ -54,6 +54,7 @@ lint: $(VENV)/.dev
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
+	@$(VENV)/bin/lint-imports --no-cache --no-logo
 
 format: $(VENV)/.dev
 	@$(RUN) -m ruff check --fix .

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.similarity import Consistency, consistency, mass_inside
 from aerocam.errors import UsageError
+from aerocam.geometry import Box
 from aerocam.runtime import Explainer, Explanation
 from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.predictions.targets import Target, TargetLike
@@ -55,10 +57,6 @@ def of_pictures(paths: Sequence[str], every: int = 1, most: int | None = None) -
     """
     for number, path in list(enumerate(paths))[::every][:most]:
         yield Frame(number, path, None, read_picture(path))
-
-
-Floats = NDArray[np.float32]
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from aerocam import manifest as contract
 from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.differences import Difference, Tolerance, clear_enough, compare, compare_outputs
 from aerocam.runtime import Explainer, Explanation
+from aerocam.runtime.predictions.targets import TargetLike
 from aerocam.runtime.sessions.session import Session
 
 SEEDS = (0, 1)
@@ -74,7 +75,7 @@ def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bou
         engine.compare_with(other)
     expected = reference(frame)
     target = (expected.target.index, expected.target.anchor)
-    chosen: Any = target[0] if target[1] is None else target
+    chosen: TargetLike = target[0] if target[1] is None else target
     found = engine(frame, None if reference.manifest.task in ("embed", "scalar") else chosen)
     return _map_differences(expected, found, bounds)
 

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.benchmarks.device import inputs
 from aerocam.errors import ManifestError, UsageError
-from aerocam.providers import CPU, with_defaults
+from aerocam.providers import CPU, Provider, with_defaults
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.session import Session
 
@@ -72,7 +71,7 @@ def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray
 
 
 def open_plain(
-    path: Path, explained: Session, providers: Sequence[Any] | None, opened: ExitStack
+    path: Path, explained: Session, providers: Sequence[Provider] | None, opened: ExitStack
 ) -> Callable[[], object]:
     """A call that runs the plain model once.
 
@@ -99,11 +98,11 @@ def open_plain(
             raise
         return _original(path, providers)  # which no export has touched
     opened.enter_context(session)
-    given = inputs.feeds(session, None)
+    given = feeds(session, None)
     return lambda: session.run(given)
 
 
-def _original(path: Path, providers: Sequence[Any] | None) -> Callable[[], object]:
+def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], object]:
     """A model without a manifest, in ONNX Runtime with the options and providers that sessions have."""
     import onnxruntime
 

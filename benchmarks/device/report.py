@@ -14,7 +14,7 @@ from typing import Any
 
 from aerocam.benchmarks.device import inputs
 from aerocam.benchmarks.device.agreement import compare_sessions
-from aerocam.benchmarks.device.differences import TOLERANCES, precision_of
+from aerocam.benchmarks.device.differences import TOLERANCES, Precision, precision_of
 from aerocam.benchmarks.device.inputs import open_plain
 from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.speed import measure
@@ -22,6 +22,7 @@ from aerocam.benchmarks.latency.timing import Protocol
 from aerocam.errors import EngineError, ModelError
 from aerocam.files import sha256
 from aerocam.onnx_metadata import read_manifest
+from aerocam.providers import Provider
 from aerocam.runtime.doctor import examine
 from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.registry import PROBES, run_probe
@@ -44,7 +45,7 @@ class _Asked:
 
     model: Path
     engine: Path | None
-    providers: Sequence[Any] | None
+    providers: Sequence[Provider] | None
     plain: Path | None
     picture: Path | None
     method: str | None
@@ -56,7 +57,7 @@ def check_device(
     model: Path,
     engine: Path | None,
     *,
-    providers: Sequence[Any] | None = None,
+    providers: Sequence[Provider] | None = None,
     plain: Path | None = None,
     picture: Path | None = None,
     method: str | None = None,
@@ -79,7 +80,6 @@ def check_device(
         The report. Its verdict is `agrees` only where everything was done and everything is within its bounds. One that
         KeyboardInterrupt cut short has what was done until then.
     """
-    given = (path for path in (model, engine, plain, picture) if path is not None)
     given = (path for path in (model, engine, plain, picture) if path is not None)
     report = DeviceReport(tuple(dict.fromkeys(path.resolve().parent for path in given)))
     try:
@@ -193,7 +193,7 @@ def _engine_record(path: Path, model: Path) -> dict[str, Any]:
     return {"file": path.name, **found}
 
 
-def _precision(record: dict[str, Any], sessions: dict[str, Session]) -> Any:
+def _precision(record: dict[str, Any], sessions: dict[str, Session]) -> Precision:
     """The type that decides the bounds; both go into the record."""
     session = sessions.get("engine") or sessions.get("reference")
     if session is None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.evaluation.metrics.registry import mean
 from aerocam.benchmarks.evaluation.similarity import pearson, shift, ssim
 from aerocam.errors import UsageError
+from aerocam.geometry import Size
 from aerocam.runtime import Explainer
 
 
@@ -51,7 +52,7 @@ def compare_models(
         ModelError: A file cannot be read.
     """
     with Explainer(first, method=method) as one, Explainer(second, method=method) as other:
-        sizes = [explainer.manifest.preprocess.size for explainer in (one, other)]  # type: ignore[union-attr]
+        sizes = [_size(explainer) for explainer in (one, other)]
         classes = [explainer.manifest.score.classes for explainer in (one, other)]
         if classes[0] != classes[1]:
             raise UsageError(
@@ -62,6 +63,13 @@ def compare_models(
                 f"{second}: its input is {sizes[1]} px, that of {first} {sizes[0]}; give two models of the same size"
             )
         return [_agreement(one, other, frame) for frame in frames]
+
+
+def _size(explainer: Explainer) -> Size:
+    """Return the size of a model's input; explainers take models of pictures alone, which have one."""
+    rule = explainer.manifest.preprocess
+    assert rule is not None
+    return rule.size
 
 
 def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Agreement:

@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.geometry import Box
+
 Floats = NDArray[np.float32]
 
 
@@ -22,7 +24,7 @@ class Truth:
         cell: Of a mosaic: which cell shows the target, counted by rows from 0.
     """
 
-    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    boxes: tuple[Box, ...] = ()
     mask: NDArray[np.bool_] | None = None
     cells: int = 0
     cell: int = -1

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,9 +114,9 @@ def sure_tiles(pictures: Iterable[tuple[str, Frame, int]], model: Explainer, thr
 
 def seen(frame: Frame, rule: Preprocess) -> Frame:
     """The part of a frame that a model sees, at its input's size: uint8 (h, w, 3) in BGR, or (h, w)."""
-    bare = {"mean": (0.0,) * len(rule.mean), "std": (1.0,) * len(rule.std), "layout": "NHWC"}
-    color = "GRAY" if rule.color == "GRAY" else "BGR"
-    levels, _ = Preprocessor(dataclasses.replace(rule, color=color, **bare))(frame)  # type: ignore[arg-type]
+    bare: dict[str, Any] = {"mean": (0.0,) * len(rule.mean), "std": (1.0,) * len(rule.std), "layout": "NHWC"}
+    bare["color"] = "GRAY" if rule.color == "GRAY" else "BGR"
+    levels, _ = Preprocessor(dataclasses.replace(rule, **bare))(frame)
     return np.ascontiguousarray(levels[0].squeeze(), np.uint8)
 
 

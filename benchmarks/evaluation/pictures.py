@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.errors import UsageError
+from aerocam.geometry import Box
 
 logger = logging.getLogger(__name__)
 
 Label = int | str
-Corners = tuple[float, float, float, float]
 
 FIELDS = ("file", "label", "labels", "boxes", "mask", "cells", "cell")
 COLUMNS = ("file", "label", "x0", "y0", "x1", "y1", "mask", "cells", "cell")
@@ -52,7 +52,7 @@ class Sample:
     path: str
     row: int = 0
     labels: tuple[Label, ...] = ()
-    boxes: tuple[Corners, ...] = ()
+    boxes: tuple[Box, ...] = ()
     mask: str = ""
     cells: int = 0
     cell: int = -1
@@ -145,7 +145,7 @@ def _sample(plain: Sample, number: int, row: Mapping[str, Any], folder: Path, fi
     return replace(plain, row=number, labels=labels, boxes=boxes, mask=mask, cells=cells, cell=cell, fault=fault)
 
 
-def _corners(box: Any) -> Corners:
+def _corners(box: Any) -> Box:
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         raise ValueError(f"box {box}, four numbers x0, y0, x1, y1 are expected")
     x0, y0, x1, y1 = (float(one) for one in box)

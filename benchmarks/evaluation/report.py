@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.evaluation import report, table
+from aerocam.benchmarks.evaluation import table
 from aerocam.benchmarks.evaluation.diagrams import STYLE as CURVE_STYLE
 from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
@@ -243,7 +243,7 @@ def write_results(results: Results, out: Path) -> dict[str, Any]:
         "table.json": json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
         "table.md": table.as_markdown(record),
         "table.csv": table.as_csv(record),
-        "report.html": report.as_html(results, record),
+        "report.html": as_html(results, record),
     }
     write_together({out / name: text.encode("utf-8", "replace") for name, text in contents.items()})
     return record

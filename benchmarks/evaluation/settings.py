@@ -10,6 +10,7 @@ from typing import Any
 import aerocam
 from aerocam.benchmarks.evaluation.metrics import METRICS, Metric
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.providers import Provider
 
 FORMAT = 1
 """Of the records: those of another one are not read."""
@@ -47,7 +48,7 @@ class Settings:
     metrics: tuple[tuple[Metric, Mapping[str, Any]], ...]
     seed: int = 0
     threads: int | None = 1
-    providers: tuple[Any, ...] | None = None
+    providers: tuple[Provider, ...] | None = None
     examples: int = 3
 
     def record(self) -> dict[str, Any]:

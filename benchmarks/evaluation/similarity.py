@@ -9,6 +9,7 @@ import numpy as np
 
 from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.errors import UsageError
+from aerocam.geometry import Box
 
 WINDOW = 7
 """Side of SSIM's uniform window, px."""
@@ -74,7 +75,7 @@ def centre_of_mass(saliency: Floats) -> tuple[float, float]:
     return float(columns @ (np.arange(width) + 0.5)) / total, float(rows @ (np.arange(height) + 0.5)) / total
 
 
-def mass_inside(saliency: Floats, box: tuple[float, float, float, float]) -> float:
+def mass_inside(saliency: Floats, box: Box) -> float:
     """The share of the map's mass inside a box (x0, y0, x1, y1), edges in px; NaN where the map is zero.
 
     A px counts by its middle.

@@ -20,6 +20,7 @@ from aerocam.benchmarks.evaluation.case import Floats, Map
 from aerocam.benchmarks.evaluation.settings import MethodSpec
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest, Preprocess
+from aerocam.providers import Provider
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.inputs import model_input
@@ -42,7 +43,7 @@ class Counts:
 class ModelUnderTest:
     """An exported file, open: one session for all methods. For the thread that made it."""
 
-    def __init__(self, path: str, threads: int | None = 1, providers: Sequence[Any] | None = None) -> None:
+    def __init__(self, path: str, threads: int | None = 1, providers: Sequence[Provider] | None = None) -> None:
         """Open it.
 
         Raises:

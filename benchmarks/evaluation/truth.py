@@ -9,6 +9,7 @@ from aerocam.benchmarks.evaluation.case import Truth
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.pictures import Sample
 from aerocam.errors import MediaError, UsageError, did_you_mean
+from aerocam.geometry import Box
 from aerocam.manifest import Manifest
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.pictures import read_picture
@@ -52,7 +53,7 @@ def _check_cells(cells: int, place: Placement) -> None:
         )
 
 
-def _around(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+def _around(mask: NDArray[np.bool_]) -> Box:
     """The box around a mask that is not empty."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -8,6 +8,7 @@ import resource
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
 
 if TYPE_CHECKING:
+    from aerocam.runtime import Explainer
+    from aerocam.runtime.frames.preprocess import Preprocessor
     from aerocam.runtime.methods import Method
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
@@ -92,7 +95,7 @@ def measure_overhead(
         for name, form in sorted(forms.paths.items()):
             wanted = called.name if name == RUNTIME else None
             explainer = stack.enter_context(Explainer(form, method=wanted, providers=providers, threads=threads))
-            candidates[name] = lambda timed, explainer=explainer: _explain(explainer, frame, timed)  # type: ignore[misc]
+            candidates[name] = partial(_explain, explainer, frame)
         samples = alternate(candidates, protocol, progress)
     settings = Settings(
         model=Path(path).name,
@@ -159,7 +162,7 @@ def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
 
-def _run_plain(session: Any, name: str, preprocess: Any, frame: NDArray[np.uint8]) -> Stages:
+def _run_plain(session: Any, name: str, preprocess: Preprocessor, frame: NDArray[np.uint8]) -> Stages:
     started = perf_counter()
     tensor, _ = preprocess(frame)
     prepared = perf_counter()
@@ -167,7 +170,7 @@ def _run_plain(session: Any, name: str, preprocess: Any, frame: NDArray[np.uint8
     return {"preprocess": 1e3 * (prepared - started), "infer": 1e3 * (perf_counter() - prepared)}
 
 
-def _explain(explainer: Any, frame: NDArray[np.uint8], timed: bool) -> Stages:
+def _explain(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Stages:
     """The overlay is drawn after a timed call only: drawn before one, it would have the caches and OpenCV's threads."""
     explanation = explainer(frame)
     if not timed:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -101,8 +102,8 @@ def _store_kernels(
     _replace(proto.graph.node, [*nodes, *proto.graph.node])
 
 
-def _replace(field: object, items: list) -> None:
+def _replace(field: MutableSequence[Any], items: Sequence[Any]) -> None:
     """Put `items` in place of what a repeated field holds."""
     copies = list(items)
-    del field[:]  # type: ignore[attr-defined]
-    field.extend(copies)  # type: ignore[attr-defined]
+    del field[:]
+    field.extend(copies)

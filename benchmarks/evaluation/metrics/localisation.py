@@ -12,6 +12,7 @@ from aerocam.benchmarks.evaluation.case import Case, Floats, Truth
 from aerocam.benchmarks.evaluation.metrics.masking import check, check_count, constant, finite, numbers
 from aerocam.benchmarks.evaluation.metrics.registry import Value, metric
 from aerocam.errors import UsageError
+from aerocam.geometry import Box
 from aerocam.runtime.drawing.regions import RegionRule, find_regions
 from aerocam.runtime.frames.opencv import cv2
 
@@ -194,7 +195,6 @@ def _mass(map_: Floats, there: NDArray[np.bool_] | None) -> float:
     return float(map_[there].sum(dtype=np.float64)) / whole if whole > 0 else NAN
 
 
-Box = tuple[float, float, float, float]
 Boxes = NDArray[np.float64]
 
 

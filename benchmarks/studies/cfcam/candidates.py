@@ -6,16 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.cfcam_config import PUBLISHED, CfCamConfig
 from aerocam.methods import Normalisation
 from aerocam.runtime.maps.saliency import combine
 from aerocam.runtime.methods import CAM_METHODS
 from aerocam.runtime.methods.cfcam import KeptClusters
 from aerocam.runtime.methods.smoothing import gaussian
-
-Floats = NDArray[np.float32]
 
 FIRST = CfCamConfig(
     dominant_percentile=75.0,

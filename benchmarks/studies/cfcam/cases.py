@@ -12,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks import zoo
+from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.mosaics import draw_mosaics, mosaic_rule, sure_tiles
 from aerocam.benchmarks.studies.costs.tail import open_plain
 from aerocam.export import export_model
+from aerocam.geometry import Box
 from aerocam.manifest import TARGET, Preprocess
 from aerocam.runtime import Explainer
 from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.predictions.detections import Objects
 from aerocam.runtime.predictions.scores import at_anchor, probabilities
-
-Floats = NDArray[np.float32]
 
 LAST, INNER = "head/act", "blocks.10/expand/act"
 HELD_OUT = ("chelsea", "coffee", "camera", "rocket", "astronaut")
@@ -172,9 +172,7 @@ def _objects(
         yield Case(f"{name} {i + 1}", size, *network.tensors(tensor, targets), windows, tensor, score)
 
 
-def _window(
-    box: tuple[float, float, float, float], seen: tuple[int, int, int, int], frame: tuple[int, ...]
-) -> tuple[slice, slice]:
+def _window(box: Box, seen: tuple[int, int, int, int], frame: tuple[int, ...]) -> tuple[slice, slice]:
     """A box in px of the frame, all of which the model sees, as rows and columns of the tensor."""
     top, left, bottom, right = seen
     rows, columns = (bottom - top) / frame[0], (right - left) / frame[1]

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aerocam.benchmarks.evaluation import case as evaluation
+from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.curves import deletion_auc, insertion_auc
 from aerocam.benchmarks.evaluation.metrics.grid import positive
 from aerocam.benchmarks.evaluation.similarity import pearson, ssim
 from aerocam.benchmarks.studies.cfcam.candidates import raw_maps, shown
 from aerocam.benchmarks.studies.cfcam.cases import Case
-
-Floats = NDArray[np.float32]
 
 STEPS = 20
 SHARES = (0.1, 0.3, 1.0)

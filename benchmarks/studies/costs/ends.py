@@ -9,15 +9,19 @@ import argparse
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio, timed
 from aerocam.manifest import FRAME, Preprocess
+
+if TYPE_CHECKING:
+    from aerocam.runtime import Explainer
 
 STEPS, FRAME_IN, BOTH = "steps", "frame in", "both ends"
 SIZES = ((224, 224), (480, 640), (720, 1280))
@@ -66,7 +70,7 @@ def measure(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str
             path = Path(folder) / f"{name}.onnx"
             export_model(zoo.lite0.model(), path, head="gradcam", preprocess=rule, check=False, **options)
             explainer = Explainer(path, threads=threads)
-            candidates[name] = lambda timed, explainer=explainer: _once(explainer, frame)  # type: ignore[misc]
+            candidates[name] = partial(_once, explainer, frame)
         return alternate(candidates, protocol)
 
 
@@ -119,7 +123,8 @@ def _by_numpy(frame: NDArray[np.uint8], rule: Preprocess) -> NDArray[np.float32]
     return np.ascontiguousarray(tensor.transpose(2, 0, 1)[None])
 
 
-def _once(explainer: Any, frame: NDArray[np.uint8]) -> Stages:
+def _once(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Stages:
+    """Explain a frame and draw its overlay, timed or not; the milliseconds of each stage."""
     explanation = explainer(frame)
     started = perf_counter()
     explanation.overlay(caption=False)

@@ -129,11 +129,8 @@ def _feeds(
     """Noise for the model, no wish for a target, and for the tail what the model has there."""
     rng = np.random.default_rng(0)
     model = load_model(path, input_shapes)
-    values = [value for value in model.graph.inputs if value.dtype is not None]
-    plain = {
-        str(value.name): rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
-        for value in values
-    }
+    typed = [(value, value.dtype) for value in model.graph.inputs if value.dtype is not None]
+    plain = {str(value.name): rng.standard_normal(static_shape(value)).astype(dtype.numpy()) for value, dtype in typed}
     target = next(item for item in explained.get_inputs() if item.name == manifest.TARGET)
     computed = {str(y.name): y for node in model.graph for y in node.outputs}
     inner = [name for name in tail.inputs if name in computed]

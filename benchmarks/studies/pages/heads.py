@@ -46,13 +46,13 @@ MIDDLE_HEADS = [name for name in sorted(CAM_HEADS) if name not in ("cam", "cfcam
 def memory(folder: Path) -> dict[str, dict[str, float]]:
     """Peaks of processes in MB: plain, with Grad-CAM fused, with Grad-CAM in NumPy."""
     picture, found = zoo.photograph_file("coffee"), {}
-    known = {"preprocess": zoo.lite0.PREPROCESS}
+    known: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS}
     for name, path, layer, told in (
         ("EfficientNet-Lite0", zoo.lite0.model(), "auto", known),
         ("YOLOv8n", zoo.yolov8n_doclaynet(), YOLO_LAST[1], {}),
     ):
-        tensors = export_model(path, folder / "tensors.onnx", layers=layer, check=False, **told)  # type: ignore[arg-type]
-        fused = export_model(path, folder / "fused.onnx", layers=layer, head="gradcam", check=False, **told)  # type: ignore[arg-type]
+        tensors = export_model(path, folder / "tensors.onnx", layers=layer, check=False, **told)
+        fused = export_model(path, folder / "fused.onnx", layers=layer, head="gradcam", check=False, **told)
         assert tensors.manifest.preprocess is not None
         rule = dataclasses.asdict(tensors.manifest.preprocess)
         found[name] = {

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,9 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
     fused = export_model(path, folder / "fused.onnx", **options)
     five = export_model(path, folder / "five.onnx", targets=TARGETS, **options)
     two = export_model(path, folder / "two.onnx", packaging="split", **options)
-    assert two.manifest.split is not None
-    half = open_session(two.path.with_name(two.manifest.split.explain), threads=1)
+    parts = two.manifest.split
+    assert parts is not None
+    half = open_session(two.path.with_name(parts.explain), threads=1)
     forward, plain = open_session(two.path, threads=1), open_plain(path, 1)
     image = {item.name: _noise(item.shape) for item in plain.get_inputs()}
     width = 2 if fused.manifest.task == "detect" else 1
@@ -51,7 +53,7 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
 
     def split() -> None:
         found = {**image, **forward.run(image)}
-        half.run({**{name: found[name] for name in two.manifest.split.carried}, **one})  # type: ignore[union-attr]
+        half.run({**{name: found[name] for name in parts.carried}, **one})
 
     sessions = {FUSED: (open_session(fused.path, threads=1), one), FIVE: (open_session(five.path, threads=1), several)}
     tail = find_tail(path, layers=layer)
@@ -62,7 +64,7 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
         FORWARD: lambda: forward.run(image),
         BOTH: split,
         TAIL: lambda: behind.run(None, given),
-        **{name: (lambda s=s, t=t: s.run({**image, **t})) for name, (s, t) in sessions.items()},  # type: ignore[misc]
+        **{name: partial(session.run, {**image, **target}) for name, (session, target) in sessions.items()},
     }
     samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)
     times = {name: one.total() for name, one in samples.items()}

@@ -52,17 +52,18 @@ def clip() -> Iterator[NDArray[np.uint8]]:
 
 def measure_all() -> dict[str, Any]:
     """The record."""
-    pictures, given = frames(), {"preprocess": zoo.lite0.PREPROCESS, "check": False}
+    pictures = frames()
+    given: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "check": False}
     print("randomisation ...", flush=True)
     steps = cascade(zoo.lite0.model(), pictures[:RANDOMISED], METHODS, counts=COUNTS, seed=SEED, options=given)
     record: dict[str, Any] = {"machine": machine(), "randomisation": {}, "precision": {}, "in time": {}}
     record["randomisation"] = {method: [asdict(one) for one in found] for method, found in steps.items()}
     with tempfile.TemporaryDirectory() as room:
         folder, plain = Path(room), zoo.lite0.model()
-        first = export_model(plain, folder / "float32.cam.onnx", **given).path  # type: ignore[arg-type]
+        first = export_model(plain, folder / "float32.cam.onnx", **given).path
         others = {
-            "float16": export_model(plain, folder / "float16.cam.onnx", precision="float16", **given).path,  # type: ignore[arg-type]
-            "int8": export_model(zoo.lite0.model(variant="int8"), folder / "int8.cam.onnx", **given).path,  # type: ignore[arg-type]
+            "float16": export_model(plain, folder / "float16.cam.onnx", precision="float16", **given).path,
+            "int8": export_model(zoo.lite0.model(variant="int8"), folder / "int8.cam.onnx", **given).path,
         }
         for method in METHODS:
             print(f"{method} ...", flush=True)

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +50,27 @@ def networks() -> Iterator[tuple[str, Network]]:
     """All of the zoo, by name; a path is made from a folder for what has to be written first."""
     for variant in (None, *zoo.lite0.VARIANTS):
         name = f"lite0-{variant}" if variant else "lite0"
-        yield name, Network(lambda folder, variant=variant: zoo.lite0.model(variant=variant))  # type: ignore[misc]
+        yield name, Network(partial(_lite0, variant))
     yield "yolov8n", Network(lambda folder: zoo.yolov8n_doclaynet())
     yield "ssdlite", Network(lambda folder: _saved(folder, "ssdlite", zoo.ssdlite.with_means()))
     for name, network in zoo.OCR_MODELS.items():
         task: manifest.Task | None = "classify" if name.endswith("cls") else "segment"
         shapes = {"x": network.input_shape}
-        yield name, Network(lambda folder, name=name: zoo.ocr_model(name), task, shapes)  # type: ignore[misc]
+        yield name, Network(partial(_reader, name), task, shapes)
     for name in zoo.light.LIGHT_NAMES:
-        yield name, Network(lambda folder, name=name: _saved(folder, name, zoo.light.with_random_weights(name)))  # type: ignore[misc]
+        yield name, Network(partial(_light, name))
+
+
+def _lite0(variant: str | None, _: Path) -> Path:
+    return zoo.lite0.model(variant=variant)
+
+
+def _reader(name: str, _: Path) -> Path:
+    return zoo.ocr_model(name)
+
+
+def _light(name: str, folder: Path) -> Path:
+    return _saved(folder, name, zoo.light.with_random_weights(name))
 
 
 def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
@@ -71,9 +84,9 @@ def measure_all() -> dict[str, Any]:
     for name, network in networks():
         print(f"{name} ...", flush=True)
         with tempfile.TemporaryDirectory() as folder:
-            path, told = network.path(Path(folder)), {"task": network.task, "input_shapes": network.input_shapes}
-            record["networks"][name] = measure_tail(path, **told, protocol=PROTOCOL)  # type: ignore[arg-type]
-            record["networks"][name]["export"] = export_cost(path, **told)  # type: ignore[arg-type]
+            path, task, shapes = network.path(Path(folder)), network.task, network.input_shapes
+            found = measure_tail(path, task=task, input_shapes=shapes, protocol=PROTOCOL)
+            record["networks"][name] = {**found, "export": export_cost(path, task=task, input_shapes=shapes)}
     return record
 
 

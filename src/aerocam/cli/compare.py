@@ -36,7 +36,8 @@ from aerocam.runtime.frames.picture_files import find_pictures
 
 if TYPE_CHECKING:
     from aerocam.benchmarks.comparison.moved import MovedMost
-    from aerocam.benchmarks.comparison.pair import Box, Frame, Pair
+    from aerocam.benchmarks.comparison.pair import Frame, Pair
+    from aerocam.geometry import Box
     from aerocam.runtime.explainer import Explainer
 
 REPORT, SUMMARY, RECORDS = "report.html", "summary.json", "frames.jsonl"

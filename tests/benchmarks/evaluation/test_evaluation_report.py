@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from aerocam.benchmarks.evaluation.run import ModelFile, Results
 from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings, metrics_of
 from aerocam.benchmarks.evaluation.table import as_record, left_out
 from aerocam.cli import eval as command
+from checkout import ROOT
 
 LABELS = tuple(f"method{i}:option={i}" for i in range(20))
 
@@ -100,7 +100,7 @@ def test_the_help_of_the_command_names_every_group_of_metrics() -> None:
 
 
 def test_the_readme_names_every_group_of_metrics() -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     rows = readme.partition("| group | metrics |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
     named = [group for row in rows for group in row.split("|")[1].strip().split(", ")]
     assert sorted(named) == sorted({metric.group for metric in METRICS.values()})
