@@ -12,7 +12,7 @@ from aerocam.errors import MediaError, UsageError, did_you_mean
 from aerocam.manifest import Manifest
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.pictures import read_picture
-from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Placement
 
 
 def placed(sample: Sample, place: Placement) -> Truth:
