@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,19 +17,18 @@ from aerocam.errors import UsageError
 from aerocam.providers import Provider
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.maps import saliency
-from aerocam.runtime.maps.mapping import Mapper
+from aerocam.runtime.maps.mapping import Mapper, Recipe
 from aerocam.runtime.maps.noise import GradientNoise, NoisyMaps
 from aerocam.runtime.maps.raw_maps import raw_maps
 from aerocam.runtime.maps.smoothing import MapSmoothing, check_smoothing
 from aerocam.runtime.predictions.detections import Objects
-from aerocam.runtime.predictions.masks import predicted_masks
-from aerocam.runtime.predictions.prediction import Prediction
-from aerocam.runtime.predictions.predictor import Begun, Predictor
-from aerocam.runtime.predictions.targets import Targets, ranked, resolve, slots
+from aerocam.runtime.predictions.prediction import Prediction, Predictor
+from aerocam.runtime.predictions.targets import ResolvedTargets, Targets, as_list
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
-from aerocam.runtime.sessions.session import Session, close_behind
-from aerocam.runtime.warned import Warned
+from aerocam.runtime.sessions.session import Run, Session, close_behind
+
+logger = logging.getLogger(__name__)
 
 
 class Explainer:
@@ -52,7 +52,7 @@ class Explainer:
         Args:
             model: A file written by `aerocam export`, or an open session (which then stays the caller's to close).
             method: CAM method, or method on the input picture; by default that of the model's fused head, or where it
-                has none gradcam, for a detector hirescam, for a file made with --relevance relevance.
+                has none gradcam, for a detector hirescam, for a file made with `relevance=True` relevance.
             options: Keyword arguments of the method, such as `steps` of integrated_gradients.
             providers: As for `open_session`; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
@@ -78,21 +78,30 @@ class Explainer:
                 f"{path}: its input is a sequence or a volume, frames are expected; run it with"
                 " aerocam.runtime.open_session and give what it returns to a method of aerocam.runtime.CAM_METHODS"
             )
-        self.fusion: saliency.Fusion = fusion
         self.smoothing = smoothing or MapSmoothing()
         eigen = {"eigen_smooth": True} if self.smoothing.eigen else {}
         self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
         check_smoothing(self.smoothing, self.raw_maps, self.manifest.preprocess)
-        self.method = self.raw_maps.method
+        made = self.raw_maps
+        gaussian = self.smoothing.gaussian
+        self.recipe = Recipe(made.method, made.layers, made.normalisation, fusion, gaussian, made.form)
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
         self._predictor = Predictor(self.manifest, self._passes, top, self._mapper.again)
-        self._resolved: tuple[Targets, NDArray[np.int32]] = (None, resolve(None, self.manifest))
-        self._first = slots(self._resolved[1], self.manifest.score.targets)
-        self._asked = self._first
-        self._warned = Warned(self.session.path)
-        self._compared = self.manifest.task != "embed"
+        self._own_choice = self._resolved = ResolvedTargets.of(None, self.manifest)
+        self._has_reference = False
+        self._warnings_logged: set[str] = set()
+
+    @property
+    def method(self) -> str:
+        """Return the name of the CAM method."""
+        return self.recipe.method
+
+    @property
+    def fusion(self) -> saliency.Fusion:
+        """Return how the maps of several layers become one."""
+        return self.recipe.fusion
 
     def __call__(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Explanation:
         """Explain one frame.
@@ -112,7 +121,7 @@ class Explainer:
             UsageError: A frame or a target that the model cannot take.
             ModelError: The engine failed.
         """
-        return self.explain(self.begin(frame, target).finish(), target)
+        return self.explain(self.submit(frame, target).result(), target)
 
     def on_tensor(
         self, tensor: NDArray[np.float32], target: Targets = None, noise: GradientNoise | None = None
@@ -123,36 +132,36 @@ class Explainer:
             UsageError: A tensor or a target that the model cannot take, or noise for a method without gradients.
             ModelError: The engine failed.
         """
-        rows, maps = self.resolve(target), self.raw_maps
+        targets, maps = self._resolve(target), self.raw_maps
         if noise is not None:
             maps = NoisyMaps(maps, self.manifest, noise, self.session.path)
         mapper = replace(self._mapper, raw_maps=maps, streaming=False)
-        first = (self._asked if self._known(rows) else self._first)[0]
-        return self._explain(self._predictor.begin_tensor(tensor, first, self.session.path).finish(), rows, mapper)
+        run = self._predictor.submit_tensor(tensor, self._first_slot(target), self.session.path)
+        return self._explain(run.result(), targets, mapper)
 
-    def begin(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Begun:
-        """Give a frame to the model; `finish` of what is returned waits for what the model says of it.
+    def submit(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Run[Prediction]:
+        """Give a frame to the model; `result` of the run that is returned waits for what the model says of it.
 
-        Where `looks_ahead` says so, the next frame may be begun before this one, finished, is explained. Arguments and
-        errors are those of a call. Do not overwrite the frame before it is explained; another target costs a run,
-        and is refused once the next frame is begun.
+        Where `looks_ahead` says so, the next frame may be submitted before this one, whose result is known, is
+        explained. Arguments and errors are those of a call. Do not overwrite the frame before it is explained; another
+        target costs a run, and is refused once the next frame is submitted.
         """
         self.check(target)
-        known = not isinstance(target, Objects) and self._known(self.resolve(target))
-        return self._predictor.begin(frame, (self._asked if known else self._first)[0])
+        return self._predictor.submit(frame, self._first_slot(target))
 
     def looks_ahead(self, target: Targets | Objects) -> bool:
-        """Whether the next frame may be begun before one is explained: its explanation needs no other run.
+        """Say whether the next frame may be submitted before one is explained: no other run is needed to explain it.
 
         Raises:
             UsageError: A target that the model does not have.
         """
         if isinstance(target, Objects) or not self._passes.ahead:
             return False
-        return self._known(self.resolve(target)) and len(self._asked) == 1 and not self._mapper.again
+        targets = self._resolve(target)
+        return targets.known and len(targets.slots) == 1 and not self._mapper.again
 
     def predict(self, frame: NDArray[np.uint8]) -> Prediction:
-        """What the model says of one frame; `explain` says why, if asked before the next frame.
+        """Return what the model says of one frame; `explain` says why, if asked before the next frame.
 
         Args:
             frame: As for a call of the explainer. Do not overwrite it before it is explained: a model that takes frames
@@ -162,10 +171,10 @@ class Explainer:
             UsageError: A frame that the model cannot take.
             ModelError: The engine failed.
         """
-        return self._predictor.begin(frame, self._first[0]).finish()
+        return self._predictor.submit(frame, self._own_choice.slots[0]).result()
 
     def explain(self, prediction: Prediction, target: Targets | Objects = None) -> Explanation:
-        """Why the model says so of the frame that it saw last.
+        """Explain why the model says so of the frame that it saw last.
 
         Args:
             prediction: What `predict` gave for it.
@@ -175,22 +184,24 @@ class Explainer:
             UsageError: The model has seen another frame since, or a target that it cannot take.
             ModelError: The engine failed.
         """
-        last = self._predictor.seen if self.looks_ahead(target) else self._predictor.begun
+        last = self._predictor.seen if self.looks_ahead(target) else self._predictor.submitted
         if prediction.number != last:
             raise UsageError(
                 f"prediction: it is of frame {prediction.number}, the model has seen frame {last} since;"
                 " explain a frame before the next one is predicted"
             )
+        if prediction.tensor is None:
+            raise UsageError("prediction: it is that of an explanation, without the model's outputs; predict it anew")
         if not isinstance(target, Objects):
-            return self._explain(prediction, self.resolve(target))
-        found = target.find(prediction.outputs, self.manifest, prediction.placement)
-        explanation = self._explain(prediction, self.resolve([(one.index, one.anchor) for one in found] or None))
-        if not found:
+            return self._explain(prediction, self._resolve(target))
+        objects = target.find(prediction.outputs, self.manifest, prediction.placement)
+        explanation = self._explain(prediction, self._resolve([(one.index, one.anchor) for one in objects] or None))
+        if not objects:
             explanation.warnings.append(f"no object found above {target.confidence:g}; this is the model's best guess")
         return explanation
 
     def embed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """An embedding network's output for a frame, float32 (numbers,); a copy.
+        """Return an embedding network's output for a frame, float32 (numbers,); a copy.
 
         Raises:
             UsageError: The model is no embedding network, or cannot take the frame.
@@ -198,7 +209,7 @@ class Explainer:
         if self.manifest.task != "embed":
             raise UsageError(
                 f"{self.session.path}: its task is {self.manifest.task}, a reference needs embed; export the model with"
-                " --task embed"
+                " `task='embed'`"
             )
         return self.predict(frame).probabilities.copy()
 
@@ -211,71 +222,61 @@ class Explainer:
         Raises:
             UsageError: As `embed`, or an embedding of another length.
         """
-        vector = self.embed(reference) if reference.dtype == np.uint8 else np.asarray(reference, np.float32)
+        embedding = isinstance(reference, np.ndarray) and reference.dtype != np.uint8
+        vector = np.asarray(reference, np.float32) if embedding else self.embed(reference)
         score = self.manifest.score
         if self.manifest.task != "embed" or vector.shape != (score.classes,):
             raise UsageError(
                 f"reference: got {vector.shape} for task {self.manifest.task}, an embedding of shape ({score.classes},)"
-                " of a network exported with --task embed is expected"
+                " of a network exported with `task='embed'` is expected"
             )
         self._passes.fix(contract.REFERENCE, np.tile(vector, (score.targets, 1)))
-        self._compared = True
+        self._has_reference = True
 
     def resolve(self, target: Targets) -> NDArray[np.int32]:
-        """Targets as numbers, int32 (n, 1) or (n, 2); see `targets.resolve`. Worked out anew only when they change.
+        """Return targets as numbers, int32 (n, 1) or (n, 2); see `targets.resolve`.
 
         Raises:
             UsageError: The model has no such class or anchor.
         """
-        if target != self._resolved[0]:
-            kept = list(target) if isinstance(target, list) else target  # the caller may change its list
-            self._resolved = (kept, resolve(target, self.manifest))
-            self._asked = slots(self._resolved[1], self.manifest.score.targets)
-        return self._resolved[1]
+        return self._resolve(target).rows
 
     def check(self, target: Targets | Objects) -> None:
         """Make sure that the model has such targets.
 
         Raises:
-            UsageError: It has not.
+            UsageError: A class, an anchor or boxes that it does not have.
         """
         if isinstance(target, Objects):
             target.check(self.manifest)
         else:
-            self.resolve(target)
+            self._resolve(target)
 
-    def _known(self, rows: NDArray[np.int32]) -> bool:
-        """Whether the model can be told these targets before it has seen the frame."""
-        return self.manifest.score.targets > 1 or bool(rows.min() >= -1)
+    def _resolve(self, target: Targets) -> ResolvedTargets:
+        """Resolve targets, anew only when they change."""
+        if as_list(target) != self._resolved.given:
+            self._resolved = ResolvedTargets.of(target, self.manifest)
+        return self._resolved
 
-    def _explain(self, prediction: Prediction, rows: NDArray[np.int32], mapper: Mapper | None = None) -> Explanation:
-        """The maps of these targets."""
-        if not self._compared:
+    def _first_slot(self, target: Targets | Objects) -> NDArray[np.int32]:
+        """Return what the model is told before it sees the frame: the first targets, if they are known by then."""
+        targets = self._own_choice if isinstance(target, Objects) else self._resolve(target)
+        return (targets if targets.known else self._own_choice).slots[0]
+
+    def _explain(self, prediction: Prediction, targets: ResolvedTargets, mapper: Mapper | None = None) -> Explanation:
+        """Return the explanation of these targets; what is wrong with it is logged the first time."""
+        if self.manifest.task == "embed" and not self._has_reference:
             raise UsageError(
-                f"{self.session.path}: there is no reference that the embedding is compared with; give one:"
-                " compare_with(FRAME), or --reference PICTURE"
+                f"{self.session.path}: there is no reference that the embedding is compared with; give one, the"
+                " `reference` of Explainer.compare_with"
             )
-        asked = self._asked if self._known(rows) else slots(ranked(rows, prediction.probabilities), 1)
-        found = (mapper or self._mapper)(prediction, asked, len(rows))
-        explanation = Explanation(
-            frame=prediction.frame,
-            raws=found.raws,
-            placement=prediction.placement,
-            targets=found.targets,
-            classes=prediction.classes,
-            method=self.method,
-            layers=self.raw_maps.layers,
-            normalisation=self.raw_maps.normalisation,
-            fusion=self.fusion,
-            gaussian=self.smoothing.gaussian,
-            augmented=found.augmented,
-            form=self.raw_maps.form,
-            drawn=found.drawn,
-            predicted=predicted_masks(prediction, self.manifest, found.targets),
-            timings=dict(prediction.timings) | {"explain": found.explain, "cam": found.cam},
-        )
-        explanation.warnings = self._warned(explanation)
-        return explanation
+        maps = (mapper or self._mapper)(prediction, targets.slots_for(prediction.probabilities), len(targets.rows))
+        warnings = maps.problems(self.recipe)
+        for text in warnings:
+            logged = text in self._warnings_logged
+            logger.log(logging.DEBUG if logged else logging.WARNING, "%s: %s", self.session.path, text)
+        self._warnings_logged.update(warnings)
+        return Explanation(prediction.detached(), maps, self.recipe, prediction.timings | maps.timings, warnings)
 
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
@@ -286,7 +287,7 @@ class Explainer:
                 self.session.close()
 
     def __enter__(self) -> Explainer:
-        """The explainer itself."""
+        """Return the explainer itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

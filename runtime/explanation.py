@@ -1,10 +1,10 @@
-"""What one explanation holds, shows and saves."""
+"""Explanations: what one holds, shows and saves."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.files import make_folder, write_together
-from aerocam.runtime.drawing.overlay import PALETTE, Drawn, draw_targets, overlay_map
+from aerocam.runtime.drawing.overlay import PALETTE, Annotation, draw_targets, overlay_map
 from aerocam.runtime.drawing.regions import Region, RegionRule, find_regions
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.maps import saliency
-from aerocam.runtime.predictions.masks import in_frame
+from aerocam.runtime.maps.mapping import LayerMaps, Maps, Recipe
+from aerocam.runtime.predictions.explained import mask_in_frame
+from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.scores import ClassScore
 from aerocam.runtime.predictions.targets import Target
-from aerocam.runtime.results.serialising import json_text, jsonable, npy_bytes
+from aerocam.runtime.results import record as records
 
 DRAWN = (0.5, "jet")
 """Weight and colour map of the overlay that a model draws itself."""
@@ -29,55 +30,105 @@ DRAWN = (0.5, "jet")
 
 @dataclass(eq=False)
 class Explanation:
-    """Why the model gives one frame this score.
+    """Says why the model gives one frame this score.
 
     Attributes:
-        frame: The frame, uint8 (H, W, 3) in BGR, or (H, W). Not a copy.
-        raws: One raw map per layer, float32 (targets, h, w) at the layer's size, before ReLU and normalisation: these
-            can be compared between frames, the normalised map cannot. Where `form` is not `raw`, the one map that the
-            model gives instead, normalised by itself: its raw map does not leave the graph.
-        placement: Where the frame lies in the input tensor.
-        targets: What was explained, one entry per map.
-        classes: The model's top classes, best first.
-        method: Name of the CAM method.
-        layers: Names of the target layers.
-        normalisation: The method's, see `saliency.normalise`.
-        fusion: How several layers became one map.
-        gaussian: Standard deviation of the Gaussian over each map, in positions of its layer.
-        augmented: The raw maps of altered frames, turned back, each as `raws`: the map is the mean of all then.
-        form: What `raws` holds: raw maps, or maps in [0, 1] at the layer's size, over the tensor or over the frame.
-        drawn: The overlay of all targets in jet at a weight of 0.5, without any text, where the model draws it itself.
-        predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
-        timings: ms by stage.
+        prediction: What the model says of the frame; detached, so that it lasts.
+        maps: What was made of the frame, target by target.
+        recipe: How the maps were made.
+        timings: Milliseconds by stage.
         warnings: What a reader of the map has to know; empty if all is well.
     """
 
-    frame: NDArray[np.uint8]
-    raws: list[NDArray[np.float32]]
-    placement: Placement
-    targets: list[Target]
-    classes: list[ClassScore]
-    method: str
-    layers: tuple[str, ...]
-    normalisation: saliency.Normalisation = "minmax"
-    fusion: saliency.Fusion = "mean"
-    gaussian: float = 0.0
-    augmented: list[list[NDArray[np.float32]]] = field(default_factory=list)
-    form: saliency.Form = "raw"
-    drawn: NDArray[np.uint8] | None = None
-    predicted: list[NDArray[np.bool_]] = field(default_factory=list)
+    prediction: Prediction
+    maps: Maps
+    recipe: Recipe
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
+    def frame(self) -> NDArray[np.uint8]:
+        """Return the frame, uint8 (H, W, 3) in BGR, or (H, W). Not a copy."""
+        return self.prediction.frame
+
+    @property
+    def placement(self) -> Placement:
+        """Return where the frame lies in the input tensor."""
+        return self.prediction.placement
+
+    @property
+    def classes(self) -> list[ClassScore]:
+        """Return the model's top classes, best first."""
+        return self.prediction.classes
+
+    @property
+    def targets(self) -> list[Target]:
+        """Return what was explained, one entry per map."""
+        return self.maps.targets
+
+    @property
+    def raws(self) -> LayerMaps:
+        """Return one raw map per layer, float32 (targets, h, w) at the layer's size, before ReLU and normalisation.
+
+        These can be compared between frames, the normalised map cannot. Where `form` is not `raw`, it is the one map
+        that the model gives instead, normalised by itself: its raw map does not leave the graph.
+        """
+        return self.maps.raws
+
+    @property
+    def augmented(self) -> list[LayerMaps]:
+        """Return the raw maps of altered frames, turned back, each as `raws`: the map is the mean of all then."""
+        return self.maps.augmented
+
+    @property
+    def drawn(self) -> NDArray[np.uint8] | None:
+        """Return the overlay of all targets in jet at a weight of 0.5, without text, where the model draws it."""
+        return self.maps.drawn
+
+    @property
+    def predicted(self) -> list[NDArray[np.bool_]]:
+        """Return for a segmenter, per target, where it predicts the class, bool (h, w) in its output; else nothing."""
+        return self.maps.predicted
+
+    @property
+    def method(self) -> str:
+        """Return the name of the CAM method."""
+        return self.recipe.method
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Return the names of the target layers."""
+        return self.recipe.layers
+
+    @property
+    def normalisation(self) -> saliency.Normalisation:
+        """Return the method's normalisation, see `saliency.normalise`."""
+        return self.recipe.normalisation
+
+    @property
+    def fusion(self) -> saliency.Fusion:
+        """Return how the maps of several layers became one."""
+        return self.recipe.fusion
+
+    @property
+    def gaussian(self) -> float:
+        """Return the standard deviation of the Gaussian over each map, in positions of its layer."""
+        return self.recipe.gaussian
+
+    @property
+    def form(self) -> saliency.Form:
+        """Return what `raws` holds: raw maps, or maps in [0, 1] at the layer's size, over the tensor or the frame."""
+        return self.recipe.form
+
+    @property
     def target(self) -> Target:
-        """The first target."""
+        """Return the first target."""
         return self.targets[0]
 
     @property
     def raw(self) -> NDArray[np.float32]:
-        """The raw map of the first layer, float32 (targets, h, w).
+        """Return the raw map of the first layer, float32 (targets, h, w).
 
         Raises:
             UsageError: The model gives a normalised map only.
@@ -85,13 +136,13 @@ class Explanation:
         if self.form != "raw":
             raise UsageError(
                 f"raw: the model gives its map normalised ({self.form}), no raw one; read map, or export it again"
-                " without --map"
+                " without `map_form`"
             )
         return self.raws[0]
 
     @functools.cached_property
     def tensor_map(self) -> NDArray[np.float32]:
-        """The map over the input tensor, float32 (targets, H, W) in [0, 1], as pytorch-grad-cam gives it.
+        """Return the map over the input tensor, float32 (targets, H, W) in [0, 1], as pytorch-grad-cam gives it.
 
         A mean over altered frames is not normalised once more: its maximum is below 1 where they differ.
 
@@ -106,7 +157,7 @@ class Explanation:
         if self.form == "frame":
             raise UsageError(
                 "tensor_map: the model gives its map over the frame, not over the tensor; read map, or export it again"
-                " with --map layer"
+                " with `map_form='layer'`"
             )
         if self.form == "tensor":
             return given
@@ -114,13 +165,13 @@ class Explanation:
 
     @functools.cached_property
     def map(self) -> NDArray[np.float32]:
-        """The map over the frame, float32 (targets, H, W) in [0, 1]; 0 where the model does not see the frame."""
+        """Return the map over the frame, float32 (targets, H, W) in [0, 1]; 0 outside what the model sees."""
         if self.form == "frame":
             return saliency.finite(self.raws[0])
         return np.stack([self.placement.place(one) for one in self.tensor_map])
 
     def _seen_map(self, shown: Sequence[int]) -> NDArray[np.float32]:
-        """The strongest of these maps where the model sees the frame, (h, w) at the tensor's size or the frame's.
+        """Return the strongest of these maps over what the model sees, (h, w) at the tensor's size or the frame's.
 
         Which of them is strongest is decided at that size: before they are resized, or after.
         """
@@ -132,7 +183,7 @@ class Explanation:
         return strongest[top:bottom, left:right]
 
     def regions(self, rule: RegionRule = "otsu", *, largest: bool = True) -> list[list[Region]]:
-        """Where the maps are strong, by target: box and mask over the frame; worked out once.
+        """Find where the maps are strong, by target: box and mask over the frame; worked out once.
 
         Args:
             rule: `otsu`, or a share of the map's maximum; see `find_regions`.
@@ -152,12 +203,12 @@ class Explanation:
 
     @functools.cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """For a segmenter, per target where it predicts the class, bool (H, W) over the frame; else empty."""
-        return [in_frame(mask, self.placement) for mask in self.predicted]
+        """Return for a segmenter, per target, where it predicts the class, bool (H, W) over the frame; else nothing."""
+        return [mask_in_frame(mask, self.placement) for mask in self.predicted]
 
     @functools.cached_property
     def _mask_parts(self) -> list[list[Region]]:
-        """The connected parts of the masks."""
+        """Return the connected parts of the masks."""
         return [find_regions(mask.astype(np.float32), 0.5, largest=False) for mask in self.masks]
 
     def overlay(
@@ -170,7 +221,7 @@ class Explanation:
         boxes: bool | None = None,
         regions: RegionRule | None = None,
     ) -> NDArray[np.uint8]:
-        """The maps laid over the frame: of one target, or at each place the strongest.
+        """Lay the maps over the frame: that of one target, or at each place the strongest.
 
         The part of the frame that the model does not see keeps its own colours.
 
@@ -198,56 +249,34 @@ class Explanation:
             picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=region)
         boxes = caption if boxes is None else boxes
         if caption or boxes or regions is not None:
-            draw_targets(picture, [self._drawn(i, boxes, regions) for i in shown], caption)
+            draw_targets(picture, [self._annotation(i, boxes, regions) for i in shown], caption)
         return picture
 
-    def _drawn(self, target: int, boxes: bool, rule: RegionRule | None) -> Drawn:
-        """What the overlay shows of a target."""
+    def _annotation(self, target: int, boxes: bool, rule: RegionRule | None) -> Annotation:
+        """Return what the overlay shows of a target."""
         one, colour = self.targets[target], PALETTE[target % len(PALETTE)]
         found = [] if rule is None else self.regions(rule)[target]
         mask = self._mask_parts[target] if boxes and self.predicted else ()
-        return Drawn(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found, mask)
+        return Annotation(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found, mask)
 
     def record(self, regions: RegionRule | None = None) -> dict[str, Any]:
-        """Everything but the arrays, ready for JSON: numbers that are not finite are None.
+        """Return everything but the arrays, ready for JSON: numbers that are not finite are None.
 
         Args:
             regions: Also each target's largest region by this rule; None: not.
         """
-        height, width = self.frame.shape[:2]
-        kind = "raw" if self.form == "raw" else "map"
-        targets = [one | {kind: self._ends(i)} for i, one in enumerate(self.target_records(regions))]
-        record = {
-            "targets": targets,
-            "classes": [asdict(one) for one in self.classes],
-            "method": self.method,
-            "fusion": self.fusion,
-            **({} if self.gaussian == 0 else {"gaussian": self.gaussian}),
-            **({} if not self.augmented else {"augmented": len(self.augmented)}),
-            **({} if regions is None else {"region_rule": regions}),
-            "frame": {"width": width, "height": height},
-            "layers": list(self.layers),
-            "timings_ms": {stage: round(spent, 3) for stage, spent in self.timings.items()},
-            "warnings": list(self.warnings),
-        }
-        plain: dict[str, Any] = jsonable(record)
+        targets = self.target_records(regions)
+        of_frame = records.explanation_record(self.prediction, self.maps, self.recipe, targets, regions)
+        plain: dict[str, Any] = records.jsonable(of_frame | records.run_record(self.timings, self.warnings))
         return plain
 
     def target_records(self, regions: RegionRule | None = None) -> list[dict[str, Any]]:
-        """The targets as dictionaries; `mask` of a segmenter, `regions` if a rule is given: box, area, polygons."""
-        plain = [asdict(target) for target in self.targets]
-        if self.predicted:
-            pairs = zip(plain, self._mask_parts, strict=True)
-            plain = [one | {"mask": [part.record() for part in parts]} for one, parts in pairs]
-        if regions is None:
-            return plain
-        found = self.regions(regions)
-        return [one | {"regions": [r.record() for r in parts]} for one, parts in zip(plain, found, strict=True)]
+        """Return the targets as dictionaries.
 
-    def _ends(self, target: int) -> list[dict[str, Any]]:
-        """Size, minimum and maximum of a target's maps in `raws`, layer by layer."""
-        maps = [raw[target] for raw in self.raws]
-        return [{"size": list(one.shape), "min": float(one.min()), "max": float(one.max())} for one in maps]
+        A segmenter's have `mask`; `regions` are there if a rule is given: box, area, polygons.
+        """
+        masks = self._mask_parts if self.predicted else []
+        return records.target_records(self.maps, masks, None if regions is None else self.regions(regions))
 
     def save(
         self,
@@ -282,18 +311,6 @@ class Explanation:
             WriteError: A file cannot be written; then none of them is.
             UsageError: See `overlay`.
         """
-        wanted = [None, *range(len(self.targets))] if len(self.targets) > 1 else [None]
-        numbers = [""] if len(self.raws) == 1 else [f".{number}" for number in range(1, len(self.raws) + 1)]
-        text = json_text(self.record(regions))
-        contents: dict[str, tuple[str, bytes]] = {}
-        for one in wanted:
-            number = "" if one is None else f".{one + 1}"
-            picture = self.overlay(alpha, colormap, caption, one, regions=regions)
-            contents[f"overlay{number}"] = f"{stem}.cam{number}.png", cv2.imencode(".png", picture)[1].tobytes()
-        contents["record"] = f"{stem}.cam.json", text.encode()
-        for number, raw in zip(numbers, self.raws, strict=True):
-            contents[f"raw{number}"] = f"{stem}.cam{number}.npy", npy_bytes(raw)
-        folder = Path(directory)
-        make_folder(folder)
-        write_together({folder / name: content for name, content in contents.values()})
-        return {kind: folder / name for kind, (name, _) in contents.items()}
+        record, each = self.record(regions), range(len(self.targets)) if len(self.targets) > 1 else ()
+        overlays = (self.overlay(alpha, colormap, caption, target, regions=regions) for target in (None, *each))
+        return records.write_explanation(Path(directory), stem, overlays, self.raws, record)

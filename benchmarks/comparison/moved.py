@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.benchmarks.comparison.pair import Compared
-from aerocam.runtime.drawing.contact_sheet import fitted
 from aerocam.runtime.drawing.overlay import WHITE, draw_box
 from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.results.sheet import fitted
 
 SIDE, QUALITY = 480, 75
 """Of a picture on the page: at most, in px; of its JPEG, 0 to 100."""

@@ -18,7 +18,7 @@ from aerocam.geometry import Box
 from aerocam.runtime import Explainer, Explanation
 from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.predictions.targets import Target, TargetLike
-from aerocam.runtime.results.serialising import jsonable
+from aerocam.runtime.results.record import jsonable
 from aerocam.runtime.video.source import VideoSource
 
 

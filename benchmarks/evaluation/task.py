@@ -20,10 +20,10 @@ from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings
 from aerocam.benchmarks.evaluation.subject import Counts, FileSubject, ModelUnderTest
 from aerocam.benchmarks.evaluation.truth import classes_of, placed
 from aerocam.errors import AerocamError, MediaError, UsageError
-from aerocam.runtime.drawing.contact_sheet import fitted
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.pictures import decode_picture
 from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.results.sheet import fitted
 
 THUMBNAIL = (168, 168)
 """(H, W) of the overlays in the report, px."""

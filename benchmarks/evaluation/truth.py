@@ -13,7 +13,7 @@ from aerocam.geometry import Box
 from aerocam.manifest import Manifest
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.pictures import read_picture
-from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Placement
 
 
 def placed(sample: Sample, place: Placement) -> Truth:

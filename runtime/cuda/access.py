@@ -1,4 +1,4 @@
-"""What aerocam asks of CUDA, whichever Python package does it."""
+"""What aerocam asks of CUDA, whichever Python package does it, and the errors for what CUDA refuses."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from aerocam.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -139,3 +141,56 @@ class Cuda(Protocol):
     def close(self) -> None:
         """Let go of the GPU's context; calling it twice does nothing."""
         ...
+
+
+MEBIBYTE = 1 << 20
+
+
+def no_gpu(package: str, reason: str) -> EngineError:
+    """Return the error where there is no driver, or no GPU that it can use.
+
+    Args:
+        package: The Python package that found out.
+        reason: What it says.
+    """
+    return EngineError(
+        f"CUDA: {package} finds no GPU with a driver here ({_line(reason)}), which a TensorRT engine needs; run it"
+        " on the machine it was built for, or run the .onnx file here"
+    )
+
+
+def out_of_memory(asked: int, device: Device) -> EngineError:
+    """Return the error where the GPU has less memory than was asked for.
+
+    Args:
+        asked: Bytes.
+        device: The GPU.
+    """
+    shared = ", which it shares with the CPU" if device.integrated else ""
+    free, total = mebibytes(device.free_memory), mebibytes(device.total_memory)
+    return EngineError(
+        f"CUDA: {device.name} is out of memory: {mebibytes(asked)} MiB were asked for, {free} MiB of {total} MiB are"
+        f" free{shared}; end other programs, or export the model with fewer layers or targets"
+    )
+
+
+def failed(call: str, reason: str) -> EngineError:
+    """Return the error for a call that failed.
+
+    Args:
+        call: Its name.
+        reason: What CUDA says.
+    """
+    return EngineError(
+        f"CUDA: {call} failed: {_line(reason)}; open the model again, and if that fails too, start the program again"
+    )
+
+
+def mebibytes(size: int) -> str:
+    """Return bytes as MiB, with a digit behind the point where that is needed to see any."""
+    whole = size / MEBIBYTE
+    return f"{whole:.0f}" if whole >= 10 else f"{whole:.1f}"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

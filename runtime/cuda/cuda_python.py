@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import EngineError
-from aerocam.runtime.cuda import faults
+from aerocam.runtime.cuda import access
 from aerocam.runtime.cuda.access import Device, HostMemory
 
 MODULES = ("cuda.bindings.runtime", "cuda.cudart")
@@ -38,7 +38,7 @@ def _imported(name: str) -> Any:
     except ModuleNotFoundError:
         raise
     except (ImportError, OSError, RuntimeError) as error:  # a library of CUDA is missing, or of another version
-        raise faults.no_gpu("cuda-python", str(error)) from error
+        raise access.no_gpu("cuda-python", str(error)) from error
 
 
 class CudaPython:
@@ -60,9 +60,9 @@ class CudaPython:
         try:
             count = self._call(api.cudaGetDeviceCount)
         except (EngineError, RuntimeError) as error:  # RuntimeError: libcuda cannot be loaded
-            raise faults.no_gpu(self.name, str(error)) from error
+            raise access.no_gpu(self.name, str(error)) from error
         if not count:
-            raise faults.no_gpu(self.name, "it counts none")
+            raise access.no_gpu(self.name, "it counts none")
 
     def device(self) -> Device:
         """See `Cuda`."""
@@ -180,10 +180,10 @@ class CudaPython:
         status, *values = function(*arguments)
         codes = self._api.cudaError_t
         if asked and status == codes.cudaErrorMemoryAllocation:
-            raise faults.out_of_memory(asked, self.device())
+            raise access.out_of_memory(asked, self.device())
         if status != codes.cudaSuccess:
             _, text = self._api.cudaGetErrorString(status)
-            raise faults.failed(function.__name__, bytes(text).decode(errors="replace"))
+            raise access.failed(function.__name__, bytes(text).decode(errors="replace"))
         return values[0] if len(values) == 1 else tuple(values)
 
 

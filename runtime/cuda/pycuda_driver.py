@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import EngineError
-from aerocam.runtime.cuda import faults
+from aerocam.runtime.cuda import access
 from aerocam.runtime.cuda.access import Device, HostMemory
 
 NON_BLOCKING = 1
@@ -31,7 +31,7 @@ def load_driver() -> Any:
     try:
         return importlib.import_module("pycuda.driver")
     except (ImportError, OSError) as error:
-        raise faults.no_gpu("pycuda", str(error)) from error
+        raise access.no_gpu("pycuda", str(error)) from error
 
 
 class PyCuda:
@@ -58,9 +58,9 @@ class PyCuda:
             driver.init()
             count = driver.Device.count()
         except driver.Error as error:
-            raise faults.no_gpu(self.name, str(error)) from error
+            raise access.no_gpu(self.name, str(error)) from error
         if not count:
-            raise faults.no_gpu(self.name, "it counts none")
+            raise access.no_gpu(self.name, "it counts none")
         self._device = driver.Device(0)
         self._context = self._primary_context()
         self._memory: dict[int, Any] = {}
@@ -187,5 +187,5 @@ class PyCuda:
             return function(*arguments)
         except self._driver.Error as error:
             if asked and isinstance(error, self._driver.MemoryError):
-                raise faults.out_of_memory(asked, self.device()) from error
-            raise faults.failed(getattr(function, "__name__", "a call"), str(error)) from error
+                raise access.out_of_memory(asked, self.device()) from error
+            raise access.failed(getattr(function, "__name__", "a call"), str(error)) from error

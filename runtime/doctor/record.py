@@ -1,4 +1,4 @@
-"""All probes, what follows from them, and what is to be done: one record."""
+"""The record of a machine: all probes, what aerocam will use of what they found, and what is to be done."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from aerocam.runtime.doctor import conflicts, hardware, modules, power, system
 from aerocam.runtime.doctor.advice import advise
 from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.platforms import platform_of
-from aerocam.runtime.doctor.registry import PROBES, run_probe
-from aerocam.runtime.doctor.uses import uses
+from aerocam.runtime.doctor.registry import PROBES, Findings, run_probe
 
 SCHEMA = 1
 """Version of the record's form."""
@@ -40,3 +39,72 @@ def examine(machine: Machine | None = None) -> dict[str, Any]:
         "uses": uses(findings),
         "advice": advise(findings, platform, machine),
     }
+
+
+def uses(findings: Findings) -> dict[str, str | None]:
+    """By what it does, the package that will do it; None where none can."""
+    return {
+        "engine": _engine(findings),
+        "builder": _builder(findings),
+        "cuda": _cuda(findings),
+        "onnx": _onnx(findings),
+        "preprocessing": _named(findings, "opencv", "OpenCV"),
+        "cameras": _cameras(findings["opencv"]),
+        "clustering": _clustering(findings),
+        "mp4": _named(findings, "pyav", "PyAV"),
+    }
+
+
+def _engine(findings: Findings) -> str | None:
+    """What opens .engine files: all of TensorRT, a package for CUDA and a GPU."""
+    if findings["tensorrt"]["state"] != "found" or findings["cuda"]["state"] != "found":
+        return None
+    return f"{findings['tensorrt']['module']} {findings['tensorrt']['version']}"
+
+
+def _builder(findings: Findings) -> str | None:
+    """What builds them: TensorRT for the GPU here; that for RTX without one too."""
+    found = findings["tensorrt"]
+    if found["state"] != "found" or not found["builder"]:
+        return None
+    text = f"{found['module']} {found['version']}"
+    if findings["cuda"]["state"] == "found":
+        return text
+    return f"{text}, for other GPUs (--compute-capability)" if found["module"] == "tensorrt_rtx" else None
+
+
+def _cuda(findings: Findings) -> str | None:
+    """The package through which engines get their data."""
+    cuda = findings["cuda"]
+    return f"{cuda['package']} on {cuda['device']}" if cuda["state"] == "found" else None
+
+
+def _onnx(findings: Findings) -> str | None:
+    """What opens .onnx files."""
+    found = findings["onnxruntime"]
+    if found["state"] != "found":
+        return None
+    others = [name for name in found["providers"] if name != "CPUExecutionProvider"]
+    offered = f"; --providers can name {', '.join(others)}" if others else ""
+    return f"ONNX Runtime {found['version']} on the CPU{offered}"
+
+
+def _cameras(opencv: dict[str, Any]) -> str | None:
+    """By what cameras and videos are opened."""
+    if opencv["state"] != "found":
+        return None
+    ways = {"gstreamer": "GStreamer (CSI)", "v4l2": "V4L2 (USB)", "ffmpeg": "FFmpeg (files, RTSP)"}
+    return ", ".join(text for key, text in ways.items() if opencv[key]) or None
+
+
+def _clustering(findings: Findings) -> str | None:
+    """What clusters CF-CAM's channels; a fused head does it in the graph."""
+    if findings["scikit_learn"]["state"] == "found":
+        return f"scikit-learn {findings['scikit_learn']['version']}"
+    return "aerocam's own, with --option dbscan=numpy" if findings["numpy"]["state"] == "found" else None
+
+
+def _named(findings: Findings, name: str, title: str) -> str | None:
+    """A package and its version."""
+    found = findings[name]
+    return f"{title} {found['version']}" if found["state"] == "found" else None

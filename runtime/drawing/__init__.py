@@ -1,1 +1,1 @@
-"""Drawing: overlays over frames, regions of maps, contact sheets."""
+"""Drawing: overlays over frames, regions of maps."""

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.geometry import Box
 from aerocam.runtime.drawing.regions import Region
 from aerocam.runtime.frames.opencv import COLORMAPS, cv2
-from aerocam.runtime.frames.placement import Box
 
 Colour = tuple[int, int, int]
 """Blue, green, red, 0 to 255."""
@@ -76,7 +76,7 @@ def overlay_map(
 
 @functools.lru_cache(maxsize=8)
 def _table(colormap: str) -> NDArray[np.uint8]:
-    """The colour of each of the 256 levels, (256, 1, 3) BGR."""
+    """Return the colour of each of the 256 levels, (256, 1, 3) BGR."""
     if colormap.lower() not in COLORMAPS:
         raise UsageError(f"colour map '{colormap}': OpenCV has none of this name. {did_you_mean(colormap, COLORMAPS)}")
     return cv2.applyColorMap(np.arange(256, dtype=np.uint8).reshape(256, 1), COLORMAPS[colormap.lower()])
@@ -131,7 +131,7 @@ def draw_outline(picture: NDArray[np.uint8], region: Region, colour: Colour = WH
 
 
 def _line(picture: NDArray[np.uint8]) -> int:
-    """The width of a line that is still seen when the picture is shown small, px."""
+    """Return the width of a line that is still seen when the picture is shown small, px."""
     return -(-min(picture.shape[:2]) // 256)
 
 
@@ -169,8 +169,8 @@ def draw_tag(
     return left, bottom - tall, left + text_width, bottom
 
 
-class Drawn(NamedTuple):
-    """What is drawn of one target: text, colour, a detector's box in px, the regions asked for, a segmenter's mask."""
+class Annotation(NamedTuple):
+    """Holds what is drawn of one target: text, colour, a detector's box in px, its regions, a segmenter's mask."""
 
     text: str
     colour: Colour = WHITE
@@ -180,14 +180,14 @@ class Drawn(NamedTuple):
 
     @property
     def frame(self) -> Box | None:
-        """The detector's box, or that of the largest region, its edge on the region's own px; None: neither."""
+        """Return the detector's box, or that of the largest region, its edge on the region's own px; None: neither."""
         if self.box is not None or not self.regions:
             return self.box
         x0, y0, x1, y1 = self.regions[0].box
         return x0, y0, x1 - 1, y1 - 1
 
 
-def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Drawn], text: bool = True) -> None:
+def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Annotation], text: bool = True) -> None:
     """Draw what was explained, in place: regions, boxes, and each text on its box where there are several, else below.
 
     A region's own box is drawn for its target only where no detector gave one, and only that of the largest region.
@@ -216,7 +216,7 @@ def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Drawn], text: boo
 
 
 def ascii_text(text: str) -> str:
-    """`text` with accents dropped and every other letter that is not ASCII as `?`."""
+    """Return `text` with accents dropped and every other letter that is not ASCII as `?`."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     return plain.encode("ascii", "replace").decode()
 

@@ -10,15 +10,14 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.manifest import Preprocess
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.frames.placement import Placement
-from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Placement, Preprocessor
 
 
 class Preparation(Protocol):
     """Makes of a frame what the model's input takes."""
 
     def __call__(self, frame: NDArray[np.uint8]) -> tuple[NDArray[Any], Placement]:
-        """The model's input, and where in the frame the tensor lies that it explains.
+        """Return the model's input, and where in the frame the tensor lies that it explains.
 
         Raises:
             UsageError: A frame that the model cannot take.
@@ -27,7 +26,7 @@ class Preparation(Protocol):
 
 
 def preparation(rule: Preprocess) -> Preparation:
-    """The way from frames to a model's input, as its manifest says."""
+    """Return the way from frames to a model's input, as its manifest says."""
     return Preprocessor(rule) if rule.frame is None else FrameInput(rule)
 
 
@@ -42,7 +41,7 @@ class FrameInput:
         self._place = Placement.of(rule, rule.frame)
 
     def __call__(self, frame: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], Placement]:
-        """The frame, uint8 (H, W, 3) in BGR, not copied; for a model that takes GRAY also (H, W), which is copied.
+        """Return the frame, uint8 (H, W, 3) in BGR, not copied; a model that takes GRAY takes (H, W) too, a copy.
 
         Raises:
             UsageError: The frame has another type or size.
@@ -53,13 +52,28 @@ class FrameInput:
             height, width, _ = self._shape
             raise UsageError(
                 f"frame: got {frame.dtype} {frame.shape}, the model takes uint8 {self._shape} in BGR alone; resize it"
-                f" to {width}x{height} px, or export the model again with another --frame, or without"
+                f" to {width}x{height} px, or export the model again with another `frame`, or without"
             )
         return frame, self._place
 
 
+def require_array(given: object, name: str, expected: str) -> None:
+    """Make sure that a caller has given a NumPy array.
+
+    Args:
+        given: What the caller has given.
+        name: What it is called in the message.
+        expected: Its type and shape, as the message says them.
+
+    Raises:
+        UsageError: It is something else, such as a path or a list.
+    """
+    if not isinstance(given, np.ndarray):
+        raise UsageError(f"{name}: got a value of type {type(given).__name__}, expected a NumPy array, {expected}")
+
+
 def model_input(tensor: NDArray[Any], rule: Preprocess, path: str) -> NDArray[np.float32]:
-    """A tensor in the layout that the model takes.
+    """Return a tensor in the layout that the model takes.
 
     Args:
         tensor: Normalised pixels, float (1, C, H, W) whatever the model's layout.
@@ -71,7 +85,7 @@ def model_input(tensor: NDArray[Any], rule: Preprocess, path: str) -> NDArray[np
     """
     shape = (1, len(rule.mean), *rule.size)
     if rule.frame is not None:
-        raise UsageError(f"{path}: it takes frames, a tensor cannot be given; export the model again without --frame")
+        raise UsageError(f"{path}: it takes frames, a tensor cannot be given; export the model again without `frame`")
     if tensor.shape != shape:
         raise UsageError(f"tensor: got shape {tensor.shape}, {path} takes {shape}, normalised; resize it")
     ordered = tensor if rule.layout == "NCHW" else np.moveaxis(tensor, 1, 3)
@@ -79,14 +93,14 @@ def model_input(tensor: NDArray[Any], rule: Preprocess, path: str) -> NDArray[np
 
 
 def whole(rule: Preprocess) -> Placement:
-    """The placement of a frame that is the input tensor, pixel by pixel."""
+    """Return the placement of a frame that is the input tensor, pixel by pixel."""
     return Placement(rule.size, rule.size, rule.size, (0, 0))
 
 
 def as_frame(tensor: NDArray[Any], rule: Preprocess) -> NDArray[np.uint8]:
-    """The picture that a tensor (1, C, H, W) shows, uint8 (H, W, 3) in BGR, or (H, W): normalisation undone, rounded.
+    """Return the picture that a tensor (1, C, H, W) shows, uint8 (H, W, 3) in BGR, or (H, W).
 
-    What lies outside 0 to 255 is cut off, NaN is black.
+    The normalisation is undone and values are rounded; what lies outside 0 to 255 is cut off, NaN is black.
     """
     scale = (len(rule.mean), 1, 1)
     pixels = tensor[0] * np.reshape(rule.std, scale) + np.reshape(rule.mean, scale)

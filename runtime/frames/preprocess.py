@@ -8,9 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
+from aerocam.geometry import Geometry
 from aerocam.manifest import Preprocess
 from aerocam.runtime.frames.opencv import INTERPOLATIONS, cv2
-from aerocam.runtime.frames.placement import Placement
+
+
+class Placement(Geometry):
+    """Says where a frame lies in the input tensor, and moves maps from the one to the other; see `Geometry`."""
+
+    def cut(self, tensor_map: NDArray[Any]) -> NDArray[Any]:
+        """Return the part of a (H, W) map in tensor geometry that is frame; a view."""
+        top, left, bottom, right = self.seen
+        return tensor_map[top:bottom, left:right]
+
+    def place(self, tensor_map: NDArray[Any]) -> NDArray[Any]:
+        """Return a (H, W) map in tensor geometry as one over the frame, 0 where the model does not see the frame."""
+        top, left, bottom, right = self.region
+        inside = cv2.resize(self.cut(tensor_map), (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)
+        if inside.shape == self.frame_size:
+            return inside
+        whole = np.zeros(self.frame_size, tensor_map.dtype)
+        whole[top:bottom, left:right] = inside
+        return whole
 
 
 class Preprocessor:
@@ -66,13 +85,13 @@ class Preprocessor:
         return self._tensor, place
 
     def _fill_channels_last(self, picture: NDArray[np.uint8]) -> None:
-        """All channels in one pass: a table with as many channels, over a picture in the model's order."""
+        """Fill all channels in one pass: a table with as many channels, over a picture in the model's order."""
         if self.rule.color == "RGB":
             picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
         cv2.LUT(picture, self._table, self._tensor[0])
 
     def _checked(self, frame: NDArray[Any]) -> NDArray[np.uint8]:
-        """The frame, in grey where the model takes grey, if it is one that the model can take."""
+        """Return the frame, in grey where the model takes grey, if it is one that the model can take."""
         gray = self.rule.color == "GRAY"
         channels = 1 if frame.ndim == 2 else frame.shape[2] if frame.ndim == 3 else 0
         if frame.dtype != np.uint8 or channels not in ((1, 3) if gray else (3,)) or 0 in frame.shape:
@@ -85,7 +104,7 @@ class Preprocessor:
         return cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY) if channels == 3 else frame.reshape(frame.shape[:2])
 
     def _fitted(self, frame: NDArray[np.uint8], place: Placement) -> NDArray[np.uint8]:
-        """The frame resized, then cropped or padded to the size of the tensor."""
+        """Return the frame resized, then cropped or padded to the size of the tensor."""
         height, width = place.resized
         if (height, width) != frame.shape[:2]:
             frame = cv2.resize(frame, (width, height), interpolation=self._interpolation)

@@ -1,7 +1,8 @@
-"""The maps of one frame's targets: as many targets at a time as the model takes, and smoothed if that is asked for."""
+"""Maps of one frame's targets: the recipe by which they are made, what is made, and what makes it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
@@ -11,35 +12,64 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.manifest import CHOSEN, Manifest
+from aerocam.runtime.maps import saliency
 from aerocam.runtime.maps.contract import RawMaps, Rerun
 from aerocam.runtime.maps.smoothing import MapSmoothing, altered
-from aerocam.runtime.predictions.explained import explained
+from aerocam.runtime.predictions.explained import explained_targets, predicted_masks
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.targets import Target
 from aerocam.runtime.sessions.passes import Passes
 
-Maps = list[NDArray[np.float32]]
+LayerMaps = list[NDArray[np.float32]]
+"""One raw map per layer, (targets, h, w) each."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Says how maps are made of what the model gives, the same for all frames.
+
+    Attributes:
+        method: Name of the CAM method.
+        layers: Names of the target layers.
+        normalisation: The method's, see `saliency.normalise`.
+        fusion: How the maps of several layers become one.
+        gaussian: Standard deviation of the Gaussian over each map, in positions of its layer.
+        form: What leaves the model: raw maps, or maps in [0, 1] at the layer's size, over the tensor or over the frame.
+    """
+
+    method: str
+    layers: tuple[str, ...]
+    normalisation: saliency.Normalisation = "minmax"
+    fusion: saliency.Fusion = "mean"
+    gaussian: float = 0.0
+    form: saliency.Form = "raw"
 
 
 @dataclass
-class Mapped:
-    """What was made of a frame.
+class Maps:
+    """Holds what was made of one frame.
 
     Attributes:
-        targets: What was explained.
-        raws: One map per layer, float32 (targets, h, w).
-        augmented: The maps of altered frames, turned back, each as `raws`.
+        targets: What was explained, one entry per map.
+        raws: One map per layer, float32 (targets, h, w), as `Recipe.form` says.
+        augmented: The maps of altered frames, turned back, each as `raws`: the map is the mean of all then.
         drawn: The overlay as the model gives it, uint8 (H, W, 3) in BGR, a copy; None where it gives none of them all.
-        explain: Milliseconds in the model.
-        cam: Milliseconds in the method.
+        predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
+        timings: Milliseconds in the model, `explain`, and in the method, `cam`.
     """
 
     targets: list[Target] = field(default_factory=list)
-    raws: Maps = field(default_factory=list)
-    augmented: list[Maps] = field(default_factory=list)
+    raws: LayerMaps = field(default_factory=list)
+    augmented: list[LayerMaps] = field(default_factory=list)
     drawn: NDArray[np.uint8] | None = None
-    explain: float = 0.0
-    cam: float = 0.0
+    predicted: list[NDArray[np.bool_]] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=lambda: {"explain": 0.0, "cam": 0.0})
+
+    def problems(self, recipe: Recipe) -> list[str]:
+        """Return what a reader of the maps has to know; empty if all is well."""
+        finite = all(math.isfinite(target.logit) for target in self.targets)
+        score = [] if finite else ["the explained score is not finite"]
+        return score + saliency.problems(self.raws, recipe.layers, recipe.fusion, recipe.normalisation, recipe.form)
 
 
 @dataclass(frozen=True)
@@ -62,34 +92,36 @@ class Mapper:
 
     @property
     def again(self) -> bool:
-        """Whether the model may be run on altered frames too, which overwrites what it gave before."""
+        """Say whether the model may be run on altered frames too, which overwrites what it gave before."""
         return self.raw_maps.runs_again or self.smoothing.augmented
 
-    def __call__(self, prediction: Prediction, asked: Sequence[NDArray[np.int32]], count: int) -> Mapped:
-        """The maps of the targets in `asked`, the model's run-time inputs; of the last only what makes up `count`."""
-        found, parts = Mapped(), []
-        for slot in asked:
+    def __call__(self, prediction: Prediction, slots: Sequence[NDArray[np.int32]], count: int) -> Maps:
+        """Return the maps of `count` targets, which the model takes slot by slot; the last one may hold more."""
+        maps, parts = Maps(), []
+        for slot in slots:
             started = perf_counter()
             outputs: Mapping[str, NDArray[Any]] = self.passes.explain(slot)
             if self.again:
                 outputs = {name: array.copy() for name, array in outputs.items()}
             done = perf_counter()
-            left = count - len(found.targets)
-            found.targets += explained(outputs, prediction, self.manifest)[:left]  # altered frames overwrite outputs
-            maps = self._maps(prediction, outputs)
-            parts.append([[raw[:left] for raw in raws] for raws in maps])
-            if self.raw_maps.overlay is not None and len(asked) == 1:
-                found.drawn = outputs[self.raw_maps.overlay].copy()
-            found.explain += 1e3 * (done - started)
-            found.cam += 1e3 * (perf_counter() - done)
-        found.raws, *found.augmented = (
-            [np.concatenate(layer) for layer in zip(*slots, strict=True)] for slots in zip(*parts, strict=True)
+            left = count - len(maps.targets)
+            # Altered frames overwrite what the model says of this one, so that it is read first.
+            maps.targets += explained_targets(outputs, prediction, self.manifest)[:left]
+            parts.append([[raw[:left] for raw in raws] for raws in self._raws(prediction, outputs)])
+            if self.raw_maps.overlay is not None and len(slots) == 1:
+                maps.drawn = outputs[self.raw_maps.overlay].copy()
+            maps.timings["explain"] += 1e3 * (done - started)
+            maps.timings["cam"] += 1e3 * (perf_counter() - done)
+        maps.raws, *maps.augmented = (
+            [np.concatenate(layer) for layer in zip(*same, strict=True)] for same in zip(*parts, strict=True)
         )
-        return found
+        maps.predicted = predicted_masks(prediction, self.manifest, maps.targets)
+        return maps
 
-    def _maps(self, prediction: Prediction, outputs: Mapping[str, NDArray[Any]]) -> list[Maps]:
-        """The raw maps of a run, and of the altered frames."""
+    def _raws(self, prediction: Prediction, outputs: Mapping[str, NDArray[Any]]) -> list[LayerMaps]:
+        """Return the raw maps of a run, and those of the altered frames."""
         assert self.manifest.preprocess is not None  # or there would be no explainer
+        assert prediction.tensor is not None  # or `Explainer.explain` would have refused
         rerun = Rerun(
             self.passes,
             self.manifest.preprocess,
@@ -98,11 +130,11 @@ class Mapper:
             prediction.probabilities,
             prediction.number if self.streaming else 0,
         )
-        maps = [self.raw_maps(outputs, rerun)]
-        return [*maps, *self._of_altered_frames(rerun)] if self.smoothing.augmented else maps
+        raws = [self.raw_maps(outputs, rerun)]
+        return [*raws, *self._of_altered_frames(rerun)] if self.smoothing.augmented else raws
 
-    def _of_altered_frames(self, rerun: Rerun) -> list[Maps]:
-        """The raw maps of altered frames for the target that was chosen, turned back."""
+    def _of_altered_frames(self, rerun: Rerun) -> list[LayerMaps]:
+        """Return the raw maps of altered frames for the target that was chosen, turned back."""
         found = []
         for tensor, mirrored in altered(rerun.tensor, 3 if rerun.rule.layout == "NCHW" else 2):
             raws = self.raw_maps(self.passes.again(tensor, rerun.target, self.raw_maps.outputs))

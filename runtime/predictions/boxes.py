@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import ModelError
+from aerocam.geometry import Size
 from aerocam.manifest import Boxes
-from aerocam.runtime.frames.placement import Size
 
 
 def boxes_at(

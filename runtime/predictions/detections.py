@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
+from aerocam.geometry import Box, Size
 from aerocam.manifest import Manifest
-from aerocam.runtime.frames.placement import Box, Placement, Size
+from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions.boxes import boxes_at, suppress
 from aerocam.runtime.predictions.scores import anchor_scores, label_of
 from aerocam.runtime.predictions.targets import Class, class_index

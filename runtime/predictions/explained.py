@@ -1,22 +1,25 @@
-"""What a model says it explained: its chosen targets with labels, probabilities and boxes."""
+"""What a prediction says of the targets that are explained: label, probability, box, and a segmenter's own mask."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.manifest import Manifest
+from aerocam.manifest import Manifest, Score
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.detections import box_at
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.targets import Target
 
 
-def explained(outputs: Mapping[str, NDArray[Any]], prediction: Prediction, manifest: Manifest) -> list[Target]:
-    """What the model says it explained, target by target.
+def explained_targets(outputs: Mapping[str, NDArray[Any]], prediction: Prediction, manifest: Manifest) -> list[Target]:
+    """Return what the model says it explained, target by target.
 
     Args:
         outputs: What explains, with `manifest.CHOSEN` and `manifest.SCORE` among it.
@@ -26,10 +29,10 @@ def explained(outputs: Mapping[str, NDArray[Any]], prediction: Prediction, manif
     logits = outputs[contract.SCORE]
     chosen = outputs[contract.CHOSEN].reshape(len(logits), -1)
     pairs = zip(chosen.tolist(), logits, strict=True)
-    return [_explained(row, float(logit), prediction, manifest) for row, logit in pairs]
+    return [_target(row, float(logit), prediction, manifest) for row, logit in pairs]
 
 
-def _explained(chosen: list[int], logit: float, prediction: Prediction, manifest: Manifest) -> Target:
+def _target(chosen: list[int], logit: float, prediction: Prediction, manifest: Manifest) -> Target:
     if manifest.task in scores.NUMBERS:
         index = max(chosen[0], 0)
         return Target(index, scores.number_label(index, manifest), logit, logit)
@@ -41,3 +44,40 @@ def _explained(chosen: list[int], logit: float, prediction: Prediction, manifest
     box = box_at(prediction.outputs, manifest, anchor, prediction.placement.tensor_size)
     in_frame = prediction.placement.to_frame(box) if box is not None else None
     return Target(index, label, scores.at_anchor(output, score, index, anchor), logit, anchor, in_frame)
+
+
+def predicted_masks(prediction: Prediction, manifest: Manifest, targets: Sequence[Target]) -> list[NDArray[np.bool_]]:
+    """Return where a segmenter predicts each target's class, see `predicted_mask`; an empty list for other models.
+
+    A segmenter's score is the mean logit over this mask.
+    """
+    if manifest.task != "segment":
+        return []
+    output = prediction.outputs[manifest.score.output]
+    masks = [predicted_mask(output, manifest.score, target.index) for target in targets]
+    return [mask for mask in masks if mask is not None]
+
+
+def predicted_mask(output: NDArray[Any], score: Score, index: int) -> NDArray[np.bool_] | None:
+    """Return where a segmenter predicts a class, bool (h, w) over its output; None where that is no picture.
+
+    Of several classes the greatest wins, the first of equal ones; of one class it is the probability above a half.
+
+    Args:
+        output: The model's output that `score` describes.
+        score: The manifest's.
+        index: Index of the class.
+    """
+    maps = np.moveaxis(output[0], score.class_axis - 1, 0)
+    if maps.ndim != 3:
+        return None
+    if score.classes > 1:
+        return np.asarray(maps.argmax(axis=0) == index)
+    return np.asarray(maps[0] > (0 if score.activation == "none" else 0.5))
+
+
+def mask_in_frame(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:
+    """Return a mask over the input tensor, of whatever size, as one over the frame, bool (H, W)."""
+    height, width = placement.tensor_size
+    resized = cv2.resize(mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(placement.place(resized.astype(np.float32)) > 0.5)

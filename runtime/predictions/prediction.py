@@ -1,16 +1,22 @@
-"""What a model says of one frame, before anything is explained."""
+"""Predictions: what a model says of one frame, before anything is explained, and what lets it see frame after frame."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.runtime.frames.placement import Placement
+from aerocam.manifest import Manifest
+from aerocam.runtime.frames.inputs import as_frame, model_input, preparation, require_array, whole
+from aerocam.runtime.frames.preprocess import Placement
+from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.scores import ClassScore
+from aerocam.runtime.sessions.passes import Passes
+from aerocam.runtime.sessions.session import Run
 
 
 @dataclass(eq=False)
@@ -20,19 +26,111 @@ class Prediction:
     Attributes:
         frame: uint8 (H, W, 3) in BGR, or (H, W). Not a copy.
         placement: Where the frame lies in the input tensor.
-        tensor: The model's input; it holds until the next frame. Where the model takes frames as they are, the frame.
         classes: The model's top classes, best first.
         probabilities: Each class's, float32 (classes,); of a detector or segmenter that at its best place.
-        outputs: The model's own outputs by name; they hold until the model sees another frame.
-        number: Of the frame, counted by the explainer.
-        timings: ms by stage.
+        number: Number of the frame, counted by the explainer from 1 on.
+        timings: Milliseconds by stage.
+        tensor: The model's input, which the next frame overwrites; where the model takes frames as they are, the frame.
+            None in a prediction that is detached.
+        outputs: The model's own outputs by name, which the next frame overwrites; empty in one that is detached.
     """
 
     frame: NDArray[np.uint8]
     placement: Placement
-    tensor: NDArray[Any]
     classes: list[ClassScore]
     probabilities: NDArray[np.float32]
-    outputs: Mapping[str, NDArray[Any]]
     number: int
     timings: dict[str, float] = field(default_factory=dict)
+    tensor: NDArray[Any] | None = None
+    outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def detached(self) -> Prediction:
+        """Return the prediction without what the next frame overwrites, as explanations keep it."""
+        return replace(self, tensor=None, outputs={})
+
+
+class Predictor:
+    """Lets a model see one frame after the other.
+
+    Attributes:
+        submitted: Number of frames that the model was given.
+        seen: Number of the frame whose prediction was made last.
+    """
+
+    def __init__(self, manifest: Manifest, passes: Passes, top: int, again: bool) -> None:
+        """Prepare for frames.
+
+        Args:
+            manifest: The model's; its input is a picture.
+            passes: Runs the model.
+            top: How many of its top classes to report.
+            again: Whether the model is run on altered frames too, which may overwrite what it said of a frame.
+        """
+        assert manifest.preprocess is not None
+        self._manifest, self._passes, self._top, self._again = manifest, passes, top, again
+        self._rule = manifest.preprocess
+        self._prepare = preparation(manifest.preprocess)
+        self.submitted = self.seen = 0
+
+    def submit(self, frame: NDArray[np.uint8], targets: NDArray[np.int32]) -> Run[Prediction]:
+        """Give the model a frame.
+
+        Args:
+            frame: uint8 (H, W, 3) in BGR; for a model that takes GRAY also (H, W).
+            targets: What will be explained first, as the model's run-time input.
+
+        Raises:
+            UsageError: A frame that the model cannot take.
+            ModelError: The engine failed.
+        """
+        require_array(frame, "frame", "uint8 (H, W, 3) in BGR; aerocam.runtime.read_picture reads one from a file")
+        started = perf_counter()
+        tensor, placement = self._prepare(frame)
+        return self._submit(frame, tensor, placement, targets, 1e3 * (perf_counter() - started))
+
+    def submit_tensor(self, tensor: NDArray[Any], targets: NDArray[np.int32], path: str) -> Run[Prediction]:
+        """Give the model an input tensor, float (1, C, H, W), in place of a frame; the frame is the picture it shows.
+
+        Raises:
+            UsageError: A tensor that the model cannot take; `path` is its file's.
+            ModelError: The engine failed.
+        """
+        require_array(tensor, "tensor", "float32 (1, C, H, W), normalised")
+        given = model_input(tensor, self._rule, path)
+        return self._submit(as_frame(tensor, self._rule), given, whole(self._rule), targets, 0.0)
+
+    def _submit(
+        self,
+        frame: NDArray[np.uint8],
+        tensor: NDArray[Any],
+        placement: Placement,
+        targets: NDArray[np.int32],
+        prepared: float,
+    ) -> Run[Prediction]:
+        started = perf_counter()
+        run = self._passes.submit(tensor, targets)
+        self.submitted += 1
+        number, submitted = self.submitted, perf_counter() - started
+
+        def predict() -> Prediction:
+            waiting = perf_counter()
+            outputs: Mapping[str, NDArray[Any]] = run.result()
+            if self._again:
+                outputs = {name: array.copy() for name, array in outputs.items()}
+            inferred = perf_counter()
+            self.seen = number
+            classes, values = self._read(outputs[self._manifest.score.output])
+            infer, scored = submitted + inferred - waiting, perf_counter() - inferred
+            timings = {"preprocess": prepared, "infer": 1e3 * infer, "scores": 1e3 * scored}
+            return Prediction(frame, placement, classes, values, number, timings, tensor, outputs)
+
+        return Run(predict)
+
+    def _read(self, output: NDArray[Any]) -> tuple[list[ClassScore], NDArray[np.float32]]:
+        """Return the top classes in the model's output, and each class's probability."""
+        manifest = self._manifest
+        if manifest.task in scores.NUMBERS:
+            values = np.array(output, np.float32).reshape(-1)
+            return scores.numbers(values, manifest, self._top), values
+        values = scores.probabilities(output, manifest.score)
+        return scores.top_classes(values, manifest.labels, self._top), values

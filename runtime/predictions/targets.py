@@ -1,31 +1,33 @@
-"""What is to be explained, as the caller says it, turned into the model's run-time input."""
+"""Targets: what is to be explained, as the caller says it, and as the model's run-time input."""
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.geometry import Box
 from aerocam.manifest import Manifest
-from aerocam.runtime.frames.placement import Box
 
 Class = int | str | None
 TargetLike = Class | tuple[Class, int | None]
 """None: the model's own top choice. An index or a label: that class. For a detector also (class, anchor)."""
 
-Targets = TargetLike | list[TargetLike]
-"""One target, or a list of several."""
+Targets = TargetLike | list[TargetLike] | np.ndarray[Any, np.dtype[np.integer[Any]]]
+"""One target, or a list of several, also as an array of integers: classes (n,), or classes and anchors (n, 2)."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was explained.
+    """Names what was explained, and says how sure the model is of it.
 
     Attributes:
-        index: Of the class.
-        label: Its name.
+        index: Index of the class.
+        label: The class's name, or `class <index>` where the model has none.
         score: Its probability, 0 to 1; for a detector that at the anchor.
         logit: The explained score itself, before softmax or sigmoid.
         anchor: For a detector, the anchor; else None.
@@ -40,12 +42,67 @@ class Target:
     box: Box | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ResolvedTargets:
+    """Targets as they were given, and as one model takes them.
+
+    Attributes:
+        given: What was asked for, as `as_list` returns it.
+        rows: int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; see `resolve`.
+        slots: The rows as the model's run-time input, as many at a time as it takes.
+        known: Whether the model can be told them before it has seen the frame; else their ranks wait for that.
+    """
+
+    given: list[TargetLike]
+    rows: NDArray[np.int32]
+    slots: list[NDArray[np.int32]]
+    known: bool
+
+    @classmethod
+    def of(cls, targets: Targets, manifest: Manifest) -> ResolvedTargets:
+        """Resolve targets for a model; see `resolve` for the arguments and errors."""
+        rows, count = resolve(targets, manifest), manifest.score.targets
+        return cls(as_list(targets), rows, slots(rows, count), count > 1 or bool(rows.min() >= -1))
+
+    def slots_for(self, probabilities: NDArray[np.float32]) -> list[NDArray[np.int32]]:
+        """Return the slots for a frame whose classes have these probabilities."""
+        return self.slots if self.known else slots(ranked(self.rows, probabilities), 1)
+
+
+def as_list(targets: Targets) -> list[TargetLike]:
+    """Return targets as a new list, in Python's own types.
+
+    Raises:
+        UsageError: There is no target, or one is neither a class nor (class, anchor).
+    """
+    given: Any = targets
+    if isinstance(given, np.ndarray):
+        given = [tuple(row) if isinstance(row, list) else row for row in np.atleast_1d(given).tolist()]
+    wanted = given if isinstance(given, list) else [given]
+    if not wanted:
+        raise UsageError("targets: an empty list, one target or more is expected; None is the model's own choice")
+    return [tuple(map(_plain, one)) if isinstance(one, tuple) else _plain(one) for one in wanted]  # type: ignore[misc]
+
+
+def _plain(value: object) -> Class:
+    """Return a class or an anchor in Python's own types."""
+    if value is None or isinstance(value, str):
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise UsageError(
+            f"target {value!r}: a class by its index or its name is expected, for a detector also (class, anchor), or"
+            " a list of these"
+        ) from error
+
+
 def resolve(targets: Targets, manifest: Manifest) -> NDArray[np.int32]:
-    """What is asked for, as the model takes it.
+    """Return what is asked for as the model takes it.
 
     Args:
-        targets: One, or a list of several; see `TargetLike`. -1 means the same as None.
-        manifest: Of the model.
+        targets: One, or several; see `Targets`. -1 means the same as None.
+        manifest: The model's.
 
     Returns:
         int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; -1 for what the model is to
@@ -54,45 +111,44 @@ def resolve(targets: Targets, manifest: Manifest) -> NDArray[np.int32]:
     Raises:
         UsageError: No target; no such class or anchor; an anchor for a model that has none.
     """
-    wanted = targets if isinstance(targets, list) else [targets]
-    if not wanted:
-        raise UsageError("targets: an empty list, one target or more is expected; None is the model's own choice")
-    return np.array([_row(target, manifest) for target in wanted], np.int32)
+    return np.array([_row(target, manifest) for target in as_list(targets)], np.int32)
 
 
 def _row(target: TargetLike, manifest: Manifest) -> list[int]:
-    wanted, anchor = target if isinstance(target, tuple) else (target, None)
-    index = class_index(wanted, manifest)
-    anchors = manifest.score.anchors
+    wanted, *anchors = target if isinstance(target, tuple) else (target, None)
+    if len(anchors) != 1 or isinstance(anchors[0], str):
+        raise UsageError(f"target {target!r}: (class, anchor) is expected, the anchor as a number")
+    index, anchor = class_index(wanted, manifest), anchors[0]
     if manifest.task != "detect":
         if anchor is not None:
             raise UsageError(f"target {target!r}: only a detector has anchors; give a class without an anchor")
         return [index]
-    chosen = -1 if anchor is None else int(anchor)
-    if not -1 <= chosen < anchors:
-        raise UsageError(f"target anchor {chosen}: expected 0 to {anchors - 1}, or -1 for the model's own choice")
+    chosen, count = -1 if anchor is None else anchor, manifest.score.anchors
+    if not -1 <= chosen < count:
+        raise UsageError(f"target anchor {chosen}: expected 0 to {count - 1}, or -1 for the model's own choice")
     return [index, chosen]
 
 
 def ranked(rows: NDArray[np.int32], probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
-    """`rows` with the second best class in place of -2 and so on; -1 stays."""
+    """Return `rows` with the second best class in place of -2 and so on; -1 stays."""
     order = np.argsort(-probabilities, kind="stable")
     return np.where(rows < -1, order[np.clip(-rows - 1, 0, len(order) - 1)], rows).astype(np.int32)
 
 
 def slots(rows: NDArray[np.int32], count: int) -> list[NDArray[np.int32]]:
-    """`rows` as the model's run-time input, `count` targets at a time, one after the other; the last is filled up."""
+    """Return `rows` as the model's run-time input, `count` targets at a time; the last part is filled up."""
     short = -len(rows) % count
     full = np.concatenate([rows, np.repeat(rows[:1], short, axis=0)])
     return [np.ascontiguousarray(part).reshape(-1) for part in full.reshape(-1, count, rows.shape[1])]
 
 
 def class_index(wanted: Class, manifest: Manifest) -> int:
-    """The class as an index, -1 for the model's own choice.
+    """Return the index of a class, -1 for the model's own choice.
 
     Raises:
         UsageError: The model has no such class.
     """
+    wanted = _plain(wanted)
     if wanted is None:
         return -1
     if isinstance(wanted, str):
@@ -102,11 +158,11 @@ def class_index(wanted: Class, manifest: Manifest) -> int:
     if not lowest <= wanted < classes:
         ranks = "" if lowest == -1 else ", -2 for its second best and so on"
         raise UsageError(f"target class {wanted}: expected 0 to {classes - 1}, or -1 for the model's own choice{ranks}")
-    return int(wanted)
+    return wanted
 
 
 def _named(name: str, labels: tuple[str, ...]) -> int:
-    """The index of the one class of this name."""
+    """Return the index of the one class of this name."""
     found = [index for index, label in enumerate(labels) if label == name]
     if len(found) == 1:
         return found[0]

@@ -17,7 +17,7 @@ from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, missing
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
-from aerocam.runtime.sessions.session import Finished, TensorSpec, check_feeds, check_outputs
+from aerocam.runtime.sessions.session import Arrays, Run, TensorSpec, check_feeds, check_outputs
 
 try:
     import onnxruntime
@@ -51,7 +51,7 @@ class Buffers:
         bound = self._inputs
         return len(feeds) == len(bound) and all(bound.get(name) is array for name, array in feeds.items())
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the session on all its inputs; the arrays given are held until others come."""
         if not self.holds(feeds):
             self._memory = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
@@ -138,7 +138,7 @@ class OrtSession:
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once; see `Session.run`. The next run with the same `outputs` overwrites the arrays."""
         if self._session is None:
             raise UsageError(f"{self.path}: the session is closed; open it again")
@@ -157,9 +157,10 @@ class OrtSession:
             self._buffers = Buffers(self._session, found)
         return found
 
-    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Finished:
-        """Run the model once; see `Session.submit`."""
-        return Finished(self.run(feeds, outputs))
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run[Arrays]:
+        """Run the model once, now; see `Session.submit`."""
+        outcome = self.run(feeds, outputs)
+        return Run(lambda: outcome)
 
     def close(self) -> None:
         """Give back the memory; the session cannot run any more."""

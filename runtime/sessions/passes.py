@@ -1,11 +1,10 @@
-"""How a model is run on a frame and on its targets: all in one file, or forward and explanation in two."""
+"""Passes: how a model is run on a frame and on its targets, all in one file, or forward and explanation in two."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,13 +13,11 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError
 from aerocam.runtime.sessions.opening import open_session
-from aerocam.runtime.sessions.session import Run, Session
-
-Arrays = dict[str, NDArray[Any]]
+from aerocam.runtime.sessions.session import Arrays, Run, Session
 
 
 class Passes(Protocol):
-    """Runs a model on one frame after the other, and explains targets of the frame it saw last.
+    """Runs a model on one frame after the other, and explains targets of the frame that it saw last.
 
     Attributes:
         ahead: Whether a frame may be submitted before the one before is explained, for the targets given with it.
@@ -28,21 +25,21 @@ class Passes(Protocol):
 
     ahead: bool
 
-    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
-        """See a frame.
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run[Arrays]:
+        """Let the model see a frame.
 
         Args:
             tensor: The model's input; it stays as it is until the next frame.
             targets: What will be explained first, as the model's run-time input; -1 where nothing is known yet.
 
         Returns:
-            A run with the model's own outputs that were asked for. The frame counts as seen once its result was asked
-            for; the next call may overwrite that.
+            A run with the model's own outputs that were asked for. The frame counts as seen once the run's result was
+            asked for; the next call may overwrite its arrays.
         """
         ...
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
-        """What explains these targets, by name; the next call may overwrite the arrays."""
+        """Return what explains these targets, by name; the next call may overwrite the arrays."""
         ...
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
@@ -50,11 +47,11 @@ class Passes(Protocol):
         ...
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
-        """What explains these targets on another tensor; what is known of the frame stays as it is."""
+        """Return what explains these targets on another tensor; what is known of the frame stays as it is."""
         ...
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The scores of these targets, (n, targets), at other activations (n, C, h, w) of the layer."""
+        """Return the scores of these targets, (n, targets), at other activations (n, C, h, w) of the layer."""
         ...
 
     def close(self) -> None:
@@ -63,7 +60,7 @@ class Passes(Protocol):
 
 
 def passes(session: Session, own: Sequence[str], added: Sequence[str], options: dict[str, Any]) -> Passes:
-    """The way to run an exported model.
+    """Return the way to run an exported model.
 
     Args:
         session: Of the file that runs on every frame.
@@ -80,28 +77,11 @@ def passes(session: Session, own: Sequence[str], added: Sequence[str], options: 
     return kind(session, tuple(own), tuple(added), options)
 
 
-@dataclass(frozen=True)
-class Noted:
-    """A run whose outputs are noted when they are asked for.
-
-    Attributes:
-        run: The session's.
-        note: Notes them, and says what is asked for.
-    """
-
-    run: Run
-    note: Callable[[Arrays], Arrays]
-
-    def result(self) -> Arrays:
-        """See `Run`."""
-        return self.note(self.run.result())
-
-
 class FusedPasses:
-    """One file: the gradients come with every run."""
+    """Runs a model of one file: the gradients come with every run."""
 
     def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
-        """See `passes`."""
+        """Prepare for frames; see `passes`."""
         self._session, self._names = session, (*own, *added)
         self.ahead = session.depth > 1
         self._input = _image_input(session)
@@ -110,32 +90,32 @@ class FusedPasses:
         self._tensor: NDArray[Any] | None = None
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
-        self._begun = self._noted = 0
+        self._submitted = self._seen = 0
 
-    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
-        """See `Passes`: one run, for these targets."""
-        self._begun += 1
-        number = self._begun
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run[Arrays]:
+        """Submit one run, for these targets; see `Passes`."""
+        self._submitted += 1
+        number = self._submitted
 
-        def note(outputs: Arrays) -> Arrays:
-            self._tensor, self._targets, self._outputs, self._noted = tensor, targets, outputs, number
+        def see(outputs: Arrays) -> Arrays:
+            self._tensor, self._targets, self._outputs, self._seen = tensor, targets, outputs, number
             return outputs
 
         feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
-        return Noted(self._session.submit(feeds, self._names), note)
+        return self._session.submit(feeds, self._names).then(see)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
-        """See `Passes`: nothing is run for the targets of the run before.
+        """Return what explains these targets; nothing is run for those of the run before. See `Passes`.
 
         Raises:
-            UsageError: Frames were begun since, so that its tensor, or its outputs, are overwritten.
+            UsageError: Frames were submitted since, so that its tensor, or its outputs, are overwritten.
         """
         known = self._targets is not None and (targets is self._targets or np.array_equal(targets, self._targets))
-        since = self._begun - self._noted
+        since = self._submitted - self._seen
         if since >= self._session.depth or (since and not known):
             raise UsageError(
-                f"{self._session.path}: {since} more were begun since this frame was seen; explain it for the targets"
-                " that it was begun with, before the frame after the next is begun"
+                f"{self._session.path}: {since} more frames were submitted since this one was seen; explain it for the"
+                " targets that it was submitted with, before the frame after the next is submitted"
             )
         if not known:
             assert self._tensor is not None
@@ -143,28 +123,30 @@ class FusedPasses:
         return self._outputs
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
-        """See `Passes`: what was explained before no longer holds."""
+        """Set an input that stays; what was explained before no longer holds. See `Passes`."""
         self._fixed[name], self._targets = array, None
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
-        """See `Passes`."""
+        """Run the file on another tensor; see `Passes`."""
         return self._session.run({self._input: tensor, contract.TARGET: targets, **self._fixed}, outputs)
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See `Passes`: such a file has no tail; `FromForward` says so before."""
-        raise UsageError(f"{self._session.path}: it has no tail; export the model with --packaging split --batch N")
+        """Raise UsageError: such a file has no tail; `FromForward` says so before."""
+        raise UsageError(
+            f"{self._session.path}: it has no tail; export the model again with `packaging='split'`, `batch=32`"
+        )
 
     def close(self) -> None:
-        """Nothing was opened here."""
+        """Do nothing: nothing was opened here."""
 
 
 class SplitPasses:
-    """Two files: one runs on every frame, the other on what is asked. It is opened when it is asked for first."""
+    """Runs a model of two files: one on every frame, the other on what is asked, opened when it is first needed."""
 
     ahead = False
 
     def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
-        """See `passes`."""
+        """Prepare for frames; see `passes`."""
         assert session.manifest.split is not None
         self._split = split = session.manifest.split
         self._path = os.path.join(os.path.dirname(session.path), split.explain)
@@ -183,29 +165,29 @@ class SplitPasses:
         self._fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
-    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run:
-        """See `Passes`: the forward file alone."""
+    def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run[Arrays]:
+        """Submit a run of the forward file alone; see `Passes`."""
 
-        def note(outputs: Arrays) -> Arrays:
+        def see(outputs: Arrays) -> Arrays:
             self._feeds, self._copied = {name: outputs[name] for name in self._carried}, False
             if self._takes_image:
                 self._feeds[self._input] = tensor
             return outputs
 
-        return Noted(self._session.submit({self._input: tensor}, self._own), note)
+        return self._session.submit({self._input: tensor}, self._own).then(see)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
-        """See `Passes`: the explaining file alone."""
+        """Run the explaining file alone; see `Passes`."""
         half = self._half = self._half or self._open()
         found = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
         return {**self._feeds, **found}
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
-        """See `Passes`."""
+        """Set an input that stays; see `Passes`."""
         self._fixed[name] = array
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
-        """See `Passes`: both files."""
+        """Run both files; see `Passes`."""
         half = self._half = self._half or self._open()
         feeds: Arrays = {contract.TARGET: targets, **self._fixed}
         if not self._copied:  # a session may overwrite what it gave, whatever it is asked for
@@ -219,7 +201,7 @@ class SplitPasses:
         return {**feeds, **(half.run(feeds, wanted) if wanted else {})}
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
-        """See `Passes`: the tail's file, so many at a time as it takes."""
+        """Run the tail's file on so many activations at a time as it takes; see `Passes`."""
         tail = self._tail = self._tail or self._open_tail()
         taken, batch = {spec.name: spec.dtype for spec in tail.inputs}, self._split.batch
         feeds = {name: array for name, array in self._feeds.items() if name in taken} | self._fixed
@@ -260,7 +242,7 @@ class SplitPasses:
 
 
 def _fixed(session: Session) -> Arrays:
-    """The reference of an embedding network, zeros until there is one."""
+    """Return the reference of an embedding network, zeros until there is one."""
     if session.manifest.task != "embed":
         return {}
     score = session.manifest.score
@@ -289,7 +271,7 @@ def require(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> 
     """Make sure that a model has what its manifest names.
 
     Raises:
-        ModelError: It has not.
+        ModelError: An input or an output is absent.
     """
     absent = [name for name in inputs if all(name != spec.name for spec in session.inputs)]
     absent += [name for name in outputs if all(name != spec.name for spec in session.outputs)]

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import EngineError, UsageError, did_you_mean
 from aerocam.manifest import Manifest
+
+Arrays = dict[str, NDArray[Any]]
+
+Result = TypeVar("Result")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,11 @@ class TensorSpec:
 
     @property
     def fixed(self) -> bool:
-        """Whether every array has this one shape, and is of numbers."""
+        """Say whether every array has this one shape, and is of numbers."""
         return self.dtype != np.object_ and all(isinstance(size, int) for size in self.shape)
 
     def takes(self, array: NDArray[Any]) -> bool:
-        """Whether `array` has this type and, where dimensions are fixed, this shape."""
+        """Say whether `array` has this type and, where dimensions are fixed, this shape."""
         return (
             array.dtype == self.dtype
             and len(array.shape) == len(self.shape)
@@ -42,34 +47,35 @@ class TensorSpec:
         )
 
     def __str__(self) -> str:
-        """Type and shape, as error messages show them."""
+        """Return type and shape, as error messages show them."""
         return f"{self.dtype} ({', '.join('?' if size is None else str(size) for size in self.shape)})"
 
 
-class Run(Protocol):
-    """A run that was submitted."""
+class Run(Generic[Result]):
+    """A run of a model that was submitted; `result` waits for it.
 
-    def result(self) -> dict[str, NDArray[Any]]:
-        """Wait for it.
+    That of a session has the model's outputs. `then` gives one whose result is made of them.
+    """
 
-        Returns:
-            One array per output asked for. The `depth`-th run submitted after this one may overwrite them.
+    def __init__(self, wait: Callable[[], Result]) -> None:
+        """Take the function that waits for the run and returns its result; it is called once."""
+        self._wait: Callable[[], Result] | None = wait
+
+    def result(self) -> Result:
+        """Wait for the run and return its result, the same one each time.
+
+        The `depth`-th run that is submitted to the session after this one may overwrite its arrays.
 
         Raises:
             ModelError: The engine failed.
         """
-        ...
+        if self._wait is not None:
+            self._result, self._wait = self._wait(), None
+        return self._result
 
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that had ended when `submit` returned."""
-
-    outputs: dict[str, NDArray[Any]]
-
-    def result(self) -> dict[str, NDArray[Any]]:
-        """Its outputs."""
-        return self.outputs
+    def then(self, make: Callable[[Result], Made]) -> Run[Made]:
+        """Return a run whose result is what `make` returns for the result of this one."""
+        return Run(lambda: make(self.result()))
 
 
 class Session(Protocol):
@@ -89,7 +95,7 @@ class Session(Protocol):
     outputs: tuple[TensorSpec, ...]
     depth: int
 
-    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run:
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run[Arrays]:
         """Begin a run. The arrays given may be overwritten once this returns.
 
         Args:
@@ -102,7 +108,7 @@ class Session(Protocol):
         """
         ...
 
-    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once.
 
         Args:
@@ -123,7 +129,7 @@ class Session(Protocol):
         ...
 
     def __enter__(self) -> Session:
-        """The session itself."""
+        """Return the session itself."""
         ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.errors import EngineError
-from aerocam.runtime.cuda.access import Cuda
-from aerocam.runtime.cuda.faults import mebibytes
+from aerocam.runtime.cuda.access import Cuda, mebibytes
 from aerocam.runtime.trt.bindings import TensorRt, message_logger
 from aerocam.runtime.trt.engine_checks import check_tensors
 from aerocam.runtime.trt.engine_file import EngineRecord, build_command

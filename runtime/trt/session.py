@@ -8,6 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,15 +18,13 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.runtime.cuda.access import Cuda
 from aerocam.runtime.cuda.choice import open_cuda
-from aerocam.runtime.sessions.session import check_feeds, check_outputs, close_behind
+from aerocam.runtime.sessions.session import Arrays, Run, check_feeds, check_outputs, close_behind
 from aerocam.runtime.trt.bindings import MODULES, TensorRt, load_tensorrt
 from aerocam.runtime.trt.buffers import Slot
 from aerocam.runtime.trt.engine_checks import check_device, check_model, check_tensorrt
 from aerocam.runtime.trt.engine_file import EngineRecord, read_record
 from aerocam.runtime.trt.loaded_engine import LoadedEngine
 from aerocam.runtime.trt.run_queue import RunQueue
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class TensorRtSession:
@@ -71,7 +70,7 @@ class TensorRtSession:
                 self._close = weakref.finalize(self, _give_back, access, undo.pop_all())
             opened.pop_all()
 
-    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> TensorRtRun:
+    def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run[Arrays]:
         """Begin a run; see `Session.submit`."""
         self._check_usable()
         names = tuple(spec.name for spec in self.outputs) if outputs is None else tuple(outputs)
@@ -87,7 +86,7 @@ class TensorRtSession:
             slot.wait(self._cuda)  # for a run that nobody holds any more, or they would pile up
             slot.fill(feeds)
             self._queue.put(slot, names)
-        run = TensorRtRun(self, slot, names)
+        run = Run(partial(self._finish, slot, names))
         slot.run = weakref.ref(run)
         self._slots.rotate(-1)
         return run
@@ -96,8 +95,8 @@ class TensorRtSession:
         """Run the model once; see `Session.run`."""
         return self.submit(feeds, outputs).result()
 
-    def finish(self, slot: Slot, outputs: Sequence[str]) -> Arrays:
-        """Wait for the run on a slot; for `TensorRtRun`."""
+    def _finish(self, slot: Slot, outputs: Sequence[str]) -> Arrays:
+        """Wait for the run on a slot and return these outputs of it."""
         self._check_usable()
         with self._cuda.current():
             slot.wait(self._cuda)
@@ -140,21 +139,6 @@ class TensorRtSession:
                 f"{self.path}: called from thread '{threading.current_thread().name}', the session is for the thread"
                 " that opened it alone; open one in each thread"
             )
-
-
-class TensorRtRun:
-    """A run that was submitted; see `session.Run`."""
-
-    def __init__(self, session: TensorRtSession, slot: Slot, outputs: Sequence[str]) -> None:
-        """See `TensorRtSession.submit`."""
-        self._session, self._slot, self._names = session, slot, outputs
-        self._found: Arrays | None = None
-
-    def result(self) -> Arrays:
-        """Wait for it; see `session.Run`."""
-        if self._found is None:
-            self._found = self._session.finish(self._slot, self._names)
-        return self._found
 
 
 def _fitting(path: Path) -> tuple[EngineRecord, TensorRt]:

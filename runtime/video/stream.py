@@ -1,4 +1,4 @@
-"""Explaining a video as it comes."""
+"""Streams: a video explained as it comes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.predictions.detections import Objects
 from aerocam.runtime.predictions.prediction import Prediction
-from aerocam.runtime.predictions.predictor import Begun
 from aerocam.runtime.predictions.targets import Targets
-from aerocam.runtime.results.serialising import jsonable
+from aerocam.runtime.results.record import jsonable, run_record
+from aerocam.runtime.sessions.session import Run
 from aerocam.runtime.video.background import ReadAhead, WriteBehind
 
 
 class FrameSource(Protocol):
-    """What gives frames, such as a `VideoSource`.
+    """Gives frames, such as a `VideoSource`.
 
     Attributes:
         fps: Frames per second.
@@ -35,12 +35,12 @@ class FrameSource(Protocol):
     live: bool
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """The frames, uint8 (H, W, 3), BGR."""
+        """Yield the frames, uint8 (H, W, 3), BGR."""
         ...
 
 
 class FrameSink(Protocol):
-    """What takes frames, such as a `VideoSink`."""
+    """Takes frames, such as a `VideoSink`."""
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Take a frame, uint8 (H, W, 3), BGR."""
@@ -48,26 +48,26 @@ class FrameSink(Protocol):
 
 
 class Frame(NamedTuple):
-    """A frame on its way in: its number, its time in the video in s, the pixels, and the ms it took to read."""
+    """Holds a frame of a stream.
+
+    Attributes:
+        number: Its number, from 0 on.
+        time: Its time in the video, s.
+        pixels: uint8 (H, W, 3), BGR.
+        read: What it took to read, ms.
+        due: Whether it is explained itself; else the last explanation stays.
+    """
 
     number: int
     time: float
     pixels: NDArray[np.uint8]
     read: float
-
-
-class Explained(NamedTuple):
-    """A frame on its way out: its explanation, the overlay if one is wanted, whether it was explained itself."""
-
-    frame: Frame
-    explanation: Explanation
-    picture: NDArray[np.uint8] | None
-    fresh: bool = True
+    due: bool = True
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What `process` did.
+    """Says what `process` did.
 
     Attributes:
         frames: Number of frames explained and written.
@@ -84,7 +84,7 @@ class Summary:
 
 @dataclass(frozen=True)
 class Look:
-    """How an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
+    """Says how an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
 
     alpha: float = 0.5
     colormap: str = "jet"
@@ -136,85 +136,73 @@ def process(
     started, last = perf_counter(), None
     with (
         WriteBehind(output.write) as writer,
-        ReadAhead(_read(source, max_frames), stop) as frames,  # 1. read
-        contextlib.closing(_predictions(frames, explainer, target, every)) as predictions,
+        ReadAhead(_read(source, max_frames, every), stop) as frames,  # 1. read
+        contextlib.closing(_predictions(frames, explainer, target)) as predictions,
     ):
-        for frame, seen in predictions:
-            fresh = _is_fresh(frame, every)
-            explanation = explainer.explain(seen, target) if fresh else _kept(seen, last)  # 2. explain
+        for frame, prediction in predictions:
+            explanation = explainer.explain(prediction, target) if frame.due else _kept(prediction, last)  # 2. explain
             last = explanation
             explanation.timings = {"read": frame.read, **explanation.timings}
             _find_regions(explanation, look)
             picture = _overlay(explanation, look) if sink is not None else None
-            writer.put(Explained(frame, explanation, picture, fresh))  # 3. write
+            writer.put((frame, explanation, picture))  # 3. write
     return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
 
 
 def _predictions(
-    frames: ReadAhead[Frame], explainer: Explainer, target: Targets | Objects, every: int
+    frames: ReadAhead[Frame], explainer: Explainer, target: Targets | Objects
 ) -> Generator[tuple[Frame, Prediction], None, None]:
-    """What the model says of each frame. It is given the next one, if that waits, before this one is explained.
+    """Yield what the model says of each frame. It is given the next one, if that waits, before this one is explained.
 
     A frame is never held back until the next one comes: on a live source that would delay every overlay.
     """
 
-    def begin(frame: Frame) -> tuple[Frame, Begun]:
-        return frame, explainer.begin(frame.pixels, target if _is_fresh(frame, every) else None)
+    def submit(frame: Frame) -> tuple[Frame, Run[Prediction]]:
+        return frame, explainer.submit(frame.pixels, target if frame.due else None)
 
     ahead = explainer.looks_ahead(target)
     for first in frames:
-        under_way: tuple[Frame, Begun] | None = begin(first)
+        under_way: tuple[Frame, Run[Prediction]] | None = submit(first)
         while under_way is not None:
-            frame, begun = under_way
-            seen = begun.finish()
+            frame, run = under_way
+            prediction = run.result()
             following = frames.ready() if ahead else None
-            under_way = begin(following) if following is not None else None
-            yield frame, seen
+            under_way = submit(following) if following is not None else None
+            yield frame, prediction
 
 
-def _is_fresh(frame: Frame, every: int) -> bool:
-    """Whether a frame is explained itself; the first one is."""
-    return frame.number % every == 0
-
-
-def _kept(seen: Prediction, last: Explanation | None) -> Explanation:
-    """The last explanation over a frame that the model only looks at."""
+def _kept(prediction: Prediction, last: Explanation | None) -> Explanation:
+    """Return the last explanation over a frame that the model only looks at; an overlay it drew is not of this one."""
     assert last is not None  # the first frame is explained
-    return replace(
-        last,
-        frame=seen.frame,
-        placement=seen.placement,
-        classes=seen.classes,
-        drawn=None,  # over the frame before
-        timings=seen.timings,
-        warnings=[],
-    )
+    maps = replace(last.maps, drawn=None)
+    return Explanation(prediction.detached(), maps, last.recipe, prediction.timings)
 
 
-def frame_record(done: Explained, regions: RegionRule | None = None) -> dict[str, Any]:
-    """One frame's record, ready for JSON.
+def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | None = None) -> dict[str, Any]:
+    """Return one frame's record, ready for JSON.
 
     Frame number, time in s, whether the frame was explained itself, targets, classes, ms by stage, warnings.
 
-    With a rule the targets have their regions.
+    Args:
+        frame: The frame.
+        explanation: The one that is shown with it.
+        regions: The rule of the regions that targets have; None: none.
     """
-    explanation = done.explanation
     record: dict[str, Any] = jsonable(
         {
-            "frame": done.frame.number,
-            "time": round(done.frame.time, 6),
-            "explained": done.fresh,
+            "frame": frame.number,
+            "time": round(frame.time, 6),
+            "explained": frame.due,
             "targets": explanation.target_records(regions),
             "classes": [asdict(one) for one in explanation.classes],
-            "timings_ms": {stage: round(spent, 3) for stage, spent in explanation.timings.items()},
-            "warnings": explanation.warnings,
+            **run_record(explanation.timings, explanation.warnings),
         }
     )
     return record
 
 
 class _Output:
-    """The writing end: overlays to the sink, records, and the count."""
+    """Writes overlays to the sink, and records, and counts."""
 
     def __init__(
         self,
@@ -227,27 +215,28 @@ class _Output:
         self.frames = 0
         self.warned = 0
 
-    def write(self, done: Explained) -> None:
-        """Write one frame."""
-        timings = done.explanation.timings
-        if self._sink is not None and done.picture is not None:
+    def write(self, done: tuple[Frame, Explanation, NDArray[np.uint8] | None]) -> None:
+        """Write one frame: its explanation, and the overlay if one is wanted."""
+        frame, explanation, picture = done
+        if self._sink is not None and picture is not None:
             started = perf_counter()
-            self._sink.write(done.picture)
-            timings["write"] = 1e3 * (perf_counter() - started)
+            self._sink.write(picture)
+            explanation.timings["write"] = 1e3 * (perf_counter() - started)
         if self._record is not None:
-            self._record(frame_record(done, self._regions))
+            self._record(frame_record(frame, explanation, self._regions))
         self.frames += 1
-        self.warned += bool(done.explanation.warnings)
+        self.warned += bool(explanation.warnings)
         if self._progress is not None:
             self._progress(self.frames)
 
 
-def _read(source: FrameSource, max_frames: int | None) -> Iterator[Frame]:
-    """The frames with their number, time and the ms each took to read."""
+def _read(source: FrameSource, max_frames: int | None, every: int) -> Iterator[Frame]:
+    """Yield the frames with their number, time and the ms each took to read; every so many of them are due."""
     began = started = perf_counter()
     for number, pixels in enumerate(source):
         now = perf_counter()
-        yield Frame(number, now - began if source.live else number / source.fps, pixels, 1e3 * (now - started))
+        time = now - began if source.live else number / source.fps
+        yield Frame(number, time, pixels, 1e3 * (now - started), number % every == 0)
         if number + 1 == max_frames:
             return
         started = perf_counter()
@@ -262,7 +251,7 @@ def _find_regions(explanation: Explanation, look: Look) -> None:
 
 
 def _overlay(explanation: Explanation, look: Look) -> NDArray[np.uint8]:
-    """The overlay, its time noted."""
+    """Return the overlay, its time noted."""
     started = perf_counter()
     picture = explanation.overlay(look.alpha, look.colormap, look.caption, regions=look.regions)
     explanation.timings["overlay"] = 1e3 * (perf_counter() - started)

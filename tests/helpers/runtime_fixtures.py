@@ -81,4 +81,6 @@ def renamed(explanation: Explanation, label: str) -> Explanation:
     """With this name in place of every class's."""
     targets = [dataclasses.replace(one, label=label) for one in explanation.targets]
     classes = [dataclasses.replace(one, label=label) for one in explanation.classes]
-    return dataclasses.replace(explanation, targets=targets, classes=classes, warnings=[f"beware of {label}"])
+    prediction = dataclasses.replace(explanation.prediction, classes=classes)
+    maps = dataclasses.replace(explanation.maps, targets=targets)
+    return dataclasses.replace(explanation, prediction=prediction, maps=maps, warnings=[f"beware of {label}"])

@@ -20,7 +20,7 @@ FRAME = picture((64, 96), (16, 48, 32, 64))
 def test_methods_see_the_negative_gradient(method: str) -> None:
     with Explainer(model("stretch"), method=method, counterfactual=True) as explainer:
         found = explainer(FRAME, "red")
-        arrays = explainer._passes.explain(explainer._asked[0])  # type: ignore[attr-defined]
+        arrays = explainer._passes.explain(explainer._resolved.slots[0])  # type: ignore[attr-defined]
     np.testing.assert_allclose(found.raw, get(method)(arrays["A"], -arrays["G"]), rtol=1e-6, atol=1e-9)
     with Explainer(model("stretch"), method=method) as explainer:
         usual = explainer(FRAME, "red")

@@ -16,7 +16,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, WriteError
 from aerocam.runtime import CAM_METHODS, Explainer, open_session
 from aerocam.runtime.drawing.overlay import overlay_map
-from aerocam.runtime.sessions.session import Finished
+from aerocam.runtime.sessions.session import Run
 from runtime_fixtures import noise, picture
 from tiny_models import model
 
@@ -47,8 +47,9 @@ class Spy:
         self.asked.append(tuple(outputs or ()))
         return {**self._inner.run(feeds, outputs), **self.changed}
 
-    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Finished:
-        return Finished(self.run(feeds, outputs))
+    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Run[dict[str, Any]]:
+        outcome = self.run(feeds, outputs)
+        return Run(lambda: outcome)
 
     def close(self) -> None:
         self.closed = True

@@ -172,7 +172,7 @@ def _compare(
     from aerocam.benchmarks.comparison.moved import MovedMost
     from aerocam.benchmarks.comparison.page import report
     from aerocam.benchmarks.comparison.pair import summary
-    from aerocam.runtime.results.serialising import json_text
+    from aerocam.runtime.results.record import json_text
 
     moved = MovedMost(args.show, stretch)
     records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))

@@ -22,7 +22,7 @@ from aerocam.benchmarks.evaluation.task import lacking
 from aerocam.benchmarks.evaluation.truth import classes_of, placed
 from aerocam.errors import MediaError, UsageError
 from aerocam.manifest import Preprocess
-from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Placement
 from runtime_fixtures import noise
 
 BOX = (40.0, 20.0, 60.0, 30.0)

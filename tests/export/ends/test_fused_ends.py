@@ -20,8 +20,7 @@ from aerocam.geometry import Geometry
 from aerocam.manifest import FRAME, Preprocess
 from aerocam.methods import METHODS
 from aerocam.runtime.drawing.overlay import overlay_map
-from aerocam.runtime.frames.placement import Placement
-from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Placement, Preprocessor
 from aerocam.runtime.maps import saliency
 from onnx_graphs import run_ort
 

@@ -327,7 +327,8 @@ def test_the_commands_take_such_files(tmp_path: Path, capsys: pytest.CaptureFixt
         first = explainer(frames[0])
     assert len(written) == 6
     assert np.abs(written[0].astype(int) - first.overlay(caption=False)).mean() < 12  # Motion JPEG in between
-    moved = replace(first, frame=frames[2], drawn=None).overlay(caption=False)
+    seen, maps = replace(first.prediction, frame=frames[2]), replace(first.maps, drawn=None)
+    moved = replace(first, prediction=seen, maps=maps).overlay(caption=False)
     assert np.abs(written[2].astype(int) - moved).mean() < 12
     assert run_cli("bench", path, "--iterations", "4") != 0
     assert "has been through `aerocam export` already" in capsys.readouterr().err

@@ -275,7 +275,7 @@ def test_what_ablation_finds_behind_an_affine_tail_is_the_gradient_times_the_act
     )
     with Explainer(done.path, method="gradcam", threads=1) as explainer:
         found = explainer(zoo.photograph("coffee"))
-        arrays = explainer._passes.explain(explainer._asked[0])  # type: ignore[attr-defined]
+        arrays = explainer._passes.explain(explainer._resolved.slots[0])  # type: ignore[attr-defined]
         a, g = (arrays[name].astype(np.float64) for name in ("head/act", "aerocam_gradients_0"))
         chosen = np.int32([found.target.index])
         strong = np.argsort(-a.sum(axis=(0, 2, 3)))[:99]

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from aerocam.benchmarks import zoo
 from aerocam.export import export_model
+from aerocam.geometry import Box
 from aerocam.manifest import CHOSEN, SCORE, TARGET, Boxes, Score
 from aerocam.runtime import Explainer
-from aerocam.runtime.frames.placement import Box, Placement
-from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Placement, Preprocessor
 from aerocam.runtime.predictions.detections import Detection, detections
 
 PERSON = 15

@@ -43,7 +43,7 @@ def explainer(path: Path, task: str, **options: object) -> Explainer:
 
 def arrays(explainer: Explainer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Activations and gradients of the frame that was explained last."""
-    found = explainer._passes.explain(explainer._asked[0])  # type: ignore[attr-defined]
+    found = explainer._passes.explain(explainer._resolved.slots[0])  # type: ignore[attr-defined]
     return found["head/act"].astype(np.float64), found["aerocam_gradients_0"].astype(np.float64)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.runtime import Explainer, Explanation, find_regions
-from aerocam.runtime.drawing.overlay import PALETTE, Drawn, draw_outline, draw_tag, draw_targets
+from aerocam.runtime.drawing.overlay import PALETTE, Annotation, draw_outline, draw_tag, draw_targets
 from runtime_fixtures import picture
 from tiny_models import model
 
@@ -67,7 +67,8 @@ def test_an_outline_lies_on_the_regions_edge() -> None:
 def test_several_targets_have_boxes_and_tags_of_their_own_colour() -> None:
     frame = np.full((200, 300, 3), 128, np.uint8)
     draw_targets(
-        frame, [Drawn("cat 0.9", PALETTE[0], (20, 60, 100, 150)), Drawn("dog", PALETTE[1], (150, 80, 280, 190))]
+        frame,
+        [Annotation("cat 0.9", PALETTE[0], (20, 60, 100, 150)), Annotation("dog", PALETTE[1], (150, 80, 280, 190))],
     )
     for colour, (x0, y0, x1, y1) in zip(PALETTE, ((20, 60, 100, 150), (150, 80, 280, 190)), strict=False):
         assert has(frame, colour)[y0, x0 + 60 : x1].all()
@@ -95,8 +96,8 @@ def test_a_detectors_box_goes_before_the_regions() -> None:
     values[50:100, 50:100] = 1
     found = find_regions(values)
     alone, boxed = (np.full((200, 300, 3), 128, np.uint8) for _ in range(2))
-    draw_targets(alone, [Drawn("a", PALETTE[0], None, found)], text=False)
-    draw_targets(boxed, [Drawn("a", PALETTE[0], (20, 20, 150, 150), found)], text=False)
+    draw_targets(alone, [Annotation("a", PALETTE[0], None, found)], text=False)
+    draw_targets(boxed, [Annotation("a", PALETTE[0], (20, 20, 150, 150), found)], text=False)
     assert has(alone, PALETTE[0])[50, 50:100].all()
     assert has(alone, PALETTE[0])[99, 50:100].all()
     assert not has(alone, PALETTE[0])[:49].any()

@@ -10,8 +10,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Preprocess
-from aerocam.runtime.frames.placement import Placement
-from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.frames.preprocess import Placement, Preprocessor
 from runtime_fixtures import noise, picture
 
 pytestmark = pytest.mark.runtime

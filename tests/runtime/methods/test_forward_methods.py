@@ -95,7 +95,7 @@ def behind(golden: Mapping[str, np.ndarray]) -> Callable[[np.ndarray], np.ndarra
 def test_recipro_cam_equals_a_direct_loop(golden: Any, behind: Any, gaussian: bool) -> None:
     with explainer(TAIL, "reciprocam", gaussian=gaussian) as explain:
         found = explain(frame(golden), TARGET)
-        a = explain._passes.explain(explain._asked[0])["features"][0]  # type: ignore[attr-defined]
+        a = explain._passes.explain(explain._resolved.slots[0])["features"][0]  # type: ignore[attr-defined]
     around = np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16 if gaussian else np.pad([[1.0]], 1)
     expected = np.zeros((7, 6))
     for i in range(7):
@@ -110,7 +110,7 @@ def test_recipro_cam_equals_a_direct_loop(golden: Any, behind: Any, gaussian: bo
 def test_an_ablated_channel_may_hold_its_mean(golden: Any, behind: Any) -> None:
     with explainer(TAIL, "ablationcam", fill="mean") as explain:
         found = explain(frame(golden), TARGET)
-        a = explain._passes.explain(explain._asked[0])["features"][0]  # type: ignore[attr-defined]
+        a = explain._passes.explain(explain._resolved.slots[0])["features"][0]  # type: ignore[attr-defined]
     expected, whole = np.zeros((7, 6)), behind(a)[TARGET]
     for c in range(12):
         changed = a.copy()

@@ -19,7 +19,7 @@ from aerocam.runtime import INPUT_METHODS, Explainer, open_session, read_picture
 from aerocam.runtime.maps.contract import Rerun
 from aerocam.runtime.methods import find, get
 from aerocam.runtime.methods.options import BASELINES
-from aerocam.runtime.sessions.session import Finished
+from aerocam.runtime.sessions.session import Run
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
@@ -124,8 +124,9 @@ class Counted:
             self._given.setdefault(name, array.copy())[...] = array
         return {name: self._given[name] for name in outputs or self._given}
 
-    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Finished:
-        return Finished(self.run(feeds, outputs))
+    def submit(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> Run[dict[str, Any]]:
+        outcome = self.run(feeds, outputs)
+        return Run(lambda: outcome)
 
     def close(self) -> None:
         self._inner.close()

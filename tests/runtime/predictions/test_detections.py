@@ -12,7 +12,7 @@ import pytest
 import checkout
 from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Boxes, Layer, Manifest, Preprocess, Score, Source
-from aerocam.runtime.frames.placement import Placement
+from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.boxes import suppress
 from aerocam.runtime.predictions.detections import Detection, box_at, detections

@@ -106,8 +106,9 @@ def test_what_is_on_the_page(found: Explanation, tmp_path: Path) -> None:
 
 
 def test_the_pictures_are_in_the_page(found: Explanation, tmp_path: Path) -> None:
-    big = dataclasses.replace(found, frame=cv2.resize(RED, (960, 640)))
-    big.placement = dataclasses.replace(found.placement, frame_size=(640, 960))
+    placement = dataclasses.replace(found.placement, frame_size=(640, 960))
+    seen = dataclasses.replace(found.prediction, frame=cv2.resize(RED, (960, 640)), placement=placement)
+    big = dataclasses.replace(found, prediction=seen)
     for name, explanation, size in (("small", found, (64, 96)), ("big", big, (round(SIDE * 2 / 3), SIDE))):
         with ResultsPage(tmp_path / "page.html", {}) as page:
             page.add(name, explanation, {})

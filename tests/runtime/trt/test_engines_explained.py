@@ -114,8 +114,8 @@ def test_a_stream_shows_the_same_with_runs_under_way(
     order: list[str] = []
     with opened(model(name)) as session:
         explainer = Explainer(session, **options)
-        begin, explain = explainer.begin, explainer.explain
-        explainer.begin = lambda *given: order.append("begin") or begin(*given)  # type: ignore
+        submit, explain = explainer.submit, explainer.explain
+        explainer.submit = lambda *given: order.append("submit") or submit(*given)  # type: ignore
         explainer.explain = lambda *given: order.append("explain") or explain(*given)  # type: ignore
         slow = ReadAhead.ready
         monkeypatch.setattr(ReadAhead, "ready", lambda frames: time.sleep(0.005) or slow(frames))  # till one is there
@@ -123,7 +123,7 @@ def test_a_stream_shows_the_same_with_runs_under_way(
     assert found[0] == expected[0]
     for picture, wanted in zip(found[1], expected[1], strict=True):
         np.testing.assert_array_equal(picture, wanted)
-    assert (order[:3] == ["begin", "begin", "explain"]) is ahead
+    assert (order[:3] == ["submit", "submit", "explain"]) is ahead
 
 
 def test_a_frame_is_not_held_back_for_the_next_one(opened: Open) -> None:
@@ -148,15 +148,15 @@ def test_a_prediction_is_not_explained_with_another_frames_tensor(opened: Open) 
     """Once the next frame is begun, a target that takes another run of this one comes too late."""
     with opened(model("stretch")) as session:
         explainer = Explainer(session)
-        first = explainer.begin(noise((64, 96), 0)).finish()
-        explainer.begin(noise((64, 96), 1))
+        first = explainer.submit(noise((64, 96), 0)).result()
+        explainer.submit(noise((64, 96), 1))
         with pytest.raises(UsageError, match="it is of frame 1, the model has seen frame 2 since"):
             explainer.explain(first, [0, 1])
-        with pytest.raises(UsageError, match="explain it for the targets that it was begun with"):
+        with pytest.raises(UsageError, match="explain it for the targets that it was submitted with"):
             explainer.explain(first, 1)
         explainer.explain(first)
-        explainer.begin(noise((64, 96), 2))  # into the memory of the first
-        with pytest.raises(UsageError, match="before the frame after the next is begun"):
+        explainer.submit(noise((64, 96), 2))  # into the memory of the first
+        with pytest.raises(UsageError, match="before the frame after the next is submitted"):
             explainer.explain(first)
 
 
@@ -198,14 +198,14 @@ def test_an_explainer_tells_the_first_error_on_the_gpu(monkeypatch: pytest.Monke
 
     def fail() -> None:
         with explainer:
-            begun = explainer.begin(noise((64, 96), 0))
+            run = explainer.submit(noise((64, 96), 0))
             gpu.broken = True
-            begun.finish()
+            run.result()
 
     with pytest.raises(EngineError, match="CUDA: cudaEventSynchronize failed: cudaErrorIllegalAddress"):
         fail()
     with pytest.raises(UsageError, match="the session is closed"):
-        explainer.begin(noise((64, 96), 0))
+        explainer.submit(noise((64, 96), 0))
 
 
 @pytest.mark.parametrize("integrated", [False, True])

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,5 @@ def test_frames_between_keep_the_last_map(explainer: Explainer) -> None:
     assert records[3]["targets"] == records[2]["targets"]
     assert records[3]["classes"][0]["score"] == pytest.approx(explained[3].classes[0].score)
     assert "explain" not in records[3]["timings_ms"]
-    shown = explained[2]
-    shown.frame = frames[3]
+    shown = replace(explained[2], prediction=explained[3].prediction)
     np.testing.assert_array_equal(sink.frames[3], shown.overlay())
