@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from method_goldens import GOLDENS
 
 from aerocam.benchmarks.studies.pages.methods import TABLES, main, page
 from aerocam.cli import build_parser
@@ -15,9 +16,8 @@ from aerocam.errors import UsageError
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS, fuses
 from aerocam.methods import HEADS, HEADS_ANYWHERE, METHODS, OF_TAIL
 from aerocam.runtime.methods import COMPUTED, CONTRAST_METHODS, FORWARD_METHODS, computes
-from method_goldens import GOLDENS
+from checkout import ROOT
 
-ROOT = Path(__file__).parents[1]
 FUSED = {**CAM_HEADS, **TAIL_HEADS}
 
 
