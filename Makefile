@@ -39,7 +39,7 @@ help:
 	@echo "make gpu     what only a GPU can show; writes benchmarks/studies/results/gpu.md"
 	@echo "make lint    ruff and mypy"
 	@echo "make format  let ruff rewrite the code in the project's style"
-	@echo "make docs    docs/operators.md, anew from the tables in the code"
+	@echo "make docs    docs/operators.md and the README's methods, anew from the tables in the code"
 	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
@@ -140,6 +140,7 @@ gpu:
 
 docs: $(VENV)/.dev
 	@$(RUN) -m aerocam.benchmarks.studies.pages.operators docs/operators.md
+	@$(RUN) -m aerocam.benchmarks.studies.pages.methods README.md
 
 # One after the other, so that the times are those of a build that has the machine for itself.
 engines: $(VENV)/.dev $(ZOO)

@@ -42,8 +42,8 @@ class MethodFacts:
         activations: Whether it takes the activations of a layer.
         gradients: By which rule the gradients that it takes are walked back, as `manifest.Layer.rule` has it; None: it
             takes none.
-        weighs: Whether the map is the sum Σ_c w_c A_c of weighted activations, which `eigen_smooth` can show on their
-            first principal component instead.
+        weighs: Whether its arithmetic gives the weights of a map Σ_c w_c A_c, which `eigen_smooth` can show on its
+            first principal component instead of summing it.
         class_sensitive: Whether two classes of one picture have two maps. `inner layers`: not behind a last layer that
             is averaged over its positions, where the gradient is the same at each.
         normalisation: What brings the map to [0, 1]. `minmax`: ReLU, then (x - min) / (max - min + `EPSILON`). `max`:
@@ -113,7 +113,7 @@ def _folded(name: str) -> str:
 
 
 _BY_GRADIENTS = "weights from the gradients"
-_POSITIONS = "what each position adds to the gradient of a {} that changes nothing"
+_POSITIONS = "what each position adds to the gradient of a {}"
 _CLUSTERING = "the clustering of CF-CAM"
 _AT_INPUT = "it explains the input picture, which lies before all layers"
 _WHOLE_MODEL = "it runs the whole model many times, which is no part of the graph behind a layer"
@@ -121,6 +121,7 @@ _INDEFINITE = (
     "its kernel matrix is not definite, and repeated squaring finds the eigenvalue of the largest magnitude, not the"
     " largest"
 )
+_SIGN = "or `mean_act`, `svd`"
 _BASELINE = "or `mean`, `blur`, a number, an array"
 
 METHODS: dict[str, MethodFacts] = table(
@@ -130,216 +131,72 @@ METHODS: dict[str, MethodFacts] = table(
     MethodFacts("layercam", "layer", _BY_GRADIENTS, "neither", weighs=True),
     MethodFacts("hirescam", "layer", _BY_GRADIENTS, "odd", weighs=True),
     MethodFacts("gradcamelementwise", "layer", _BY_GRADIENTS, "neither", weighs=True),
-    MethodFacts(
-        "cam",
-        "layer",
-        "the classifier's own weights; for a linear head behind global average pooling",
-        "odd",
-        weighs=True,
-    ),
-    MethodFacts("eigencam", "layer", "first principal component of A", "even", gradients=None, class_sensitive="no"),
-    MethodFacts(
-        "kpcacam",
-        "layer",
-        "first kernel principal component of A",
-        "even",
-        gradients=None,
-        class_sensitive="no",
-        headless=_INDEFINITE,
-    ),
-    MethodFacts("eigengradcam", "layer", "first principal component of G A", "even"),
-    MethodFacts(
-        "fem",
-        "layer",
-        "channels weighted by how often they exceed twice their deviation",
-        "even",
-        gradients=None,
-        weighs=True,
-        class_sensitive="no",
-        options={"k": "deviations"},
-    ),
-    MethodFacts(
-        "randomcam",
-        "layer",
-        "random weights, to compare with",
-        "even",
-        gradients=None,
-        weighs=True,
-        class_sensitive="no",
-    ),
-    MethodFacts(
-        "normgrad",
-        "layer",
-        _POSITIONS.format("1x1 convolution"),
-        "even",
-        ("normgrad-conv1x1", "normgrad-1x1"),
-        class_sensitive="inner layers",
-    ),
-    MethodFacts(
-        "normgrad-3x3",
-        "layer",
-        _POSITIONS.format("3x3 convolution"),
-        "even",
-        ("normgrad-conv3x3",),
-        class_sensitive="inner layers",
-    ),
-    MethodFacts("normgrad-bias", "layer", _POSITIONS.format("bias"), "even", class_sensitive="inner layers"),
-    MethodFacts("normgrad-scaling", "layer", _POSITIONS.format("factor per channel"), "even"),
-    MethodFacts(
-        "finercam",
-        "contrast",
-        "Grad-CAM of what a class has that its three nearest lack",
-        "odd",
-        weighs=True,
-        contrast="finer",
-        options={"base": "the method that makes the map of it, `gradcam`", "comparisons": "ranks of the nearest"},
-    ),
-    MethodFacts(
-        "cfcam",
-        "layer",
-        "CF-CAM (arXiv:2504.00060): channels clustered by DBSCAN, gradients filtered by cluster, hierarchical weights;"
-        " and two steps of our own, a share of mere activity less and a Gaussian over the map",
-        "neither",
-        normalisation="max",
-        needs_float32=_CLUSTERING,
-        on_stream=True,
-        options={"config": "a `CfCamConfig`, from Python", "keep_frames": "of a stream"},
-    ),
-    MethodFacts(
-        "cfcam-published",
-        "layer",
-        "CF-CAM exactly as released",
-        "neither",
-        class_sensitive="no",
-        normalisation="max",
-        needs_float32=_CLUSTERING,
-        on_stream=True,
-        options={"keep_frames": "of a stream"},
-    ),
-    MethodFacts(
-        "relevance",
-        "layer",
-        "layer-wise relevance propagation (LRP-epsilon)",
-        "odd",
-        ("lrp", "lrpepsilon"),
-        gradients="relevance",
-        weighs=True,
-    ),
-    MethodFacts(
-        "saliency",
-        "input",
-        "largest magnitude of the gradient among the channels",
-        "even",
-        ("vanillagradient", "vanillagradients"),
-        activations=False,
-        normalisation="magnitude",
-        headless=_AT_INPUT,
-    ),
-    MethodFacts(
-        "inputxgradient",
-        "input",
-        "the picture times its gradient",
-        "odd",
-        ("gradientxinput", "gradxinput"),
-        activations=False,
-        normalisation="magnitude",
-        headless=_AT_INPUT,
-    ),
-    MethodFacts(
-        "smoothgrad",
-        "input",
-        "saliency of the mean gradient over noisy copies of the picture",
-        "even",
-        activations=False,
-        normalisation="magnitude",
-        runs="1 + `samples`",
-        headless=_AT_INPUT,
-        options={"noise": "share of the value range"},
-    ),
-    MethodFacts(
-        "integrated_gradients",
-        "input",
-        "the gradient integrated on the way from a picture that says nothing",
-        "odd",
-        ("ig",),
-        activations=False,
-        normalisation="magnitude",
-        runs="1 + `steps`",
-        headless=_AT_INPUT,
-        options={"baseline": _BASELINE, "rule": "or `trapezoid`"},
-    ),
-    MethodFacts(
-        "guided_backprop",
-        "input",
-        "the gradient, of which each ReLU lets through what is positive",
-        "neither",
-        ("guidedbackpropagation",),
-        activations=False,
-        gradients="guided",
-        class_sensitive="hardly",
-        normalisation="magnitude",
-        headless=_AT_INPUT,
-    ),
-    MethodFacts(
-        "guided_gradcam",
-        "input",
-        "guided backpropagation times Grad-CAM's map of a layer",
-        "neither",
-        gradients="guided",
-        normalisation="magnitude",
-        headless=_AT_INPUT,
-    ),
-    MethodFacts(
-        "scorecam",
-        "model",
-        "activations weighted by the score of the picture behind each",
-        "neither",
-        gradients=None,
-        runs="once per channel",
-        headless=_WHOLE_MODEL,
-    ),
-    MethodFacts(
-        "occlusion",
-        "model",
-        "how far the score falls where a patch is covered",
-        "odd",
-        activations=False,
-        gradients=None,
-        runs="once per patch",
-        headless=_WHOLE_MODEL,
-        options={"patch": "px", "stride": "half a patch", "baseline": _BASELINE},
-    ),
-    MethodFacts(
-        "rise",
-        "model",
-        "random masks weighted by the score behind each",
-        "odd",
-        activations=False,
-        gradients=None,
-        normalisation="span",
-        runs="`masks` times",
-        headless=_WHOLE_MODEL,
-    ),
-    MethodFacts(
-        "ablationcam",
-        "tail",
-        "activations weighted by how far the score falls without each",
-        "even",
-        gradients=None,
-        runs="once per channel",
-        options={"fill": "or `mean`, `pgc`: pytorch-grad-cam's own"},
-    ),
-    MethodFacts(
-        "reciprocam",
-        "tail",
-        "the score where the activations are kept at one position alone",
-        "odd",
-        gradients=None,
-        normalisation="span",
-        runs="once per position",
-    ),
-)
+    MethodFacts("cam", "layer", "the classifier's own weights; for a linear head behind global average pooling", "odd",
+                weighs=True),
+    MethodFacts("eigencam", "layer", "first principal component of A", "even", gradients=None, class_sensitive="no",
+                options={"sign": _SIGN}),
+    MethodFacts("kpcacam", "layer", "first kernel principal component of A", "even", gradients=None,
+                class_sensitive="no", headless=_INDEFINITE, options={"gamma": "1 / C"}),
+    MethodFacts("eigengradcam", "layer", "first principal component of G A", "even", options={"sign": _SIGN}),
+    MethodFacts("fem", "layer", "channels weighted by how often they exceed twice their deviation", "even",
+                gradients=None, weighs=True, class_sensitive="no", options={"k": "deviations"}),
+    MethodFacts("randomcam", "layer", "random weights, to compare with", "even", gradients=None, weighs=True,
+                class_sensitive="no"),
+    MethodFacts("normgrad", "layer", _POSITIONS.format("1x1 convolution that changes nothing"), "even",
+                ("normgrad-conv1x1", "normgrad-1x1"), class_sensitive="inner layers"),
+    MethodFacts("normgrad-3x3", "layer", _POSITIONS.format("3x3 convolution that changes nothing"), "even",
+                ("normgrad-conv3x3",), class_sensitive="inner layers"),
+    MethodFacts("normgrad-bias", "layer", _POSITIONS.format("bias of 0"), "even", class_sensitive="inner layers"),
+    MethodFacts("normgrad-scaling", "layer", _POSITIONS.format("factor of 1 per channel"), "even"),
+    MethodFacts("finercam", "contrast", "Grad-CAM of what a class has that its three nearest lack", "odd", weighs=True,
+                contrast="finer", options={"base": "the method that makes its map, `gradcam`",
+                                           "comparisons": "ranks of the nearest"}),
+    MethodFacts("cfcam", "layer", "CF-CAM (arXiv:2504.00060): channels clustered by DBSCAN, gradients filtered by"
+                " cluster, hierarchical weights; and two steps of our own, a share of mere activity less and a Gaussian"
+                " over the map", "neither", normalisation="max", needs_float32=_CLUSTERING, on_stream=True,
+                options={"config": "a `CfCamConfig`, from Python", "keep_frames": "of a stream"}),
+    MethodFacts("cfcam-published", "layer", "CF-CAM exactly as released", "neither", class_sensitive="no",
+                normalisation="max", needs_float32=_CLUSTERING, on_stream=True, options={"keep_frames": "of a stream"}),
+    MethodFacts("relevance", "layer", "layer-wise relevance propagation (LRP-epsilon)", "odd", ("lrp", "lrpepsilon"),
+                gradients="relevance", weighs=True),
+    MethodFacts("saliency", "input", "largest magnitude of the gradient among the channels", "even",
+                ("vanillagradient", "vanillagradients"), activations=False, normalisation="magnitude",
+                headless=_AT_INPUT),
+    MethodFacts("inputxgradient", "input", "the picture times its gradient", "odd", ("gradientxinput", "gradxinput"),
+                activations=False, normalisation="magnitude", headless=_AT_INPUT),
+    MethodFacts("smoothgrad", "input", "saliency of the mean gradient over noisy copies of the picture", "even",
+                activations=False, normalisation="magnitude", runs="1 + `samples`", headless=_AT_INPUT,
+                options={"noise": "share of the value range"}),
+    MethodFacts("integrated_gradients", "input", "the gradient integrated on the way from a picture that says nothing",
+                "odd", ("ig",), activations=False, normalisation="magnitude", runs="1 + `steps`", headless=_AT_INPUT,
+                options={"baseline": _BASELINE, "rule": "or `trapezoid`"}),
+    MethodFacts("guided_backprop", "input", "the gradient, of which each ReLU lets through what is positive", "neither",
+                ("guidedbackpropagation",), activations=False, gradients="guided", class_sensitive="hardly",
+                normalisation="magnitude", headless=_AT_INPUT),
+    MethodFacts("guided_gradcam", "input", "guided backpropagation times Grad-CAM's map of a layer", "neither",
+                gradients="guided", normalisation="magnitude", headless=_AT_INPUT),
+    MethodFacts("scorecam", "model", "activations weighted by the score of the picture behind each", "neither",
+                gradients=None, runs="once per channel", headless=_WHOLE_MODEL),
+    MethodFacts("occlusion", "model", "how far the score falls where a patch is covered", "odd", activations=False,
+                gradients=None, runs="once per patch", headless=_WHOLE_MODEL,
+                options={"patch": "px", "stride": "half a patch", "baseline": _BASELINE}),
+    MethodFacts("rise", "model", "random masks weighted by the score behind each", "odd", activations=False,
+                gradients=None, normalisation="span", runs="`masks` times", headless=_WHOLE_MODEL),
+    MethodFacts("ablationcam", "tail", "activations weighted by how far the score falls without each", "even",
+                gradients=None, runs="once per channel", options={"fill": "or `mean`, `pgc`: pytorch-grad-cam's own"}),
+    MethodFacts("reciprocam", "tail", "the score where the activations are kept at one position alone", "odd",
+                gradients=None, normalisation="span", runs="once per position"),
+)  # fmt: skip
 """Every method by its name, in the order in which they are listed."""
+
+HEADS = tuple(name for name, facts in METHODS.items() if facts.headless is None)
+"""Names of the methods that can be fused into the graph."""
+
+HEADS_ANYWHERE = tuple(name for name in HEADS if METHODS[name].kind == "layer" and METHODS[name].gradients is None)
+"""Names of those that can be fused at a layer from which no gradient can be had, too."""
+
+OF_TAIL = tuple(name for name, facts in METHODS.items() if facts.kind == "tail")
+"""Names of the methods that run the part behind a layer."""
 
 
 def find(name: str) -> MethodFacts:

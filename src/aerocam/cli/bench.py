@@ -16,13 +16,14 @@ from typing import Any
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
+from aerocam.methods import METHODS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("model", metavar="MODEL", help="the plain ONNX file; its explainable forms are made on the way")
     parser.add_argument("--layer", action="append", metavar="NAME", help="as for export")
-    parser.add_argument("--method", default="gradcam", help="any method of the README's tables (default: gradcam)")
+    parser.add_argument("--method", default="gradcam", help=f"CAM method (default: gradcam): {', '.join(METHODS)}")
     parser.add_argument("--image", metavar="FILE", help="picture to run on; default: noise")
     parser.add_argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)")
     parser.add_argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)")

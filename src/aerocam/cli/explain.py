@@ -33,6 +33,7 @@ from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
 from aerocam.errors import MediaError, UsageError
+from aerocam.methods import METHODS
 from aerocam.options import parse_options
 from aerocam.runtime.frames.picture_files import distinct_stems, find_pictures, read, shown
 
@@ -65,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that `explain` and `stream` share."""
     parser.add_argument(
-        "--method", metavar="NAME", help="CAM method (default: that of the model's fused head, else gradcam)"
+        "--method",
+        metavar="NAME",
+        help=f"CAM method (default: that of the model's fused head, else gradcam): {', '.join(METHODS)}",
     )
     parser.add_argument(
         "--option",

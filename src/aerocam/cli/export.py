@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, get_args
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, Preprocess, ResizeRule
+from aerocam.methods import HEADS, OF_TAIL
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
     )
-    parser.add_argument("--head", metavar="METHOD", help="fuse this CAM method into the graph, such as gradcam")
+    parser.add_argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}")
     parser.add_argument(
         "--eigen-smooth", action="store_true", help="with --head: its weighted activations on their first component"
     )
@@ -75,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch",
         type=int,
         metavar="N",
-        help="with --packaging split: a third file, FILE with .tail.onnx, for ablationcam and reciprocam: the part"
+        help=f"with --packaging split: a third file, FILE with .tail.onnx, for {' and '.join(OF_TAIL)}: the part"
         " behind the layer, N at once",
     )
     parser.add_argument(

@@ -12,6 +12,7 @@ import argparse
 import fnmatch
 
 from aerocam.cli.arguments import add_model_arguments, parse_input_shapes
+from aerocam.methods import HEADS_ANYWHERE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
         shape, depth = "x".join(map(str, item.value.shape or ())), "input" if item.depth < 0 else str(item.depth)
         line = f"{mark:2}{depth:>5}  {shape:<18} {item.fold.kind:<9} {item.op:<20} {_short(item.cost):>8}"
         print(f"{line}  {item.name}{node}{note}")
-    print("* what --layer auto takes; gradient: about its multiply-adds")
+    out_of_reach = f"- for {', '.join(HEADS_ANYWHERE)} alone; " if any(item.obstacle for item in known) else ""
+    print(f"* what --layer auto takes; {out_of_reach}gradient: about its multiply-adds")
 
 
 def _short(count: int) -> str:
