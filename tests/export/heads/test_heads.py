@@ -15,12 +15,11 @@ from onnx import helper
 from aerocam import manifest
 from aerocam.errors import UsageError
 from aerocam.export import CAM_HEADS, export_model
-from aerocam.export.heads import TAIL_HEADS
 from aerocam.export.nodes.builder import Builder
 from aerocam.methods import METHODS
 from aerocam.runtime import Explainer
 from aerocam.runtime.maps.smoothing import MapSmoothing
-from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
+from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS
 from onnx_graphs import f32, model, run_ort, saved
 from small_networks import SIZE, cnn
 
@@ -28,15 +27,6 @@ node = helper.make_node
 GRADIENTS = "aerocam_gradients_0"
 HEADS = [method for method in CAM_HEADS if METHODS[method].contrast == "none"]
 """Heads that are the method on activations and gradients; contrasts: test_contrast.py."""
-
-
-def test_every_method_has_a_head_or_a_reason() -> None:
-    fused = CAM_HEADS.keys() | TAIL_HEADS.keys()
-    headless = {name for name, facts in METHODS.items() if facts.headless is not None}
-    assert fused | headless == METHODS.keys()
-    assert not fused & headless
-    assert TAIL_HEADS.keys() == FORWARD_METHODS.keys() - headless
-    assert {name for name, facts in METHODS.items() if facts.contrast != "none"} == CONTRAST_METHODS.keys()
 
 
 def appended(method: str, arrays: dict[str, np.ndarray], spread: np.ndarray | None = None, **options: Any) -> tuple:

@@ -13,8 +13,8 @@ import pytest
 from aerocam.benchmarks import zoo
 from aerocam.export import export_model
 from aerocam.export.heads import TAIL_HEADS
+from aerocam.methods import METHODS
 from aerocam.runtime import Explainer
-from aerocam.runtime.methods import CAM_METHODS, CONTRAST_METHODS, FORWARD_METHODS
 
 pytestmark = pytest.mark.slow
 
@@ -25,13 +25,13 @@ LAST, INNER, FEW = "head/act", "blocks.10/expand/act", "blocks.4/add"
 RELEVANCE = "relevance"
 """A method, and the file that has what it takes."""
 
-CLASS_FREE = {"eigencam", "fem", "kpcacam", "randomcam"}
-"""They read no gradients."""
+AT_INPUT, GUIDED = "images", "guided"
+"""Files for the methods on the input picture."""
 
-BY_GRADIENT_NORM = {"normgrad", "normgrad-3x3", "normgrad-bias"}
-"""Behind the last layer the gradient is the same at every position, so that these show its norm times a picture."""
 
-ALL = [*CAM_METHODS, *CONTRAST_METHODS]
+def named(kinds: str, *answers: str) -> list[str]:
+    """The methods of some kinds whose row answers so whether they tell classes apart."""
+    return [name for name, facts in METHODS.items() if facts.kind in kinds.split() and facts.class_sensitive in answers]
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     model = zoo.lite0.model()
     paths[RELEVANCE] = export_model(model, folder / "relevance.onnx", layers=LAST, relevance=True, **known).path
     paths[FEW] = export_model(model, folder / "few.onnx", layers=FEW, **known).path
+    paths[AT_INPUT] = export_model(model, folder / "input.onnx", layers="images", **known).path
+    paths[GUIDED] = export_model(model, folder / "guided.onnx", layers=["images", LAST], guided=True, **known).path
     for method in TAIL_HEADS:
         paths[method] = export_model(model, folder / f"{method}.onnx", layers=LAST, head=method, **known).path
     return paths
@@ -60,10 +62,20 @@ def correlation(path: Path, method: str, **options: Any) -> float:
     return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
 
 
-@pytest.mark.parametrize("method", [name for name in ALL if name not in CLASS_FREE | {"cfcam-published"}])
+@pytest.mark.parametrize("method", named("layer contrast", "yes", "inner layers"))
 def test_a_method_that_reads_gradients_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
-    file = RELEVANCE if method == RELEVANCE else INNER if method in BY_GRADIENT_NORM else LAST
+    file = RELEVANCE if method == RELEVANCE else LAST if METHODS[method].class_sensitive == "yes" else INNER
+    assert METHODS[method].gradients is not None
     assert correlation(exported[file], method) < 0.95
+
+
+@pytest.mark.parametrize("method", named("input", "yes", "hardly"))
+def test_a_method_on_the_input_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
+    """Guided backpropagation hardly: it shows edges (arXiv:1810.03292)."""
+    options = {"smoothgrad": {"samples": 5}, "integrated_gradients": {"steps": 5}}.get(method, {})
+    found = correlation(exported[GUIDED if METHODS[method].gradients == "guided" else AT_INPUT], method, **options)
+    assert (found < 0.95) == (METHODS[method].class_sensitive == "yes")
+    assert found < 0.999
 
 
 FORWARD: dict[str, dict[str, Any]] = {
@@ -75,15 +87,18 @@ FORWARD: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("method", sorted(FORWARD_METHODS))
+@pytest.mark.parametrize("method", named("model tail", "yes"))
 def test_a_method_that_runs_the_model_tells_classes_apart(exported: dict[str, Path], method: str) -> None:
     path = exported[method if method in TAIL_HEADS else FEW]
     assert correlation(path, method, **FORWARD[method]) < 0.95
 
 
-@pytest.mark.parametrize("method", sorted(CLASS_FREE | BY_GRADIENT_NORM | {"cfcam-published"}))
+@pytest.mark.parametrize("method", named("layer contrast", "no", "inner layers"))
 def test_what_does_not_depend_on_the_class_has_one_map(exported: dict[str, Path], method: str) -> None:
-    """The published CF-CAM is among them, though it reads gradients: its softmax over them is all but uniform."""
+    """The published CF-CAM is among them, though it reads gradients: its softmax over them is all but uniform.
+
+    So is NormGrad behind the last layer, where the gradient is the same at every position: its norm times a picture.
+    """
     assert correlation(exported[LAST], method) > 0.999
 
 
