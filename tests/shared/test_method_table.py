@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from method_goldens import GOLDENS
 
 from aerocam.benchmarks.studies.pages.methods import TABLES, main, page
 from aerocam.cli import build_parser
@@ -17,6 +16,7 @@ from aerocam.export.heads import CAM_HEADS, TAIL_HEADS, fuses
 from aerocam.methods import HEADS, HEADS_ANYWHERE, METHODS, OF_TAIL
 from aerocam.runtime.methods import COMPUTED, CONTRAST_METHODS, FORWARD_METHODS, computes
 from checkout import ROOT
+from method_goldens import GOLDENS
 
 FUSED = {**CAM_HEADS, **TAIL_HEADS}
 

@@ -13,6 +13,7 @@ import checkout
 from aerocam.errors import UsageError
 from aerocam.methods import METHODS, MethodFacts, table
 from aerocam.runtime.methods import CAM_METHODS, get, without_gradients
+from method_goldens import COMPONENTS, NORM_GRAD, PLAIN, WEIGHTED
 
 pytestmark = pytest.mark.runtime
 
