@@ -55,7 +55,7 @@ def _in_folder(folder: Path, recursive: bool | None) -> list[str]:
     except OSError as error:
         raise UsageError(f"{folder}: cannot read this folder: {error.strerror}; give another one") from error
     if not found:
-        deeper = "; --recursive also looks into the folders below" if recursive is False else ""
+        deeper = "; `recursive=True` also looks into the folders below" if recursive is False else ""
         raise UsageError(f"{folder}: found no picture in this folder, expected {', '.join(SUFFIXES)}{deeper}")
     return [str(path) for path in found]
 

@@ -68,7 +68,7 @@ def test_patterns() -> None:
 @pytest.mark.parametrize(
     ("arguments", "recursive", "message"),
     [
-        (["empty"], False, r"empty: found no picture in this folder, expected \.bmp, .*; --recursive also looks"),
+        (["empty"], False, r"empty: found no picture in this folder, expected \.bmp, .*; `recursive=True` also looks"),
         (["empty"], True, r"empty: found no picture in this folder, expected .*\.webp$"),
         (["photos/*.gif"], False, r"photos/\*\.gif: found no picture by this pattern"),
         (["phot*"], False, r"phot\*: found no picture by this pattern"),
