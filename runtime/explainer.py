@@ -32,7 +32,24 @@ logger = logging.getLogger(__name__)
 
 
 class Explainer:
-    """Explains what an exported model sees, frame by frame. Not for use by several threads at once."""
+    """Explains what an exported model sees, frame by frame. Not for use by several threads at once.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> frame = read_picture("photo.png")
+        >>> with Explainer("model.cam.onnx") as explainer:
+        ...     best = explainer(frame)
+        ...     several = explainer(frame, ["red", "green"])
+        >>> best.target.label, [target.index for target in several.targets]
+        ('red', [0, 1])
+
+    Attributes:
+        session: The model, open.
+        manifest: What its file says of it.
+        raw_maps: The way from its outputs to raw maps.
+        smoothing: How maps are smoothed.
+        recipe: How maps are made, as explanations keep it.
+    """
 
     def __init__(
         self,

@@ -107,5 +107,5 @@ def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) ->
     head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
     return (
         f"method '{method}': the file has no {absent} of layer '{layer}'{head};"
-        " export the model again, `aerocam export MODEL`, without a head, or with one and `tensors=True`"
+        " export the model again without a head, or with both: aerocam export MODEL `head='METHOD'` `tensors=True`"
     )

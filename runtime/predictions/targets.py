@@ -25,6 +25,13 @@ Targets = TargetLike | list[TargetLike] | np.ndarray[Any, np.dtype[np.integer[An
 class Target:
     """Names what was explained, and says how sure the model is of it.
 
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> with Explainer("detector.cam.onnx") as explainer:
+        ...     target = explainer(read_picture("photo.png"), "red").target
+        >>> target.index, target.label, target.anchor, round(target.score, 3)
+        (0, 'red', 6, 0.331)
+
     Attributes:
         index: Index of the class.
         label: The class's name, or `class <index>` where the model has none.

@@ -81,6 +81,16 @@ class Run(Generic[Result]):
 class Session(Protocol):
     """A model ready to run. For the thread that made it alone.
 
+    Example:
+        >>> import numpy as np
+        >>> from aerocam.runtime import open_session
+        >>> with open_session("model.cam.onnx") as session:
+        ...     feeds = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inputs}
+        ...     run = session.submit(feeds, ["logits"])
+        ...     logits = run.result()["logits"]
+        >>> logits.shape
+        (1, 4)
+
     Attributes:
         path: The file.
         manifest: What it says of itself.
