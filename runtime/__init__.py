@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from aerocam.runtime.explainer import Explainer as Explainer
     from aerocam.runtime.explanation import Explanation as Explanation
     from aerocam.runtime.frames.pictures import read_picture as read_picture
+    from aerocam.runtime.maps.noise import GradientNoise as GradientNoise
+    from aerocam.runtime.maps.smoothing import MapSmoothing as MapSmoothing
     from aerocam.runtime.methods import CAM_METHODS as CAM_METHODS
     from aerocam.runtime.methods import FORWARD_METHODS as FORWARD_METHODS
     from aerocam.runtime.methods import INPUT_METHODS as INPUT_METHODS
     from aerocam.runtime.predictions.detections import Detection as Detection
+    from aerocam.runtime.predictions.detections import Objects as Objects
     from aerocam.runtime.predictions.targets import Target as Target
     from aerocam.runtime.sessions.opening import open_session as open_session
     from aerocam.runtime.sessions.session import Session as Session
@@ -32,7 +35,10 @@ _HOMES = {
     "Explainer": "explainer",
     "Explanation": "explanation",
     "FORWARD_METHODS": "methods",
+    "GradientNoise": "maps.noise",
     "INPUT_METHODS": "methods",
+    "MapSmoothing": "maps.smoothing",
+    "Objects": "predictions.detections",
     "Region": "drawing.regions",
     "Session": "sessions.session",
     "Target": "predictions.targets",
@@ -49,7 +55,7 @@ __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, fetched from its module when it is first used."""
+    """Fetch a public name from its module when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module 'aerocam.runtime' has no attribute '{name}'")
     value = getattr(importlib.import_module(f"aerocam.runtime.{_HOMES[name]}"), name)
@@ -58,5 +64,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The public names, fetched or not."""
+    """Return the public names, fetched or not."""
     return __all__

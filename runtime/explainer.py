@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -26,13 +25,32 @@ from aerocam.runtime.predictions.prediction import Prediction, Predictor
 from aerocam.runtime.predictions.targets import ResolvedTargets, Targets, as_list
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
-from aerocam.runtime.sessions.session import Run, Session, close_behind
+from aerocam.runtime.sessions.session import Closing, Run, Session
 
 logger = logging.getLogger(__name__)
 
 
-class Explainer:
-    """Explains what an exported model sees, frame by frame. Not for use by several threads at once."""
+class Explainer(Closing):
+    """Explains what an exported model sees, frame by frame. Not for use by several threads at once.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> frame = read_picture("photo.png")
+        >>> with Explainer("model.cam.onnx") as explainer:
+        ...     best = explainer(frame)
+        ...     several = explainer(frame, ["red", "green"])
+        >>> best.target.label, [target.index for target in several.targets]
+        ('red', [0, 1])
+
+    Attributes:
+        session: The model, open.
+        manifest: What its file says of it.
+        raw_maps: The way from its outputs to raw maps.
+        smoothing: How maps are smoothed.
+        recipe: How maps are made, as explanations keep it.
+        method: Name of the CAM method.
+        fusion: How the maps of several layers become one.
+    """
 
     def __init__(
         self,
@@ -85,6 +103,7 @@ class Explainer:
         made = self.raw_maps
         gaussian = self.smoothing.gaussian
         self.recipe = Recipe(made.method, made.layers, made.normalisation, fusion, gaussian, made.form)
+        self.method, self.fusion = made.method, fusion
         added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
@@ -92,16 +111,6 @@ class Explainer:
         self._own_choice = self._resolved = ResolvedTargets.of(None, self.manifest)
         self._has_reference = False
         self._warnings_logged: set[str] = set()
-
-    @property
-    def method(self) -> str:
-        """Return the name of the CAM method."""
-        return self.recipe.method
-
-    @property
-    def fusion(self) -> saliency.Fusion:
-        """Return how the maps of several layers become one."""
-        return self.recipe.fusion
 
     def __call__(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Explanation:
         """Explain one frame.
@@ -234,7 +243,7 @@ class Explainer:
         self._has_reference = True
 
     def resolve(self, target: Targets) -> NDArray[np.int32]:
-        """Return targets as numbers, int32 (n, 1) or (n, 2); see `targets.resolve`.
+        """Return targets as numbers, int32 (n, 1) or (n, 2); see `ResolvedTargets`.
 
         Raises:
             UsageError: The model has no such class or anchor.
@@ -285,11 +294,3 @@ class Explainer:
         finally:
             if self._owned:
                 self.session.close()
-
-    def __enter__(self) -> Explainer:
-        """Return the explainer itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the session, unless it was handed in open."""
-        close_behind(self.close, error)

@@ -30,7 +30,17 @@ DRAWN = (0.5, "jet")
 
 @dataclass(eq=False)
 class Explanation:
-    """Says why the model gives one frame this score.
+    """Says why the model gives one frame this score: what was explained, its maps, and how they are shown and saved.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> with Explainer("model.cam.onnx") as explainer:
+        ...     explanation = explainer(read_picture("photo.png"))
+        >>> explanation.target.label, explanation.raw.shape, explanation.map.shape
+        ('red', (1, 8, 12), (1, 64, 96))
+        >>> overlay = explanation.overlay(alpha=0.4, colormap="turbo")
+        >>> sorted(path.name for path in explanation.save("out", "photo").values())
+        ['photo.cam.json', 'photo.cam.npy', 'photo.cam.png']
 
     Attributes:
         prediction: What the model says of the frame; detached, so that it lasts.

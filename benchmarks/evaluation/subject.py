@@ -26,7 +26,7 @@ from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.inputs import model_input
 from aerocam.runtime.maps.noise import GradientNoise
 from aerocam.runtime.predictions import scores
-from aerocam.runtime.predictions.targets import resolve, slots
+from aerocam.runtime.predictions.targets import ResolvedTargets
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
 
@@ -60,7 +60,7 @@ class ModelUnderTest:
             self.session.close()
             raise
         self._passes = passes(self.session, (self.manifest.score.output,), (), self._opening)
-        self._target = slots(resolve(None, self.manifest), self.manifest.score.targets)[0]
+        self._target = ResolvedTargets.of(None, self.manifest).slots[0]
         self._explainers: dict[str, Explainer] = {}
         self.forget()
 

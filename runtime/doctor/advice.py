@@ -176,8 +176,8 @@ def scikit_learn(case: Case) -> Advice | None:
     if case.found("scikit_learn") or case.platform == "jetson-jp5":
         return None
     why = (
-        f"scikit-learn: {case.reason('scikit_learn')}; --method cfcam asks for it, or for --option dbscan=numpy; no"
-        " other method does, nor a fused head"
+        f"scikit-learn: {case.reason('scikit_learn')}; `method='cfcam'` asks for it, or for its option"
+        " dbscan=numpy; no other method does, nor a fused head"
     )
     return Advice("warning", "scikit_learn", why, case.commands("scikit_learn"))
 

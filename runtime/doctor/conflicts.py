@@ -82,7 +82,7 @@ def little_memory(case: Case) -> Advice | None:
         return None
     why = (
         f"{found['available_mib']} MiB of memory are free, {found['swap_free_mib']} MiB of swap: building an engine may"
-        " run out of it; end the desktop while it builds, and give it a limit, as in aerocam build --workspace 1G"
+        " run out of it; end the desktop while it builds, and give `aerocam build` a `workspace`"
     )
     return Advice("warning", "memory", why, ("sudo systemctl isolate multi-user.target",))
 

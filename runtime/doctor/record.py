@@ -70,7 +70,7 @@ def _builder(findings: Findings) -> str | None:
     text = f"{found['module']} {found['version']}"
     if findings["cuda"]["state"] == "found":
         return text
-    return f"{text}, for other GPUs (--compute-capability)" if found["module"] == "tensorrt_rtx" else None
+    return f"{text}, for other GPUs (`compute_capability`)" if found["module"] == "tensorrt_rtx" else None
 
 
 def _cuda(findings: Findings) -> str | None:
@@ -85,7 +85,7 @@ def _onnx(findings: Findings) -> str | None:
     if found["state"] != "found":
         return None
     others = [name for name in found["providers"] if name != "CPUExecutionProvider"]
-    offered = f"; --providers can name {', '.join(others)}" if others else ""
+    offered = f"; `providers` can name {', '.join(others)}" if others else ""
     return f"ONNX Runtime {found['version']} on the CPU{offered}"
 
 
@@ -101,7 +101,8 @@ def _clustering(findings: Findings) -> str | None:
     """What clusters CF-CAM's channels; a fused head does it in the graph."""
     if findings["scikit_learn"]["state"] == "found":
         return f"scikit-learn {findings['scikit_learn']['version']}"
-    return "aerocam's own, with --option dbscan=numpy" if findings["numpy"]["state"] == "found" else None
+    own = "aerocam's own, with the option dbscan=numpy of `method='cfcam'`"
+    return own if findings["numpy"]["state"] == "found" else None
 
 
 def _named(findings: Findings, name: str, title: str) -> str | None:

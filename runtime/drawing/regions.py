@@ -29,7 +29,15 @@ TOLERANCE = 1.0
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A connected part of a map that lies above the threshold.
+    """Describes a connected part of a map that lies above the threshold.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> with Explainer("model.cam.onnx") as explainer:
+        ...     explanation = explainer(read_picture("photo.png"))
+        >>> (region,) = explanation.regions("otsu")[0]  # the largest one of the first target
+        >>> region.box, region.mask.shape
+        ((47, 15, 65, 33), (64, 96))
 
     Attributes:
         box: (x0, y0, x1, y1) in whole px, edges: x1 and y1 are one past the last px, x1 - x0 is the width.

@@ -1,31 +1,39 @@
-"""Which pictures the arguments of `aerocam explain` mean: files, folders, patterns and standard input."""
+"""Picture files: which ones files, folders, patterns and standard input mean."""
 
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aerocam.errors import UsageError
+from aerocam.files import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 STDIN = "-"
 
 SUFFIXES = (".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """What counts as a picture in a folder, in small or capital letters."""
 
+UNREAD = re.compile(r"\.(arw|avif|cr[23]|dng|gif|hei[cf]|jxl|nef|orf|raf|rw2|svg)$")
+"""Suffixes of pictures that OpenCV does not read everywhere: in a folder they are left out, which the log says."""
+
 OVERLAY = re.compile(r"\.cam(\.\d+)?\.png$")
 """How the overlays end that `explain` writes: in a folder they are results, not pictures to explain."""
 
 
 def find_pictures(arguments: Sequence[str], recursive: bool | None = None) -> list[str]:
-    """The pictures that are meant, in the order of the arguments, those of a folder or pattern by name.
+    """Return the pictures that are meant, in the order of the arguments, those of a folder or pattern by name.
 
     Args:
         arguments: Files, which need not exist; folders; patterns with `*`, `?`, `[...]`, `**`; `-` for standard input.
@@ -48,26 +56,35 @@ def find_pictures(arguments: Sequence[str], recursive: bool | None = None) -> li
 
 
 def _in_folder(folder: Path, recursive: bool | None) -> list[str]:
-    """The pictures in a folder, by suffix; hidden ones and our own overlays are left out."""
+    """Return the pictures in a folder, by suffix; hidden ones and our own overlays are left out.
+
+    Videos, and pictures of other suffixes, are counted in a warning.
+    """
     try:
         paths = folder.rglob("*") if recursive else folder.iterdir()
-        found = sorted(path for path in paths if _is_picture(path.relative_to(folder)) and path.is_file())
+        named = [path for path in paths if not _hidden(path.relative_to(folder)) and path.is_file()]
     except OSError as error:
         raise UsageError(f"{folder}: cannot read this folder: {error.strerror}; give another one") from error
+    found = sorted(path for path in named if path.suffix.lower() in SUFFIXES and not OVERLAY.search(path.name))
+    counts = sorted(Counter(path.suffix.lower() for path in named).items())
+    left_out = ", ".join(f"{n} {suffix}" for suffix, n in counts if suffix in VIDEO_SUFFIXES or UNREAD.match(suffix))
     if not found:
-        deeper = "; --recursive also looks into the folders below" if recursive is False else ""
-        raise UsageError(f"{folder}: found no picture in this folder, expected {', '.join(SUFFIXES)}{deeper}")
+        left_out = f" but {left_out}" if left_out else ""
+        deeper = "; `recursive=True` also looks into the folders below" if recursive is False else ""
+        raise UsageError(f"{folder}: found no picture in this folder{left_out}, expected {', '.join(SUFFIXES)}{deeper}")
+    if left_out:
+        way = "convert pictures to PNG or JPEG, give videos to `aerocam stream`"
+        logger.warning("%s: left out %s; %s", folder, left_out, way)
     return [str(path) for path in found]
 
 
-def _is_picture(path: Path) -> bool:
-    """Whether a file of this name, relative to the folder searched, is taken."""
-    hidden = any(part.startswith(".") for part in path.parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and not OVERLAY.search(path.name)
+def _hidden(path: Path) -> bool:
+    """Say whether a file is hidden, or in a hidden folder below the one that is searched."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _matching(pattern: str) -> list[str]:
-    """The files of a pattern, all but our own overlays."""
+    """Return the files of a pattern, all but our own overlays."""
     paths = glob.glob(pattern, recursive=True)
     found = sorted(path for path in paths if os.path.isfile(path) and not OVERLAY.search(path))
     if not found:
@@ -76,7 +93,7 @@ def _matching(pattern: str) -> list[str]:
 
 
 def read(path: str) -> NDArray[Any]:
-    """The picture at a path, or on standard input; uint8 (H, W, 3), BGR.
+    """Read the picture at a path, or on standard input; uint8 (H, W, 3), BGR.
 
     Raises:
         MediaError: It is not there, or not a picture.
@@ -87,12 +104,12 @@ def read(path: str) -> NDArray[Any]:
 
 
 def shown(path: str) -> str:
-    """What a picture is called in messages."""
+    """Return what a picture is called in messages."""
     return "standard input" if path == STDIN else path
 
 
 def distinct_stems(paths: Sequence[str]) -> list[str]:
-    """A stem for each path's output files; equal ones (`a/x.png`, `b/x.jpg`) are numbered: `x`, `x-2`."""
+    """Return a stem for each path's output files; equal ones (`a/x.png`, `b/x.jpg`) are numbered: `x`, `x-2`."""
     plain = ["stdin" if path == STDIN else Path(path).stem for path in paths]
     stems: list[str] = []
     taken, used = set(plain), set()

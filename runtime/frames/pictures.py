@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import MediaError
+from aerocam.files import VIDEO_SUFFIXES
 from aerocam.runtime.frames.opencv import captured_stderr, cv2
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
 
 
 def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
-    """A picture from the content of its file; see `read_picture`.
+    """Decode a picture from the content of its file; see `read_picture`.
 
     Args:
         content: The file's.
@@ -51,14 +52,15 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
     for line in said:
         logger.log(logging.DEBUG if picture is None else logging.WARNING, "%s: the decoder says: %s", name, line)
     if picture is None:
+        way = "; give a video to `aerocam stream`" if Path(name).suffix.lower() in VIDEO_SUFFIXES else ""
         raise MediaError(
-            f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...)"
+            f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...){way}"
         )
     return picture
 
 
 def _cut_short(content: bytes) -> bool:
-    """Whether this is a JPEG without its end: older OpenCV gives what lies in memory for the missing part."""
+    """Say whether this is a JPEG without its end: older OpenCV gives what lies in memory for the missing part."""
     if not content.startswith(b"\xff\xd8"):
         return False
     at = 2

@@ -42,7 +42,7 @@ class FromContrast:
         if manifest.task != "classify" or manifest.score.contrast != "none":
             raise UsageError(
                 f"method '{method.name}': it compares the logits of classes; a file of a classifier, exported without"
-                f" --contrast, is expected, this one has task {manifest.task}, contrast {manifest.score.contrast};"
+                f" `contrast`, is expected, this one has task {manifest.task}, contrast {manifest.score.contrast};"
                 " take gradcam"
             )
         self._contrast, self._options, self._layers = method, dict(options), layers

@@ -33,7 +33,7 @@ class FromForward:
         if method.facts.kind == "model" and manifest.preprocess.frame is not None:
             raise UsageError(
                 f"method '{method.name}': it changes the input tensor, and the file takes frames; export it again"
-                " without --frame"
+                " without `frame`"
             )
         self._compute, self._options = method, dict(options)
         self.method, self.normalisation = method.name, method.facts.normalisation
@@ -93,7 +93,7 @@ def _activations(manifest: Manifest, layer: Layer, method: ForwardMethod) -> str
         head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
         raise UsageError(
             f"method '{method.name}': the file has no activations of layer '{layer.name}'{head}; export the model"
-            f" again: aerocam export MODEL{_flags(method)}"
+            f" again{_way(method)}"
         )
     return layer.activations
 
@@ -109,11 +109,11 @@ def _tail_batch(manifest: Manifest, method: ForwardMethod) -> int:
         found = "a single file" if split is None else "no file with that part alone"
         raise UsageError(
             f"method '{method.name}': it runs the part behind the layer many times, and the export has {found};"
-            f" export the model again: aerocam export MODEL{_flags(method)}, or --head {method.name}"
+            f" export the model again{_way(method)}, or with `head={method.name!r}`"
         )
     return split.batch
 
 
-def _flags(method: ForwardMethod) -> str:
-    """What to tell `aerocam export`."""
-    return " --packaging split --batch 32" if method.facts.kind == "tail" else ""
+def _way(method: ForwardMethod) -> str:
+    """Say with what the export has what the method needs."""
+    return " with `packaging='split'`, `batch=32`" if method.facts.kind == "tail" else ""

@@ -36,7 +36,7 @@ class FromHead:
         if self._sign < 0 and (facts.parity != "odd" or self.form != "raw"):
             raise UsageError(
                 f"method '{self.method}': its fused head has no map of the negative score; export the model with"
-                " --tensors as well"
+                " `tensors=True` as well"
             )
         if self._sign < 0:
             self.overlay = None  # of what speaks for the target

@@ -34,7 +34,7 @@ class FromLayers:
         if not layers:
             raise UsageError(
                 f"method '{self.method}': the file has guided gradients of the input only, activations and true"
-                " gradients of a layer are expected; export the model again: aerocam export MODEL [--guided]"
+                " gradients of a layer are expected; export the model again with one in `layers`"
             )
         reads_gradients = self._compute.facts.gradients is not None
         if reads_gradients:
@@ -95,10 +95,10 @@ def _check_rule(layers: Sequence[Layer], method: CamMethod) -> None:
     assert taken is not None
     for layer in layers:
         if layer.rule != taken:
-            flag = " with --relevance" if taken == "relevance" else " without --relevance, or take relevance"
+            way = "with `relevance=True`" if taken == "relevance" else "without `relevance`, or take relevance"
             raise UsageError(
                 f"method '{method.name}': the file has {KINDS[layer.rule]} of layer '{layer.name}',"
-                f" {KINDS[taken]} are expected; export the model again{flag}"
+                f" {KINDS[taken]} are expected; export the model again {way}"
             )
 
 
@@ -107,5 +107,5 @@ def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) ->
     head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
     return (
         f"method '{method}': the file has no {absent} of layer '{layer}'{head};"
-        " export the model again without a head, or with both: aerocam export MODEL [--head METHOD --tensors]"
+        " export the model again without a head, or with both: aerocam export MODEL `head='METHOD'` `tensors=True`"
     )

@@ -45,7 +45,7 @@ class NoisyMaps:
         if not self._names:
             raise UsageError(
                 f"{path}: method '{maps.method}' reads no gradients that leave the graph, so none can have noise;"
-                " take gradcam, of a file with --tensors"
+                " take gradcam, of a file with `tensors=True`"
             )
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:

@@ -108,7 +108,7 @@ def relevance(activations: Array, multipliers: Array) -> Array:
 
     Args:
         activations: A.
-        multipliers: M, as `aerocam export --relevance` has them in place of gradients.
+        multipliers: M, as an export with `relevance=True` has them in place of gradients.
     """
     return multipliers
 

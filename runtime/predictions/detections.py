@@ -23,10 +23,18 @@ CANDIDATES = 30000
 
 @dataclass(frozen=True)
 class Detection:
-    """An object that the model finds.
+    """Describes an object that a detector finds.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, Objects, read_picture
+        >>> with Explainer("detector.cam.onnx") as explainer:
+        ...     prediction = explainer.predict(read_picture("photo.png"))
+        ...     found = Objects().find(prediction.outputs, explainer.manifest, prediction.placement)
+        >>> [(detection.label, round(detection.score, 2), detection.anchor) for detection in found]
+        [('red', 0.33, 6)]
 
     Attributes:
-        index: Of its class.
+        index: Index of its class.
         label: The class's name.
         score: How sure the model is, 0 to 1; objectness included where the model has it.
         box: (left, top, right, bottom) in px of the frame, cut to it.
@@ -42,7 +50,14 @@ class Detection:
 
 @dataclass(frozen=True)
 class Objects:
-    """What a detector finds in a frame, as targets: every object with a map of its own.
+    """Asks for what a detector finds in a frame, as targets: every object with a map of its own.
+
+    Example:
+        >>> from aerocam.runtime import Explainer, Objects, read_picture
+        >>> with Explainer("detector.cam.onnx") as explainer:
+        ...     explanation = explainer(read_picture("photo.png"), Objects(most=3, confidence=0.3, classes=("red",)))
+        >>> [(target.label, target.box[0]) for target in explanation.targets], len(explanation.map)
+        ([('red', 48.0)], 1)
 
     Attributes:
         most: How many objects, the best ones.

@@ -25,6 +25,13 @@ Targets = TargetLike | list[TargetLike] | np.ndarray[Any, np.dtype[np.integer[An
 class Target:
     """Names what was explained, and says how sure the model is of it.
 
+    Example:
+        >>> from aerocam.runtime import Explainer, read_picture
+        >>> with Explainer("detector.cam.onnx") as explainer:
+        ...     target = explainer(read_picture("photo.png"), "red").target
+        >>> target.index, target.label, target.anchor, round(target.score, 3)
+        (0, 'red', 6, 0.331)
+
     Attributes:
         index: Index of the class.
         label: The class's name, or `class <index>` where the model has none.
@@ -48,7 +55,8 @@ class ResolvedTargets:
 
     Attributes:
         given: What was asked for, as `as_list` returns it.
-        rows: int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; see `resolve`.
+        rows: int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; -1 for what the model is to
+            choose, -2 for its second best class and so on.
         slots: The rows as the model's run-time input, as many at a time as it takes.
         known: Whether the model can be told them before it has seen the frame; else their ranks wait for that.
     """
@@ -60,9 +68,18 @@ class ResolvedTargets:
 
     @classmethod
     def of(cls, targets: Targets, manifest: Manifest) -> ResolvedTargets:
-        """Resolve targets for a model; see `resolve` for the arguments and errors."""
-        rows, count = resolve(targets, manifest), manifest.score.targets
-        return cls(as_list(targets), rows, slots(rows, count), count > 1 or bool(rows.min() >= -1))
+        """Resolve targets for a model.
+
+        Args:
+            targets: One, or several; see `Targets`. -1 means the same as None.
+            manifest: The model's.
+
+        Raises:
+            UsageError: No target; no such class or anchor; an anchor for a model that has none.
+        """
+        given, count = as_list(targets), manifest.score.targets
+        rows = np.array([_row(target, manifest) for target in given], np.int32)
+        return cls(given, rows, slots(rows, count), count > 1 or bool(rows.min() >= -1))
 
     def slots_for(self, probabilities: NDArray[np.float32]) -> list[NDArray[np.int32]]:
         """Return the slots for a frame whose classes have these probabilities."""
@@ -95,23 +112,6 @@ def _plain(value: object) -> Class:
             f"target {value!r}: a class by its index or its name is expected, for a detector also (class, anchor), or"
             " a list of these"
         ) from error
-
-
-def resolve(targets: Targets, manifest: Manifest) -> NDArray[np.int32]:
-    """Return what is asked for as the model takes it.
-
-    Args:
-        targets: One, or several; see `Targets`. -1 means the same as None.
-        manifest: The model's.
-
-    Returns:
-        int32 (n, 1) with classes, or for a detector (n, 2) with classes and anchors; -1 for what the model is to
-        choose, -2 for its second best class and so on.
-
-    Raises:
-        UsageError: No target; no such class or anchor; an anchor for a model that has none.
-    """
-    return np.array([_row(target, manifest) for target in as_list(targets)], np.int32)
 
 
 def _row(target: TargetLike, manifest: Manifest) -> list[int]:

@@ -17,6 +17,12 @@ def open_session(
 ) -> Session:
     """Load an explainable model; the suffix of the file picks the engine.
 
+    Example:
+        >>> from aerocam.runtime import open_session
+        >>> with open_session("model.cam.onnx", threads=1) as session:
+        ...     print(session.manifest.task, *session.inputs)
+        classify float32 (1, 3, 32, 48) int32 (1)
+
     Args:
         path: An `.onnx` file written by `aerocam export`, or an engine written by `aerocam build`.
         providers: ONNX Runtime's execution providers by their own names, or (name, options) each, in order of

@@ -7,7 +7,6 @@ import ctypes
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from aerocam import manifest
 from aerocam.errors import ManifestError, ModelError, UsageError, missing
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, names, option_error, require_available, with_defaults
-from aerocam.runtime.sessions.session import Arrays, Run, TensorSpec, check_feeds, check_outputs
+from aerocam.runtime.sessions.session import Arrays, Closing, Run, TensorSpec, check_feeds, check_outputs
 
 try:
     import onnxruntime
@@ -107,7 +106,7 @@ DTYPES = {
 }
 
 
-class OrtSession:
+class OrtSession(Closing):
     """An explainable model on ONNX Runtime; see `Session` and `open_session`."""
 
     depth = 1
@@ -165,14 +164,6 @@ class OrtSession:
     def close(self) -> None:
         """Give back the memory; the session cannot run any more."""
         self._session = self._buffers = None
-
-    def __enter__(self) -> OrtSession:
-        """The session itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the session."""
-        self.close()
 
 
 def _options(threads: int | None) -> Any:

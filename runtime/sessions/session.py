@@ -17,6 +17,7 @@ Arrays = dict[str, NDArray[Any]]
 
 Result = TypeVar("Result")
 Made = TypeVar("Made")
+Opened = TypeVar("Opened", bound="Closing")
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,38 @@ class Run(Generic[Result]):
         return Run(lambda: make(self.result()))
 
 
+class Closing:
+    """Is closed at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Give back what was opened."""
+        raise NotImplementedError
+
+    def __enter__(self: Opened) -> Opened:
+        """Return the object itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it. Behind a failed run everything fails: the block's own error is the one to tell."""
+        try:
+            self.close()
+        except EngineError:
+            if error is None:
+                raise
+
+
 class Session(Protocol):
     """A model ready to run. For the thread that made it alone.
+
+    Example:
+        >>> import numpy as np
+        >>> from aerocam.runtime import open_session
+        >>> with open_session("model.cam.onnx") as session:
+        ...     feeds = {spec.name: np.zeros(spec.shape, spec.dtype) for spec in session.inputs}
+        ...     run = session.submit(feeds, ["logits"])
+        ...     logits = run.result()["logits"]
+        >>> logits.shape
+        (1, 4)
 
     Attributes:
         path: The file.
@@ -165,17 +196,3 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
     for name in names:
         if name not in known:
             raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, known)}")
-
-
-def close_behind(close: Callable[[], None], error: BaseException | None) -> None:
-    """Close what runs on an engine at the end of a `with` block.
-
-    Args:
-        close: Closes it.
-        error: What the block ended with. Behind a failed run everything fails; the first error is the one to tell.
-    """
-    try:
-        close()
-    except EngineError:
-        if error is None:
-            raise

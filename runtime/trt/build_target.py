@@ -60,12 +60,12 @@ def build_target(found: TensorRt, asked: str | None) -> BuildTarget:
         return here
     if not known:
         raise UsageError(
-            f"--compute-capability {asked}: {found} builds engines for the GPU of this machine alone"
+            f"`compute_capability={asked!r}`: {found} builds engines for the GPU of this machine alone"
             f" ({here.compute_capability if here else 'there is none'}); leave it out, and run `aerocam build` on the"
             " device"
         )
     if asked not in known:
-        raise UsageError(f"--compute-capability {asked}: {found} builds for {', '.join(known)}; give one of them")
+        raise UsageError(f"`compute_capability={asked!r}`: {found} builds for {', '.join(known)}; give one of them")
     return BuildTarget(asked, "")
 
 
@@ -80,7 +80,7 @@ def choices(trt: Any) -> tuple[str, ...]:
 def _without_gpu(found: TensorRt, known: tuple[str, ...], reason: str) -> str:
     if known:
         return (
-            f"{found}: it has to know which GPU to build for; give --compute-capability (of {', '.join(known)}), for"
+            f"{found}: it has to know which GPU to build for; give `compute_capability` (of {', '.join(known)}), for"
             f" none can be asked here: {reason}"
         )
     return (

@@ -102,7 +102,7 @@ def build_engines(
     """
     jobs = engine_jobs(Path(model), None if output is None else Path(output))
     if settings is not None and settings.tf32 and (part := needs_float32(jobs[0].manifest)):
-        logger.warning("%s: TF32 rounds what %s needs exact: build it without --tf32", model, part)
+        logger.warning("%s: TF32 rounds what %s needs exact: build it without `tf32`", model, part)
     found = load_tensorrt()
     target = build_target(found, compute_capability)
     cache = None if cache_folder is None else timing_cache.cache_file(cache_folder, found, target)
@@ -202,17 +202,16 @@ def _failure(found: TensorRt, log: Any, model: Path) -> str:
     if MEMORY.search(said):
         return (
             f"{model}: {found} ran out of memory while it built the engine: {said}. Close what else holds memory, and"
-            " give a smaller --workspace or --optimization-level"
+            " give a smaller `workspace` or `optimization_level`"
         )
     if "nvinfer_lean" in said:
         return (
             f"{model}: {found} builds no engine of it: {said}. An engine for later versions holds TensorRT's lean"
-            " runtime; leave out --version-compatible, or install that library"
+            " runtime; leave out `version_compatible`, or install that library"
         )
     return (
-        f"{model}: {found} builds no engine of it: {said}. Export the model with `aerocam export MODEL.onnx --for"
-        " tensorrt`; if it was, this is a limit of that TensorRT: choose another layer, or a method of the runtime in"
-        " place of a head"
+        f"{model}: {found} builds no engine of it: {said}. Export the model with `destination='tensorrt'`; if it"
+        " was, this is a limit of that TensorRT: choose another layer, or a method of the runtime in place of a head"
     )
 
 

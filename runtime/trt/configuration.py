@@ -28,19 +28,19 @@ def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: Bu
     """
     trt, config = found.module, builder.create_builder_config()
     # What is rounded to TF32 breaks equality masks, clusters' distances and grey levels; TensorRT has it on by default.
-    _flag(found, config, "TF32", settings.tf32, "--tf32", "leave it out")
+    _flag(found, config, "TF32", settings.tf32, "tf32=True", "leave it out")
     if settings.precision == "float16":
-        advice = "export the model with `aerocam export MODEL.onnx --precision float16`, and build that as it is"
-        _flag(found, config, "FP16", True, "--precision float16", advice)
+        advice = "export the model with `precision='float16'`, and build that as it is"
+        _flag(found, config, "FP16", True, "precision='float16'", advice)
     if settings.version_compatible:
-        _flag(found, config, "VERSION_COMPATIBLE", True, "--version-compatible", "leave it out")
+        _flag(found, config, "VERSION_COMPATIBLE", True, "version_compatible=True", "leave it out")
     if settings.hardware != "none":
         config.hardware_compatibility_level = _hardware(found, settings.hardware)
     if settings.workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
     if settings.optimization_level >= 0:
         if settings.optimization_level not in LEVELS:
-            raise UsageError(f"--optimization-level {settings.optimization_level}: 0 to {LEVELS[-1]} is expected")
+            raise UsageError(f"`optimization_level={settings.optimization_level}`: 0 to {LEVELS[-1]} is expected")
         config.builder_optimization_level = settings.optimization_level
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # or the inspector has no types to report
     if hasattr(config, "set_compute_capability"):
@@ -49,7 +49,7 @@ def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: Bu
     return config
 
 
-def _flag(found: TensorRt, config: Any, name: str, wanted: bool, option: str, advice: str) -> None:
+def _flag(found: TensorRt, config: Any, name: str, wanted: bool, setting: str, advice: str) -> None:
     """Set or clear a flag; one that is not wanted need not exist.
 
     Raises:
@@ -59,7 +59,7 @@ def _flag(found: TensorRt, config: Any, name: str, wanted: bool, option: str, ad
     if flag is not None:
         (config.set_flag if wanted else config.clear_flag)(flag)
     elif wanted:
-        raise EngineError(f"{option}: {found} has no builder flag {name}; {advice}")
+        raise EngineError(f"`{setting}`: {found} has no builder flag {name}; {advice}")
 
 
 def _hardware(found: TensorRt, wanted: Hardware) -> Any:
@@ -69,7 +69,7 @@ def _hardware(found: TensorRt, wanted: Hardware) -> Any:
     if level is None:
         known = [name for name, theirs in HARDWARE.items() if hasattr(levels, theirs)]
         raise EngineError(
-            f"--hardware {wanted}: {found} has no such hardware compatibility"
+            f"`hardware={wanted!r}`: {found} has no such hardware compatibility"
             f" ({', '.join(known) or 'none at all'}); leave it out, and build on each kind of device"
         )
     return level

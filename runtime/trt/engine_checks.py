@@ -99,7 +99,7 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
         if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
             raise EngineError(
                 f"{path}: TensorRT reads '{name}' on the host, as a shape, every tensor is expected on the GPU; export"
-                " the model with static shapes (--input-shape) and build it again"
+                " the model with static shapes (`input_shapes`) and build it again"
             )
 
 

@@ -195,26 +195,20 @@ def _checksum(data: Any) -> str:
 
 
 def build_command(engine: Path, record: EngineRecord | None = None) -> str:
-    """What builds an engine again, and the others of a split model with it, for messages."""
+    """Return what builds an engine again, and the others of a split model with it, for messages."""
     if record is None:
         return f"aerocam build MODEL.cam.onnx -o {_first(engine.name)}"
     split = record.manifest.split is not None
     model, name = (_first(text) if split else text for text in (record.model, engine.name))
-    return " ".join(["aerocam build", model, "-o", name, *_options(record.settings)])
+    return " ".join(["aerocam build", model, "-o", name, *_changed(record.settings)])
 
 
 def _first(name: str) -> str:
-    """Name of the file of a split model that runs on every frame: the only one that is built by its name."""
+    """Return the name of the file of a split model that runs on every frame: the only one built by its name."""
     return re.sub(r"\.(explain|tail)(\.\w+)$", r"\2", name)
 
 
-def _options(settings: BuildSettings) -> list[str]:
-    """Settings as `aerocam build` takes them; none for the defaults."""
-    found = {
-        "--workspace": str(settings.workspace or ""),
-        "--optimization-level": str(settings.optimization_level) if settings.optimization_level >= 0 else "",
-        "--precision": settings.precision if settings.precision != "typed" else "",
-        "--hardware": settings.hardware if settings.hardware != "none" else "",
-    }
-    flags = {"--tf32": settings.tf32, "--version-compatible": settings.version_compatible}
-    return [*(f"{name} {value}" for name, value in found.items() if value), *(name for name in flags if flags[name])]
+def _changed(settings: BuildSettings) -> list[str]:
+    """Return the settings that are not the defaults, as messages name parameters."""
+    pairs = ((field, getattr(settings, field.name)) for field in dataclasses.fields(settings))
+    return [f"`{field.name}={value!r}`" for field, value in pairs if value != field.default]

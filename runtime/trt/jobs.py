@@ -77,13 +77,13 @@ def _engine_path(model: Path, output: Path | None) -> Path:
     """
     path = model.with_suffix(".engine") if output is None else output
     if path.suffix.lower() not in ENGINE_SUFFIXES:
-        raise UsageError(f"-o {path}: found the suffix '{path.suffix}', expected one of {', '.join(ENGINE_SUFFIXES)}")
+        raise UsageError(f"{path}: found the suffix '{path.suffix}', expected one of {', '.join(ENGINE_SUFFIXES)}")
     if path.resolve() == model.resolve():
-        raise UsageError(f"{model}: the engine would take the model's own name; give another one with -o")
+        raise UsageError(f"{model}: the engine would take the model's own name; give another `output`")
     if not path.parent.is_dir():
-        raise UsageError(f"-o {path}: there is no folder {str(path.parent)!r}; make it first")
+        raise UsageError(f"`output={str(path)!r}`: there is no folder {str(path.parent)!r}; make it first")
     if path.is_dir():
-        raise UsageError(f"-o {path}: that is a folder; give the name of a file")
+        raise UsageError(f"`output={str(path)!r}`: that is a folder; give the name of a file")
     if not os.access(path.parent, os.W_OK):
-        raise WriteError(f"{path}: nothing can be written to the folder {str(path.parent)!r}; give another one with -o")
+        raise WriteError(f"{path}: nothing can be written to the folder {str(path.parent)!r}; give another `output`")
     return path

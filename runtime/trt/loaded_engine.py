@@ -93,7 +93,7 @@ class LoadedEngine:
             raise EngineError(
                 f"{self.path}: TensorRT cannot make room for a run: {self._said()}; it asks for {asked} MiB beside the"
                 f" weights, {free} MiB of {total} MiB are free: end other programs, or build the engine with a smaller"
-                " --workspace"
+                " `workspace`"
             )
         return context
 

@@ -48,7 +48,7 @@ def parse(found: TensorRt, logger: Any, network: Any, path: str | os.PathLike[st
         said = [_described(parser.get_error(i)) for i in range(parser.num_errors)] or [logger.errors()]
         raise EngineError(
             f"{os.fspath(path)}: the parser of {found} does not take it: {'; '.join(dict.fromkeys(said))}. Export the"
-            " model with `aerocam export MODEL.onnx --for tensorrt`, which says what to do about each such operator"
+            " model with `destination='tensorrt'`, which says what to do about each such operator"
         )
     return parser
 
@@ -79,7 +79,7 @@ def _tensor(tensor: Any, mode: Mode, path: str) -> EngineTensor:
     if any(size < 0 for size in shape):
         raise EngineError(
             f"{path}: {mode} '{name}' has the shape {shape}, a static one is expected (-1 is not fixed): masks, maps"
-            " and heads are made for one shape; export the model again with --input-shape"
+            " and heads are made for one shape; export the model again with `input_shapes`"
         )
     if dtype not in DTYPES:
         raise EngineError(

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,16 +17,15 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.runtime.cuda.access import Cuda
 from aerocam.runtime.cuda.choice import open_cuda
-from aerocam.runtime.sessions.session import Arrays, Run, check_feeds, check_outputs, close_behind
+from aerocam.runtime.sessions.session import Arrays, Closing, Run, check_feeds, check_outputs
 from aerocam.runtime.trt.bindings import MODULES, TensorRt, load_tensorrt
-from aerocam.runtime.trt.buffers import Slot
 from aerocam.runtime.trt.engine_checks import check_device, check_model, check_tensorrt
 from aerocam.runtime.trt.engine_file import EngineRecord, read_record
 from aerocam.runtime.trt.loaded_engine import LoadedEngine
-from aerocam.runtime.trt.run_queue import RunQueue
+from aerocam.runtime.trt.runs import RunQueue, Slot
 
 
-class TensorRtSession:
+class TensorRtSession(Closing):
     """An explainable model on TensorRT; see `Session` and `open_session`.
 
     For the thread that made it alone. Two runs may be under way: while the GPU does one, the results of the other are
@@ -107,14 +105,6 @@ class TensorRtSession:
         """Give back the memory; the session cannot run any more. Arrays that were given out stay readable."""
         self._check_thread()
         self._close()
-
-    def __enter__(self) -> TensorRtSession:
-        """The session itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the session."""
-        close_behind(self.close, error)
 
     def _allocate(self, record: EngineRecord, tensorrt: TensorRt, shared: bool, capture: bool, undo: ExitStack) -> None:
         """Make what runs need, and put into `undo` what gives it back, in the other order."""

@@ -25,6 +25,14 @@ class VideoSink:
     The file grows under a hidden name in the same folder and takes its own name when it is closed. As a context
     manager: after an error nothing is left; after Ctrl-C the file is finished and kept.
 
+    Example:
+        >>> from aerocam.runtime import Explainer, VideoSink, VideoSource, process
+        >>> with Explainer("model.cam.onnx") as explainer, VideoSource("flight.avi") as source:
+        ...     with VideoSink("overlay.avi", source.size, source.fps) as sink:
+        ...         summary = process(source, explainer, sink)
+        >>> summary.frames, sink.frames
+        (6, 6)
+
     Attributes:
         path: Where the video will be.
         frames: Number of frames written so far.

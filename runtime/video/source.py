@@ -29,6 +29,12 @@ class VideoSource:
     Iterating gives the frames once, in order. The first one is read at once, so that a source that opens but gives
     nothing is an error here and the size is that of a real frame.
 
+    Example:
+        >>> from aerocam.runtime import VideoSource
+        >>> with VideoSource("flight.avi") as source:
+        ...     print(source.size, source.fps, len(list(source)))
+        (64, 96) 20.0 6
+
     Attributes:
         name: The source as error messages show it, without a password.
         fps: Frames per second, as far as the source says.

@@ -13,6 +13,9 @@ from aerocam.errors import ModelError, WriteError
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
 """Of TensorRT's engines."""
 
+VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+"""What counts as a video where pictures are asked for, in small or capital letters."""
+
 
 def part_name(path: Path) -> Path:
     """A hidden name beside `path`, with its suffix, for the time of writing."""

@@ -133,11 +133,80 @@ def test_a_class_can_be_asked_for() -> None:
         ("detect", (0, 16), "target anchor 16: expected 0 to 15, or -1"),
         ("detect", ("red", -3), "target anchor -3: expected 0 to 15"),
         ("detect", (9, 2), "target class 9: expected 0 to 3"),
+        ("stretch", 1.5, r"target 1\.5: a class by its index or its name is expected"),
+        ("stretch", {"red"}, r"target {'red'}: a class by its index"),
+        ("stretch", [0, [1]], r"target \[1\]: a class by its index or its name is expected, .* or a list of these"),
+        ("stretch", np.array([0.0, 1.0]), r"target 0\.0: a class by its index"),
+        ("stretch", np.array([], np.int64), "an empty list, one target or more is expected"),
+        ("stretch", np.array([[1, 0]]), "give a class without an anchor"),
+        ("detect", (1, 2.5), r"target 2\.5: a class by its index or its name is expected, .* also \(class, anchor\)"),
+        ("detect", (1, "2"), r"target \(1, '2'\): \(class, anchor\) is expected, the anchor as a number"),
+        ("detect", (1, 2, 3), r"target \(1, 2, 3\): \(class, anchor\) is expected"),
     ],
 )
 def test_a_target_that_is_not_there(name: str, target: Any, message: str) -> None:
     with Explainer(model(name)) as explainer, pytest.raises(UsageError, match=message):
         explainer(FRAME, target)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
+def test_integers_of_numpy_are_targets(dtype: type[np.integer[Any]]) -> None:
+    """A number is a class, an array a list of classes, and for a detector rows are classes with their anchors."""
+    with Explainer(model("stretch")) as explainer:
+        assert [one.index for one in explainer(FRAME, np.array([2, 0], dtype)).targets] == [2, 0]
+        assert explainer(FRAME, np.array(2, dtype)).target.index == 2
+        assert [one.index for one in explainer(FRAME, [1, dtype(2)]).targets] == [1, 2]
+        with pytest.raises(UsageError, match=r"target 2\.0: a class"):  # also where 2 was asked for before
+            explainer(FRAME, [1, 2.0])  # type: ignore[list-item]
+    with Explainer(model("detect")) as explainer:
+        found = explainer(FRAME, np.array([[0, 6], [1, 2]], dtype)).targets
+    assert [(one.index, one.anchor) for one in found] == [(0, 6), (1, 2)]
+
+
+@pytest.mark.parametrize("frame", ["photo.png", Path("photo.png"), [[[0, 0, 0]]], None])
+def test_what_is_no_frame(frame: Any) -> None:
+    message = rf"frame: got a value of type {type(frame).__name__}, expected a NumPy array, uint8 .*read_picture"
+    with Explainer(model("stretch")) as explainer:
+        for call in (explainer, explainer.predict, explainer.submit):
+            with pytest.raises(UsageError, match=message):
+                call(frame)
+        with pytest.raises(UsageError, match=r"tensor: got a value of type .*, expected a NumPy array, float32 \(1, C"):
+            explainer.on_tensor(frame)
+        assert explainer(FRAME).target.label == "red"
+
+
+def test_an_explanations_prediction_lasts_and_is_not_explained_again() -> None:
+    """It holds nothing that the next frame overwrites."""
+    with Explainer(model("stretch")) as explainer:
+        prediction = explainer.predict(FRAME)
+        explanation = explainer.explain(prediction)
+        assert explanation.prediction.tensor is None
+        assert explanation.prediction.outputs == {}
+        assert explanation.prediction.frame is FRAME
+        assert explanation.classes is prediction.classes
+        with pytest.raises(UsageError, match="it is that of an explanation, without the model's outputs; predict it"):
+            explainer.explain(explanation.prediction)
+        np.testing.assert_array_equal(explainer.explain(prediction).raw, explanation.raw)
+
+
+def test_a_run_waits_once_and_gives_the_same_result() -> None:
+    waited: list[int] = []
+    run = Run(lambda: waited.append(1) or len(waited))  # type: ignore[func-returns-value]
+    twice = run.then(lambda count: [count, count])
+    assert waited == []
+    assert twice.result() == [1, 1]
+    assert twice.result() is twice.result()
+    assert (run.result(), waited) == (1, [1])
+
+
+def test_a_run_that_failed_fails_again() -> None:
+    def wait() -> None:
+        raise ModelError("the engine failed")
+
+    run = Run(wait).then(str)
+    for _ in range(2):
+        with pytest.raises(ModelError, match="the engine failed"):
+            run.result()
 
 
 def test_labels_where_the_model_has_none() -> None:

@@ -242,7 +242,7 @@ def test_engines_can_be_built_where_none_runs(tmp_path: Path) -> None:
     rtx = trees.has("1.7.1", module="tensorrt_rtx", builder=True)
     found = examine(trees.machine(root, trees.nothing() | {"tensorrt": rtx}, "x86_64", (3, 12)))
     assert found["uses"]["engine"] is None
-    assert found["uses"]["builder"] == "tensorrt_rtx 1.7.1, for other GPUs (--compute-capability)"
+    assert found["uses"]["builder"] == "tensorrt_rtx 1.7.1, for other GPUs (`compute_capability`)"
     plain = trees.has("10.13.0", module="tensorrt", builder=True)
     assert examine(trees.machine(root, trees.nothing() | {"tensorrt": plain}, "x86_64"))["uses"]["builder"] is None
     here = examine(trees.machine(root, trees.on_jetpack6(), prints=NVPMODEL))

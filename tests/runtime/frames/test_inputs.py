@@ -48,6 +48,26 @@ def test_a_folder_by_suffix_and_name() -> None:
     assert find_pictures(["../photos/sub"]) == ["../photos/sub/c.tiff"]
 
 
+def test_what_a_folder_holds_besides_is_counted_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("c.heic", "D.HEIC", "e.dng", ".f.gif", "flight.MP4", "a.cam.json", "a.cam.npy", "sub/g.avif"):
+        Path("photos", name).touch()
+    assert find_pictures(["photos", "odd[1].png"]) == ["photos/a.JPG", "photos/b.png", "odd[1].png"]
+    way = "convert pictures to PNG or JPEG, give videos to `aerocam stream`"
+    assert caplog.messages == [f"photos: left out 1 .dng, 2 .heic, 1 .mp4; {way}"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    caplog.clear()
+    assert len(find_pictures(["photos"], recursive=True)) == 3
+    assert caplog.messages == [f"photos: left out 1 .avif, 1 .dng, 2 .heic, 1 .mp4; {way}"]
+    Path("empty", "h.heif").touch()
+    with pytest.raises(UsageError, match=r"empty: found no picture in this folder but 1 \.heif, expected \.bmp"):
+        find_pictures(["empty"])
+
+
+def test_a_folder_of_pictures_alone_is_read_without_a_word(caplog: pytest.LogCaptureFixture) -> None:
+    assert len(find_pictures(["photos"])) == 2
+    assert not caplog.messages
+
+
 def test_arguments_keep_their_order() -> None:
     assert find_pictures(["x.png", "photos", "-", "absent.jpg"]) == [
         "x.png",
@@ -68,7 +88,7 @@ def test_patterns() -> None:
 @pytest.mark.parametrize(
     ("arguments", "recursive", "message"),
     [
-        (["empty"], False, r"empty: found no picture in this folder, expected \.bmp, .*; --recursive also looks"),
+        (["empty"], False, r"empty: found no picture in this folder, expected \.bmp, .*; `recursive=True` also looks"),
         (["empty"], True, r"empty: found no picture in this folder, expected .*\.webp$"),
         (["photos/*.gif"], False, r"photos/\*\.gif: found no picture by this pattern"),
         (["phot*"], False, r"phot\*: found no picture by this pattern"),

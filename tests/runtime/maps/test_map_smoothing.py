@@ -121,7 +121,7 @@ def test_eigen_smooth_of_a_photograph_keeps_to_the_map() -> None:
 @pytest.mark.parametrize(
     ("smoothing", "message"),
     [
-        ({"gaussian": 1.0}, r"the file's map is normalised already; export it again with --map raw"),
+        ({"gaussian": 1.0}, r"the file's map is normalised already; export it without `map_form`"),
         ({"augmented": True}, r"the file's map is normalised already"),
     ],
 )

@@ -202,7 +202,7 @@ def test_a_tail_is_asked_for_in_one_sentence() -> None:
     with pytest.raises(
         UsageError,
         match=r"method 'reciprocam': it runs the part behind the layer many times, and the export has a single file;"
-        r" export the model again: aerocam export MODEL --packaging split --batch 32, or --head reciprocam",
+        r" export the model again with `packaging='split'`, `batch=32`, or with `head='reciprocam'`",
     ):
         explainer(FEATURES, "reciprocam")
 

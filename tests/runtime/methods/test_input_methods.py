@@ -303,16 +303,16 @@ def test_options_reach_a_cam_method() -> None:
             lambda: model("stretch"),
             "smoothgrad",
             "'smoothgrad': it needs the true gradients of the input 'images', the file has gradients of layer 'A';"
-            " export the model again: aerocam export MODEL --layer images$",
+            " export the model again with `layers='images'`$",
         ),
-        (lambda: model("head"), "ig", "the file has no gradients of layer 'A'; .* --layer images$"),
+        (lambda: model("head"), "ig", "the file has no gradients of layer 'A'; .* with `layers='images'`$"),
         (
             lambda: exported_models.folder() / GUIDED,
             "saliency",
             "needs the true gradients .* the file has guided gradients of layer 'images', gradients of layer 'feat",
         ),
-        (lambda: exported_models.folder() / SMALL, "guided_backprop", "guided gradients .* --layer images --guided$"),
-        (lambda: exported_models.folder() / SMALL, "GuidedGradCAM", "needs the guided gradients .* MODEL --guided$"),
+        (lambda: exported_models.folder() / SMALL, "guided_backprop", "guided .* `layers='images'`, `guided=True`$"),
+        (lambda: exported_models.folder() / SMALL, "GuidedGradCAM", "needs the guided gradients .* `guided=True`$"),
         (lambda: model("stretch"), "smoothgard", "no CAM method 'smoothgard'. Did you mean 'smoothgrad'"),
     ],
 )  # fmt: skip

@@ -81,7 +81,7 @@ def test_a_file_with_relevance_takes_it_by_default() -> None:
         (
             "relevance", "gradcam",
             "'gradcam': the file has multipliers of relevance of layer 'A', gradients are expected; export the model"
-            " again without --relevance, or take relevance$",
+            " again without `relevance`, or take relevance$",
         ),
         ("relevance", "cfcam", "'cfcam': the file has multipliers of relevance of layer 'A'"),
         (
@@ -91,7 +91,7 @@ def test_a_file_with_relevance_takes_it_by_default() -> None:
         (
             "stretch", "relevance",
             "'relevance': the file has gradients of layer 'A', multipliers of relevance are expected; export the model"
-            " again with --relevance$",
+            " again with `relevance=True`$",
         ),
         ("head", "relevance", "'relevance': the file has gradients of layer 'A', multipliers of relevance are exp"),
     ],

@@ -61,7 +61,7 @@ VARIABLES = {
     "network.py:tensor": "ITensor",
     "network.py:error": "ParserError",
     "timing_cache.py:cache": "ITimingCache",
-    **dict.fromkeys(("engine_file.py:engine", "run_queue.py:engine", "session.py:engine"), ""),
+    **dict.fromkeys(("engine_file.py:engine", "runs.py:engine", "session.py:engine"), ""),
 }
 """What the variables of runtime/trt hold of TensorRT's; with a dot, attributes of others than self. Empty: ours."""
 

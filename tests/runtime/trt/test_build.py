@@ -160,8 +160,8 @@ def dynamic(graph: onnx.GraphProto) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (refused_by_the_parser, r"node 'with indices' \(MaxPool\): .*outputs for MaxPool.*--for tensorrt"),
-        (refused_by_the_builder, r"builds no engine of it: .*3840.*--for tensorrt"),
+        (refused_by_the_parser, r"node 'with indices' \(MaxPool\): .*outputs for MaxPool.*`destination='tensorrt'`"),
+        (refused_by_the_builder, r"builds no engine of it: .*3840.*`destination='tensorrt'`"),
         (dynamic, r"input 'images' has the shape \(-1, 3, 32, 48\), a static one is expected"),
     ],
 )
@@ -278,9 +278,9 @@ def test_a_folder_that_takes_no_files(model: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("capability", "kind", "said"),
     [
-        (None, EngineError, r"give --compute-capability \(of 7.5, 8.0, 8.6, 8.9.*none can be asked here: "),
-        ("8.7", UsageError, r"--compute-capability 8.7: tensorrt_rtx .* builds for 7.5, 8.0, 8.6"),
-        ("ampere", UsageError, "--compute-capability ampere"),
+        (None, EngineError, r"give `compute_capability` \(of 7.5, 8.0, 8.6, 8.9.*none can be asked here: "),
+        ("8.7", UsageError, r"`compute_capability='8.7'`: tensorrt_rtx .* builds for 7.5, 8.0, 8.6"),
+        ("ampere", UsageError, "`compute_capability='ampere'`"),
     ],
 )
 def test_which_gpu(model: Path, capability: str | None, kind: type[AerocamError], said: str) -> None:
@@ -289,12 +289,12 @@ def test_which_gpu(model: Path, capability: str | None, kind: type[AerocamError]
 
 
 def test_float16_is_the_exporter_s_to_write(model: Path) -> None:
-    with pytest.raises(EngineError, match=r"no builder flag FP16; export the model with .*--precision float16"):
+    with pytest.raises(EngineError, match=r"no builder flag FP16; export the model with .*`precision='float16'`"):
         build_engines(model, settings=BuildSettings(precision="float16"), **SM86)
 
 
 def test_an_engine_for_later_versions_takes_a_library_that_is_not_here(model: Path) -> None:
-    with pytest.raises(EngineError, match=r"libnvinfer_lean.*leave out --version-compatible, or install"):
+    with pytest.raises(EngineError, match=r"libnvinfer_lean.*leave out `version_compatible`, or install"):
         build_engines(model, settings=BuildSettings(version_compatible=True), **SM86)
 
 

@@ -45,7 +45,7 @@ def test_out_of_memory_for_buffers(
     gpu = Gpu(total=total)
     machine.install(monkeypatch, gpu, package)
     if free is None:
-        monkeypatch.setattr("aerocam.runtime.trt.buffers.np.prod", lambda shape, dtype: 400 << 20)
+        monkeypatch.setattr("aerocam.runtime.trt.runs.np.prod", lambda shape, dtype: 400 << 20)
         said = refused(built(onnx), EngineError, gpu)
         assert "CUDA: Orin (stand-in) is out of memory: 1600 MiB were asked for, 1431 MiB of 1431 MiB are free" in said
     else:

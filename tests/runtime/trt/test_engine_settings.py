@@ -90,8 +90,8 @@ def test_every_setting_reaches_the_builder_and_the_record(jetson: StandIn, tmp_p
 @pytest.mark.parametrize(
     ("settings", "kind", "said"),
     [
-        (BuildSettings(precision="float16"), EngineError, r"no builder flag FP16; export .* --precision float16"),
-        (BuildSettings(optimization_level=6), UsageError, r"--optimization-level 6: 0 to 5"),
+        (BuildSettings(precision="float16"), EngineError, r"no builder flag FP16; export .* `precision='float16'`"),
+        (BuildSettings(optimization_level=6), UsageError, r"`optimization_level=6`: 0 to 5"),
     ],
 )
 def test_settings_that_cannot_be(settings: BuildSettings, kind: type[Exception], said: str) -> None:
@@ -103,19 +103,19 @@ def test_settings_that_cannot_be(settings: BuildSettings, kind: type[Exception],
 def test_a_hardware_level_that_this_tensorrt_lacks() -> None:
     found = tensorrt_10().found
     settings = BuildSettings(hardware="same_compute_capability")
-    with pytest.raises(EngineError, match=r"--hardware same_compute_capability: tensorrt 10.3.0 .*\(ampere_plus\)"):
+    with pytest.raises(EngineError, match=r"`hardware='same_compute_capability'`: tensorrt 10.3.0 .*\(ampere_plus\)"):
         configure(found, found.module.Builder(None), settings, ORIN)
 
 
 def test_a_version_compatible_engine_where_there_is_no_such_flag() -> None:
     found = StandIn(network_flags="STRONGLY_TYPED", builder_flags="TF32").found
-    with pytest.raises(EngineError, match=r"--version-compatible: tensorrt 10.3.0 has no builder flag"):
+    with pytest.raises(EngineError, match=r"`version_compatible=True`: tensorrt 10.3.0 has no builder flag"):
         configure(found, found.module.Builder(None), BuildSettings(version_compatible=True), ORIN)
 
 
 def test_another_gpu_than_the_one_here(jetson: StandIn) -> None:
     assert build_target(jetson.found, "8.7") == ORIN
-    with pytest.raises(UsageError, match=r"--compute-capability 8.6: tensorrt 10.3.0 builds .* alone \(8.7\)"):
+    with pytest.raises(UsageError, match=r"`compute_capability='8.6'`: tensorrt 10.3.0 builds .* alone \(8.7\)"):
         build_target(jetson.found, "8.6")
 
 
@@ -257,7 +257,7 @@ def test_the_command_prints_what_fell_back(jetson: StandIn, tmp_path: Path, caps
             "[defaultAllocator.cpp::allocate::31] Error Code 1: Cuda Runtime (out of memory)",
             "ran out of memory while",
         ),
-        ("Error Code 2: OutOfMemory (no further information)", "give a smaller --workspace"),
+        ("Error Code 2: OutOfMemory (no further information)", "give a smaller `workspace`"),
         ("Error Code 10: Could not find any implementation for node conv_1", "builds no engine of it: .*node conv_1"),
     ],
 )

@@ -214,13 +214,15 @@ def test_pictures_are_read_in_colour(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("absent.png", "absent.png: cannot read it: No such file"),
-        ("text.png", "text.png: found 12 bytes that OpenCV cannot decode, expected a picture"),
+        ("text.png", r"text.png: found 12 bytes that OpenCV cannot decode, expected a picture \(PNG, JPEG, ...\)$"),
+        ("text.MP4", r"found 12 bytes that OpenCV cannot decode, .*; give a video to `aerocam stream`$"),
         ("empty.png", "empty.png: found 0 bytes"),
         ("folder.png", "folder.png: cannot read it: Is a directory"),
     ],
 )
 def test_an_unreadable_picture(name: str, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text.png").write_text("not a pixel!")
+    for suffix in (".png", ".MP4"):
+        (tmp_path / f"text{suffix}").write_text("not a pixel!")
     (tmp_path / "empty.png").write_text("")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(MediaError, match=message):

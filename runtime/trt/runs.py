@@ -1,7 +1,8 @@
-"""Where an engine's tensors lie: fixed places on the host and for the GPU, one set of them per run under way."""
+"""Runs on an engine: the memory of each, fixed places on the host and for the GPU, and the queue that they go into."""
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -10,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.errors import EngineError
 from aerocam.runtime.cuda.access import Cuda
 from aerocam.runtime.sessions.session import TensorSpec
+from aerocam.runtime.trt.loaded_engine import LoadedEngine
 
 
 class Buffer:
-    """One tensor's memory.
+    """Holds one tensor's memory.
 
     Where GPU and CPU share their memory both use the same: nothing is copied. Elsewhere the GPU has its own, and the
     host's is page-locked, so that it can be copied while other work goes on.
@@ -26,7 +29,7 @@ class Buffer:
     """
 
     def __init__(self, cuda: Cuda, spec: TensorSpec, shared: bool, undo: ExitStack) -> None:
-        """Allocate it.
+        """Allocate the memory.
 
         Args:
             cuda: The GPU, its context current.
@@ -35,7 +38,7 @@ class Buffer:
             undo: What gives memory back goes here.
 
         Raises:
-            EngineError: There is not so much memory.
+            EngineError: There is less memory than that.
         """
         shape = tuple(int(size) for size in spec.shape if isinstance(size, int))
         size = int(np.prod(shape, dtype=np.int64)) * spec.dtype.itemsize
@@ -60,7 +63,7 @@ class Buffer:
 
 
 class Slot:
-    """The memory of one run under way, and the event that it ends with.
+    """Holds the memory of one run under way, and the event that it ends with.
 
     Attributes:
         inputs: By name.
@@ -73,7 +76,7 @@ class Slot:
     def __init__(
         self, cuda: Cuda, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shared: bool, undo: ExitStack
     ) -> None:
-        """Allocate it; see `Buffer`."""
+        """Allocate the memory; see `Buffer`."""
         self.inputs = {spec.name: Buffer(cuda, spec, shared, undo) for spec in inputs}
         self.outputs = {spec.name: Buffer(cuda, spec, shared, undo) for spec in outputs}
         self.event = cuda.make_event()
@@ -93,9 +96,76 @@ class Slot:
             self.waiting = False
 
     def addresses(self) -> dict[str, int]:
-        """Where the GPU finds each tensor."""
+        """Return where the GPU finds each tensor."""
         return {name: buffer.address for name, buffer in (*self.inputs.items(), *self.outputs.items())}
 
     def arrays(self, outputs: Sequence[str]) -> dict[str, NDArray[Any]]:
-        """These outputs, as the host sees them."""
+        """Return these outputs, as the host sees them."""
         return {name: self.outputs[name].host for name in outputs}
+
+
+class RunQueue:
+    """Gives runs to a stream: copies in, the engine, copies out, in order; or all of it as one graph.
+
+    A run may be captured as a CUDA graph, for when it is done again.
+    """
+
+    def __init__(self, cuda: Cuda, stream: int, engine: LoadedEngine, capture: bool, undo: ExitStack) -> None:
+        """Begin with an empty queue.
+
+        Args:
+            cuda: The GPU.
+            stream: Its stream.
+            engine: What runs.
+            capture: Whether runs are captured.
+            undo: What gives graphs back goes here.
+        """
+        self._cuda, self._stream, self._engine, self._capture = cuda, stream, engine, capture
+        self._graphs: dict[tuple[int, tuple[str, ...]], int] = {}
+        undo.callback(self._destroy_graphs)
+
+    def put(self, slot: Slot, outputs: Sequence[str]) -> None:
+        """Begin a run on a slot's memory, and let its event happen behind it; returns at once.
+
+        A graph keeps addresses, so that there is one per slot and choice of outputs. The first run of each is done as
+        it is, and captured right behind it: TensorRT prepares things at the first run on new addresses that must not be
+        part of a graph, and other slots give the same context others.
+
+        Raises:
+            EngineError: CUDA or TensorRT refuses.
+        """
+        key = slot.event, tuple(outputs)
+        known = key in self._graphs
+        if known:
+            self._cuda.launch(self._graphs[key], self._stream)
+        else:
+            self._work(slot, outputs)
+        self._cuda.record(slot.event, self._stream)
+        slot.waiting = True
+        if self._capture and not known:
+            self._graphs[key] = self._captured(slot, outputs)
+
+    def _work(self, slot: Slot, outputs: Sequence[str]) -> None:
+        for buffer in slot.inputs.values():
+            buffer.upload(self._cuda, self._stream)
+        for name, address in slot.addresses().items():
+            self._engine.address(name, address)
+        self._engine.start(self._stream)
+        for name in outputs:
+            slot.outputs[name].download(self._cuda, self._stream)
+
+    def _captured(self, slot: Slot, outputs: Sequence[str]) -> int:
+        """Return the same work as a graph."""
+        self._cuda.begin_capture(self._stream)
+        try:
+            self._work(slot, outputs)
+        except BaseException:
+            with contextlib.suppress(EngineError):  # the capture is broken, and what broke it is on its way
+                self._cuda.destroy_graph(self._cuda.end_capture(self._stream))
+            raise
+        return self._cuda.end_capture(self._stream)
+
+    def _destroy_graphs(self) -> None:
+        graphs, self._graphs = self._graphs, {}
+        for graph in graphs.values():
+            self._cuda.destroy_graph(graph)
