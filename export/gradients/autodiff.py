@@ -92,7 +92,7 @@ def differentiate(
 
 
 def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Nodes on a differentiable path from any of `layers` to `score`, in the graph's (topological) order."""
+    """Return nodes on a differentiable path from any of `layers` to `score`, in the graph's (topological) order."""
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
@@ -111,7 +111,7 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
 
 
 def carries_gradient(value: ir.Value) -> bool:
-    """Whether `value` holds floats, or integers that were rounded from real numbers.
+    """Return whether `value` holds floats, or integers that were rounded from real numbers.
 
     A value whose type is unknown counts as floats: what cannot be differentiated then is refused, not passed over.
     """
@@ -128,7 +128,7 @@ def carries_gradient(value: ir.Value) -> bool:
 
 
 def values_read(node: ir.Node) -> Iterator[ir.Value]:
-    """The inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
+    """Yield the inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
 
     The values inside those graphs are among them.
     """
@@ -141,7 +141,7 @@ def values_read(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def ancestors(value: ir.Value) -> set[ir.Value]:
-    """`value` and every value it is computed from."""
+    """Return `value` and every value it is computed from."""
     seen, waiting = {value}, [value]
     while waiting:
         node = waiting.pop().producer()
@@ -154,7 +154,7 @@ def ancestors(value: ir.Value) -> set[ir.Value]:
 def _cotangents(
     op: Builder, node: ir.Node, dys: Sequence[ir.Value | None], active: Set[ir.Value], rules: Mapping[str, Rule]
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """The inputs of a node that depend on a layer, each with a cotangent of its shape.
+    """Yield the inputs of a node that depend on a layer, each with a cotangent of its shape.
 
     Raises:
         ModelError: The node has no rule, or is not of a form that its rule covers.
@@ -170,7 +170,7 @@ def depends(x: ir.Value, active: Set[ir.Value]) -> bool:
 
 
 def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -> ir.Value:
-    """What the rule of `node` gives for input `i`, in that input's shape.
+    """Return what the rule of `node` gives for input `i`, in that input's shape.
 
     Raises:
         ModelError: It gives nothing, or the input holds integers that the rule does not take for real numbers.
@@ -186,7 +186,7 @@ def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -
 
 
 def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
-    """The rule of a node's operator, from the table of adjoints or another one.
+    """Return the rule of a node's operator, from the table of adjoints or another one.
 
     Raises:
         UnsupportedOperatorError: It has none.
@@ -204,7 +204,7 @@ def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
 
 @contextmanager
 def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterator[None]:
-    """Every refusal at `node` ends with the nearest layer that can be explained."""
+    """Yield every refusal at `node` ends with the nearest layer that can be explained."""
     try:
         yield
     except ModelError as error:
@@ -216,7 +216,7 @@ def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterato
 
 
 def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> str:
-    """The first value computed from `node` that can be a target layer, "" where there is none.
+    """Return the first value computed from `node` that can be a target layer, "" where there is none.
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """

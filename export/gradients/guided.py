@@ -27,7 +27,7 @@ def guided_clip(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def is_guided(node: ir.Node) -> bool:
-    """Whether a node is a ReLU in the sense of this table."""
+    """Return whether a node is a ReLU in the sense of this table."""
     if node.domain or node.op_type not in ("Relu", "Clip"):
         return False
     low = constant_array(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None

@@ -27,7 +27,7 @@ NAMES: dict[manifest.Rule, str] = {"guided": "guided gradients", "relevance": "m
 
 
 def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule:
-    """The rule of layers behind the input; a fused head for relevance asks for it by itself.
+    """Return the rule of layers behind the input; a fused head for relevance asks for it by itself.
 
     Raises:
         UsageError: Relevance is asked for together with something that takes gradients.

@@ -81,7 +81,7 @@ class Builder:
         return self.constant(item)
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> ir.Value:
-        """An initializer; equal arrays are stored once. Python ints become int64, floats float32."""
+        """Return an initializer; equal arrays are stored once. Python ints become int64, floats float32."""
         data = np.asarray(array, dtype)
         if dtype is None and data.dtype == np.float64:
             data = data.astype(np.float32)
@@ -110,38 +110,38 @@ class Builder:
         return self._constants[key]
 
     def integers(self, *values: int) -> ir.Value:
-        """A one-dimensional int64 initializer."""
+        """Return a one-dimensional int64 initializer."""
         return self.constant(np.array(values, np.int64))
 
     def floats_like(self, value: ir.Value, array: ArrayLike) -> ir.Value:
-        """An initializer of `value`'s type."""
+        """Return an initializer of `value`'s type."""
         assert value.dtype is not None
         return self.constant(array, value.dtype.numpy())
 
     def widened(self, value: ir.Value) -> ir.Value:
-        """`value` in float32 where its type is narrower; otherwise as it is."""
+        """Return `value` in float32 where its type is narrower; otherwise as it is."""
         return self.Cast(value, to=ir.DataType.FLOAT) if value.dtype in NARROW else value
 
     def single(self, value: ir.Value) -> ir.Value:
-        """`value` in float32; nothing is appended where it is."""
+        """Return `value` in float32; nothing is appended where it is."""
         return value if value.dtype == ir.DataType.FLOAT else self.Cast(value, to=ir.DataType.FLOAT)
 
     def cast_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
-        """`value` in the type of `other`; nothing is appended where it has that type already."""
+        """Return `value` in the type of `other`; nothing is appended where it has that type already."""
         return value if value.dtype == other.dtype else self.Cast(value, to=other.dtype)
 
     def reshape(self, value: ir.Value, *shape: int) -> ir.Value:
-        """`value` in another shape; nothing is appended where it has that shape already."""
+        """Return `value` in another shape; nothing is appended where it has that shape already."""
         if value.shape is not None and tuple(value.shape) == shape:
             return value
         return self.Reshape(value, self.integers(*shape))
 
     def reshape_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
-        """`value` in the (static) shape of `other`."""
+        """Return `value` in the (static) shape of `other`."""
         return self.reshape(value, *static_shape(other))
 
     def expand(self, value: ir.Value, shape: Sequence[int], factor: float = 1.0) -> ir.Value:
-        """`value` times a number, broadcast to `shape`.
+        """Return `value` times a number, broadcast to `shape`.
 
         By a Mul with a constant of the axes that grow: ONNX Runtime takes half of Expand's time for it.
         """
@@ -154,28 +154,28 @@ class Builder:
         return self.Mul(value, self.floats_like(value, np.full(grown, factor)))
 
     def scale(self, value: ir.Value, factor: float) -> ir.Value:
-        """`value` times a number; nothing is appended for 1."""
+        """Return `value` times a number; nothing is appended for 1."""
         return value if factor == 1.0 else self.Mul(value, factor)
 
     def masked(self, value: ir.Value, mask: ir.Value) -> ir.Value:
-        """`value`, finite, where a mask of truth values holds, else 0.
+        """Return `value`, finite, where a mask of truth values holds, else 0.
 
         By a product: ONNX Runtime's Where takes six times as long on a CPU.
         """
         return self.Mul(value, self.Cast(mask, to=value.dtype))
 
     def sum(self, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
-        """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
+        """Return the sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))
 
     def reduce(self, operator: str, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
-        """`ReduceMax(value)` and the like over `axes`, an attribute before opset 18, an input from there."""
+        """Return `ReduceMax(value)` and the like over `axes`, an attribute before opset 18, an input from there."""
         if self.graph.opset_imports[""] >= 18:
             return getattr(self, operator)(value, self.integers(*axes), keepdims=int(keepdims))
         return getattr(self, operator)(value, axes=list(axes), keepdims=int(keepdims))
 
     def sum_to(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """The adjoint of broadcasting: sum `value` down to `shape`."""
+        """Return the adjoint of broadcasting: sum `value` down to `shape`."""
         have = static_shape(value)
         extra = len(have) - len(shape)
         axes = [*range(extra), *(i + extra for i, dim in enumerate(shape) if dim == 1 and have[i + extra] != 1)]
@@ -184,19 +184,19 @@ class Builder:
         return self.reshape(self.sum(value, axes), *shape)
 
     def pad(self, value: ir.Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> ir.Value:
-        """`value` padded (negative: cropped) per axis; nothing is appended where all are 0."""
+        """Return `value` padded (negative: cropped) per axis; nothing is appended where all are 0."""
         if not any(before) and not any(after):
             return value
         return self.Pad(value, self.integers(*before, *after), self.floats_like(value, fill))
 
     def slice_axis(self, value: ir.Value, axis: int, start: int, stop: int, step: int = 1) -> ir.Value:
-        """`value[..., start:stop:step, ...]` along `axis`."""
+        """Return `value[..., start:stop:step, ...]` along `axis`."""
         if start == 0 and step == 1 and stop == static_shape(value)[axis]:
             return value
         return self.Slice(value, *(self.integers(item) for item in (start, stop, axis, step)))
 
     def total(self, values: Sequence[ir.Value]) -> ir.Value:
-        """The sum of one or more tensors of one shape."""
+        """Return the sum of one or more tensors of one shape."""
         if len(values) == 1:
             return values[0]
         return self.Add(*values) if len(values) == 2 else self.Sum(*values)
@@ -210,14 +210,14 @@ class Builder:
 
 
 def constant_array(value: ir.Value | None) -> NDArray[Any] | None:
-    """The numbers of an initializer, or None where `value` is computed."""
+    """Return the numbers of an initializer, or None where `value` is computed."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
 
 
 def _rank_of_numbers(tensor: ir.Value | None) -> int:
-    """The rank that a number beside a tensor gets.
+    """Return the rank that a number beside a tensor gets.
 
     ONNX Runtime takes ten times as long for (1, C, 1, 1) and a number without axes as for one with four.
     """

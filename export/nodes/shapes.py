@@ -11,7 +11,7 @@ PICTURE_CHANNELS = (1, 3)
 
 
 def static_shape(value: ir.Value) -> tuple[int, ...]:
-    """The shape of `value` as plain integers.
+    """Return the shape of `value` as plain integers.
 
     Raises:
         ModelError: The shape is unknown or has a dynamic dimension.
@@ -29,7 +29,7 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
 
 
 def is_static(value: ir.Value) -> bool:
-    """Whether every dimension of `value` is a known integer."""
+    """Return whether every dimension of `value` is a known integer."""
     return value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
 
 
@@ -39,5 +39,5 @@ def is_channels_last(shape: tuple[int, ...]) -> bool:
 
 
 def is_float(value: ir.Value) -> bool:
-    """Whether `value` holds floating-point numbers, so that a gradient can flow through it."""
+    """Return whether `value` holds floating-point numbers, so that a gradient can flow through it."""
     return value.dtype is not None and value.dtype.is_floating_point()

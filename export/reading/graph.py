@@ -102,7 +102,7 @@ def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
 
 
 def _static(light: LightModel, path: str | Path) -> ir.Model:
-    """The model with shapes inferred and shape arithmetic folded, in the opset it has.
+    """Return the model with shapes inferred and shape arithmetic folded, in the opset it has.
 
     Raises:
         ModelError: Its shapes or its graph contradict themselves.
@@ -127,7 +127,7 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
 
 
 def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with types and shapes of what onnx can infer, and behind `UNTYPED` operators too.
+    """Return the model with types and shapes of what onnx can infer, and behind `UNTYPED` operators too.
 
     Those stand as Identity meanwhile: one pass is enough, however many of them follow one another.
     """
@@ -145,7 +145,7 @@ def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node of a graph, in its branches and loops too."""
+    """Yield every node of a graph, in its branches and loops too."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -256,7 +256,7 @@ def _exact(node: ir.Node) -> bool | None:
 
 
 def _entries(values: Sequence[ir.Value | None]) -> int:
-    """Entries of the largest of some constants."""
+    """Return entries of the largest of some constants."""
     return max(
         (value.const_value.size for value in values if value is not None and value.const_value is not None), default=0
     )

@@ -35,7 +35,7 @@ GRAPH, INITIALIZER, RAW_DATA = (
 
 
 def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
-    """A serialised model without the `raw_data` of its large weights.
+    """Return a serialised model without the `raw_data` of its large weights.
 
     Args:
         data: The model.
@@ -59,7 +59,7 @@ def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
 
 
 def _without_data(data: bytes | mmap.mmap, item: Field, places: dict[str, int]) -> bytes:
-    """A field of the graph, which is a large weight or anything else."""
+    """Return a field of the graph, which is a large weight or anything else."""
     whole = slice(item.start, item.end)
     if item.number != INITIALIZER or item.kind != DELIMITED or item.end - item.first < LARGE:
         return data[whole]
@@ -107,7 +107,7 @@ class LightModel:
 
     @classmethod
     def of(cls, model: ir.Model) -> LightModel:
-        """The form in which onnx is given `model`."""
+        """Return the form in which onnx is given `model`."""
         kept = {value: value.const_value for value in model.graph.initializers.values() if _is_large(value.const_value)}
         try:
             for value, tensor in kept.items():
@@ -119,7 +119,7 @@ class LightModel:
         return cls(proto, {str(value.name): tensor for value, tensor in kept.items()})  # type: ignore[misc]
 
     def whole(self) -> ir.Model:
-        """The model with its weights."""
+        """Return the model with its weights."""
         model = ir.from_proto(self.proto)
         for name, value in model.graph.initializers.items():
             if name in self.weights:
@@ -155,7 +155,7 @@ def without_data(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 
 def tensor_in_file(path: Path, offset: int, tensor: onnx.TensorProto) -> ir.TensorProtocol:
-    """A tensor whose data are read anew whenever they are asked for.
+    """Return a tensor whose data are read anew whenever they are asked for.
 
     Args:
         path: The file.
@@ -184,6 +184,6 @@ def tensor_in_file(path: Path, offset: int, tensor: onnx.TensorProto) -> ir.Tens
 
 
 def data_of(weight: ir.TensorProtocol) -> memoryview:
-    """The bytes of a weight, as ONNX stores them."""
+    """Return the bytes of a weight, as ONNX stores them."""
     array = weight.numpy()
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data

@@ -61,7 +61,7 @@ def read_model(path: str | Path) -> LightModel:
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The model without the data of its large weights, and where in the file those begin.
+    """Return the model without the data of its large weights, and where in the file those begin.
 
     Raises:
         ModelError: No such file, not protobuf, truncated.
@@ -142,7 +142,7 @@ def _bytes(piece: Piece) -> bytes | memoryview:
 
 
 def _model_pieces(model: LightModel) -> list[Piece]:
-    """The file from its begin to its end, as protobuf would write it."""
+    """Return the file from its begin to its end, as protobuf would write it."""
     before, after = _around(model.proto, GRAPH)
     graph_before, graph_after = _around(model.proto.graph, INITIALIZER)
     graph: list[Piece] = [graph_before]
@@ -161,7 +161,7 @@ def _tensor_pieces(tensor: onnx.TensorProto, weight: ir.TensorProtocol | None) -
 
 
 def _around(message: google.protobuf.message.Message, number: int) -> tuple[bytes, bytes]:
-    """What protobuf writes of `message` before the field of this number, and behind it."""
+    """Return what protobuf writes of `message` before the field of this number, and behind it."""
     parts = []
     for kept in (range(number), range(number + 1, LAST_FIELD)):
         part = type(message)()

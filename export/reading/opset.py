@@ -50,7 +50,7 @@ def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:
 
 
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
-    """What stands for `node`; the last computes its output and has its name. Shapes and types are left open."""
+    """Return what stands for `node`; the last computes its output and has its name. Shapes and types are left open."""
     x, scale, bias = node.inputs
     assert x is not None
     assert scale is not None
@@ -92,7 +92,7 @@ IR_VERSION = 8
 
 
 def default_opset(proto: onnx.ModelProto, origin: str) -> int:
-    """The model's default-domain opset.
+    """Return the model's default-domain opset.
 
     Raises:
         ModelError: It is older than `OLDEST_OPSET`, or there is none.
@@ -111,7 +111,7 @@ def _opset_of(proto: onnx.ModelProto) -> int:
 
 
 def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
-    """The model in `OPSET`, or in its own where that is newer and its operators have changed since (said so).
+    """Return the model in `OPSET`, or in its own where that is newer and its operators have changed since (said so).
 
     Raises:
         ModelError: onnx cannot convert it.
@@ -179,7 +179,7 @@ def _resize_as_before_11(proto: onnx.ModelProto) -> None:
 
 
 def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
-    """Whether every operator of the model means the same at `OPSET` as at its own opset."""
+    """Return whether every operator of the model means the same at `OPSET` as at its own opset."""
     nodes = [node for node in proto.graph.node if node.domain in ("", "ai.onnx")]
     has_body = any(item.HasField("g") or item.graphs for node in proto.graph.node for item in node.attribute)
     return not has_body and all(_same_operator(node, opset) for node in nodes)
@@ -204,6 +204,6 @@ def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _default(schema: onnx.defs.OpSchema, attribute: str) -> bytes | None:
-    """An attribute's default value, None where it has gone."""
+    """Return an attribute's default value, None where it has gone."""
     found = schema.attributes.get(attribute)
     return None if found is None else found.default_value.SerializeToString()

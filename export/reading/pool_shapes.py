@@ -31,17 +31,17 @@ class Axis:
 
     @property
     def reach(self) -> int:
-        """Positions from a window's first tap to its last."""
+        """Return positions from a window's first tap to its last."""
         return (self.kernel - 1) * self.dilation + 1
 
     @property
     def counted(self) -> int:
-        """Windows by rounding up alone."""
+        """Return windows by rounding up alone."""
         return -(-(self.size + self.before + self.after - self.reach) // self.stride) + 1
 
     @property
     def windows(self) -> int:
-        """Windows of ONNX Runtime: the last one starts before the padding behind the input."""
+        """Return windows of ONNX Runtime: the last one starts before the padding behind the input."""
         return self.counted - ((self.counted - 1) * self.stride >= self.size + self.before)
 
     @property
@@ -70,7 +70,7 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph, and those in its nodes."""
+    """Yield a graph, and those in its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -79,7 +79,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _static_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """The shapes that are known whole, by name."""
+    """Return the shapes that are known whole, by name."""
     found = {}
     for graph in _graphs(proto.graph):
         for item in (*graph.input, *graph.value_info):
@@ -140,7 +140,7 @@ def mend_pool(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool
 
 
 def _axes(given: Mapping[str, Any], sizes: Sequence[int]) -> list[Axis]:
-    """The axes of a pool by its attributes."""
+    """Return the axes of a pool by its attributes."""
     rank = len(sizes)
     ones, none = [1] * rank, [0] * (2 * rank)
     strides, dilations = given.get("strides", ones), given.get("dilations", ones)
@@ -152,7 +152,7 @@ def _axes(given: Mapping[str, Any], sizes: Sequence[int]) -> list[Axis]:
 
 
 def _without_last(node: onnx.NodeProto, axes: list[Axis], counts_pads: bool) -> tuple[list[Axis], bool]:
-    """The axes with less padding behind, and whether sizes are still rounded up.
+    """Return the axes with less padding behind, and whether sizes are still rounded up.
 
     Where windows lie further apart than they reach, rounding up counts the last one without any padding: there sizes
     have to be rounded down, and an axis that has to be rounded up gets the padding that its last window reaches into.

@@ -28,7 +28,7 @@ LARGEST = 1 - 2.0**-24
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """One class's logit at one anchor; the target is [class, anchor].
+    """Return one class's logit at one anchor; the target is [class, anchor].
 
     -1 is the class or anchor of the greatest probability, objectness included. Where each anchor has one class, the
     anchor decides, and a class that no anchor has leads to the best one of all; the output `CHOSEN` says so.
@@ -56,7 +56,7 @@ Best = tuple[ir.Value, ir.Value, ir.Value]
 
 
 def _best_entry(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
-    """The best of the entries that the target allows; `label` and `anchor` are int32 (targets, 1)."""
+    """Return the best of the entries that the target allows; `label` and `anchor` are int32 (targets, 1)."""
     score, count = site.score, site.score.targets
     sizes = [score.classes, score.anchors] if site.axis == 1 else [score.anchors, score.classes]
 
@@ -125,18 +125,18 @@ def _smallest(value: ir.Value) -> float:
 
 
 def _logit(op: Builder, p: ir.Value) -> ir.Value:
-    """log(p / (1 - p)), finite."""
+    """Return log(p / (1 - p)), finite."""
     p = op.Clip(op.widened(p), SMALLEST, LARGEST)
     return op.Sub(op.Log(p), op.Log(op.Sub(1.0, p)))
 
 
 def _logit_slope(op: Builder, p: ir.Value) -> ir.Value:
-    """1 / (p (1 - p)), finite."""
+    """Return 1 / (p (1 - p)), finite."""
     return op.Reciprocal(op.Max(op.Mul(p, op.Sub(1.0, p)), _smallest(p)))
 
 
 def _logit_ratio(op: Builder, p: ir.Value) -> ir.Value:
-    """log(p / (1 - p)) / p, finite."""
+    """Return log(p / (1 - p)) / p, finite."""
     return op.cast_like(op.Div(_logit(op, p), op.Max(op.widened(p), _smallest(p))), p)
 
 

@@ -145,14 +145,14 @@ def find_score(
 
 
 def before_cast(value: ir.Value) -> ir.Value:
-    """What a Cast from one float type to another makes `value` of; itself where none does."""
+    """Return what a Cast from one float type to another makes `value` of; itself where none does."""
     node = value.producer()
     between = node is not None and node.op_type == "Cast" and is_float(value) and is_float(node.inputs[0])  # type: ignore[arg-type]
     return node.inputs[0] if between else value  # type: ignore[union-attr, return-value]
 
 
 def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:
-    """The model's outputs, or the one called `name`.
+    """Return the model's outputs, or the one called `name`.
 
     Raises:
         UsageError: There is none of that name.
@@ -197,7 +197,7 @@ def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
 
 
 def one_each(op: Builder, chosen: ir.Value, axes: Sequence[int], weights: ir.Value | None = None) -> Chosen:
-    """Entries of which each target has its own, along `axes`; what the other axes hold, all have.
+    """Return entries of which each target has its own, along `axes`; what the other axes hold, all have.
 
     Args:
         op: Builder of the graph.

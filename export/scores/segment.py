@@ -27,7 +27,7 @@ from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The logits behind an output with one axis of classes and at least one of positions."""
+    """Return the logits behind an output with one axis of classes and at least one of positions."""
     logits, activation, axis = before_cast(output), "none", None
     order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
     while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
@@ -53,7 +53,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int:
-    """The axis that is known to hold channels, 1 where none or several are."""
+    """Return the axis that is known to hold channels, 1 where none or several are."""
     known = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
     axes = [axis for axis, label in enumerate(known.get(value) or ()) if label == CHANNEL]
     return axes[0] if len(axes) == 1 else 1

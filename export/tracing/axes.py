@@ -29,7 +29,7 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """Tokens of the grid."""
+        """Return tokens of the grid."""
         return int(np.prod(self.grid))
 
 
@@ -58,7 +58,7 @@ Layout: TypeAlias = "tuple[Label, ...]"
 
 
 def reshaped(layout: Layout, before: Sequence[int], after: Sequence[int]) -> Layout:
-    """The layout after a reshape from one shape to another."""
+    """Return the layout after a reshape from one shape to another."""
     sizes, known = _without_parts(before, layout)
     labels: list[Label] = [None] * len(after)
     for sources, targets in regroup(sizes, after):
@@ -70,7 +70,7 @@ def reshaped(layout: Layout, before: Sequence[int], after: Sequence[int]) -> Lay
 
 
 def _without_parts(shape: Sequence[int], layout: Layout) -> tuple[list[int], list[Label]]:
-    """Sizes and labels, with the axes before in the place of all the parts that they became; none of size 1."""
+    """Return sizes and labels, with the axes before in the place of all the parts that they became; none of size 1."""
     axes = [(size, label) for size, label in zip(shape, layout, strict=True) if size != 1]
     found: list[tuple[int, Label]] = []
     while axes:
@@ -104,7 +104,7 @@ def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[
 
 
 def _regrouped(labels: Sequence[Label], sizes: Sequence[int], into: tuple[int, ...]) -> Sequence[Label]:
-    """The labels of the axes that one run of axes becomes."""
+    """Return the labels of the axes that one run of axes becomes."""
     if len(labels) == len(into) == 1:
         return labels
     if all(label == CHANNEL for label in labels):

@@ -37,12 +37,12 @@ class Fold:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(1, C, H, W); a sequence is one row, the planes of a volume lie below each other."""
+        """Return (1, C, H, W); a sequence is one row, the planes of a volume lie below each other."""
         *rows, width = self.grid
         return 1, self.channels, int(np.prod(rows, dtype=int)), width
 
     def __call__(self, op: Builder, value: ir.Value) -> ir.Value:
-        """`value`, or a cotangent of it, in `shape`."""
+        """Return `value`, or a cotangent of it, in `shape`."""
         if self.cut is not None:
             value = op.slice_axis(value, *self.cut)
         if self.order != tuple(range(len(self.order))):
@@ -50,11 +50,11 @@ class Fold:
         return op.reshape(value, *self.shape)
 
     def channel_axis(self, shape: Sequence[int]) -> int:
-        """The axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
+        """Return the axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
         return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
 
     def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
-        """Several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.
+        """Return several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.
 
         Tokens that were cut off are those of `value`.
         """
@@ -75,13 +75,13 @@ class Fold:
 
 
 def _copies(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """`value` so many times, on an axis in front."""
+    """Return `value` so many times, on an axis in front."""
     shape = static_shape(value)
     return op.expand(op.reshape(value, 1, *shape), (count, *shape))
 
 
 def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
-    """How a tensor folds as a target layer; None where it can be none.
+    """Return how a tensor folds as a target layer; None where it can be none.
 
     It holds floats of 16 bits or more (NumPy has no type for others), its shape is static, and it has more than one
     position.

@@ -62,7 +62,7 @@ def _carried(node: ir.Node, found: Mapping[ir.Value, Layout]) -> Sequence[Layout
 
 
 def _of_branches(node: ir.Node, found: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
-    """What both branches of an If know together: they read the graph around them by name."""
+    """Return what both branches of an If know together: they read the graph around them by name."""
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     for branch in branches:
         _follow(branch, found)
@@ -75,12 +75,12 @@ def _input(shape: tuple[int, ...]) -> Layout:
 
 
 def _plain(rank: int) -> Layout:
-    """(N, C, spatial ...)."""
+    """Return (N, C, spatial ...)."""
     return (None, CHANNEL, *SPATIAL.get(rank - 2, (None,) * (rank - 2)))
 
 
 def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Entry by entry: what the inputs of the output's shape know together."""
+    """Return entry by entry: what the inputs of the output's shape know together."""
     found: list[Layout | None] = []
     for y in node.outputs:
         shape = static_shape(y)
@@ -90,7 +90,7 @@ def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | 
 
 
 def _agreed(labels: Sequence[Label]) -> Label:
-    """The one label that is known, None where they differ; a part of axes says less than any other."""
+    """Return the one label that is known, None where they differ; a part of axes says less than any other."""
     known = {label for label in labels if label is not None}
     known = {label for label in known if not isinstance(label, Part)} or known
     return known.pop() if len(known) == 1 else None
@@ -99,7 +99,7 @@ def _agreed(labels: Sequence[Label]) -> Label:
 @step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
       "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
 def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """(N, C, spatial ...) by definition; tokens stay tokens."""
+    """Return (N, C, spatial ...) by definition; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))
     before = given[0]
     if before is None or not any(label for label in before if not isinstance(label, Part)):
@@ -117,7 +117,7 @@ def _same_axes(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | N
 
 @step("Pad")
 def _pad(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """A padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
+    """Return a padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
     if given[0] is None:
         return [None]
     before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def _reshape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | Non
 
 @step("MatMul")
 def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Rows have the meaning of A's, columns of B's; a weight's columns are channels."""
+    """Return rows have the meaning of A's, columns of B's; a weight's columns are channels."""
     a, b = given[0], given[1]
     shapes = [static_shape(x) for x in node.inputs]  # type: ignore[arg-type]
     if min(map(len, shapes)) < 2:
@@ -208,7 +208,7 @@ def _split(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]
 
 
 def _sliced(label: Label, picked: range, whole: int) -> Label:
-    """What a part of an axis means. Rows that were shifted or cropped lie elsewhere in the frame: nothing."""
+    """Return what a part of an axis means. Rows that were shifted or cropped lie elsewhere in the frame: nothing."""
     if label == CHANNEL or (len(picked) == whole and picked.step == 1):
         return label
     if isinstance(label, Tokens):

@@ -47,18 +47,18 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the tensor is left out."""
+        """Return whether nothing of the tensor is left out."""
         return self.axis is None or (self.start, self.stop) == (0, static_shape(self.value)[self.axis])
 
     @property
     def op(self) -> str:
-        """The operator that computes the tensor; "" for an input or a constant."""
+        """Return the operator that computes the tensor; "" for an input or a constant."""
         node = self.value.producer()
         return node.op_type if node is not None and node.domain == "" else ""
 
 
 def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
-    """The parts that `part` is made of, each computed by an operator that is not in `through`.
+    """Return the parts that `part` is made of, each computed by an operator that is not in `through`.
 
     Args:
         part: Of a tensor with a static shape.
@@ -79,7 +79,7 @@ def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
 
 
 def _before(part: Part) -> list[Part] | None:
-    """The parts of the node's inputs that a part of its output is made of, None where they are not known."""
+    """Return the parts of the node's inputs that a part of its output is made of, None where they are not known."""
     node = part.value.producer()
     if node is None or not all(x is None or is_static(x) for x in node.inputs):
         return None
@@ -90,7 +90,7 @@ Step: TypeAlias = Callable[[ir.Node, Part], "list[Part] | None"]
 
 
 def _same(node: ir.Node, part: Part) -> list[Part] | None:
-    """The same places of the first input."""
+    """Return the same places of the first input."""
     return [Part(_first(node), part.axis, part.start, part.stop)]
 
 
@@ -100,12 +100,12 @@ def _first(node: ir.Node) -> ir.Value:
 
 
 def _cast(node: ir.Node, part: Part) -> list[Part] | None:
-    """Between floats; a class that becomes a float was no score before."""
+    """Return between floats; a class that becomes a float was no score before."""
     return _same(node, part) if is_float(_first(node)) and is_float(part.value) else None
 
 
 def _arithmetic(node: ir.Node, part: Part) -> list[Part] | None:
-    """The same places of every input that is no constant and as long; all of one that is broadcast."""
+    """Return the same places of every input that is no constant and as long; all of one that is broadcast."""
     found, rank = [], len(static_shape(part.value))
     for x in node.inputs:
         if x is None or constant_array(x) is not None:
@@ -124,7 +124,7 @@ def _transpose(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _reshape(node: ir.Node, part: Part) -> list[Part] | None:
-    """An axis survives if as many entries lie before it and it is as long."""
+    """Return an axis survives if as many entries lie before it and it is as long."""
     x = _first(node)
     if part.is_whole:
         return [Part(x)]
@@ -159,7 +159,7 @@ def _split(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _cut(part: Part, x: ir.Value, axis: int, first: int) -> Part:
-    """What `part` of a piece of `x` is in `x`; the piece begins at `first` on `axis`."""
+    """Return what `part` of a piece of `x` is in `x`; the piece begins at `first` on `axis`."""
     if part.axis not in (None, axis):
         return Part(x, part.axis, part.start, part.stop)
     start, stop = (0, static_shape(part.value)[axis]) if part.axis is None else (part.start, part.stop)
@@ -178,7 +178,7 @@ def _slice(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _choosing(node: ir.Node, part: Part) -> list[Part] | None:
-    """The whole input, or the same part of it where the choice is along another axis; no index is followed."""
+    """Return the whole input, or the same part of it where the choice is along another axis; no index is followed."""
     x = _first(node)
     axis = node.attributes.get_int("axis", -1 if node.op_type == "TopK" else 0) % len(static_shape(x))
     if part.value is not node.outputs[0]:

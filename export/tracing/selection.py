@@ -39,7 +39,7 @@ class Choice:
 
     @property
     def count(self) -> int:
-        """How many entries are chosen."""
+        """Return how many entries are chosen."""
         return static_shape(self.index)[0]
 
 
@@ -72,7 +72,7 @@ def selector(*operators: str) -> Callable[[Selector], Selector]:
 
 
 def _again(op: Builder, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
-    """The same operator with the same attributes on other inputs."""
+    """Return the same operator with the same attributes on other inputs."""
     return getattr(op, node.op_type)(*inputs, **{name: item.value for name, item in node.attributes.items()})
 
 
@@ -138,7 +138,7 @@ def _bias(op: Builder, bias: ir.Value | None, choice: Choice) -> ir.Value | None
 
 @selector("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """The axis survives a reshape if as many entries lie before it and it is as long."""
+    """Return the axis survives a reshape if as many entries lie before it and it is as long."""
     x = node.inputs[0]
     assert x is not None
     before, after = static_shape(x), static_shape(value)
@@ -173,7 +173,7 @@ def _concat(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.V
 
 @selector("TopK")
 def _top(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """The k-th best entry is that at the k-th best place, of a single row of entries."""
+    """Return the k-th best entry is that at the k-th best place, of a single row of entries."""
     values, places = node.outputs
     axis, x = node.attributes.get_int("axis", -1) % len(static_shape(value)), node.inputs[0]
     assert x is not None

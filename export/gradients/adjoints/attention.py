@@ -63,14 +63,14 @@ def _heads(node: ir.Node) -> tuple[int, int]:
 
 
 def _scale(node: ir.Node, q_heads: int) -> float:
-    """Attribute `scale`, by default 1 / sqrt(head size)."""
+    """Return attribute `scale`, by default 1 / sqrt(head size)."""
     q = static_shape(tensor(node))
     size = q[3] if len(q) == 4 else q[2] // q_heads
     return float(node.attributes.get_float("scale", 1 / math.sqrt(size)))
 
 
 def _split(op: Builder, value: ir.Value, heads: int) -> ir.Value:
-    """(N, length, heads * size) as (N, heads, length, size); four dimensions stay as they are."""
+    """Return (N, length, heads * size) as (N, heads, length, size); four dimensions stay as they are."""
     shape = static_shape(value)
     if len(shape) == 4:
         return value
@@ -85,7 +85,7 @@ def _join(op: Builder, value: ir.Value, like: ir.Value) -> ir.Value:
 
 
 def _probabilities(op: Builder, node: ir.Node, scores: ir.Value, q_heads: int) -> ir.Value:
-    """Softmax of `scores` under the mask; a query that may see no key gets 0 for all, as the operator has it."""
+    """Return softmax of `scores` under the mask; a query that may see no key gets 0 for all, as the operator has it."""
     stacked = static_shape(scores)
     length = static_shape(tensor(node))[-2]
     mask = node.inputs[3] if len(node.inputs) > 3 else None

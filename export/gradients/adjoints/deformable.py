@@ -57,7 +57,7 @@ def _tap_gradient(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
 
 
 def _places(op: Builder, offset: ir.Value, axes: list[Window]) -> list[ir.Value]:
-    """Where each tap of each output reads, in entries of X, (images, taps * outputs, 1) per axis."""
+    """Return where each tap of each output reads, in entries of X, (images, taps * outputs, 1) per axis."""
     images, taps, _, outputs = static_shape(offset)
     kernel, size = (axis.kernel for axis in axes), (axis.size_out for axis in axes)
     grids = np.indices((*kernel, *size)).reshape(4, taps * outputs, 1)

@@ -25,7 +25,7 @@ FINE = 2.0 ** (DIGITS - 2 * STEEPEST)
 
 
 def gated(op: Builder, dy: ir.Value, y: ir.Value, low: ir.Value | None, high: ir.Value | None) -> ir.Value:
-    """The gradient dY where low < Y < high, else 0; a bound may be missing.
+    """Return the gradient dY where low < Y < high, else 0; a bound may be missing.
 
     In float32 with known bounds slopes, one after the other, take the number next to a bound to 1; of a bound that is
     smaller than 2^-6 in size all numbers from 2^-45 inside. Other types and bounds that are computed are compared.
@@ -46,20 +46,20 @@ def gated(op: Builder, dy: ir.Value, y: ir.Value, low: ir.Value | None, high: ir
 
 
 def one_minus(op: Builder, share: ir.Value) -> ir.Value:
-    """1 - Y of a Y in [0, 1]."""
+    """Return 1 - Y of a Y in [0, 1]."""
     if share.dtype != ir.DataType.FLOAT:
         return op.Sub(1.0, share)
     return op.HardSigmoid(share, alpha=-1.0, beta=1.0)
 
 
 def _known(bounds: dict[int, ir.Value]) -> dict[int, NDArray]:
-    """The bounds that are constants."""
+    """Return the bounds that are constants."""
     found = {sign: constant_array(bound) for sign, bound in bounds.items()}
     return {sign: array for sign, array in found.items() if array is not None}
 
 
 def _slope(op: Builder, y: ir.Value, sign: int, bound: float) -> ir.Value:
-    """From 0 at a bound to at least 2^-15 at the next number inside, and 1 soon after.
+    """Return from 0 at a bound to at least 2^-15 at the next number inside, and 1 soon after.
 
     A power of two as slope: the product is exact, and so is the difference near the bound.
     """

@@ -160,7 +160,7 @@ def collect(op: Builder, value: ir.Value, axis: int, index: NDArray, size: int) 
 
 
 def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) -> ir.Value:
-    """`value` (batch, count, rest) summed by computed indices (batch or 1, count) to (batch, size, rest)."""
+    """Return `value` (batch, count, rest) summed by computed indices (batch or 1, count) to (batch, size, rest)."""
     batch, count, rest = static_shape(value)
     own = static_shape(indices)[0]
     if own * count * size > LARGEST_ONE_HOT:
@@ -173,7 +173,7 @@ def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) ->
 
 
 def _one_hot(op: Builder, indices: ir.Value, size: int, axis: int = -1) -> ir.Value:
-    """Whether indices, negative ones too, are 0 ... size - 1 along `axis`, where they have one entry."""
+    """Return whether indices, negative ones too, are 0 ... size - 1 along `axis`, where they have one entry."""
     rank = len(static_shape(indices))
     ranks = [1] * rank
     ranks[axis] = size

@@ -34,7 +34,7 @@ def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -> ir.Value:
-    """Gradient dX of a Conv-like node, whose weight in floats is `w`."""
+    """Return Gradient dX of a Conv-like node, whose weight in floats is `w`."""
     axes = windows(node, kernel=static_shape(w)[2:])
     group = node.attributes.get_int("group", 1)
     factors = [math.gcd(axis.stride, axis.dilation) for axis in axes]
@@ -60,7 +60,7 @@ def _refined(op: Builder, dx: ir.Value, axes: list[Window], factors: list[int]) 
 
 
 def _input_gradient(op: Builder, w: ir.Value, dy: ir.Value, axes: list[Window], group: int) -> ir.Value:
-    """Gradient dX of windows whose strides and dilations have no common factor."""
+    """Return Gradient dX of windows whose strides and dilations have no common factor."""
     if w.const_value is not None and all(axis.pad < axis.reach and _after(axis) >= 0 for axis in axes):
         if all(axis.stride == 1 for axis in axes):
             return _flipped_conv(op, dy, w, axes, group)
@@ -92,7 +92,7 @@ def _interleaved(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
 
 
 def _spread_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
-    """A Conv of dY, of any rank, with zeros between its entries; what no window reads is cut off."""
+    """Return a Conv of dY, of any rank, with zeros between its entries; what no window reads is cut off."""
     for i, axis in enumerate(axes):
         if axis.stride > 1:
             dy = interleave_zeros(op, dy, i + 2, axis.stride)
@@ -111,7 +111,7 @@ def _flipped_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], gr
 def _conv_flipped(
     op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int, pads: Sequence[int]
 ) -> ir.Value:
-    """dY, spread, convolved with the flipped W, in steps of 1."""
+    """Return dY, spread, convolved with the flipped W, in steps of 1."""
     return op.Conv(
         dy,
         _flip(op, w, group),
@@ -123,7 +123,7 @@ def _conv_flipped(
 
 
 def _flip(op: Builder, w: ir.Value, group: int) -> ir.Value:
-    """`Flip` of a weight; one that is computed is flipped in the graph."""
+    """Return `Flip` of a weight; one that is computed is flipped in the graph."""
     out_channels, per_group, *kernel = static_shape(w)
     shape = (group * per_group, out_channels // group, *kernel)
     if w.const_value is not None:
@@ -142,7 +142,7 @@ class Flip:
     group: int
 
     def __call__(self, weight: NDArray) -> NDArray:
-        """`weight`, (C_out, C_in / group, ...), as (C_in, C_out / group, ...)."""
+        """Return `weight`, (C_out, C_in / group, ...), as (C_in, C_out / group, ...)."""
         out_channels, per_group, *kernel = weight.shape
         grouped = weight.reshape(self.group, out_channels // self.group, per_group, *kernel).swapaxes(1, 2)
         rows = grouped.reshape(self.group * per_group, out_channels // self.group, *kernel)
@@ -222,7 +222,7 @@ def matmul_gradients(op: Builder, a: ir.Value, b: ir.Value, dy: ir.Value) -> lis
 
 
 def transposed(op: Builder, value: ir.Value) -> ir.Value:
-    """The last two axes swapped."""
+    """Return the last two axes swapped."""
     rank = len(static_shape(value))
     return op.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
 
@@ -248,7 +248,7 @@ def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _equation(node: ir.Node) -> tuple[list[str], str]:
-    """The indices of each operand of an Einsum, and of its result."""
+    """Return the indices of each operand of an Einsum, and of its result."""
     equation = node.attributes["equation"].as_string().replace(" ", "")
     left, arrow, result = equation.partition("->")
     terms = left.split(",")

@@ -40,7 +40,7 @@ def concat(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @adjoint("Split")
 def split(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
-    """Y1 | Y2 | ... = X along an axis: dX = dY1 | dY2 | ..., zeros where no gradient arrives."""
+    """Return Y1 | Y2 | ... = X along an axis: dX = dY1 | dY2 | ..., zeros where no gradient arrives."""
     axis = node.attributes.get_int("axis", 0) % len(static_shape(tensor(node)))
     parts = [
         op.expand(op.floats_like(tensor(node), 0.0), static_shape(y)) if dy is None else dy
@@ -67,7 +67,7 @@ def slice_(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """(axis, start, end, step) per sliced axis."""
+    """Return (axis, start, end, step) per sliced axis."""
     given = [None if value is None else constant_array(value) for value in node.inputs[1:]]
     if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=True)):
         raise refused(node, "its bounds are computed at run time, constants are expected")

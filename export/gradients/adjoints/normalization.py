@@ -101,7 +101,7 @@ def group_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _narrowed(op: Builder, node: ir.Node, cotangents: Sequence[ir.Value]) -> Cotangents:
-    """One cotangent per input, in its type; a bias that is absent has none."""
+    """Return one cotangent per input, in its type; a bias that is absent has none."""
     return [op.cast_like(dx, tensor(node, i)) for i, dx in enumerate(cotangents[: len(node.inputs)])]
 
 

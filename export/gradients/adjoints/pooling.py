@@ -32,7 +32,7 @@ def max_pool(op: Builder, node: ir.Node, dy: ir.Value, indices: ir.Value | None 
 
 
 def _pool_axis(op: Builder, x: ir.Value, spatial: int, window: Window, rank: int) -> ir.Value:
-    """Max-pool along one spatial axis."""
+    """Return max-pool along one spatial axis."""
 
     def along(value: int, other: int) -> list[int]:
         return [value if i == spatial else other for i in range(rank)]
@@ -120,7 +120,7 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
-    """How many entries each output of an AveragePool averages, (1, 1, spatial ...) float64."""
+    """Return how many entries each output of an AveragePool averages, (1, 1, spatial ...) float64."""
     include = node.attributes.get_int("count_include_pad", 0)
     behind = [max(axis.pad_after, 0) for axis in axes]  # of an auto_pad: as far as the windows reach
     if node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET":

@@ -92,7 +92,7 @@ def _quantised(
 
 
 def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int) -> ir.Value:
-    """`(q - zero) * scale`, folded where all are constants."""
+    """Return `(q - zero) * scale`, folded where all are constants."""
     numbers, step, shift = constant_array(q), constant_array(scale), constant_array(zero)
     if numbers is None or step is None or (shift is None and zero is not None):
         along = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
@@ -104,13 +104,13 @@ def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | Non
 
 
 def _product(op: Builder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """A scale times a scale, folded where both are constants."""
+    """Return a scale times a scale, folded where both are constants."""
     first, second = constant_array(a), constant_array(b)
     return op.Mul(a, b) if first is None or second is None else op.floats_like(a, first * second)
 
 
 def along(op: Builder, value: ir.Value, rank: int, axis: int) -> ir.Value:
-    """A scale or zero point, of the whole tensor or of each slice along `axis`, in a shape that broadcasts."""
+    """Return a scale or zero point, of the whole tensor or of each slice along `axis`, in a shape that broadcasts."""
     shape = _broadcast_shape(static_shape(value), rank, axis)
     array = constant_array(value)
     return op.reshape(value, *shape) if array is None else op.constant(array.reshape(shape), array.dtype)

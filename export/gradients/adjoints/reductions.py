@@ -11,7 +11,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
-    """The axes a reduction works over, counted from the front; from its attribute or its second input.
+    """Return the axes a reduction works over, counted from the front; from its attribute or its second input.
 
     None given means all, or with `noop_with_empty_axes` none.
     """
@@ -34,7 +34,7 @@ def _kept(op: Builder, node: ir.Node, value: ir.Value) -> ir.Value:
 
 
 def _spread(op: Builder, node: ir.Node, dy: ir.Value, factor: float = 1.0) -> ir.Value:
-    """`dy` times a number, broadcast over the reduced axes."""
+    """Return `dy` times a number, broadcast over the reduced axes."""
     return op.expand(_kept(op, node, dy), static_shape(tensor(node)), factor)
 
 

@@ -113,17 +113,17 @@ def adjoint(*operators: str) -> Callable[[Rule], Rule]:
 
 
 def operator_name(node: ir.Node) -> str:
-    """The operator with its domain in front, unless that is the default one; the key of its rule."""
+    """Return the operator with its domain in front, unless that is the default one; the key of its rule."""
     return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def refused(node: ir.Node, found_and_expected: str) -> UnsupportedOperatorError:
-    """The error that a rule raises at a form it does not cover; the walk adds the way out."""
+    """Return the error that a rule raises at a form it does not cover; the walk adds the way out."""
     return UnsupportedOperatorError(f"operator {operator_name(node)} (node {node.name!r}): {found_and_expected}")
 
 
 def tensor(node: ir.Node, index: int = 0) -> ir.Value:
-    """Input `index` of a node, which must be there."""
+    """Return input `index` of a node, which must be there."""
     value = node.inputs[index]
     assert value is not None, f"{node.op_type} {node.name!r} has no input {index}"
     return value

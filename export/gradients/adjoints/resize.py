@@ -41,13 +41,13 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _is_repeat(matrix: NDArray) -> bool:
-    """Whether each input entry is repeated the same whole number of times."""
+    """Return whether each input entry is repeated the same whole number of times."""
     repeats, rest = divmod(matrix.shape[0], matrix.shape[1])
     return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
 
 
 def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
-    """`matrix` applied along `axis` of `value`."""
+    """Return `matrix` applied along `axis` of `value`."""
     shape = static_shape(value)
     rows = int(np.prod(shape[:axis], dtype=int))
     columns = int(np.prod(shape[axis + 1 :], dtype=int))
@@ -87,13 +87,13 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
 
 
 def _opset(node: ir.Node) -> int:
-    """The default-domain opset of the node's graph."""
+    """Return the default-domain opset of the node's graph."""
     assert node.graph is not None
     return node.graph.opset_imports[""]
 
 
 def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
-    """The output of a Resize node, by ONNX Runtime."""
+    """Return the output of a Resize node, by ONNX Runtime."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -111,7 +111,7 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
 
 
 def _scales(node: ir.Node) -> NDArray | None:
-    """One scale per axis, or None where sizes are given that stretch."""
+    """Return one scale per axis, or None where sizes are given that stretch."""
     shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
     scales = _given(node, 2)
     if scales is None and sizes is not None and _keeps_aspect(node):
@@ -124,7 +124,7 @@ def _scales(node: ir.Node) -> NDArray | None:
 
 
 def _scale(node: ir.Node, ratios: list[float]) -> float:
-    """The one scale that keeps the aspect ratio."""
+    """Return the one scale that keeps the aspect ratio."""
     larger = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "not_smaller"
     return max(ratios) if larger else min(ratios)
 
@@ -134,13 +134,13 @@ def _keeps_aspect(node: ir.Node) -> bool:
 
 
 def _axes(node: ir.Node) -> list[int]:
-    """The axes that scales and sizes are for."""
+    """Return the axes that scales and sizes are for."""
     rank = len(static_shape(tensor(node)))
     return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
 
 
 def _given(node: ir.Node, index: int) -> NDArray | None:
-    """Input `index`, scales (2) or sizes (3); None where it is absent or empty."""
+    """Return input `index`, scales (2) or sizes (3); None where it is absent or empty."""
     value = node.inputs[index] if len(node.inputs) > index else None
     array = constant_array(value)
     if value is not None and array is None and (index == 2 or _keeps_aspect(node)):

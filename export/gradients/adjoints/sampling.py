@@ -46,7 +46,7 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _is_linear(node: ir.Node) -> bool:
-    """Whether GridSample reads between its entries, or the nearest one."""
+    """Return whether GridSample reads between its entries, or the nearest one."""
     mode = node.attributes.get_string("mode", "linear")
     if mode not in (*LINEAR, *NEAREST):
         raise refused(node, f"mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected")
@@ -77,7 +77,7 @@ def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value
 
 
 def _hat(op: Builder, places: ir.Value, size: int) -> ir.Value:
-    """Weights of `size` entries at places (..., 1): 1 there, 0 from the next entry on, straight between."""
+    """Return weights of `size` entries at places (..., 1): 1 there, 0 from the next entry on, straight between."""
     away = op.Abs(op.Sub(places, op.floats_like(places, np.arange(size))))
     return op.Relu(op.Sub(1.0, away))
 
@@ -98,7 +98,7 @@ Corners = tuple[ir.Value, list[ir.Value], list[ir.Value]]
 
 
 def corners_of(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
-    """The corners around points (batch, points, 1) per axis; those outside of X have weight 0."""
+    """Return the corners around points (batch, points, 1) per axis; those outside of X have weight 0."""
     bits = np.array(list(itertools.product((0.0, 1.0) if linear else (0.0,), repeat=len(sizes))))
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     flat, weights, slopes = [], [], []
@@ -149,7 +149,7 @@ def read_times(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.V
 
 
 def slopes_of(op: Builder, along: ir.Value, corners: Corners) -> list[ir.Value]:
-    """D (sum of `dy` * Y) / d places, (batch, points, 1) per axis; `along` is what `read_times` gives."""
+    """Return d (sum of `dy` * Y) / d places, (batch, points, 1) per axis; `along` is what `read_times` gives."""
     _, weights, slopes = corners
     parts = []
     for i in range(len(weights)):
@@ -181,7 +181,7 @@ def roi_align(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _roi_weights(op: Builder, node: ir.Node, axis: int) -> ir.Value:
-    """Weights (regions, bins, size) of X's entries along one axis, 0 for the width and 1 for the height."""
+    """Return weights (regions, bins, size) of X's entries along one axis, 0 for the width and 1 for the height."""
     rois = op.widened(tensor(node, 1))
     size, bins = static_shape(tensor(node))[3 - axis], static_shape(node.outputs[0])[3 - axis]
     aligned = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "half_pixel"

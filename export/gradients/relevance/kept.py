@@ -48,13 +48,13 @@ def log_softmax(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("PRelu", "GridSample", "RoiAlign")
 def first_input(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """The adjoint of X; slopes, grids and regions get nothing."""
+    """Return the adjoint of X; slopes, grids and regions get nothing."""
     return [ADJOINTS[node.op_type](op, node, dy)[0], *(STOPPED for _ in node.inputs[1:])]
 
 
 @relevance("DeformConv")
 def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """A weighted sum of what is read at places that count as constants, like the mask."""
+    """Return a weighted sum of what is read at places that count as constants, like the mask."""
     return first_input(op, node, stabilised(op, node, dy))
 
 

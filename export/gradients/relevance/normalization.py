@@ -34,7 +34,7 @@ def over_last_axes(op: Builder, node: ir.Node, dy: ir.Value | None, *statistics:
 
 @relevance("InstanceNormalization", "GroupNormalization")
 def over_groups(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """The same over each group of channels, an InstanceNormalization over each channel."""
+    """Return the same over each group of channels, an InstanceNormalization over each channel."""
     dy, x, scale = op.widened(stabilised(op, node, dy)), op.widened(tensor(node)), op.widened(tensor(node, 1))
     shape = static_shape(x)
     groups = shape[1] if node.op_type == "InstanceNormalization" else node.attributes["num_groups"].as_int()

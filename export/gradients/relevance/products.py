@@ -62,7 +62,7 @@ def varies(value: ir.Value | None) -> bool:
 
 
 def _is_step(node: ir.Node, value: ir.Value) -> bool:
-    """Whether a node gives integers for real numbers, or has no gradient."""
+    """Return whether a node gives integers for real numbers, or has no gradient."""
     if operator_name(node) in NO_GRADIENT:
         return True
     return not carries_gradient(value) and any(x is not None and is_float(x) for x in node.inputs)
@@ -91,7 +91,7 @@ def _gate(a: ir.Value, b: ir.Value) -> int | None:
 
 
 def _is_gate(value: ir.Value) -> bool:
-    """Whether a value is what a gate's function gives, behind views and constants."""
+    """Return whether a value is what a gate's function gives, behind views and constants."""
     node = value.producer()
     while node is not None and not node.domain:
         if node.op_type in GATES or _is_unit_clip(node):
@@ -102,7 +102,7 @@ def _is_gate(value: ir.Value) -> bool:
 
 
 def _is_unit_clip(node: ir.Node) -> bool:
-    """Whether a node is a Clip to [0, 1]."""
+    """Return whether a node is a Clip to [0, 1]."""
     bounds = [constant_array(x) for x in node.inputs[1:]] if node.op_type == "Clip" else []
     return len(bounds) == 2 and all(b is not None and np.all(b == i) for i, b in enumerate(bounds))
 
@@ -116,7 +116,7 @@ def _source(node: ir.Node, operators: frozenset[str]) -> ir.Value | None:
 
 
 def _unscaled(value: ir.Value) -> ir.Value:
-    """The tensor that a value is a multiple of."""
+    """Return the tensor that a value is a multiple of."""
     node = value.producer()
     while node is not None and (source := _source(node, SCALING)) is not None:
         value, node = source, source.producer()
@@ -124,7 +124,7 @@ def _unscaled(value: ir.Value) -> ir.Value:
 
 
 def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
-    """Whether each entry of `value` depends on the picture through the same entry of `x` alone."""
+    """Return whether each entry of `value` depends on the picture through the same entry of `x` alone."""
     seen, waiting = {x}, [value]
     while waiting:
         value = waiting.pop()
@@ -139,7 +139,7 @@ def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
 
 
 def _shared(op: Builder, node: ir.Node, dy: ir.Value, factors: int) -> Cotangents:
-    """The adjoint of a product, each factor's times its share."""
+    """Return the adjoint of a product, each factor's times its share."""
     cotangents = ADJOINTS[node.op_type](op, node, dy)
     parts = shares(node, [tensor(node, i) for i in range(factors)])
     own = [
@@ -171,7 +171,7 @@ def matrix_product(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("Einsum")
 def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """As a product of matrices, of any number of factors."""
+    """Return as a product of matrices, of any number of factors."""
     return _shared(op, node, stabilised(op, node, dy), len(node.inputs))
 
 

@@ -74,7 +74,7 @@ def passed(op: Builder, node: ir.Node, dy: ir.Value, i: int = 0, nonnegative: bo
 
 
 def no_rule(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
-    """For what is in `WITHOUT_RULE`."""
+    """Return for what is in `WITHOUT_RULE`."""
     raise refused(node, f"relevance has no rule for it ({WITHOUT_RULE[node.op_type]}); export without --relevance")
 
 

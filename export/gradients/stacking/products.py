@@ -20,7 +20,7 @@ def _matmul(replay: Replay) -> ir.Value:
 
 
 def _side(replay: Replay, i: int, rank: int) -> ir.Value:
-    """A stacked factor as (T, ..., rows, columns); a vector is one row on the left, one column on the right."""
+    """Return a stacked factor as (T, ..., rows, columns); a vector is one row on the left, one column on the right."""
     if len(replay.shape(i)) > 1:
         return replay.apart(i, rank)
     (size,) = replay.shape(i)
@@ -53,7 +53,7 @@ def _gemm(replay: Replay) -> ir.Value:
 
 @stacking("Einsum")
 def _einsum(replay: Replay) -> ir.Value:
-    """With one more letter for T."""
+    """Return with one more letter for T."""
     equation = replay.node.attributes["equation"].as_string().replace(" ", "")
     if "." in equation:
         raise NoFormError("Einsum with an ellipsis")

@@ -25,7 +25,7 @@ def _reduce(replay: Replay) -> ir.Value:
 
 
 def _axes(replay: Replay) -> list[int]:
-    """The axes that a node reduces, counted from the front; none where it leaves its input as it is."""
+    """Return the axes that a node reduces, counted from the front; none where it leaves its input as it is."""
     node = replay.node
     given = node.attributes.get_ints("axes", ())
     if len(node.inputs) > 1 and node.inputs[1] is not None:
@@ -46,7 +46,7 @@ def _best(replay: Replay) -> ir.Value:
 
 @stacking("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "RMSNormalization", "Softmax")
 def _along_an_axis(replay: Replay) -> ir.Value:
-    """Along one axis, or all from one on."""
+    """Return along one axis, or all from one on."""
     replay.only_first("a weight")
     if len(replay.node.outputs) > 1 and any(y.uses() for y in replay.node.outputs[1:]):
         raise NoFormError(f"{replay.node.op_type} with a second output that is read")

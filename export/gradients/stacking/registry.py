@@ -41,7 +41,7 @@ class Replay:
     count: int
 
     def value(self, i: int) -> ir.Value | None:
-        """Input `i`: its stack, or itself where it is the same for all."""
+        """Return input `i`: its stack, or itself where it is the same for all."""
         return self.stacks[i] if self.stacks[i] is not None else self.node.inputs[i]
 
     def shape(self, i: int) -> tuple[int, ...]:
@@ -49,22 +49,22 @@ class Replay:
         return static_shape(self.node.inputs[i])  # type: ignore[arg-type]
 
     def rank(self) -> int:
-        """Axes of input 0."""
+        """Return axes of input 0."""
         return len(self.shape(0))
 
     def again(self, *inputs: ir.Value | None, **changed: object) -> ir.Value:
-        """The same operator on other inputs, with its attributes but for those changed."""
+        """Return the same operator on other inputs, with its attributes but for those changed."""
         attributes = {name: item.value for name, item in self.node.attributes.items()} | changed
         return getattr(self.op, self.node.op_type)(*inputs, **attributes)
 
     def apart(self, i: int, rank: int = 0) -> ir.Value:
-        """The stack of input `i` as (T, ...), with axes of length 1 to make up `rank` behind T."""
+        """Return the stack of input `i` as (T, ...), with axes of length 1 to make up `rank` behind T."""
         stack, shape = self.stacks[i], self.shape(i)
         assert stack is not None
         return self.op.reshape(stack, self.count, *(1,) * (rank - len(shape)), *shape)
 
     def repeated(self, i: int) -> ir.Value:
-        """Input `i` as (T, ...): its stack, or itself T times."""
+        """Return input `i` as (T, ...): its stack, or itself T times."""
         if self.stacks[i] is not None:
             return self.apart(i)
         one, shape = self.node.inputs[i], self.shape(i)
@@ -75,12 +75,12 @@ class Replay:
         return self.op.expand(row, size)
 
     def merged(self, i: int) -> ir.Value:
-        """Input `i` as a stack, also where it is the same for all."""
+        """Return input `i` as a stack, also where it is the same for all."""
         stack, shape = self.stacks[i], self.shape(i)
         return stack if stack is not None else self.op.reshape(self.repeated(i), self.count * shape[0], *shape[1:])
 
     def together(self, apart: ir.Value, place: int = 0) -> ir.Value:
-        """(T, n, ...) as a stack of output `place`."""
+        """Return (T, n, ...) as a stack of output `place`."""
         shape = static_shape(self.node.outputs[place])
         return self.op.reshape(apart, self.count * shape[0], *shape[1:])
 
@@ -136,7 +136,7 @@ def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Valu
 
 
 def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
-    """What was computed from one cotangent, computed from several: the gradients of several targets.
+    """Return what was computed from one cotangent, computed from several: the gradients of several targets.
 
     Args:
         op: Builder of the graph.
@@ -163,7 +163,7 @@ def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value
 
 
 def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """The stack of a value that is the same for every target: a gradient that is zero."""
+    """Return the stack of a value that is the same for every target: a gradient that is zero."""
     shape = static_shape(value)
     return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
 

@@ -36,7 +36,7 @@ LAYOUTS: dict[str, Finder] = {
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit.
+    """Return the class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit.
 
     Raises:
         UsageError: The user forces a layout that does not exist.
@@ -64,7 +64,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
-    """The layout that an output has unmistakably, boxes included; "" where there is none."""
+    """Return the layout that an output has unmistakably, boxes included; "" where there is none."""
     return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
 
 

@@ -34,32 +34,32 @@ class Table:
 
     @property
     def columns(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return static_shape(self.value)[self.axis]
 
     @property
     def anchors(self) -> int:
-        """How many there are."""
+        """Return how many there are."""
         return static_shape(self.value)[3 - self.axis]
 
     def origins(self, start: int, stop: int, through: Set[str] = MOVING) -> list[Part]:
-        """What computes columns `start` to `stop`."""
+        """Return what computes columns `start` to `stop`."""
         return origins(Part(self.value, self.axis, start, stop), through)
 
     def is_activated(self, start: int, stop: int, by: Set[str] = frozenset({"Sigmoid"})) -> bool:
-        """Whether all of these columns come from these activations, or are constant."""
+        """Return whether all of these columns come from these activations, or are constant."""
         parts = self.origins(start, stop)
         return all(part.op in by or constant_array(part.value) is not None for part in parts)
 
     def is_linear(self, start: int, stop: int) -> bool:
-        """Whether all of these columns come straight from linear layers."""
+        """Return whether all of these columns come straight from linear layers."""
         return all(
             part.op in LINEAR and all(_is_weighted(y) for y in _terms(part.value)) for part in self.origins(start, stop)
         )
 
 
 def _terms(value: ir.Value) -> list[ir.Value]:
-    """A value, or what it is the sum of, constants aside."""
+    """Return a value, or what it is the sum of, constants aside."""
     node = value.producer()
     if node is None or node.op_type != "Add":
         return [value]
@@ -67,13 +67,13 @@ def _terms(value: ir.Value) -> list[ir.Value]:
 
 
 def _is_weighted(value: ir.Value) -> bool:
-    """Whether a layer with constant weights gives it."""
+    """Return whether a layer with constant weights gives it."""
     node = value.producer()
     return node is not None and node.op_type in LINEAR and any(constant_array(x) is not None for x in node.inputs)
 
 
 def tables(output: ir.Value, *axes: int) -> list[Table]:
-    """The output as a table with its columns on each of these axes; none where it has another form."""
+    """Return the output as a table with its columns on each of these axes; none where it has another form."""
     shape = static_shape(output)
     if len(shape) != 3 or shape[0] != 1 or not is_float(output):
         return []
@@ -81,13 +81,13 @@ def tables(output: ir.Value, *axes: int) -> list[Table]:
 
 
 def box_tensors(table: Table) -> tuple[ir.Value, ...]:
-    """What the boxes, the first columns of a table, are taken from."""
+    """Return what the boxes, the first columns of a table, are taken from."""
     through = MOVING | CHOOSING | ACTIVATIONS | ARITHMETIC
     return tuple(part.value for part in table.origins(0, BOX, through))
 
 
 def image_size(model: ir.Model) -> tuple[int, int]:
-    """(height, width) of the input, (0, 0) where it is no picture."""
+    """Return (height, width) of the input, (0, 0) where it is no picture."""
     shapes = [static_shape(value) for value in model.graph.inputs if is_float(value)]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         return 0, 0
@@ -96,7 +96,7 @@ def image_size(model: ir.Model) -> tuple[int, int]:
 
 
 def score_site(table: Table, score: manifest.Score, boxes: Table, place: manifest.Boxes | None) -> ScoreSite:
-    """The site of class scores that are columns of a table from `score.class_offset` on.
+    """Return the site of class scores that are columns of a table from `score.class_offset` on.
 
     Its logits are the tensor before the activation where there is one tensor for all anchors and classes, else the
     table itself: its logits, or its probabilities. Where the graph shows no activation, `score` has the last word.

@@ -20,7 +20,7 @@ SHARE_LIMIT = 4.0
 
 
 def measured(model: ir.Model, place: Boxes) -> Boxes:
-    """`place` with the form and the unit of the boxes (1, anchors, 4) that the model gives for noise, logged."""
+    """Return `place` with the form and the unit of the boxes (1, anchors, 4) that the model gives for noise, logged."""
     feeds = random_feeds(model, np.random.default_rng(0))
     with SessionFolder() as sessions:
         (found,) = sessions.open(LightModel.of(model)).run([place.output], feeds)
@@ -30,7 +30,7 @@ def measured(model: ir.Model, place: Boxes) -> Boxes:
 
 
 def box_form(boxes: NDArray[np.float64]) -> tuple[BoxForm, BoxUnit]:
-    """Form and unit of boxes (anchors, 4) in the order of the anchors.
+    """Return form and unit of boxes (anchors, 4) in the order of the anchors.
 
     Corners are in order in nearly every box. Anchors go along rows first, so that x changes faster than y.
     """

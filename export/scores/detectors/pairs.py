@@ -26,7 +26,7 @@ def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | Non
 
 
 def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """RetinaNet, EfficientDet, YOLO-NAS: a sigmoid per class, or its logits, and no background."""
+    """Return RetinaNet, EfficientDet, YOLO-NAS: a sigmoid per class, or its logits, and no background."""
     for table in tables(output, 2):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if hints.layout == "retinanet" or not (softmax or _named_background(table, hints) is not None):
@@ -35,7 +35,7 @@ def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite
 
 
 def beside(table: Table, model: ir.Model) -> ir.Value | None:
-    """The output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies.
+    """Return the output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies.
 
     Where that has four columns too, the one with an activation, or without "box" in its name, holds the classes.
     """

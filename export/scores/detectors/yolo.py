@@ -19,7 +19,7 @@ STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 
 
 def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Ultralytics' form since v8 (v8, v9, 11, 12, YOLOv5u): (1, 4 + classes, anchors), or its transpose.
+    """Return ultralytics' form since v8 (v8, v9, 11, 12, YOLOv5u): (1, 4 + classes, anchors), or its transpose.
 
     Boxes are decoded, centre and size in px; classes are sigmoids of a tensor of their own.
     """
@@ -40,7 +40,7 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
+    """Return YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
 
     Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids.
     """
@@ -57,7 +57,7 @@ def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """YOLOX as its exporter writes it: (1, anchors, 5 + classes), boxes relative to the cells of its grids.
+    """Return YOLOX as its exporter writes it: (1, anchors, 5 + classes), boxes relative to the cells of its grids.
 
     Anchors are as many as there are cells at strides 8, 16 and 32 (and 64, or 4). Objectness and classes are sigmoids.
 
@@ -83,7 +83,7 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
 
 
 def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """A list of finished boxes, (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
+    """Return a list of finished boxes, (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
 
     Corners in px, or centre and size in shares where boxes come from a sigmoid. The number of classes is that of the
     labels, or what the graph divides places by.
@@ -118,7 +118,7 @@ def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
 
 
 def _has_objectness(table: Table) -> bool:
-    """Whether column 4 is no class: it has a tensor of its own, or shares one with the box."""
+    """Return whether column 4 is no class: it has a tensor of its own, or shares one with the box."""
     if table.columns <= BOX + 1:
         return False
     first, others = table.origins(BOX, BOX + 1), table.origins(BOX + 1, table.columns)
@@ -127,7 +127,7 @@ def _has_objectness(table: Table) -> bool:
 
 
 def _is_raw(table: Table) -> bool:
-    """Whether the boxes leave the graph as a convolution gives them."""
+    """Return whether the boxes leave the graph as a convolution gives them."""
     return table.is_linear(0, BOX)
 
 
