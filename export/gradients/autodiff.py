@@ -2,8 +2,8 @@
 
 Quantised models hold integers between float operators, as from QuantizeLinear to DequantizeLinear. There the walk takes
 an integer for the real number it was rounded from (straight-through): such a value carries a gradient too. Its
-cotangent is a float tensor, per step of the integer, not of what the step stands for: the rules of the quantising
-operators put the scale in, so that a value that is written with one scale and read with another is right as well.
+cotangent is a float tensor per step of the integer, not per unit of what the step stands for: the rules of the
+quantising operators put the scale in, so that a value may be written with one scale and read with another.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
 
 QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
-"""Operators whose output 0 is integers that were rounded from real numbers."""
+"""Operators whose output 0 holds integers that were rounded from real numbers."""
 
 MOVING = frozenset(
     {"Concat", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
-"""Operators that may stand among such integers and give them on as they are."""
+"""Operators that may stand between those and pass the integers on as they are."""
 
 READING = QUANTISING | MOVING | {"DequantizeLinear"}
 """Operators whose rule takes an integer input for a real number."""
@@ -92,7 +92,7 @@ def differentiate(
 
 
 def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Return nodes on a differentiable path from any of `layers` to `score`, in the graph's (topological) order."""
+    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order."""
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
@@ -128,10 +128,7 @@ def carries_gradient(value: ir.Value) -> bool:
 
 
 def values_read(node: ir.Node) -> Iterator[ir.Value]:
-    """Yield the inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
-
-    The values inside those graphs are among them.
-    """
+    """Yield the inputs of a node and of all nodes in its graphs (branches of an If, the body of a Loop)."""
     yield from (x for x in node.inputs if x is not None)
     for attribute in node.attributes.values():
         graphs = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
@@ -165,15 +162,15 @@ def _cotangents(
 
 
 def depends(x: ir.Value, active: Set[ir.Value]) -> bool:
-    """Whether an input has to get a cotangent: it depends on a layer, as `active` says, and carries gradients."""
+    """Return whether input `x` needs a cotangent: it is in `active`, so depends on a layer, and carries gradients."""
     return x in active and carries_gradient(x)
 
 
 def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -> ir.Value:
-    """Return what the rule of `node` gives for input `i`, in that input's shape.
+    """Return `dx`, the cotangent that the rule of `node` gives for input `i`, in that input's shape.
 
     Raises:
-        ModelError: It gives nothing, or the input holds integers that the rule does not take for real numbers.
+        ModelError: `dx` is None, or the input holds integers that the rule does not take for real numbers.
     """
     x = tensor(node, i)
     if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
@@ -189,7 +186,7 @@ def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
     """Return the rule of a node's operator, from the table of adjoints or another one.
 
     Raises:
-        UnsupportedOperatorError: It has none.
+        UnsupportedOperatorError: The table has no rule for the operator.
     """
     name = operator_name(node)
     rule = rules.get(name)
@@ -204,7 +201,7 @@ def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
 
 @contextmanager
 def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterator[None]:
-    """Yield every refusal at `node` ends with the nearest layer that can be explained."""
+    """Add to every refusal at `node` the nearest layer that can be explained."""
     try:
         yield
     except ModelError as error:
@@ -216,7 +213,7 @@ def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterato
 
 
 def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> str:
-    """Return the first value computed from `node` that can be a target layer, "" where there is none.
+    """Return the name of the first value computed from `node` that can be a target layer, "" if none can.
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """

@@ -1,8 +1,8 @@
 """Rules of guided backpropagation (Springenberg et al., arXiv:1412.6806): a table laid over that of the adjoints.
 
-What it gives are no gradients: a ReLU lets pass only what is positive, forward and backward. Its table differs in ReLU,
-as in pytorch-grad-cam's `GuidedBackpropReLUModel` and captum's `GuidedBackprop`, and in a Clip from 0 on: exporters
-write ReLU6 so, which those two, looking for `torch.nn.ReLU`, leave as it is. All other activations keep their adjoint.
+They give no gradients: a ReLU lets only positive numbers pass, forward and backward. The table differs in ReLU, as in
+pytorch-grad-cam's `GuidedBackpropReLUModel` and captum's `GuidedBackprop`, and in a Clip from 0 on: exporters write
+ReLU6 so, which those two, looking for `torch.nn.ReLU`, leave as it is. All other activations keep their adjoint.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def guided_clip(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def is_guided(node: ir.Node) -> bool:
-    """Return whether a node is a ReLU in the sense of this table."""
+    """Return whether a node is a ReLU, or a Clip from 0 on, to which guided backpropagation applies."""
     if node.domain or node.op_type not in ("Relu", "Clip"):
         return False
     low = constant_array(node.inputs[1]) if len(node.inputs) > 1 and node.inputs[1] is not None else None

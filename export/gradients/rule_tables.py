@@ -1,4 +1,4 @@
-"""The tables of rules that a layer can be walked back to with."""
+"""The tables of rules with which the walk can go from the score back to a layer."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from aerocam.methods import METHODS
 logger = logging.getLogger("aerocam.export")
 
 TABLES: dict[manifest.Rule, Mapping[str, Rule]] = {"gradient": ADJOINTS, "guided": GUIDED, "relevance": RELEVANCE}
-"""What `differentiate` walks back with, by the name that a layer has in the manifest."""
+"""Table of rules for `differentiate`, by the rule that the manifest names for a layer."""
 
 NAMES: dict[manifest.Rule, str] = {"guided": "guided gradients", "relevance": "multipliers of relevance"}
-"""What those tables give that give no gradients."""
+"""What the tables that give no gradients give instead."""
 
 
 def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule:
@@ -45,7 +45,7 @@ def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule
 def gradients_of(
     op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence[ir.Value], rules: Sequence[manifest.Rule]
 ) -> list[ir.Value]:
-    """Gradients at `layers`, at each by its rule; the other arguments, errors and order as of `differentiate`."""
+    """Return the gradients at `layers`, each by its rule; other arguments, errors and order as in `differentiate`."""
     found: dict[ir.Value, ir.Value] = {}
     for rule, table in TABLES.items():
         if own := [layer for layer, wanted in zip(layers, rules, strict=True) if wanted == rule]:

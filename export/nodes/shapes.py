@@ -7,7 +7,7 @@ import onnx_ir as ir
 from aerocam.errors import ModelError
 
 PICTURE_CHANNELS = (1, 3)
-"""Grey or colour."""
+"""Channels of a grey and of a colour picture."""
 
 
 def static_shape(value: ir.Value) -> tuple[int, ...]:
@@ -34,7 +34,7 @@ def is_static(value: ir.Value) -> bool:
 
 
 def is_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether an input of this shape is a picture (1, H, W, C), as TensorFlow has it; in doubt it is (1, C, H, W)."""
+    """Return whether an input of this shape is (1, H, W, C), as in TensorFlow; where it may be both, (1, C, H, W)."""
     return len(shape) == 4 and shape[1] not in PICTURE_CHANNELS and shape[3] in PICTURE_CHANNELS
 
 

@@ -44,8 +44,8 @@ def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
         The rest of it, and per weight whose data was left out, by name, the byte of `data` at which they begin.
 
     Raises:
-        ValueError: These bytes are no message.
-        DecodeError: A tensor is no tensor.
+        ValueError: The bytes are no protobuf message.
+        DecodeError: The bytes of a large weight do not parse as a tensor.
     """
     rest: list[bytes] = []
     places: dict[str, int] = {}
@@ -59,7 +59,7 @@ def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
 
 
 def _without_data(data: bytes | mmap.mmap, item: Field, places: dict[str, int]) -> bytes:
-    """Return a field of the graph, which is a large weight or anything else."""
+    """Return the bytes of a field of the graph; those of a large weight without its data, noting their offset."""
     whole = slice(item.start, item.end)
     if item.number != INITIALIZER or item.kind != DELIMITED or item.end - item.first < LARGE:
         return data[whole]
@@ -76,7 +76,7 @@ def _without_data(data: bytes | mmap.mmap, item: Field, places: dict[str, int]) 
 
 
 def is_weight(tensor: onnx.TensorProto, size: int) -> bool:
-    """Whether a tensor with `size` bytes of data is kept out: large, and its data what its type and shape say."""
+    """Return whether a tensor with `size` bytes of data is kept out: it is large, and they fit its type and shape."""
     if size < LARGE or not tensor.name or tensor.data_type not in NUMBERS or tensor.HasField("data_location"):
         return False
     entry = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -107,7 +107,7 @@ class LightModel:
 
     @classmethod
     def of(cls, model: ir.Model) -> LightModel:
-        """Return the form in which onnx is given `model`."""
+        """Return `model` in the form that is given to onnx's functions."""
         kept = {value: value.const_value for value in model.graph.initializers.values() if _is_large(value.const_value)}
         try:
             for value, tensor in kept.items():
@@ -119,7 +119,7 @@ class LightModel:
         return cls(proto, {str(value.name): tensor for value, tensor in kept.items()})  # type: ignore[misc]
 
     def whole(self) -> ir.Model:
-        """Return the model with its weights."""
+        """Return the model with its weights in place."""
         model = ir.from_proto(self.proto)
         for name, value in model.graph.initializers.items():
             if name in self.weights:
@@ -140,13 +140,13 @@ def _reference(name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
 
 
 def refer(tensor: onnx.TensorProto) -> None:
-    """Make a reference of a tensor without data, in place."""
+    """Turn a tensor without data into a reference, in place."""
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=ELSEWHERE)
 
 
 def without_data(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    """Name, type, shape and notes of a tensor or of a reference."""
+    """Return the name, type, shape and notes of a tensor or of a reference, as a tensor without data."""
     plain = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     if tensor.HasField("doc_string"):
         plain.doc_string = tensor.doc_string

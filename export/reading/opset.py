@@ -24,10 +24,10 @@ def spell_out_group_norms(model: ir.Model) -> bool:
     form and runs the same ones: no bit changes.
 
     Returns:
-        Whether there was one.
+        Whether any was replaced.
 
     Raises:
-        ModelError: Neither the type of its input nor that of its scale is known.
+        ModelError: Neither the type of a node's input nor that of its scale is known.
     """
     if model.opset_imports.get("") not in GIVEN_UP:
         return False
@@ -50,7 +50,7 @@ def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:
 
 
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
-    """Return what stands for `node`; the last computes its output and has its name. Shapes and types are left open."""
+    """Return the nodes that replace `node`, the last with its name and output; shapes and types are left open."""
     x, scale, bias = node.inputs
     assert x is not None
     assert scale is not None
@@ -95,7 +95,7 @@ def default_opset(proto: onnx.ModelProto, origin: str) -> int:
     """Return the model's default-domain opset.
 
     Raises:
-        ModelError: It is older than `OLDEST_OPSET`, or there is none.
+        ModelError: The opset is older than `OLDEST_OPSET`, or the model imports none.
     """
     opset = _opset_of(proto)
     if opset < OLDEST_OPSET:
@@ -111,10 +111,10 @@ def _opset_of(proto: onnx.ModelProto) -> int:
 
 
 def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
-    """Return the model in `OPSET`, or in its own where that is newer and its operators have changed since (said so).
+    """Return the model in `OPSET`, or in its own opset, logged, where that is newer and its operators have changed.
 
     Raises:
-        ModelError: onnx cannot convert it.
+        ModelError: onnx cannot convert the model.
     """
     if opset == OPSET:
         return proto
@@ -142,10 +142,10 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
 
 
 def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
-    """Before opset 13 Hardmax took all axes from `axis` on together; the converter lets it take one.
+    """Refuse Hardmax over several axes: before opset 13 it took all from `axis` on, the converter lets it take one.
 
     Raises:
-        ModelError: That makes a difference, or may.
+        ModelError: A Hardmax takes several axes, or may.
     """
     graph = proto.graph
     ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in (*graph.value_info, *graph.input)}
@@ -161,9 +161,9 @@ def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
 
 
 def _resize_as_before_11(proto: onnx.ModelProto) -> None:
-    """Upsample and the first Resize had no modes and count from the corner, which the converter does not write down.
+    """Write down the modes that Upsample and the first Resize imply and the converter leaves out, in place.
 
-    ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
+    They count from the corner; ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
     """
     wanted = {node.input[2] for node in proto.graph.node if node.op_type == "Resize"}
     tensors = [tensor for tensor in proto.graph.initializer if tensor.name in wanted]
@@ -186,7 +186,7 @@ def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
 
 
 def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether what this node uses of its operator is in `OPSET` too: a later version may only have added to it."""
+    """Return whether `OPSET` has all that this node uses of its operator: a later version may only have added to it."""
     try:
         new, old = (onnx.defs.get_schema(node.op_type, version) for version in (opset, OPSET))
     except onnx.defs.SchemaError:
@@ -204,6 +204,6 @@ def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _default(schema: onnx.defs.OpSchema, attribute: str) -> bytes | None:
-    """Return an attribute's default value, None where it has gone."""
+    """Return an attribute's default value, serialised, None where the operator has no such attribute."""
     found = schema.attributes.get(attribute)
     return None if found is None else found.default_value.SerializeToString()

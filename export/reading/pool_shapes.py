@@ -1,7 +1,7 @@
 """Shape inference, with pools of `ceil_mode` in a form whose shape onnx infers as ONNX Runtime computes it.
 
 Before opset 22 onnx counts a last window that would start behind the input, in the padding; ONNX Runtime, like PyTorch,
-leaves it out. Pads that end where the last window does are read alike by all. `auto_pad` SAME is left as it is.
+leaves it out. Pads that end where the last window does mean the same to both. `auto_pad` SAME is left as it is.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ class Axis:
 
     @property
     def reach(self) -> int:
-        """Return positions from a window's first tap to its last."""
+        """Return how many positions lie from a window's first tap to its last, both counted."""
         return (self.kernel - 1) * self.dilation + 1
 
     @property
     def counted(self) -> int:
-        """Return windows by rounding up alone."""
+        """Return the number of windows that rounding up gives."""
         return -(-(self.size + self.before + self.after - self.reach) // self.stride) + 1
 
     @property
     def windows(self) -> int:
-        """Return windows of ONNX Runtime: the last one starts before the padding behind the input."""
+        """Return the number of windows in ONNX Runtime: the last one starts before the padding behind the input."""
         return self.counted - ((self.counted - 1) * self.stride >= self.size + self.before)
 
     @property
     def needed(self) -> int:
-        """Padding behind the input that the last window reaches into; negative where it ends before the input does."""
+        """Return the padding behind the input that the last window reaches; negative where it ends before the input."""
         return (self.windows - 1) * self.stride + self.reach - self.size - self.before
 
 
 def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with what onnx infers; pools are written anew, in place, as soon as the shape of their input is known.
+    """Return the model with what onnx infers, after rewriting pools, in place, once the shape of their input is known.
 
     Raises:
-        ModelError: A pool that has no form which is read alike everywhere.
+        ModelError: A pool has no form whose shape onnx infers as ONNX Runtime computes it.
     """
     pools = [node for graph in _graphs(proto.graph) for node in graph.node if node.op_type in POOLS]
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
@@ -70,7 +70,7 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """Yield a graph, and those in its nodes."""
+    """Yield a graph and all graphs within its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
@@ -79,7 +79,7 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def _static_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
-    """Return the shapes that are known whole, by name."""
+    """Return the shapes whose dimensions are all known, by name of their tensor."""
     found = {}
     for graph in _graphs(proto.graph):
         for item in (*graph.input, *graph.value_info):
@@ -117,7 +117,7 @@ def mend_pool(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool
         Whether anything was written.
 
     Raises:
-        ModelError: The pool has no such form.
+        ModelError: The pool has no form in which no window starts behind the input.
     """
     given = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     if node.op_type not in POOLS or node.domain not in ("", "ai.onnx") or node.input[0] not in shapes:
@@ -140,7 +140,7 @@ def mend_pool(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool
 
 
 def _axes(given: Mapping[str, Any], sizes: Sequence[int]) -> list[Axis]:
-    """Return the axes of a pool by its attributes."""
+    """Return the spatial axes of a pool, by its attributes and the sizes of its input."""
     rank = len(sizes)
     ones, none = [1] * rank, [0] * (2 * rank)
     strides, dilations = given.get("strides", ones), given.get("dilations", ones)
@@ -158,7 +158,7 @@ def _without_last(node: onnx.NodeProto, axes: list[Axis], counts_pads: bool) -> 
     have to be rounded down, and an axis that has to be rounded up gets the padding that its last window reaches into.
 
     Raises:
-        ModelError: That padding would be averaged, or is more than a runtime takes.
+        ModelError: The padding that an axis gets would be averaged, or is more than a runtime takes.
     """
     dropped = [axis.windows < axis.counted for axis in axes]
     ends = [max(axis.needed, 0) if drop else axis.after for axis, drop in zip(axes, dropped, strict=True)]

@@ -21,7 +21,7 @@ from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_e
 from aerocam.export.tracing.selection import Choice, select
 
 SMALLEST, SMALLEST_NARROW = 1e-30, 2.0**-14
-"""Least value of p and p (1 - p) that is divided by, also in float16; beyond, gradients fade instead of overflowing."""
+"""Least p and p (1 - p) to divide by, in float32 and in float16; below, gradients fade instead of overflowing."""
 
 LARGEST = 1 - 2.0**-24
 """Largest p below 1 in float32."""
@@ -82,7 +82,7 @@ def _best_entry(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value)
 
 
 def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
-    """By what the model prefers one entry to another, and the entries themselves; both as long as there are classes."""
+    """Return what the model ranks entries by, and the entries themselves; both hold the classes alone."""
     score = site.score
     own = op.slice_axis(site.logits, site.axis, site.start, site.start + score.classes)
     key = own
@@ -94,7 +94,7 @@ def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
 
 
 def _best_row(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
-    """The best row of a list of boxes with one class and one probability each, of those that the target allows."""
+    """Return the best row that the target allows, of a list of boxes with one class and one probability each."""
     count, place = site.score.targets, site.score.label_at
     assert place is not None
     rows = static_shape(site.logits)[3 - site.axis]

@@ -27,7 +27,7 @@ from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the logits behind an output with one axis of classes and at least one of positions."""
+    """Return the site of the logits behind an output with one axis of classes and one or more of positions."""
     logits, activation, axis = before_cast(output), "none", None
     order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
     while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
@@ -60,7 +60,7 @@ def _channel_axis(value: ir.Value, model: ir.Model) -> int:
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
+    """Return the logits of one class, weighted 1 / n at the n positions where it is predicted; if none, at the best."""
     classes, axis, count = site.score.classes, site.axis, site.score.targets
     rank = len(static_shape(site.logits))
     positions = [i for i in range(rank) if i != axis]

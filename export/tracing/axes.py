@@ -10,7 +10,7 @@ import numpy as np
 
 CHANNEL = "C"
 SPATIAL = {1: "L", 2: "HW", 3: "DHW"}
-"""Letters of the spatial axes, by how many there are."""
+"""Letters of the spatial axes, by their number."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """Return tokens of the grid."""
+        """Return how many tokens the grid has."""
         return int(np.prod(self.grid))
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the axes that others became in a reshape which lets none keep its meaning, as C, H, W in groups.
+    """An axis of those that a reshape made of others without keeping the meaning of any, as of C, H, W in groups.
 
-    All of them together mean what the others meant: a later reshape can bring those back.
+    All of these together mean what the others meant: a later reshape can bring those back.
 
     Attributes:
         labels: Of the axes before.
@@ -70,7 +70,7 @@ def reshaped(layout: Layout, before: Sequence[int], after: Sequence[int]) -> Lay
 
 
 def _without_parts(shape: Sequence[int], layout: Layout) -> tuple[list[int], list[Label]]:
-    """Return sizes and labels, with the axes before in the place of all the parts that they became; none of size 1."""
+    """Return sizes and labels without axes of size 1, and with the axes that a complete run of parts was before."""
     axes = [(size, label) for size, label in zip(shape, layout, strict=True) if size != 1]
     found: list[tuple[int, Label]] = []
     while axes:
@@ -86,7 +86,7 @@ def _without_parts(shape: Sequence[int], layout: Layout) -> tuple[list[int], lis
 
 
 def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of axes with equal products that a reshape maps to each other; axes of size 1 are left out."""
+    """Yield the smallest runs of axes of one product that a reshape maps to each other, without axes of size 1."""
     left = [axis for axis, size in enumerate(before) if size != 1]
     right = [axis for axis, size in enumerate(after) if size != 1]
     i = j = 0

@@ -42,7 +42,7 @@ class Fold:
         return 1, self.channels, int(np.prod(rows, dtype=int)), width
 
     def __call__(self, op: Builder, value: ir.Value) -> ir.Value:
-        """Return `value`, or a cotangent of it, in `shape`."""
+        """Return `value`, or its cotangent, folded to `shape`."""
         if self.cut is not None:
             value = op.slice_axis(value, *self.cut)
         if self.order != tuple(range(len(self.order))):
@@ -54,7 +54,7 @@ class Fold:
         return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
 
     def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
-        """Return several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.
+        """Return `several`, (count, C, H, W), as a stack of tensors like `value`, count times as long on axis 0.
 
         Tokens that were cut off are those of `value`.
         """
@@ -75,15 +75,15 @@ class Fold:
 
 
 def _copies(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """Return `value` so many times, on an axis in front."""
+    """Return `count` copies of `value` along a new axis in front."""
     shape = static_shape(value)
     return op.expand(op.reshape(value, 1, *shape), (count, *shape))
 
 
 def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
-    """Return how a tensor folds as a target layer; None where it can be none.
+    """Return how a tensor folds as a target layer, or None where it cannot be one.
 
-    It holds floats of 16 bits or more (NumPy has no type for others), its shape is static, and it has more than one
+    A target layer holds floats of 16 bits or more (NumPy has no type for others), has a static shape, and more than one
     position.
     """
     if not is_float(value) or value.dtype is None or value.dtype.bitwidth < 16 or not is_static(value):
@@ -93,7 +93,7 @@ def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
 
 
 def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
-    """How to fold a tensor of this shape and layout; None where its axes are not known to be channels and positions."""
+    """Return how to fold a tensor of this shape, or None where its axes are not known as channels and positions."""
     if layout is None:
         return None
     real = [axis for axis, size in enumerate(shape) if size != 1]

@@ -33,7 +33,7 @@ def step(*operators: str) -> Callable[[Step], Step]:
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
-    """The layouts of all tensors with static shapes that are computed from `images`, (N, C, ...) or (N, H, W, C)."""
+    """Return the layouts of all static tensors computed from `images`, which are (N, C, ...) or (N, H, W, C)."""
     shapes = {image: static_shape(image) for image in images if is_static(image)}
     found: dict[ir.Value, Layout] = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
     _follow(graph, found)
@@ -41,7 +41,7 @@ def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layou
 
 
 def _follow(graph: ir.Graph, found: dict[ir.Value, Layout]) -> None:
-    """Add the layouts of what a graph, or a branch in it, computes from those that are found."""
+    """Add to `found` the layouts of what a graph, or a branch in one, computes from the tensors in it."""
     for node in graph:
         if not all(is_static(y) for y in node.outputs):
             continue
@@ -62,7 +62,7 @@ def _carried(node: ir.Node, found: Mapping[ir.Value, Layout]) -> Sequence[Layout
 
 
 def _of_branches(node: ir.Node, found: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
-    """Return what both branches of an If know together: they read the graph around them by name."""
+    """Return the layouts on which both branches of an If agree; they read the graph around them by name."""
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     for branch in branches:
         _follow(branch, found)
@@ -75,12 +75,12 @@ def _input(shape: tuple[int, ...]) -> Layout:
 
 
 def _plain(rank: int) -> Layout:
-    """Return (N, C, spatial ...)."""
+    """Return the layout (N, C, spatial ...) of this rank."""
     return (None, CHANNEL, *SPATIAL.get(rank - 2, (None,) * (rank - 2)))
 
 
 def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Return entry by entry: what the inputs of the output's shape know together."""
+    """Return, for entrywise operators, what the inputs of the output's shape agree on."""
     found: list[Layout | None] = []
     for y in node.outputs:
         shape = static_shape(y)
@@ -90,7 +90,7 @@ def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | 
 
 
 def _agreed(labels: Sequence[Label]) -> Label:
-    """Return the one label that is known, None where they differ; a part of axes says less than any other."""
+    """Return the one known label, None where they differ; a part of axes gives way to any other label."""
     known = {label for label in labels if label is not None}
     known = {label for label in known if not isinstance(label, Part)} or known
     return known.pop() if len(known) == 1 else None
@@ -99,7 +99,7 @@ def _agreed(labels: Sequence[Label]) -> Label:
 @step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
       "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
 def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Return (N, C, spatial ...) by definition; tokens stay tokens."""
+    """Return (N, C, spatial ...), which these operators define; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))
     before = given[0]
     if before is None or not any(label for label in before if not isinstance(label, Part)):
@@ -117,7 +117,7 @@ def _same_axes(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | N
 
 @step("Pad")
 def _pad(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Return a padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
+    """Keep the letters of padded axes; tokens and parts of axes that were padded are not followed."""
     if given[0] is None:
         return [None]
     before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
@@ -143,7 +143,7 @@ def _reshape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | Non
 
 @step("MatMul")
 def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Return rows have the meaning of A's, columns of B's; a weight's columns are channels."""
+    """Give rows the meaning of A's and columns that of B's; a weight maps channels to channels."""
     a, b = given[0], given[1]
     shapes = [static_shape(x) for x in node.inputs]  # type: ignore[arg-type]
     if min(map(len, shapes)) < 2:
@@ -208,7 +208,7 @@ def _split(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]
 
 
 def _sliced(label: Label, picked: range, whole: int) -> Label:
-    """Return what a part of an axis means. Rows that were shifted or cropped lie elsewhere in the frame: nothing."""
+    """Return what a slice of an axis means; None for shifted or cropped rows, which lie elsewhere in the frame."""
     if label == CHANNEL or (len(picked) == whole and picked.step == 1):
         return label
     if isinstance(label, Tokens):

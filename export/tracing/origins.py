@@ -18,10 +18,10 @@ MOVING = frozenset(
         "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-"""Operators whose outputs hold entries of their inputs, each at a known place, as they are or rounded."""
+"""Operators whose outputs hold entries of their inputs, each at a known position, as they are or rounded."""
 
 CHOOSING = frozenset({"Gather", "GatherElements", "TopK"})
-"""Operators whose first output holds entries of their first input, at places computed at run time."""
+"""Operators whose first output holds entries of their first input, at positions computed at run time."""
 
 ACTIVATIONS = frozenset({"Sigmoid", "Softmax"})
 
@@ -35,8 +35,8 @@ class Part:
 
     Attributes:
         value: The tensor.
-        axis: Along which it is cut; None: all of it.
-        start: First place on that axis.
+        axis: The axis along which the entries are chosen; None: all of the tensor.
+        start: Their first index on that axis.
         stop: One more than the last.
     """
 
@@ -61,9 +61,9 @@ def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
     """Return the parts that `part` is made of, each computed by an operator that is not in `through`.
 
     Args:
-        part: Of a tensor with a static shape.
+        part: A part of a tensor with a static shape.
         through: Operators to look behind, of `MOVING`, `CHOOSING`, `ACTIVATIONS` and `ARITHMETIC`. Where one of them
-            mixes the places up, so that the part has no counterpart in its input, its output is an origin.
+            mixes positions up, so that the part has no counterpart in its input, its output is an origin.
     """
     seen, waiting, found = {part}, [part], []
     while waiting:
@@ -90,7 +90,7 @@ Step: TypeAlias = Callable[[ir.Node, Part], "list[Part] | None"]
 
 
 def _same(node: ir.Node, part: Part) -> list[Part] | None:
-    """Return the same places of the first input."""
+    """Return the same entries of the first input."""
     return [Part(_first(node), part.axis, part.start, part.stop)]
 
 
@@ -100,12 +100,12 @@ def _first(node: ir.Node) -> ir.Value:
 
 
 def _cast(node: ir.Node, part: Part) -> list[Part] | None:
-    """Return between floats; a class that becomes a float was no score before."""
+    """Return the same entries, of a Cast between floats alone: a class that becomes a float was no score before."""
     return _same(node, part) if is_float(_first(node)) and is_float(part.value) else None
 
 
 def _arithmetic(node: ir.Node, part: Part) -> list[Part] | None:
-    """Return the same places of every input that is no constant and as long; all of one that is broadcast."""
+    """Return the same entries of every computed input that is as long; all of one that is broadcast."""
     found, rank = [], len(static_shape(part.value))
     for x in node.inputs:
         if x is None or constant_array(x) is not None:
@@ -124,7 +124,7 @@ def _transpose(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _reshape(node: ir.Node, part: Part) -> list[Part] | None:
-    """Return an axis survives if as many entries lie before it and it is as long."""
+    """Follow an axis that survives: as many entries lie before it, and it is as long."""
     x = _first(node)
     if part.is_whole:
         return [Part(x)]
@@ -207,4 +207,4 @@ STEPS: dict[str, Step] = {
     "GatherElements": _choosing,
     "TopK": _choosing,
 }
-"""How to look behind an operator; None where the places are mixed up. Others hold the same places."""
+"""How to look behind an operator; None where positions are mixed up. Others hold the same entries."""

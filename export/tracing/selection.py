@@ -50,7 +50,7 @@ SELECTORS: dict[str, Selector] = {}
 
 
 def select(op: Builder, value: ir.Value, choice: Choice) -> ir.Value:
-    """`value` restricted along `choice.axis` to the chosen entries; the axis stays, with their number as its length."""
+    """Return `value` restricted to the chosen entries along `choice.axis`, which stays, `choice.count` long."""
     if static_shape(value)[choice.axis] == choice.count == 1:
         return value
     node = value.producer()
@@ -72,7 +72,7 @@ def selector(*operators: str) -> Callable[[Selector], Selector]:
 
 
 def _again(op: Builder, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
-    """Return the same operator with the same attributes on other inputs."""
+    """Append the same operator with the same attributes on other inputs."""
     return getattr(op, node.op_type)(*inputs, **{name: item.value for name, item in node.attributes.items()})
 
 
@@ -138,7 +138,7 @@ def _bias(op: Builder, bias: ir.Value | None, choice: Choice) -> ir.Value | None
 
 @selector("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """Return the axis survives a reshape if as many entries lie before it and it is as long."""
+    """Push the choice to an axis that survives: as many entries lie before it, and it is as long."""
     x = node.inputs[0]
     assert x is not None
     before, after = static_shape(x), static_shape(value)
@@ -173,7 +173,7 @@ def _concat(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.V
 
 @selector("TopK")
 def _top(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """Return the k-th best entry is that at the k-th best place, of a single row of entries."""
+    """Push a choice of the k-th best entry to the k-th best index, of a single row of entries."""
     values, places = node.outputs
     axis, x = node.attributes.get_int("axis", -1) % len(static_shape(value)), node.inputs[0]
     assert x is not None

@@ -38,6 +38,7 @@ def attention(op: Builder, node: ir.Node, dy: ir.Value | None, *others: ir.Value
 
 
 def _refuse_what_is_not_covered(node: ir.Node, dy: ir.Value | None, others: tuple[ir.Value | None, ...]) -> None:
+    """Raise UnsupportedOperatorError for inputs, outputs and attributes that the rule does not cover."""
     found = None
     mask = node.inputs[3] if len(node.inputs) > 3 else None
     if any(value is not None for value in node.inputs[4:]):
@@ -55,7 +56,7 @@ def _refuse_what_is_not_covered(node: ir.Node, dy: ir.Value | None, others: tupl
 
 
 def _heads(node: ir.Node) -> tuple[int, int]:
-    """How many heads the queries have, and the keys and values: an attribute for 3D inputs, an axis of 4D ones."""
+    """Return how many heads queries have, and keys and values: attributes for 3D inputs, axis 1 of 4D ones."""
     q, k = static_shape(tensor(node)), static_shape(tensor(node, 1))
     if len(q) == 4:
         return q[1], k[1]
@@ -63,14 +64,14 @@ def _heads(node: ir.Node) -> tuple[int, int]:
 
 
 def _scale(node: ir.Node, q_heads: int) -> float:
-    """Return attribute `scale`, by default 1 / sqrt(head size)."""
+    """Return the attribute `scale`, by default 1 / sqrt(head size)."""
     q = static_shape(tensor(node))
     size = q[3] if len(q) == 4 else q[2] // q_heads
     return float(node.attributes.get_float("scale", 1 / math.sqrt(size)))
 
 
 def _split(op: Builder, value: ir.Value, heads: int) -> ir.Value:
-    """Return (N, length, heads * size) as (N, heads, length, size); four dimensions stay as they are."""
+    """Return a tensor (N, length, heads * size) as (N, heads, length, size); one of four dimensions stays as it is."""
     shape = static_shape(value)
     if len(shape) == 4:
         return value
@@ -78,14 +79,14 @@ def _split(op: Builder, value: ir.Value, heads: int) -> ir.Value:
 
 
 def _join(op: Builder, value: ir.Value, like: ir.Value) -> ir.Value:
-    """The inverse of `_split`: `value` as an input of the node has it."""
+    """Undo `_split`: return `value` in the form that the node's input `like` has."""
     if len(static_shape(like)) == 4:
         return value
     return op.reshape_like(op.Transpose(value, perm=[0, 2, 1, 3]), like)
 
 
 def _probabilities(op: Builder, node: ir.Node, scores: ir.Value, q_heads: int) -> ir.Value:
-    """Return softmax of `scores` under the mask; a query that may see no key gets 0 for all, as the operator has it."""
+    """Return the softmax of `scores` under the mask; a query that may see no key gets zeros, as ONNX defines it."""
     stacked = static_shape(scores)
     length = static_shape(tensor(node))[-2]
     mask = node.inputs[3] if len(node.inputs) > 3 else None

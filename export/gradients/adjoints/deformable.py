@@ -47,7 +47,7 @@ def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _tap_gradient(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
-    """The cotangent dV = W^T dY, (batch, groups, channels of a group and taps, outputs)."""
+    """Return the cotangent dV = W^T dY, (batch, groups, channels of a group and taps, outputs)."""
     weight = tensor(node, 1)
     rows, per_group, *kernel = static_shape(weight)
     group, batch = node.attributes.get_int("group", 1), static_shape(dy)[0]
@@ -57,7 +57,7 @@ def _tap_gradient(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
 
 
 def _places(op: Builder, offset: ir.Value, axes: list[Window]) -> list[ir.Value]:
-    """Return where each tap of each output reads, in entries of X, (images, taps * outputs, 1) per axis."""
+    """Return where each tap of each output reads X, in entries, (images, taps * outputs, 1) per axis."""
     images, taps, _, outputs = static_shape(offset)
     kernel, size = (axis.kernel for axis in axes), (axis.size_out for axis in axes)
     grids = np.indices((*kernel, *size)).reshape(4, taps * outputs, 1)

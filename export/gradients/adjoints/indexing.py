@@ -25,7 +25,7 @@ LARGEST_MATRIX = 1 << 20
 """Entries of the largest constant matrix that sums by index."""
 
 DEEPEST_TABLE = 4
-"""As many numbers as a table sums per entry before a matrix is tried."""
+"""Most numbers per entry that a table sums before a matrix is tried."""
 
 
 @adjoint("Gather")
@@ -134,10 +134,10 @@ def reverse_sequence(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def collect(op: Builder, value: ir.Value, axis: int, index: NDArray, size: int) -> ir.Value:
-    """`value` summed by a constant index along `axis`, which gets `size` entries: the adjoint of a Gather.
+    """Return `value` summed by a constant index along `axis`, which gets `size` entries: the adjoint of a Gather.
 
-    Neighbours: a Pad. Every place at most a few times: a Gather by the places, behind a zero, and a sum. Otherwise a
-    product with a constant matrix, where that is small.
+    Consecutive indices take a Pad. Where none comes often, a Gather by a table, from `value` with a zero behind it, and
+    a sum; otherwise a product with a constant matrix, where that is small.
     """
     rank, count = len(static_shape(value)), len(index)
     start = int(index[0]) if count else 0
@@ -160,7 +160,7 @@ def collect(op: Builder, value: ir.Value, axis: int, index: NDArray, size: int) 
 
 
 def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) -> ir.Value:
-    """Return `value` (batch, count, rest) summed by computed indices (batch or 1, count) to (batch, size, rest)."""
+    """Return `value` (batch, count, rest) summed by computed indices (batch or 1, count), as (batch, size, rest)."""
     batch, count, rest = static_shape(value)
     own = static_shape(indices)[0]
     if own * count * size > LARGEST_ONE_HOT:
@@ -173,7 +173,7 @@ def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) ->
 
 
 def _one_hot(op: Builder, indices: ir.Value, size: int, axis: int = -1) -> ir.Value:
-    """Return whether indices, negative ones too, are 0 ... size - 1 along `axis`, where they have one entry."""
+    """Return the mask of indices, negative ones too, over 0 ... size - 1 along `axis`, where they have one entry."""
     rank = len(static_shape(indices))
     ranks = [1] * rank
     ranks[axis] = size
@@ -183,5 +183,5 @@ def _one_hot(op: Builder, indices: ir.Value, size: int, axis: int = -1) -> ir.Va
 
 
 def _zeros(op: Builder, like: ir.Value) -> ir.Value:
-    """Zeros of a value's type and shape."""
+    """Return zeros of the type and shape of `like`."""
     return op.expand(op.floats_like(like, 0.0), static_shape(like))

@@ -40,7 +40,7 @@ def concat(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @adjoint("Split")
 def split(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
-    """Return Y1 | Y2 | ... = X along an axis: dX = dY1 | dY2 | ..., zeros where no gradient arrives."""
+    """Y1 | Y2 | ... = X along an axis: dX = dY1 | dY2 | ..., zeros where no gradient arrives."""
     axis = node.attributes.get_int("axis", 0) % len(static_shape(tensor(node)))
     parts = [
         op.expand(op.floats_like(tensor(node), 0.0), static_shape(y)) if dy is None else dy
@@ -85,9 +85,9 @@ def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int,
 
 
 def interleave_zeros(op: Builder, value: ir.Value, axis: int, step: int) -> ir.Value:
-    """`value` with `step - 1` zeros between its entries along `axis`: length (n - 1) * step + 1.
+    """Return `value` with `step - 1` zeros between its entries along `axis`, of length (n - 1) * step + 1.
 
-    By a Concat: ONNX Runtime takes ten times as long for a Pad behind every entry.
+    A Concat does it: ONNX Runtime takes ten times as long for a Pad behind every entry.
     """
     shape = static_shape(value)
     n = shape[axis]

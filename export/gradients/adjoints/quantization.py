@@ -73,7 +73,7 @@ def qlinear_matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def _quantised(
     op: Builder, node: ir.Node, x: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int, dy: ir.Value
 ) -> ir.Value:
-    """The cotangent of X, real, where the node's output is X quantised: dY / scale where nothing is saturated."""
+    """Return the cotangent of a real X that the node's output quantises: dY / scale where not saturated, else 0."""
     dtype = node.outputs[0].dtype
     if dtype not in RANGES:
         raise refused(node, f"its output is {dtype}, integers of 4, 8 or 16 bits are expected")
@@ -104,7 +104,7 @@ def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | Non
 
 
 def _product(op: Builder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """Return a scale times a scale, folded where both are constants."""
+    """Return the product of two scales, folded where both are constants."""
     first, second = constant_array(a), constant_array(b)
     return op.Mul(a, b) if first is None or second is None else op.floats_like(a, first * second)
 
@@ -123,6 +123,7 @@ def _broadcast_shape(shape: tuple[int, ...], rank: int, axis: int) -> tuple[int,
 
 
 def refuse_blocks(node: ir.Node) -> None:
+    """Raise UnsupportedOperatorError for a node with a scale per block."""
     size = node.attributes.get_int("block_size", 0)
     if size != 0:
         raise refused(node, f"block_size {size}, one scale per tensor or per slice is expected")

@@ -41,13 +41,13 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _is_repeat(matrix: NDArray) -> bool:
-    """Return whether each input entry is repeated the same whole number of times."""
+    """Return whether a matrix repeats each input entry the same whole number of times."""
     repeats, rest = divmod(matrix.shape[0], matrix.shape[1])
     return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
 
 
 def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
-    """Return `matrix` applied along `axis` of `value`."""
+    """Return `value` multiplied by `matrix` along `axis`."""
     shape = static_shape(value)
     rows = int(np.prod(shape[:axis], dtype=int))
     columns = int(np.prod(shape[axis + 1 :], dtype=int))
@@ -56,10 +56,10 @@ def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.V
 
 
 def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
-    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector.
+    """Return the (after, before) matrix of a Resize along one axis, by running the node on every unit vector.
 
-    Each lies along the last of four axes. The one before it, along which nothing changes, is resized too: it is the
-    one that decides the scale where the aspect ratio is kept, and has another length in any case.
+    A vector lies along the last of four axes. The axis before it, along which nothing changes, is resized too: it
+    decides the scale where the aspect ratio is kept, and has another length in any case.
     """
     copy = ir.to_proto(node)
     scales, sizes = _given(node, 2), _given(node, 3)
@@ -93,7 +93,7 @@ def _opset(node: ir.Node) -> int:
 
 
 def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
-    """Return the output of a Resize node, by ONNX Runtime."""
+    """Run a Resize node on `x` in ONNX Runtime and return its output as float64."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -111,7 +111,7 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
 
 
 def _scales(node: ir.Node) -> NDArray | None:
-    """Return one scale per axis, or None where sizes are given that stretch."""
+    """Return one scale per axis, or None where the node has sizes and does not keep the aspect ratio."""
     shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
     scales = _given(node, 2)
     if scales is None and sizes is not None and _keeps_aspect(node):
@@ -134,7 +134,7 @@ def _keeps_aspect(node: ir.Node) -> bool:
 
 
 def _axes(node: ir.Node) -> list[int]:
-    """Return the axes that scales and sizes are for."""
+    """Return the axes that the node's scales and sizes are for, counted from the front."""
     rank = len(static_shape(tensor(node)))
     return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
 

@@ -15,7 +15,7 @@ from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import static_shape
 
 LARGEST_WEIGHTS = 1 << 22
-"""Entries of the largest matrix of points by places that is computed in the graph."""
+"""Entries of the largest matrix of points by entries of X that is computed in the graph."""
 
 LINEAR, NEAREST = ("bilinear", "linear"), ("nearest",)
 """Modes of GridSample with a rule, by their names of opset 16 and 20."""
@@ -46,7 +46,7 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _is_linear(node: ir.Node) -> bool:
-    """Return whether GridSample reads between its entries, or the nearest one."""
+    """Return whether a GridSample interpolates between entries; otherwise it reads the nearest one."""
     mode = node.attributes.get_string("mode", "linear")
     if mode not in (*LINEAR, *NEAREST):
         raise refused(node, f"mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected")
@@ -54,7 +54,7 @@ def _is_linear(node: ir.Node) -> bool:
 
 
 def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
-    """The grid (batch, points, axes) in entries of X, after padding, and its slope; the last axis comes first."""
+    """Return where the grid reads X, (batch, points, axes) in entries, padded, the last axis first; and its slope."""
     grid, n = op.widened(tensor(node, 1)), np.array(sizes[::-1], np.float64)
     shape, corners = static_shape(grid), bool(node.attributes.get_int("align_corners", 0))
     padding = node.attributes.get_string("padding_mode", "zeros")
@@ -77,13 +77,13 @@ def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value
 
 
 def _hat(op: Builder, places: ir.Value, size: int) -> ir.Value:
-    """Return weights of `size` entries at places (..., 1): 1 there, 0 from the next entry on, straight between."""
+    """Return the weights of `size` entries at positions (..., 1): 1 at a position, falling to 0 one entry away."""
     away = op.Abs(op.Sub(places, op.floats_like(places, np.arange(size))))
     return op.Relu(op.Sub(1.0, away))
 
 
 def _outer(op: Builder, hats: list[ir.Value]) -> ir.Value:
-    """The product of weights per axis, (batch, points, size) each: (batch, points, all sizes)."""
+    """Return the product of weights per axis, (batch, points, size) each, as (batch, points, all sizes)."""
     batch, points, _ = static_shape(hats[0])
     sizes = [static_shape(hat)[2] for hat in hats]
     spread = [
@@ -94,11 +94,11 @@ def _outer(op: Builder, hats: list[ir.Value]) -> ir.Value:
 
 
 Corners = tuple[ir.Value, list[ir.Value], list[ir.Value]]
-"""Flat places of the corners around each point, (batch, points, corners); their weight and its slope per axis."""
+"""Flat indices of the corners around each point, (batch, points, corners); their weight and its slope per axis."""
 
 
 def corners_of(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
-    """Return the corners around points (batch, points, 1) per axis; those outside of X have weight 0."""
+    """Return the corners around positions, (batch, points, 1) per axis; those outside of X have weight 0."""
     bits = np.array(list(itertools.product((0.0, 1.0) if linear else (0.0,), repeat=len(sizes))))
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     flat, weights, slopes = [], [], []
@@ -113,12 +113,12 @@ def corners_of(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool
 
 
 def weight_product(op: Builder, corners: Corners) -> ir.Value:
-    """The weight of each corner, over all axes: (batch, points, corners)."""
+    """Return the weight of each corner over all axes, (batch, points, corners)."""
     return functools.reduce(op.Mul, corners[1])
 
 
 def spread_back(op: Builder, dy: ir.Value, axes: list[ir.Value], corners: Corners, sizes: list[int]) -> ir.Value:
-    """`dy` (batch, channels, points) put back where the points read, by weight and summed: (batch, channels, size)."""
+    """Return `dy` (batch, channels, points) added by weight where the points read, as (batch, channels, size)."""
     batch, _, points = static_shape(dy)
     size = math.prod(sizes)
     if batch * points * size <= LARGEST_WEIGHTS:
@@ -127,7 +127,7 @@ def spread_back(op: Builder, dy: ir.Value, axes: list[ir.Value], corners: Corner
 
 
 def _scatter_corners(op: Builder, dy: ir.Value, corners: Corners, size: int) -> ir.Value:
-    """`dy` (batch, channels, points) put at the corners by weight and summed: (batch, channels, size)."""
+    """Return `dy` (batch, channels, points) added by weight at the corners, as (batch, channels, size)."""
     places = corners[0]
     batch, channels, points = static_shape(dy)
     count = static_shape(places)[2]
@@ -139,7 +139,7 @@ def _scatter_corners(op: Builder, dy: ir.Value, corners: Corners, size: int) -> 
 
 
 def read_times(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.Value:
-    """X (batch, channels, size) at the corners times `dy`, summed over the channels: (batch, points, corners)."""
+    """Return X (batch, channels, size) at the corners times `dy`, summed over channels, as (batch, points, corners)."""
     places = corners[0]
     batch, channels, points = static_shape(dy)
     count = static_shape(places)[2]
@@ -149,7 +149,7 @@ def read_times(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.V
 
 
 def slopes_of(op: Builder, along: ir.Value, corners: Corners) -> list[ir.Value]:
-    """Return d (sum of `dy` * Y) / d places, (batch, points, 1) per axis; `along` is what `read_times` gives."""
+    """Return d (sum of `dy` * Y) / d position, (batch, points, 1) per axis; `products` is what `read_times` gives."""
     _, weights, slopes = corners
     parts = []
     for i in range(len(weights)):
@@ -207,7 +207,7 @@ def _roi_weights(op: Builder, node: ir.Node, axis: int) -> ir.Value:
 
 
 def _roi_samples(node: ir.Node, axis: int, bins: int, aligned: bool) -> NDArray:
-    """Samples per bin along an axis: one number for all regions, or one per region where their length decides."""
+    """Return the samples per bin along an axis: one number for all regions, or one each where their length decides."""
     ratio = node.attributes.get_int("sampling_ratio", 0)
     if ratio > 0:
         return np.array([ratio])

@@ -15,19 +15,19 @@ MOVES = (
     "GatherND", "Identity", "MaxUnpool", "Pad", "Reshape", "ReverseSequence", "ScatterElements", "ScatterND", "Slice",
     "SpaceToDepth", "Split", "Squeeze", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where",
 )  # fmt: skip
-"""They move numbers."""
+"""Operators that move numbers."""
 
 SUMS = (
     "Add", "AveragePool", "CumSum", "DequantizeLinear", "GlobalAveragePool", "Mean", "Neg", "ReduceMean", "ReduceSum",
     "Resize", "Sub", "Sum",
 )  # fmt: skip
-"""They add numbers up, with factors that are no weights of the network."""
+"""Operators that add numbers up, with factors that are no weights of the network."""
 
 HOMOGENEOUS = (
     "Abs", "GlobalLpPool", "GlobalMaxPool", "LeakyRelu", "LpPool", "MaxPool", "ReduceL1", "ReduceL2", "ReduceMax",
     "ReduceMin", "Relu", "ThresholdedRelu",
 )  # fmt: skip
-"""f(c x) = c f(x) for c > 0, so that Σ x f'(x) = f(x); a ThresholdedRelu is x or 0."""
+"""Operators with f(c x) = c f(x) for c > 0, so that Σ x f'(x) = f(x); a ThresholdedRelu is x or 0."""
 
 for _operator in (*MOVES, *SUMS, *HOMOGENEOUS):
     relevance(_operator)(ADJOINTS[_operator])
@@ -48,13 +48,13 @@ def log_softmax(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("PRelu", "GridSample", "RoiAlign")
 def first_input(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Return the adjoint of X; slopes, grids and regions get nothing."""
+    """Y = f(X), of slopes, a grid or regions: M_X is the adjoint; slopes, grids and regions get nothing."""
     return [ADJOINTS[node.op_type](op, node, dy)[0], *(STOPPED for _ in node.inputs[1:])]
 
 
 @relevance("DeformConv")
 def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Return a weighted sum of what is read at places that count as constants, like the mask."""
+    """Y = W V + B, V read from X by offsets and a mask, constants: M_X is the adjoint of M_Y |Y| / (|Y| + ε)."""
     return first_input(op, node, stabilised(op, node, dy))
 
 

@@ -34,7 +34,7 @@ def over_last_axes(op: Builder, node: ir.Node, dy: ir.Value | None, *statistics:
 
 @relevance("InstanceNormalization", "GroupNormalization")
 def over_groups(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Return the same over each group of channels, an InstanceNormalization over each channel."""
+    """Y = scale * (X - mean) / S + B per group of channels: M_X = (G - mean(G)) / S, G = M_Y * scale."""
     dy, x, scale = op.widened(stabilised(op, node, dy)), op.widened(tensor(node)), op.widened(tensor(node, 1))
     shape = static_shape(x)
     groups = shape[1] if node.op_type == "InstanceNormalization" else node.attributes["num_groups"].as_int()
@@ -47,6 +47,6 @@ def over_groups(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _through(op: Builder, node: ir.Node, g: ir.Value, x: ir.Value, axes: Sequence[int], centred: bool) -> ir.Value:
-    """(G - mean(G)) / S over `axes`, S the deviation of X; not centred: G / S."""
+    """Return (G - mean(G)) / S over `axes`, S the deviation of X; without mean(G) unless centred."""
     _, deviation = standardised(op, node, x, axes, centred)
     return op.Div(op.Sub(g, op.reduce("ReduceMean", g, axes)) if centred else g, deviation)

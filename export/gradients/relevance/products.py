@@ -28,13 +28,13 @@ from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_float, static_shape
 
 GATES = frozenset({"HardSigmoid", "Reciprocal", "Sigmoid", "Softmax"})
-"""Operators whose results weigh something else."""
+"""Operators whose results serve as weights of something else."""
 
 SCALING = frozenset({"Cast", "Div", "Dropout", "Identity", "Mul", "Neg"})
 """Operators that give multiples of a tensor, if their other input is a constant."""
 
 SHIFTING = SCALING | {"Add", "Sub", "Where"}
-"""Operators that change no gate into something else: a Where puts a constant in place of what is no number."""
+"""Operators after which a gate is still one: a Where puts a constant in place of what is no number."""
 
 VIEWS = frozenset({"Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
 
@@ -42,11 +42,11 @@ ENTRYWISE = SHIFTING | {
     "Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min",
     "Mish", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sum", "Swish", "Tanh",
 }  # fmt: skip
-"""Operators of which activations are written out."""
+"""Operators that activations written out consist of."""
 
 
 def varies(value: ir.Value | None) -> bool:
-    """Whether a value depends on the picture, other than by steps: a row of a weight, chosen by an index, does not."""
+    """Return whether a value depends on the picture, other than by steps (a row of a weight, chosen by an index)."""
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
@@ -62,14 +62,14 @@ def varies(value: ir.Value | None) -> bool:
 
 
 def _is_step(node: ir.Node, value: ir.Value) -> bool:
-    """Return whether a node gives integers for real numbers, or has no gradient."""
+    """Return whether a node turns real numbers into integers, or has no gradient."""
     if operator_name(node) in NO_GRADIENT:
         return True
     return not carries_gradient(value) and any(x is not None and is_float(x) for x in node.inputs)
 
 
 def shares(node: ir.Node, factors: Sequence[ir.Value]) -> list[float | None]:
-    """What of a product's relevance each factor takes: all, half, ..., None for a constant or a gate."""
+    """Return the share of a product's relevance that each factor takes: 1, 1/2, ..., None for a constant or a gate."""
     varying = [i for i, factor in enumerate(factors) if varies(factor)]
     if len(varying) == 2 and node.op_type == "Mul":
         gate = _gate(*(factors[i] for i in varying))
@@ -80,7 +80,7 @@ def shares(node: ir.Node, factors: Sequence[ir.Value]) -> list[float | None]:
 
 
 def _gate(a: ir.Value, b: ir.Value) -> int | None:
-    """Which factor of an entrywise product is the gate; None: neither."""
+    """Return which factor of an entrywise product is the gate, 0 or 1; None where neither is."""
     for i, (signal, other) in enumerate(((a, b), (b, a))):
         if _is_function_of(other, _unscaled(signal)):
             return 1 - i
@@ -91,7 +91,7 @@ def _gate(a: ir.Value, b: ir.Value) -> int | None:
 
 
 def _is_gate(value: ir.Value) -> bool:
-    """Return whether a value is what a gate's function gives, behind views and constants."""
+    """Return whether a value is the result of a gate's function, followed by views and constants at most."""
     node = value.producer()
     while node is not None and not node.domain:
         if node.op_type in GATES or _is_unit_clip(node):
@@ -108,7 +108,7 @@ def _is_unit_clip(node: ir.Node) -> bool:
 
 
 def _source(node: ir.Node, operators: frozenset[str]) -> ir.Value | None:
-    """The one input of a node of `operators` that depends on the picture; None: no such node, or another form."""
+    """Return the one input of a node of `operators` that depends on the picture; None for other nodes and forms."""
     if node.domain or node.op_type not in operators:
         return None
     varying = [x for x in node.inputs if x is not None and varies(x)]
@@ -139,7 +139,7 @@ def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
 
 
 def _shared(op: Builder, node: ir.Node, dy: ir.Value, factors: int) -> Cotangents:
-    """Return the adjoint of a product, each factor's times its share."""
+    """Return the adjoint of a product with the cotangent of each factor times its share."""
     cotangents = ADJOINTS[node.op_type](op, node, dy)
     parts = shares(node, [tensor(node, i) for i in range(factors)])
     own = [
@@ -171,7 +171,7 @@ def matrix_product(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("Einsum")
 def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Return as a product of matrices, of any number of factors."""
+    """Y = Einsum(A, B, ...): with the stabiliser, M_A is the adjoint times A's share, and so on for B, ..."""
     return _shared(op, node, stabilised(op, node, dy), len(node.inputs))
 
 

@@ -20,7 +20,7 @@ ENTRYWISE = frozenset({
 
 @stacking(*ENTRYWISE)
 def _entrywise(replay: Replay) -> ir.Value:
-    """Return entry by entry; T lies on axis 0 where no input is broadcast along that axis against it."""
+    """Keep T on axis 0 where no input is broadcast along that axis; otherwise give T an axis of its own."""
     shape = static_shape(replay.node.outputs[0])
     places = range(len(replay.stacks))
     fits = all(
@@ -37,14 +37,14 @@ def _entrywise(replay: Replay) -> ir.Value:
 
 @stacking("Dropout")
 def _dropout(replay: Replay) -> ir.Value:
-    """Return nothing is dropped where a model is run."""
+    """Pass the stack on: nothing is dropped at inference."""
     replay.only_first("a ratio")
     return replay.op.Identity(replay.stacks[0])
 
 
 @stacking("DequantizeLinear", "QuantizeLinear")
 def _rounding(replay: Replay) -> ir.Value:
-    """Return with one scale, or one per place along an axis."""
+    """Replay with one scale, or one per entry along an axis."""
     replay.only_first("a scale")
     axis = replay.node.attributes.get_int("axis", 1)
     if not replay.shape(1) or replay.shape(1) == (1,):
@@ -57,6 +57,6 @@ def _rounding(replay: Replay) -> ir.Value:
 
 @stacking("ConvInteger", "QLinearConv")
 def _convolution(replay: Replay) -> ir.Value:
-    """Return axis 0 holds pictures."""
+    """Replay the stack as a batch: axis 0 holds pictures."""
     replay.only_first("a scale or a weight")
     return replay.again(*(replay.value(i) for i in range(len(replay.stacks))))

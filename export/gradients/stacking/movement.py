@@ -1,4 +1,4 @@
-"""Stacks through what moves numbers, or picks them by their place."""
+"""Stacks through what moves numbers, or picks them by position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 @stacking("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def _reshape(replay: Replay) -> ir.Value:
-    """Return rows that follow one another stay so."""
+    """Give the stack its new shape: rows that follow one another stay so."""
     replay.only_first("a shape")
     stack = replay.stacks[0]
     assert stack is not None
@@ -54,7 +54,7 @@ def _concat(replay: Replay) -> ir.Value:
 
 @stacking("Split")
 def _split(replay: Replay) -> Sequence[ir.Value]:
-    """Return into as many stacks."""
+    """Split into one stack per output."""
     replay.only_first("a length")
     axis, count = replay.node.attributes.get_int("axis", 0) % replay.rank(), len(replay.node.outputs)
     x = replay.stacks[0] if axis else replay.apart(0)
@@ -103,7 +103,7 @@ def _trilu(replay: Replay) -> ir.Value:
 
 @stacking("Gather")
 def _gather(replay: Replay) -> ir.Value:
-    """Return from stacked data by indices that are the same for all."""
+    """Gather from the stack by indices that are the same for all."""
     replay.only_first("indices")
     axis = replay.node.attributes.get_int("axis", 0) % replay.rank()
     if axis:
@@ -126,7 +126,7 @@ def _gather_nd(replay: Replay) -> ir.Value:
 
 @stacking("TopK")
 def _top(replay: Replay) -> Sequence[ir.Value]:
-    """Return values and places along an axis."""
+    """Return the stacks of the best values along an axis and of their indices."""
     replay.only_first("a number of entries")
     axis = replay.node.attributes.get_int("axis", -1) % replay.rank()
     found = replay.again(replay.apart(0), replay.node.inputs[1], axis=axis + 1, _outputs=2)
@@ -135,5 +135,5 @@ def _top(replay: Replay) -> Sequence[ir.Value]:
 
 @stacking("RoiAlign", "MaxUnpool", "ReverseSequence", "ScatterND")
 def _by_picture_number(replay: Replay) -> ir.Value:
-    """Return their indices count pictures or entries of the whole batch."""
+    """Raise NoFormError: the indices count pictures, or entries of the whole batch."""
     raise NoFormError(replay.node.op_type)

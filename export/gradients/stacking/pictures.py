@@ -13,7 +13,7 @@ from aerocam.export.nodes.builder import constant_array
     "GlobalMaxPool", "GroupNormalization", "InstanceNormalization", "LRN", "LpPool", "MaxPool", "SpaceToDepth",
 )  # fmt: skip
 def _by_picture(replay: Replay) -> ir.Value:
-    """Return axis 0 holds pictures."""
+    """Replay the stack as a batch: axis 0 holds pictures."""
     replay.only_first("a weight")
     if len(replay.node.outputs) > 1 and any(y.uses() for y in replay.node.outputs[1:]):
         raise NoFormError(f"{replay.node.op_type} with a second output that is read")
@@ -22,7 +22,7 @@ def _by_picture(replay: Replay) -> ir.Value:
 
 @stacking("GridSample", "DeformConv")
 def _with_places(replay: Replay) -> ir.Value:
-    """Return each picture is read at places of its own; weights are the same for all."""
+    """Replay with positions to read that may differ from picture to picture; weights must be the same for all."""
     weights = (1, 3) if replay.node.op_type == "DeformConv" else ()
     if any(replay.stacks[i] is not None for i in weights if i < len(replay.stacks)):
         raise NoFormError(f"{replay.node.op_type} with a weight that is not the same for all")
@@ -32,7 +32,7 @@ def _with_places(replay: Replay) -> ir.Value:
 
 @stacking("Attention")
 def _attention(replay: Replay) -> ir.Value:
-    """Return axis 0 of queries, keys and values holds pictures; so may the mask's."""
+    """Replay as a batch: axis 0 of queries, keys and values holds pictures, and so may that of the mask."""
     if len(replay.node.inputs) > 4 or len(replay.node.outputs) > 1:
         raise NoFormError("Attention with a past or a second output")
     inputs: list[ir.Value | None] = [replay.merged(i) for i in range(3)]
@@ -46,7 +46,7 @@ def _attention(replay: Replay) -> ir.Value:
 
 @stacking("Resize")
 def _resize(replay: Replay) -> ir.Value:
-    """Return along the axes behind the first; a list of all sizes begins with the number of pictures."""
+    """Resize the axes behind the first; a list of all sizes begins with the number of pictures, which T multiplies."""
     replay.only_first("a size")
     x, *rest = (replay.value(i) for i in range(len(replay.stacks)))
     axes = replay.node.attributes.get_ints("axes", tuple(range(replay.rank())))

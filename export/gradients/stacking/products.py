@@ -10,7 +10,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 @stacking("MatMul")
 def _matmul(replay: Replay) -> ir.Value:
-    """Products of matrices: a weight on the right meets rows, whatever they are; otherwise T is one more axis."""
+    """Multiply the rows of the stack by a weight on the right, whatever they are; otherwise T is one more axis."""
     ranks = [len(replay.shape(i)) for i in range(2)]
     if replay.stacks[1] is None and ranks[0] > 1 and ranks[1] <= 2:
         return replay.again(replay.stacks[0], replay.node.inputs[1])
@@ -31,7 +31,7 @@ def _side(replay: Replay, i: int, rank: int) -> ir.Value:
 
 @stacking("Gemm")
 def _gemm(replay: Replay) -> ir.Value:
-    """Y = alpha A' B' + beta C: rows of A are independent; otherwise by MatMul, with T as an axis."""
+    """Multiply the rows of a stacked A, which are independent; otherwise use a MatMul, with T as an axis."""
     op, attributes = replay.op, replay.node.attributes
     turned = [attributes.get_int("transA", 0), attributes.get_int("transB", 0)]
     bias = replay.node.inputs[2] if len(replay.node.inputs) > 2 else None
@@ -53,7 +53,7 @@ def _gemm(replay: Replay) -> ir.Value:
 
 @stacking("Einsum")
 def _einsum(replay: Replay) -> ir.Value:
-    """Return with one more letter for T."""
+    """Put one more letter into the equation, for T."""
     equation = replay.node.attributes["equation"].as_string().replace(" ", "")
     if "." in equation:
         raise NoFormError("Einsum with an ellipsis")

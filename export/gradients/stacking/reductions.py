@@ -46,7 +46,7 @@ def _best(replay: Replay) -> ir.Value:
 
 @stacking("Hardmax", "LayerNormalization", "LogSoftmax", "LpNormalization", "RMSNormalization", "Softmax")
 def _along_an_axis(replay: Replay) -> ir.Value:
-    """Return along one axis, or all from one on."""
+    """Replay along one axis, or along all axes from one on."""
     replay.only_first("a weight")
     if len(replay.node.outputs) > 1 and any(y.uses() for y in replay.node.outputs[1:]):
         raise NoFormError(f"{replay.node.op_type} with a second output that is read")

@@ -21,7 +21,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 
 class NoFormError(Exception):
-    """An operator has no form for stacks; the text names it and says what about it."""
+    """Raised where an operator has no form for stacks; the text names the operator and what stands in the way."""
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,20 @@ class Replay:
         return self.stacks[i] if self.stacks[i] is not None else self.node.inputs[i]
 
     def shape(self, i: int) -> tuple[int, ...]:
-        """Shape of input `i` for one."""
+        """Return the shape of input `i` for one."""
         return static_shape(self.node.inputs[i])  # type: ignore[arg-type]
 
     def rank(self) -> int:
-        """Return axes of input 0."""
+        """Return how many axes input 0 has."""
         return len(self.shape(0))
 
     def again(self, *inputs: ir.Value | None, **changed: object) -> ir.Value:
-        """Return the same operator on other inputs, with its attributes but for those changed."""
+        """Append the same operator on other inputs, with its attributes but for those in `changed`."""
         attributes = {name: item.value for name, item in self.node.attributes.items()} | changed
         return getattr(self.op, self.node.op_type)(*inputs, **attributes)
 
     def apart(self, i: int, rank: int = 0) -> ir.Value:
-        """Return the stack of input `i` as (T, ...), with axes of length 1 to make up `rank` behind T."""
+        """Return the stack of input `i` as (T, ...), with axes of length 1 behind T to make up `rank`."""
         stack, shape = self.stacks[i], self.shape(i)
         assert stack is not None
         return self.op.reshape(stack, self.count, *(1,) * (rank - len(shape)), *shape)
@@ -80,7 +80,7 @@ class Replay:
         return stack if stack is not None else self.op.reshape(self.repeated(i), self.count * shape[0], *shape[1:])
 
     def together(self, apart: ir.Value, place: int = 0) -> ir.Value:
-        """Return (T, n, ...) as a stack of output `place`."""
+        """Return `apart`, (T, n, ...), as a stack of output `index`."""
         shape = static_shape(self.node.outputs[place])
         return self.op.reshape(apart, self.count * shape[0], *shape[1:])
 
@@ -88,7 +88,7 @@ class Replay:
         """Make sure that input 0 alone is a stack.
 
         Raises:
-            NoFormError: It is not; `what` says what the other inputs are.
+            NoFormError: Input 0 is no stack, or another one is; `what` says what the others hold, for the message.
         """
         if self.stacks[0] is None or any(stack is not None for stack in self.stacks[1:]):
             raise NoFormError(f"{self.node.op_type} with {what} that is not the same for all")
@@ -97,7 +97,7 @@ class Replay:
 Rule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
 
 RULES: dict[str, Rule] = {}
-"""How an operator works on stacks."""
+"""Rule per operator, filled by `@stacking`: how it works on stacks."""
 
 
 def stacking(*operators: str) -> Callable[[Rule], Rule]:
@@ -136,13 +136,13 @@ def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Valu
 
 
 def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
-    """Return what was computed from one cotangent, computed from several: the gradients of several targets.
+    """Return `values`, computed from one cotangent, as computed from several: gradients of several targets.
 
     Args:
         op: Builder of the graph.
         one: The cotangent of one target, from which `values` were computed.
-        seeds: The stack that takes its place.
-        values: What is wanted.
+        seeds: The stack of cotangents that takes its place.
+        values: The values to have for every target.
         count: Targets in the stack.
 
     Returns:
@@ -163,12 +163,13 @@ def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value
 
 
 def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """Return the stack of a value that is the same for every target: a gradient that is zero."""
+    """Return the stack of a value that is the same for every target, as a gradient of zero is."""
     shape = static_shape(value)
     return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
 
 
 def _depending(graph: ir.Graph, one: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
+    """Return the nodes on the way from `seed` to any of `values`, in the graph's order."""
     found: dict[ir.Node, None] = {}
     for value in values:
         found.update(dict.fromkeys(nodes_between(graph, [one], value)))

@@ -32,11 +32,11 @@ LAYOUTS: dict[str, Finder] = {
     "ssd": pairs.find_ssd,
     "retinanet": pairs.find_retinanet,
 }
-"""By name, the likelier first where one output fits several."""
+"""Finder by name of its layout, the likelier first where one output fits several."""
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit.
+    """Return the class logits behind an output of one of `LAYOUTS`; log which one, and which others would fit.
 
     Raises:
         UsageError: The user forces a layout that does not exist.
@@ -64,7 +64,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
-    """Return the layout that an output has unmistakably, boxes included; "" where there is none."""
+    """Return the first layout that an output and its boxes fit, "" where there is none."""
     return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
 
 

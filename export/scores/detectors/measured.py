@@ -16,11 +16,11 @@ from aerocam.manifest import Boxes, BoxForm, BoxUnit
 logger = logging.getLogger("aerocam.export")
 
 SHARE_LIMIT = 4.0
-"""Boxes of a median coordinate below it are shares: in px they would lie in the corner, all of them."""
+"""Boxes whose median coordinate is below this are shares: in px they would all lie in the corner."""
 
 
 def measured(model: ir.Model, place: Boxes) -> Boxes:
-    """Return `place` with the form and the unit of the boxes (1, anchors, 4) that the model gives for noise, logged."""
+    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them; log both."""
     feeds = random_feeds(model, np.random.default_rng(0))
     with SessionFolder() as sessions:
         (found,) = sessions.open(LightModel.of(model)).run([place.output], feeds)
@@ -30,7 +30,7 @@ def measured(model: ir.Model, place: Boxes) -> Boxes:
 
 
 def box_form(boxes: NDArray[np.float64]) -> tuple[BoxForm, BoxUnit]:
-    """Return form and unit of boxes (anchors, 4) in the order of the anchors.
+    """Return the form and the unit of boxes (anchors, 4), which are in the order of the anchors.
 
     Corners are in order in nearly every box. Anchors go along rows first, so that x changes faster than y.
     """

@@ -1,6 +1,6 @@
 """SSD layouts: class scores (1, anchors, classes) in one output, boxes (1, anchors, 4) in another.
 
-What the four numbers of a box are the graph does not say: `measured` does, once a layout is chosen.
+The graph does not say what the four numbers of a box are: `measured` finds out once a layout is chosen.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BACKGROUND = ("background", "__background__")
 
 
 def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """SSD: a softmax over the classes, the first of which is the background; or sigmoids with a label that says so."""
+    """Return an SSD's site: a softmax, the background first, or sigmoids and a label that names the background."""
     for table in tables(output, 2):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if softmax or _named_background(table, hints) is not None or hints.layout == "ssd":
@@ -26,7 +26,7 @@ def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | Non
 
 
 def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return RetinaNet, EfficientDet, YOLO-NAS: a sigmoid per class, or its logits, and no background."""
+    """Return the site of RetinaNet, EfficientDet or YOLO-NAS: a sigmoid per class, or its logit; no background."""
     for table in tables(output, 2):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if hints.layout == "retinanet" or not (softmax or _named_background(table, hints) is not None):
@@ -35,9 +35,9 @@ def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite
 
 
 def beside(table: Table, model: ir.Model) -> ir.Value | None:
-    """Return the output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies.
+    """Return the output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies, or None.
 
-    Where that has four columns too, the one with an activation, or without "box" in its name, holds the classes.
+    Where `table` has four columns too, the one with an activation, or without "box" in its name, holds the classes.
     """
     for other in model.graph.outputs:
         if other is table.value or not is_float(other) or not is_static(other):

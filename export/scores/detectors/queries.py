@@ -12,7 +12,7 @@ from aerocam.export.tracing.origins import Part, origins
 
 
 def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes (1, queries, 4)."""
+    """Return the site of RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes."""
     for table in tables(output, 2):
         if _is_joined(table, hints.layout == "rtdetr") and not beside(table, model):
             name, classes = str(output.name), table.columns - BOX
@@ -24,7 +24,7 @@ def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_detr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """DETR: classes and, last, "no object" (1, queries, classes + 1), a softmax or its logits, beside the boxes."""
+    """Return DETR's site: classes and, last, "no object" (1, queries, classes + 1), softmax or logits, beside boxes."""
     for table in tables(output, 2):
         return _beside(table, model, hints, "detr")
     return None
