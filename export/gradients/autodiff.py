@@ -174,11 +174,11 @@ def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -
     """
     x = tensor(node, i)
     if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
-        found = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
-        raise refused(node, found)
+        problem = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
+        raise refused(node, problem)
     if dx is None:
-        found = f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
-        raise refused(node, found)
+        problem = f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
+        raise refused(node, problem)
     return op.sum_to(dx, static_shape(x))
 
 
@@ -217,13 +217,13 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """
-    known = layouts(graph, [x for x in graph.inputs if is_float(x)])
+    layout_of = layouts(graph, [x for x in graph.inputs if is_float(x)])
     reached = set(node.outputs)
     for later in path[path.index(node) :]:
         if later is not node and reached.isdisjoint(values_read(later)):
             continue
         reached.update(later.outputs)
         for value in later.outputs:
-            if layer_fold(value, known.get(value)) is not None:
+            if layer_fold(value, layout_of.get(value)) is not None:
                 return str(value.name)
     return ""

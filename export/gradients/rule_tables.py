@@ -46,8 +46,8 @@ def gradients_of(
     op: Builder, score: ir.Value, seed: ir.Value, layers: Sequence[ir.Value], rules: Sequence[manifest.Rule]
 ) -> list[ir.Value]:
     """Return the gradients at `layers`, each by its rule; other arguments, errors and order as in `differentiate`."""
-    found: dict[ir.Value, ir.Value] = {}
+    gradients: dict[ir.Value, ir.Value] = {}
     for rule, table in TABLES.items():
-        if own := [layer for layer, wanted in zip(layers, rules, strict=True) if wanted == rule]:
-            found.update(zip(own, differentiate(op, score, seed, own, table), strict=True))
-    return [found[layer] for layer in layers]
+        if chosen := [layer for layer, wanted in zip(layers, rules, strict=True) if wanted == rule]:
+            gradients.update(zip(chosen, differentiate(op, score, seed, chosen, table), strict=True))
+    return [gradients[layer] for layer in layers]

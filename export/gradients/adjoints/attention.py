@@ -39,20 +39,20 @@ def attention(op: Builder, node: ir.Node, dy: ir.Value | None, *others: ir.Value
 
 def _refuse_what_is_not_covered(node: ir.Node, dy: ir.Value | None, others: tuple[ir.Value | None, ...]) -> None:
     """Raise UnsupportedOperatorError for inputs, outputs and attributes that the rule does not cover."""
-    found = None
+    mismatch = None
     mask = node.inputs[3] if len(node.inputs) > 3 else None
     if any(value is not None for value in node.inputs[4:]):
-        found = "past keys and values or their lengths as inputs, queries, keys, values and a mask are"
+        mismatch = "past keys and values or their lengths as inputs, queries, keys, values and a mask are"
     elif dy is None or any(value is not None for value in others):
-        found = "a gradient at another output than Y, at Y alone is"
+        mismatch = "a gradient at another output than Y, at Y alone is"
     elif node.attributes.get_float("softcap", 0.0) != 0.0:
-        found = f"softcap {node.attributes.get_float('softcap')}, 0 is"
+        mismatch = f"softcap {node.attributes.get_float('softcap')}, 0 is"
     elif any(node.attributes.get_int(f"{side}_window_size", -1) != -1 for side in ("left", "right")):
-        found = "a sliding window, none is"
+        mismatch = "a sliding window, none is"
     elif mask is not None and static_shape(mask)[-1] != static_shape(tensor(node, 1))[-2]:
-        found = f"a mask for {static_shape(mask)[-1]} keys, one for all {static_shape(tensor(node, 1))[-2]} is"
-    if found is not None:
-        raise refused(node, f"{found} expected")
+        mismatch = f"a mask for {static_shape(mask)[-1]} keys, one for all {static_shape(tensor(node, 1))[-2]} is"
+    if mismatch is not None:
+        raise refused(node, f"{mismatch} expected")
 
 
 def _heads(node: ir.Node) -> tuple[int, int]:

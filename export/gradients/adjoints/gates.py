@@ -54,8 +54,8 @@ def one_minus(op: Builder, share: ir.Value) -> ir.Value:
 
 def _known(bounds: dict[int, ir.Value]) -> dict[int, NDArray]:
     """Return the values of those bounds that are constants."""
-    found = {sign: constant_array(bound) for sign, bound in bounds.items()}
-    return {sign: array for sign, array in found.items() if array is not None}
+    arrays = {sign: constant_array(bound) for sign, bound in bounds.items()}
+    return {sign: array for sign, array in arrays.items() if array is not None}
 
 
 def _slope(op: Builder, y: ir.Value, sign: int, bound: float) -> ir.Value:

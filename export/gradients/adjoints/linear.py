@@ -64,8 +64,8 @@ def _input_gradient(op: Builder, w: ir.Value, dy: ir.Value, axes: list[Window], 
     if w.const_value is not None and all(axis.pad < axis.reach and _after(axis) >= 0 for axis in axes):
         if all(axis.stride == 1 for axis in axes):
             return _flipped_conv(op, dy, w, axes, group)
-        alone = static_shape(w)[:2] == (group, 1)
-        if alone and len(axes) <= 2 and axes[-1].size_out * axes[-1].stride <= WIDEST_SPREAD:
+        depthwise = static_shape(w)[:2] == (group, 1)
+        if depthwise and len(axes) <= 2 and axes[-1].size_out * axes[-1].stride <= WIDEST_SPREAD:
             return _flipped_conv(op, _interleaved(op, dy, axes), w, axes, group)
     if any(axis.stride > 1 for axis in axes) and any(axis.dilation > 1 for axis in axes):
         return _spread_conv(op, dy, w, axes, group)
@@ -85,8 +85,8 @@ def _interleaved(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
     *above, row = axes
     length = row.size_out * row.stride
     ones = np.zeros((row.size_out, length * int(np.prod([axis.stride for axis in above]))))
-    places = np.arange(row.size_out)
-    ones[places, places * row.stride] = 1
+    positions = np.arange(row.size_out)
+    ones[positions, positions * row.stride] = 1
     shape = (axis.size_out * axis.stride for axis in axes)
     return op.reshape(op.MatMul(dy, op.floats_like(dy, ones)), *static_shape(dy)[:2], *shape)
 

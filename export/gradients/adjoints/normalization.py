@@ -66,7 +66,7 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statis
 
     dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon) with G = dY * scale; dscale = dY * H, dB = dY.
     """
-    if dy is None or any(given is not None for given in statistics):
+    if dy is None or any(cotangent is not None for cotangent in statistics):
         raise refused(node, "a gradient arrives at its output Mean or InvStdDev, at Y alone is expected")
     x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))

@@ -95,8 +95,8 @@ def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | Non
     """Return `(q - zero) * scale`, folded where all are constants."""
     numbers, step, shift = constant_array(q), constant_array(scale), constant_array(zero)
     if numbers is None or step is None or (shift is None and zero is not None):
-        along = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
-        return op.DequantizeLinear(q, scale, *([] if zero is None else [zero]), **along)
+        attributes = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
+        return op.DequantizeLinear(q, scale, *([] if zero is None else [zero]), **attributes)
     steps = numbers.astype(np.int64)
     if shift is not None:
         steps = steps - shift.astype(np.int64).reshape(_broadcast_shape(shift.shape, steps.ndim, axis))

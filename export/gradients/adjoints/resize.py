@@ -62,17 +62,19 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
     decides the scale where the aspect ratio is kept, and has another length in any case.
     """
     copy = ir.to_proto(node)
-    scales, sizes = _given(node, 2), _given(node, 3)
-    kept = [item for item in copy.attribute if item.name not in ("axes", "keep_aspect_ratio_policy")]
+    scales, sizes = _constant_input(node, 2), _constant_input(node, 3)
+    attributes = [
+        attribute for attribute in copy.attribute if attribute.name not in ("axes", "keep_aspect_ratio_policy")
+    ]
     length = 1
     if _keeps_aspect(node) and sizes is not None:
         axes, shape = _axes(node), static_shape(tensor(node))
         ratios = [size / shape[i] for i, size in zip(axes, sizes, strict=True)]
-        decides = ratios.index(_scale(node, ratios))
-        length = shape[axes[decides]]
-        kept = [item for item in copy.attribute if item.name != "axes"]
-        kept.append(onnx.helper.make_attribute("axes", [2, 3]))
-        names, size = ["x", "", "", "size"], np.array([sizes[decides], sizes[axes.index(axis)]], np.int64)
+        deciding = ratios.index(_scale(node, ratios))
+        length = shape[axes[deciding]]
+        attributes = [attribute for attribute in copy.attribute if attribute.name != "axes"]
+        attributes.append(onnx.helper.make_attribute("axes", [2, 3]))
+        names, size = ["x", "", "", "size"], np.array([sizes[deciding], sizes[axes.index(axis)]], np.int64)
     elif scales is not None:
         names, size = ["x", "", "size"], np.array([1, 1, 2, scales[_axes(node).index(axis)]], np.float32)
     else:
@@ -81,7 +83,7 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
     copy.input.extend(names)
     copy.output[:] = ["y"]
     copy.ClearField("attribute")
-    copy.attribute.extend(kept)
+    copy.attribute.extend(attributes)
     vectors = np.repeat(np.eye(before, dtype=np.float32)[:, None, None], length, axis=2)
     return _run(copy, vectors, size, _opset(node))[:, 0, 0].T
 
@@ -112,8 +114,8 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
 
 def _scales(node: ir.Node) -> NDArray | None:
     """Return one scale per axis, or None where the node has sizes and does not keep the aspect ratio."""
-    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
-    scales = _given(node, 2)
+    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _constant_input(node, 3)
+    scales = _constant_input(node, 2)
     if scales is None and sizes is not None and _keeps_aspect(node):
         scales = np.full(len(axes), _scale(node, [size / shape[i] for i, size in zip(axes, sizes, strict=True)]))
     if scales is None:
@@ -139,7 +141,7 @@ def _axes(node: ir.Node) -> list[int]:
     return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
 
 
-def _given(node: ir.Node, index: int) -> NDArray | None:
+def _constant_input(node: ir.Node, index: int) -> NDArray | None:
     """Return input `index`, scales (2) or sizes (3); None where it is absent or empty."""
     value = node.inputs[index] if len(node.inputs) > index else None
     array = constant_array(value)

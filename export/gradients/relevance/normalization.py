@@ -22,7 +22,7 @@ def divided(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 @relevance("LayerNormalization", "RMSNormalization")
 def over_last_axes(op: Builder, node: ir.Node, dy: ir.Value | None, *statistics: ir.Value | None) -> Cotangents:
     """Y = scale * (X - mean) / S + B: M_X = (G - mean(G)) / S, G = M_Y * scale; RMSNormalization has no mean."""
-    if dy is None or any(given is not None for given in statistics):
+    if dy is None or any(multiplier is not None for multiplier in statistics):
         raise refused(node, "relevance arrives at its output Mean or InvStdDev, at Y alone is expected")
     dy, x = op.widened(stabilised(op, node, dy)), op.widened(tensor(node))
     rank = len(static_shape(x))

@@ -73,7 +73,7 @@ def shares(node: ir.Node, factors: Sequence[ir.Value]) -> list[float | None]:
     varying = [i for i, factor in enumerate(factors) if varies(factor)]
     if len(varying) == 2 and node.op_type == "Mul":
         gate = _gate(*(factors[i] for i in varying))
-        signals = [i for place, i in enumerate(varying) if place != gate]
+        signals = [i for position, i in enumerate(varying) if position != gate]
     else:
         signals = [i for i in varying if not _is_gate(factors[i])] or varying
     return [1 / len(signals) if i in signals else None for i in range(len(factors))]
@@ -134,7 +134,7 @@ def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
         node = value.producer()
         if node is None or node.domain or node.op_type not in ENTRYWISE or static_shape(value) != static_shape(x):
             return False
-        waiting += [given for given in node.inputs if given is not None]
+        waiting += [read for read in node.inputs if read is not None]
     return True
 
 
@@ -142,11 +142,11 @@ def _shared(op: Builder, node: ir.Node, dy: ir.Value, factors: int) -> Cotangent
     """Return the adjoint of a product with the cotangent of each factor times its share."""
     cotangents = ADJOINTS[node.op_type](op, node, dy)
     parts = shares(node, [tensor(node, i) for i in range(factors)])
-    own = [
+    shared = [
         STOPPED if part is None or dx is None else op.scale(dx, part)
         for part, dx in zip(parts, cotangents, strict=False)
     ]
-    return [*own, *cotangents[factors:]]
+    return [*shared, *cotangents[factors:]]
 
 
 @relevance("Mul")
@@ -178,6 +178,6 @@ def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 @relevance("Attention")
 def attention(op: Builder, node: ir.Node, dy: ir.Value | None, *others: ir.Value | None) -> Cotangents:
     """Y = P V: M_V = P^T M_Y, P, the probabilities, a constant: nothing for queries, keys and mask."""
-    given = dy if dy is None else stabilised(op, node, dy)
-    dv = ADJOINTS["Attention"](op, node, given, *others)[2]
+    multiplier = dy if dy is None else stabilised(op, node, dy)
+    dv = ADJOINTS["Attention"](op, node, multiplier, *others)[2]
     return [dv if i == 2 else STOPPED for i in range(len(node.inputs))]

@@ -22,16 +22,16 @@ ENTRYWISE = frozenset({
 def _entrywise(replay: Replay) -> ir.Value:
     """Keep T on axis 0 where no input is broadcast along that axis; otherwise give T an axis of its own."""
     shape = static_shape(replay.node.outputs[0])
-    places = range(len(replay.stacks))
+    indices = range(len(replay.stacks))
     fits = all(
         replay.shape(i)[:1] == shape[:1] and len(replay.shape(i)) == len(shape)
         if replay.stacks[i] is not None
         else replay.node.inputs[i] is None or len(replay.shape(i)) < len(shape) or replay.shape(i)[0] == 1
-        for i in places
+        for i in indices
     )
     if fits:
-        return replay.again(*(replay.value(i) for i in places))
-    inputs = [replay.apart(i, len(shape)) if replay.stacks[i] is not None else replay.node.inputs[i] for i in places]
+        return replay.again(*(replay.value(i) for i in indices))
+    inputs = [replay.apart(i, len(shape)) if replay.stacks[i] is not None else replay.node.inputs[i] for i in indices]
     return replay.together(replay.again(*inputs))
 
 

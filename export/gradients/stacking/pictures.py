@@ -39,8 +39,8 @@ def _attention(replay: Replay) -> ir.Value:
     if len(replay.node.inputs) > 3 and replay.node.inputs[3] is not None:
         if replay.stacks[3] is not None:
             raise NoFormError("Attention with a mask that is not the same for all")
-        own = len(replay.shape(3)) == 4 and replay.shape(3)[0] > 1
-        inputs.append(replay.merged(3) if own else replay.node.inputs[3])
+        per_picture = len(replay.shape(3)) == 4 and replay.shape(3)[0] > 1
+        inputs.append(replay.merged(3) if per_picture else replay.node.inputs[3])
     return replay.again(*inputs)
 
 

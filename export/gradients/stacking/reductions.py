@@ -27,15 +27,15 @@ def _reduce(replay: Replay) -> ir.Value:
 def _axes(replay: Replay) -> list[int]:
     """Return the axes that a node reduces, counted from the front; none where it leaves its input as it is."""
     node = replay.node
-    given = node.attributes.get_ints("axes", ())
+    axes = node.attributes.get_ints("axes", ())
     if len(node.inputs) > 1 and node.inputs[1] is not None:
         array = constant_array(node.inputs[1])
         if array is None:
             raise NoFormError(f"{node.op_type} along axes that are computed")
-        given = tuple(array.tolist())
-    if not given and not node.attributes.get_int("noop_with_empty_axes", 0):
+        axes = tuple(array.tolist())
+    if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
         return list(range(replay.rank()))
-    return [int(axis) % replay.rank() for axis in given]
+    return [int(axis) % replay.rank() for axis in axes]
 
 
 @stacking("ArgMax", "ArgMin")

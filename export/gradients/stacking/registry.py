@@ -54,7 +54,7 @@ class Replay:
 
     def again(self, *inputs: ir.Value | None, **changed: object) -> ir.Value:
         """Append the same operator on other inputs, with its attributes but for those in `changed`."""
-        attributes = {name: item.value for name, item in self.node.attributes.items()} | changed
+        attributes = {name: attribute.value for name, attribute in self.node.attributes.items()} | changed
         return getattr(self.op, self.node.op_type)(*inputs, **attributes)
 
     def apart(self, i: int, rank: int = 0) -> ir.Value:
@@ -67,10 +67,10 @@ class Replay:
         """Return input `i` as (T, ...): its stack, or itself T times."""
         if self.stacks[i] is not None:
             return self.apart(i)
-        one, shape = self.node.inputs[i], self.shape(i)
-        assert one is not None
-        row, size = self.op.reshape(one, 1, *shape), (self.count, *shape)
-        if one.dtype == ir.DataType.BOOL:
+        single, shape = self.node.inputs[i], self.shape(i)
+        assert single is not None
+        row, size = self.op.reshape(single, 1, *shape), (self.count, *shape)
+        if single.dtype == ir.DataType.BOOL:
             return self.op.Expand(row, self.op.integers(*size))
         return self.op.expand(row, size)
 
@@ -79,9 +79,9 @@ class Replay:
         stack, shape = self.stacks[i], self.shape(i)
         return stack if stack is not None else self.op.reshape(self.repeated(i), self.count * shape[0], *shape[1:])
 
-    def together(self, apart: ir.Value, place: int = 0) -> ir.Value:
+    def together(self, apart: ir.Value, index: int = 0) -> ir.Value:
         """Return `apart`, (T, n, ...), as a stack of output `index`."""
-        shape = static_shape(self.node.outputs[place])
+        shape = static_shape(self.node.outputs[index])
         return self.op.reshape(apart, self.count * shape[0], *shape[1:])
 
     def only_first(self, what: str) -> None:
@@ -94,16 +94,16 @@ class Replay:
             raise NoFormError(f"{self.node.op_type} with {what} that is not the same for all")
 
 
-Rule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
+StackingRule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
 
-RULES: dict[str, Rule] = {}
+RULES: dict[str, StackingRule] = {}
 """Rule per operator, filled by `@stacking`: how it works on stacks."""
 
 
-def stacking(*operators: str) -> Callable[[Rule], Rule]:
+def stacking(*operators: str) -> Callable[[StackingRule], StackingRule]:
     """Register a rule for `operators`: it returns the stack of output 0, or one per output."""
 
-    def register(rule: Rule) -> Rule:
+    def register(rule: StackingRule) -> StackingRule:
         if taken := RULES.keys() & set(operators):
             raise ValueError(f"{', '.join(sorted(taken))}: there is a rule for stacks already")
         RULES.update(dict.fromkeys(operators, rule))
@@ -131,16 +131,16 @@ def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Valu
         rule = RULES.get(operator_name(node))
         if rule is None or not static_shape(node.outputs[0]):
             raise NoFormError(operator_name(node) + ("" if rule is None else " with a result that has no axes"))
-        found = rule(Replay(op, node, inputs, count))
-        stacks.update(zip(node.outputs, (found,) if isinstance(found, ir.Value) else found, strict=False))
+        outputs = rule(Replay(op, node, inputs, count))
+        stacks.update(zip(node.outputs, (outputs,) if isinstance(outputs, ir.Value) else outputs, strict=False))
 
 
-def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
+def stack(op: Builder, seed: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
     """Return `values`, computed from one cotangent, as computed from several: gradients of several targets.
 
     Args:
         op: Builder of the graph.
-        one: The cotangent of one target, from which `values` were computed.
+        seed: The cotangent of one target, from which `values` were computed.
         seeds: The stack of cotangents that takes its place.
         values: The values to have for every target.
         count: Targets in the stack.
@@ -151,9 +151,9 @@ def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value
     Raises:
         UnsupportedOperatorError: An operator has no form for stacks.
     """
-    stacks = {one: seeds}
+    stacks = {seed: seeds}
     try:
-        replay(op, _depending(op.graph, one, values), stacks, count)
+        replay(op, _depending(op.graph, seed, values), stacks, count)
     except NoFormError as error:
         raise UnsupportedOperatorError(
             f"operator {error} in the gradient has no form for several targets; export with one target,"
@@ -168,9 +168,9 @@ def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
     return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
 
 
-def _depending(graph: ir.Graph, one: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
+def _depending(graph: ir.Graph, seed: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
     """Return the nodes on the way from `seed` to any of `values`, in the graph's order."""
-    found: dict[ir.Node, None] = {}
+    nodes: dict[ir.Node, None] = {}
     for value in values:
-        found.update(dict.fromkeys(nodes_between(graph, [one], value)))
-    return [node for node in graph if node in found]
+        nodes.update(dict.fromkeys(nodes_between(graph, [seed], value)))
+    return [node for node in graph if node in nodes]
