@@ -60,9 +60,9 @@ class Builder:
             raise AttributeError(f"{type(self).__name__} has no attribute {operator!r}")
 
         def append(*inputs: Any, **attributes: Any) -> Any:
-            tensor = next((item for item in inputs if isinstance(item, ir.Value) and is_float(item)), None)
+            tensor = next((x for x in inputs if isinstance(x, ir.Value) and is_float(x)), None)
             rank = _rank_of_numbers(tensor) if operator in BROADCASTING else 0
-            values = [self._as_value(item, tensor, rank) for item in inputs]
+            values = [self._as_value(x, tensor, rank) for x in inputs]
             result = getattr(self._builder.op, operator)(*values, **attributes)
             first = result if isinstance(result, ir.Value) else result[0]
             node = first.producer()
@@ -73,12 +73,12 @@ class Builder:
 
         return append
 
-    def _as_value(self, item: Any, like: ir.Value | None, rank: int) -> ir.Value | None:
-        if item is None or isinstance(item, ir.Value):
-            return item
-        if isinstance(item, float) and like is not None and like.dtype is not None:
-            return self.constant(np.full((1,) * rank, item), like.dtype.numpy())
-        return self.constant(item)
+    def _as_value(self, x: Any, like: ir.Value | None, rank: int) -> ir.Value | None:
+        if x is None or isinstance(x, ir.Value):
+            return x
+        if isinstance(x, float) and like is not None and like.dtype is not None:
+            return self.constant(np.full((1,) * rank, x), like.dtype.numpy())
+        return self.constant(x)
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> ir.Value:
         """Return an initializer of `array`; equal arrays are stored once. Python ints become int64, floats float32."""
@@ -193,7 +193,7 @@ class Builder:
         """Return `value[..., start:stop:step, ...]` along `axis`."""
         if start == 0 and step == 1 and stop == static_shape(value)[axis]:
             return value
-        return self.Slice(value, *(self.integers(item) for item in (start, stop, axis, step)))
+        return self.Slice(value, *(self.integers(number) for number in (start, stop, axis, step)))
 
     def total(self, values: Sequence[ir.Value]) -> ir.Value:
         """Return the sum of one or more tensors of one shape."""

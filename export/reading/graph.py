@@ -91,13 +91,13 @@ def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
 
     Converters leave such behind where they have no translation: tf2onnx does so with TensorFlow's Erfc (exact GELU).
     """
-    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
-    known |= {function.name for function in proto.functions}
-    names = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known
-    if names:
+    known_names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
+    known_names |= {function.name for function in proto.functions}
+    unknown = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known_names
+    if unknown:
         logger.warning(
             "ONNX has no operator %s; what is behind it has no known shape, and hardly a runtime will run the file",
-            ", ".join(sorted(names)),
+            ", ".join(sorted(unknown)),
         )
 
 
@@ -161,14 +161,14 @@ def _tidy(proto: onnx.ModelProto) -> None:
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:
     """Replace `ai.onnx`, a second name of the default domain, by the empty one, in place."""
-    for item in (*proto.opset_import, *proto.graph.node):
-        if item.domain == "ai.onnx":
-            item.domain = ""
+    for entry in (*proto.opset_import, *proto.graph.node):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
 
 
 def _drop_weights_from_inputs(proto: onnx.ModelProto) -> None:
     weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [item for item in proto.graph.input if item.name not in weights]
+    inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
 
@@ -221,9 +221,9 @@ def _join(dims: Sequence[int | None]) -> str:
 def _forget_shapes(proto: onnx.ModelProto) -> None:
     """Drop inferred shapes that were written for dynamic inputs; inference gives them anew."""
     del proto.graph.value_info[:]
-    for item in proto.graph.output:
-        if item.type.HasField("tensor_type"):
-            item.type.tensor_type.ClearField("shape")
+    for output in proto.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
 
 
 def _normalise(model: ir.Model) -> None:

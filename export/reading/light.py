@@ -48,30 +48,30 @@ def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
         DecodeError: The bytes of a large weight do not parse as a tensor.
     """
     rest: list[bytes] = []
-    places: dict[str, int] = {}
+    offsets: dict[str, int] = {}
     for field in fields(data, 0, len(data)):
         if field.number != GRAPH or field.kind != DELIMITED:
             rest.append(data[field.start : field.end])
             continue
-        graph = b"".join(_without_data(data, item, places) for item in fields(data, field.first, field.end))
+        graph = b"".join(_without_data(data, inner, offsets) for inner in fields(data, field.first, field.end))
         rest += [header(GRAPH, len(graph)), graph]
-    return b"".join(rest), places
+    return b"".join(rest), offsets
 
 
-def _without_data(data: bytes | mmap.mmap, item: Field, places: dict[str, int]) -> bytes:
+def _without_data(data: bytes | mmap.mmap, field: Field, offsets: dict[str, int]) -> bytes:
     """Return the bytes of a field of the graph; those of a large weight without its data, noting their offset."""
-    whole = slice(item.start, item.end)
-    if item.number != INITIALIZER or item.kind != DELIMITED or item.end - item.first < LARGE:
+    whole = slice(field.start, field.end)
+    if field.number != INITIALIZER or field.kind != DELIMITED or field.end - field.first < LARGE:
         return data[whole]
-    parts = list(fields(data, item.first, item.end))
+    parts = list(fields(data, field.first, field.end))
     raw = [part for part in parts if part.number == RAW_DATA and part.kind == DELIMITED]
     if len(raw) != 1:
         return data[whole]
     rest = b"".join(data[part.start : part.end] for part in parts if part.number != RAW_DATA)
     tensor = onnx.TensorProto.FromString(rest)
-    if tensor.name in places or not is_weight(tensor, raw[0].end - raw[0].first):
+    if tensor.name in offsets or not is_weight(tensor, raw[0].end - raw[0].first):
         return data[whole]
-    places[tensor.name] = raw[0].first
+    offsets[tensor.name] = raw[0].first
     return header(INITIALIZER, len(rest)) + rest
 
 
@@ -175,12 +175,12 @@ def tensor_in_file(path: Path, offset: int, tensor: onnx.TensorProto) -> ir.Tens
             raise ModelError(f"{path}: it became shorter while it was read; export it again")
         return ir.Tensor(array.reshape(shape), dtype=dtype, name=name)
 
-    notes = {item.key: item.value for item in tensor.metadata_props}
-    found = ir.LazyTensor(
+    notes = {note.key: note.value for note in tensor.metadata_props}
+    lazy = ir.LazyTensor(
         read, dtype, ir.Shape(shape), name=name, doc_string=tensor.doc_string or None, metadata_props=notes
     )
-    found.meta[PLACE] = (path, offset)
-    return found
+    lazy.meta[PLACE] = (path, offset)
+    return lazy
 
 
 def data_of(weight: ir.TensorProtocol) -> memoryview:

@@ -45,7 +45,7 @@ def read_model(path: str | Path) -> LightModel:
             the folder.
     """
     path = Path(path)
-    proto, places = _parse(path)
+    proto, offsets = _parse(path)
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"{path}: not an ONNX model (it holds no graph); give a file written by an ONNX exporter")
     try:
@@ -54,8 +54,8 @@ def read_model(path: str | Path) -> LightModel:
     except (ValueError, OSError, onnx.checker.ValidationError) as error:  # links and offsets that onnx refuses
         raise ModelError(f"{path}: its external data cannot be read ({error}); copy the files anew") from error
     for tensor in proto.graph.initializer:
-        if tensor.name in places:
-            weights[tensor.name] = tensor_in_file(path, places[tensor.name], tensor)
+        if tensor.name in offsets:
+            weights[tensor.name] = tensor_in_file(path, offsets[tensor.name], tensor)
         if tensor.name in weights:
             refer(tensor)
     return LightModel(proto, weights)
@@ -74,8 +74,8 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        rest, places = without_weights(data)
-        return onnx.ModelProto.FromString(rest), places
+        rest, offsets = without_weights(data)
+        return onnx.ModelProto.FromString(rest), offsets
     except (ValueError, google.protobuf.message.DecodeError) as error:
         raise not_onnx(path, f"{size} bytes do not parse") from error
 
@@ -132,10 +132,10 @@ def write_models(models: Mapping[Path, LightModel]) -> None:
         WriteError: A folder does not exist or cannot be written to.
     """
     pieces = {path: _model_pieces(model) for path, model in models.items()}
-    for path, found in pieces.items():
-        if _size(found) > MOST_BYTES:
+    for path, parts in pieces.items():
+        if _size(parts) > MOST_BYTES:
             raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold")
-    write_together({path: map(_bytes, found) for path, found in pieces.items()})
+    write_together({path: map(_bytes, parts) for path, parts in pieces.items()})
 
 
 def _bytes(piece: Piece) -> bytes | memoryview:

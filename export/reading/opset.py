@@ -39,14 +39,14 @@ def spell_out_group_norms(model: ir.Model) -> bool:
     return bool(norms)
 
 
-def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:
-    if found is None:
+def _type(node: ir.Node, dtype: ir.DataType | None) -> ir.DataType:
+    if dtype is None:
         name = "" if node.inputs[0] is None else node.inputs[0].name
         raise ModelError(
             f"operator GroupNormalization (node {node.name!r}): the type of its input {name!r} is not known to ONNX;"
             " export the model with opset 17, or 21 or newer"
         )
-    return found
+    return dtype
 
 
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
@@ -107,7 +107,7 @@ def default_opset(proto: onnx.ModelProto, origin: str) -> int:
 
 
 def _opset_of(proto: onnx.ModelProto) -> int:
-    return max((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), default=0)
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
@@ -120,9 +120,9 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
         return proto
     if opset > OPSET:
         if _same_operators(proto, opset):
-            for item in proto.opset_import:
-                if item.domain in ("", "ai.onnx"):
-                    item.version = OPSET
+            for entry in proto.opset_import:
+                if entry.domain in ("", "ai.onnx"):
+                    entry.version = OPSET
         else:
             logger.info("opset %d kept: the model uses operators that changed after opset %d", opset, OPSET)
             oldest = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
@@ -148,11 +148,11 @@ def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
         ModelError: A Hardmax takes several axes, or may.
     """
     graph = proto.graph
-    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in (*graph.value_info, *graph.input)}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input)}
     for node in graph.node:
         if node.op_type == "Hardmax" and node.domain == "":
             rank = ranks.get(node.input[0], 0)
-            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
             if axis not in (-1, rank - 1):
                 raise ModelError(
                     f"{origin}: Hardmax {node.name!r} over several axes has no form in opset {OPSET};"
@@ -181,7 +181,9 @@ def _resize_as_before_11(proto: onnx.ModelProto) -> None:
 def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
     """Return whether every operator of the model means the same at `OPSET` as at its own opset."""
     nodes = [node for node in proto.graph.node if node.domain in ("", "ai.onnx")]
-    has_body = any(item.HasField("g") or item.graphs for node in proto.graph.node for item in node.attribute)
+    has_body = any(
+        attribute.HasField("g") or attribute.graphs for node in proto.graph.node for attribute in node.attribute
+    )
     return not has_body and all(_same_operator(node, opset) for node in nodes)
 
 
@@ -193,10 +195,10 @@ def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
         return False
     if new.since_version == old.since_version:
         return True
-    names = [item.name for item in old.inputs]
-    used = {item.name for item in node.attribute}
+    names = [parameter.name for parameter in old.inputs]
+    used = {attribute.name for attribute in node.attribute}
     return (
-        [item.name for item in new.inputs][: len(names)] == names
+        [parameter.name for parameter in new.inputs][: len(names)] == names
         and len(node.input) <= len(names)
         and used <= old.attributes.keys()
         and all(_default(new, name) == _default(old, name) for name in old.attributes)
@@ -205,5 +207,5 @@ def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
 
 def _default(schema: onnx.defs.OpSchema, attribute: str) -> bytes | None:
     """Return an attribute's default value, serialised, None where the operator has no such attribute."""
-    found = schema.attributes.get(attribute)
-    return None if found is None else found.default_value.SerializeToString()
+    definition = schema.attributes.get(attribute)
+    return None if definition is None else definition.default_value.SerializeToString()

@@ -80,30 +80,30 @@ def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 def _static_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the shapes whose dimensions are all known, by name of their tensor."""
-    found = {}
+    shapes = {}
     for graph in _graphs(proto.graph):
-        for item in (*graph.input, *graph.value_info):
-            dims = item.type.tensor_type.shape.dim
+        for value in (*graph.input, *graph.value_info):
+            dims = value.type.tensor_type.shape.dim
             if dims and all(dim.dim_value > 0 for dim in dims):
-                found[item.name] = tuple(dim.dim_value for dim in dims)
-    return found
+                shapes[value.name] = tuple(dim.dim_value for dim in dims)
+    return shapes
 
 
 def _forget_behind(graph: onnx.GraphProto, names: set[str]) -> None:
     """Drop the shapes written down for `names` and for all that is computed from them, which is added to `names`."""
     for node in graph.node:
-        inner = [item for attribute in node.attribute for item in (attribute.g, *attribute.graphs)]
-        read = {name for item in inner for part in _graphs(item) for node in part.node for name in node.input}
-        for item in inner:
-            _forget_behind(item, names)
+        inner = [subgraph for attribute in node.attribute for subgraph in (attribute.g, *attribute.graphs)]
+        read = {name for subgraph in inner for part in _graphs(subgraph) for node in part.node for name in node.input}
+        for subgraph in inner:
+            _forget_behind(subgraph, names)
         if not names.isdisjoint([*node.input, *read]):
             names.update(node.output)
-    kept = [item for item in graph.value_info if item.name not in names]
+    kept = [value for value in graph.value_info if value.name not in names]
     del graph.value_info[:]
     graph.value_info.extend(kept)
-    for item in graph.output:
-        if item.name in names:
-            item.type.tensor_type.ClearField("shape")
+    for value in graph.output:
+        if value.name in names:
+            value.type.tensor_type.ClearField("shape")
 
 
 def mend_pool(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool:
@@ -119,35 +119,35 @@ def mend_pool(node: onnx.NodeProto, shapes: Mapping[str, Sequence[int]]) -> bool
     Raises:
         ModelError: The pool has no form in which no window starts behind the input.
     """
-    given = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     if node.op_type not in POOLS or node.domain not in ("", "ai.onnx") or node.input[0] not in shapes:
         return False
-    if not given.get("ceil_mode", 0) or given.get("auto_pad", b"NOTSET").startswith(b"SAME"):
+    if not attributes.get("ceil_mode", 0) or attributes.get("auto_pad", b"NOTSET").startswith(b"SAME"):
         return False
-    axes = _axes(given, shapes[node.input[0]][2:])
+    axes = _axes(attributes, shapes[node.input[0]][2:])
     if all(axis.windows == axis.counted for axis in axes):
         return False
-    axes, ceil = _without_last(node, axes, bool(given.get("count_include_pad", 0)))
+    axes, ceil = _without_last(node, axes, bool(attributes.get("count_include_pad", 0)))
     changed = {
         "auto_pad": "NOTSET",
         "ceil_mode": int(ceil),
         "pads": [*(axis.before for axis in axes), *(axis.after for axis in axes)],
     }
-    kept = [item for item in node.attribute if item.name not in changed]
+    kept = [attribute for attribute in node.attribute if attribute.name not in changed]
     del node.attribute[:]
     node.attribute.extend([*kept, *(onnx.helper.make_attribute(name, value) for name, value in changed.items())])
     return True
 
 
-def _axes(given: Mapping[str, Any], sizes: Sequence[int]) -> list[Axis]:
+def _axes(attributes: Mapping[str, Any], sizes: Sequence[int]) -> list[Axis]:
     """Return the spatial axes of a pool, by its attributes and the sizes of its input."""
     rank = len(sizes)
     ones, none = [1] * rank, [0] * (2 * rank)
-    strides, dilations = given.get("strides", ones), given.get("dilations", ones)
-    pads = given.get("pads", none) if given.get("auto_pad", b"NOTSET") == b"NOTSET" else none
+    strides, dilations = attributes.get("strides", ones), attributes.get("dilations", ones)
+    pads = attributes.get("pads", none) if attributes.get("auto_pad", b"NOTSET") == b"NOTSET" else none
     return [
         Axis(*axis)
-        for axis in zip(sizes, given["kernel_shape"], strides, dilations, pads[:rank], pads[rank:], strict=True)
+        for axis in zip(sizes, attributes["kernel_shape"], strides, dilations, pads[:rank], pads[rank:], strict=True)
     ]
 
 

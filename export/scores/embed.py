@@ -42,7 +42,7 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     seeds = (seed, op.Div(other[0], own[1]))  # for relevance |e| is a constant: those of the gradient add up to 0
     return Chosen(
         site.logits,
-        *(op.cast_like(op.reshape(item, count, *static_shape(site.logits)[1:]), site.logits) for item in seeds),
+        *(op.cast_like(op.reshape(weights, count, *static_shape(site.logits)[1:]), site.logits) for weights in seeds),
     )
 
 

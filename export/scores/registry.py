@@ -207,12 +207,12 @@ def one_each(op: Builder, chosen: ir.Value, axes: Sequence[int], weights: ir.Val
     """
     shape = static_shape(chosen)
     count = shape[axes[0]]
-    own = np.ones((count, *shape[1:]))
+    mask = np.ones((count, *shape[1:]))
     for axis in axes:
-        own = own * np.eye(count).reshape(count, *(count if i == axis else 1 for i in range(1, len(shape))))
+        mask = mask * np.eye(count).reshape(count, *(count if i == axis else 1 for i in range(1, len(shape))))
     if weights is None:
-        return Chosen(chosen, op.floats_like(chosen, own))
-    return Chosen(chosen, weights if count == 1 else op.Mul(weights, op.floats_like(chosen, own)))
+        return Chosen(chosen, op.floats_like(chosen, mask))
+    return Chosen(chosen, weights if count == 1 else op.Mul(weights, op.floats_like(chosen, mask)))
 
 
 def output_score(op: Builder, value: ir.Value, count: int) -> None:

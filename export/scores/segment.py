@@ -34,7 +34,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
         logits = node.inputs[0]  # type: ignore[assignment]
         if node.op_type == "Transpose":
             perm = node.attributes.get_ints("perm", tuple(reversed(range(len(order)))))
-            order = [perm[place] for place in order]
+            order = [perm[i] for i in order]
         elif node.op_type in OUTPUT_ACTIVATIONS:
             activation = OUTPUT_ACTIVATIONS[node.op_type]
             axis = node.attributes.get_int("axis", -1) % len(order) if node.op_type == "Softmax" else None
@@ -54,8 +54,8 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int:
     """Return the axis that is known to hold channels, 1 where none or several are."""
-    known = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
-    axes = [axis for axis, label in enumerate(known.get(value) or ()) if label == CHANNEL]
+    layout_of = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
+    axes = [axis for axis, label in enumerate(layout_of.get(value) or ()) if label == CHANNEL]
     return axes[0] if len(axes) == 1 else 1
 
 

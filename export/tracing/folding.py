@@ -53,18 +53,18 @@ class Fold:
         """Return the axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
         return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
 
-    def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
-        """Return `several`, (count, C, H, W), as a stack of tensors like `value`, count times as long on axis 0.
+    def unfold(self, op: Builder, stack: ir.Value, value: ir.Value, count: int) -> ir.Value:
+        """Return `stack`, (count, C, H, W), as a stack of tensors like `value`, count times as long on axis 0.
 
         Tokens that were cut off are those of `value`.
         """
         shape = list(static_shape(value))
         if self.cut is None and self.order == tuple(range(len(self.order))):
-            return op.reshape(several, count * shape[0], *shape[1:])
+            return op.reshape(stack, count * shape[0], *shape[1:])
         kept = list(shape)
         if self.cut is not None:
             kept[self.cut[0]] = self.cut[2] - self.cut[1]
-        apart = op.reshape(several, count, *(kept[axis] for axis in self.order))
+        apart = op.reshape(stack, count, *(kept[axis] for axis in self.order))
         apart = op.Transpose(apart, perm=[0, *(1 + self.order.index(axis) for axis in range(len(kept)))])
         if self.cut is not None:
             axis, first, end = self.cut
@@ -113,10 +113,10 @@ def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
         return Fold("tokens", label.grid, (*ones, *channels, *tokens), cut, count)
     ones_named = {str(layout[axis]): axis for axis in ones if isinstance(layout[axis], str) and layout[axis] != CHANNEL}
     named = {**ones_named, **letters}
-    alphabet = next((known for known in LETTERS if letters.keys() <= set(known)), None)
+    alphabet = next((spatial for spatial in LETTERS if letters.keys() <= set(spatial)), None)
     if not letters or alphabet is None:
         return None
     grid = tuple(shape[named[letter]] if letter in named else 1 for letter in alphabet)
-    places = [letters[letter] for letter in alphabet if letter in letters]
-    order = tuple(range(len(shape))) if [*channels, *places] == real else (*ones, *channels, *places)
+    spatial_axes = [letters[letter] for letter in alphabet if letter in letters]
+    order = tuple(range(len(shape))) if [*channels, *spatial_axes] == real else (*ones, *channels, *spatial_axes)
     return Fold(LETTERS[alphabet], grid, order, None, count)  # type: ignore[arg-type]

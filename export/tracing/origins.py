@@ -65,17 +65,17 @@ def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
         through: Operators to look behind, of `MOVING`, `CHOOSING`, `ACTIVATIONS` and `ARITHMETIC`. Where one of them
             mixes positions up, so that the part has no counterpart in its input, its output is an origin.
     """
-    seen, waiting, found = {part}, [part], []
+    seen, waiting, ends = {part}, [part], []
     while waiting:
-        item = waiting.pop()
-        before = _before(item) if item.op in through else None
+        current = waiting.pop()
+        before = _before(current) if current.op in through else None
         if before is None:
-            found.append(item)
+            ends.append(current)
             continue
         new = [other for other in dict.fromkeys(before) if other not in seen]
         seen.update(new)
         waiting += reversed(new)
-    return found
+    return ends
 
 
 def _before(part: Part) -> list[Part] | None:
@@ -106,14 +106,14 @@ def _cast(node: ir.Node, part: Part) -> list[Part] | None:
 
 def _arithmetic(node: ir.Node, part: Part) -> list[Part] | None:
     """Return the same entries of every computed input that is as long; all of one that is broadcast."""
-    found, rank = [], len(static_shape(part.value))
+    parts, rank = [], len(static_shape(part.value))
     for x in node.inputs:
         if x is None or constant_array(x) is not None:
             continue
         axis = None if part.axis is None else part.axis - (rank - len(static_shape(x)))
         cut = axis is not None and axis >= 0 and static_shape(x)[axis] == static_shape(part.value)[part.axis]  # type: ignore[index]
-        found.append(Part(x, axis, part.start, part.stop) if cut else Part(x))
-    return found or None
+        parts.append(Part(x, axis, part.start, part.stop) if cut else Part(x))
+    return parts or None
 
 
 def _transpose(node: ir.Node, part: Part) -> list[Part] | None:
@@ -142,14 +142,14 @@ def _concat(node: ir.Node, part: Part) -> list[Part] | None:
     inputs = [x for x in node.inputs if x is not None]
     if part.axis != axis:
         return [Part(x, part.axis, part.start, part.stop) for x in inputs]
-    found, first = [], 0
+    parts, offset = [], 0
     for x in inputs:
         length = static_shape(x)[axis]
-        start, stop = max(part.start - first, 0), min(part.stop - first, length)
+        start, stop = max(part.start - offset, 0), min(part.stop - offset, length)
         if start < stop:
-            found.append(Part(x, axis, start, stop))
-        first += length
-    return found
+            parts.append(Part(x, axis, start, stop))
+        offset += length
+    return parts
 
 
 def _split(node: ir.Node, part: Part) -> list[Part] | None:
@@ -168,10 +168,10 @@ def _cut(part: Part, x: ir.Value, axis: int, first: int) -> Part:
 
 def _slice(node: ir.Node, part: Part) -> list[Part] | None:
     x = _first(node)
-    given = [constant_array(item) for item in node.inputs[1:]]
-    if len(given) < 3 or any(array is None for array in given) or len(np.ravel(given[2])) != 1:  # type: ignore[arg-type]
+    bounds = [constant_array(value) for value in node.inputs[1:]]
+    if len(bounds) < 3 or any(array is None for array in bounds) or len(np.ravel(bounds[2])) != 1:  # type: ignore[arg-type]
         return None
-    start, stop, axis, *step = (int(np.ravel(array)[0]) for array in given)  # type: ignore[arg-type]
+    start, stop, axis, *step = (int(np.ravel(array)[0]) for array in bounds)  # type: ignore[arg-type]
     axis %= len(static_shape(x))
     picked = range(static_shape(x)[axis])[start : stop : step[0] if step else 1]
     return [_cut(part, x, axis, picked.start)] if picked.step == 1 else None
@@ -184,8 +184,8 @@ def _choosing(node: ir.Node, part: Part) -> list[Part] | None:
     if part.value is not node.outputs[0]:
         return None
     if node.op_type == "Gather" and (index := constant_array(node.inputs[1])) is not None and index.size == 1:
-        place = range(static_shape(x)[axis])[int(index.ravel()[0])]
-        return [Part(x, axis, place, place + 1)] if part.is_whole else None
+        position = range(static_shape(x)[axis])[int(index.ravel()[0])]
+        return [Part(x, axis, position, position + 1)] if part.is_whole else None
     if part.is_whole:
         return [Part(x)]
     same_rank = len(static_shape(x)) == len(static_shape(part.value))

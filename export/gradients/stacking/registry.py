@@ -84,14 +84,14 @@ class Replay:
         shape = static_shape(self.node.outputs[index])
         return self.op.reshape(apart, self.count * shape[0], *shape[1:])
 
-    def only_first(self, what: str) -> None:
+    def only_first(self, others: str) -> None:
         """Make sure that input 0 alone is a stack.
 
         Raises:
-            NoFormError: Input 0 is no stack, or another one is; `what` says what the others hold, for the message.
+            NoFormError: Input 0 is no stack, or another one is; the message says what the others hold by `others`.
         """
         if self.stacks[0] is None or any(stack is not None for stack in self.stacks[1:]):
-            raise NoFormError(f"{self.node.op_type} with {what} that is not the same for all")
+            raise NoFormError(f"{self.node.op_type} with {others} that is not the same for all")
 
 
 StackingRule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]

@@ -41,11 +41,11 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     Raises:
         UsageError: The user forces a layout that does not exist.
     """
-    found = _fitting(output, model, hints)
-    if not found:
+    sites = _fitting(output, model, hints)
+    if not sites:
         return None
-    name, *others = found
-    site = found[name]
+    name, *others = sites
+    site = sites[name]
     forced = "as told" if hints.layout else "found"
     also = f"; {' and '.join(others)} would fit as well: --layout chooses" if others else ""
     logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)

@@ -102,20 +102,20 @@ def score_site(table: Table, score: manifest.Score, boxes: Table, place: manifes
     table itself: its logits, or its probabilities. Where the graph shows no activation, `score` has the last word.
     """
     columns = score.classes if score.background is None else max(score.classes, score.background + 1)
-    own = table.origins(score.class_offset, score.class_offset + columns)
-    activations = {OUTPUT_ACTIVATIONS[part.op] for part in own if part.op in ACTIVATIONS}
-    whole = len(activations) == 1 and all(part.op in ACTIVATIONS for part in own)
+    parts = table.origins(score.class_offset, score.class_offset + columns)
+    activations = {OUTPUT_ACTIVATIONS[part.op] for part in parts if part.op in ACTIVATIONS}
+    whole = len(activations) == 1 and all(part.op in ACTIVATIONS for part in parts)
     if whole:
         score = replace(score, activation=next(iter(activations)))
     is_share = score.activation != "none"
     at_output = ScoreSite(
         "detect", table.value, score, box_tensors(boxes), table.axis, score.class_offset, is_share, place
     )
-    node = own[0].value.producer()
-    shape = static_shape(own[0].value)
-    if not whole or len(own) > 1 or node is None or score.objectness is not None or not own[0].is_whole:
+    node = parts[0].value.producer()
+    shape = static_shape(parts[0].value)
+    if not whole or len(parts) > 1 or node is None or score.objectness is not None or not parts[0].is_whole:
         return at_output
-    axis = own[0].axis
+    axis = parts[0].axis
     if axis is None:  # reshaped on the way: the axis with as many entries as there are columns, if it is one of two
         axis = next((i for i in (1, 2) if shape[i] == columns), 0) if len(shape) == 3 else 0
     fits = len(shape) == 3 and axis > 0 and shape[axis] == columns and shape[3 - axis] == table.anchors

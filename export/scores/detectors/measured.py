@@ -19,14 +19,14 @@ SHARE_LIMIT = 4.0
 """Boxes whose median coordinate is below this are shares: in px they would all lie in the corner."""
 
 
-def measured(model: ir.Model, place: Boxes) -> Boxes:
+def measured(model: ir.Model, boxes: Boxes) -> Boxes:
     """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them; log both."""
     feeds = random_feeds(model, np.random.default_rng(0))
     with SessionFolder() as sessions:
-        (found,) = sessions.open(LightModel.of(model)).run([place.output], feeds)
-    form, unit = box_form(np.asarray(found[0], np.float64))
-    logger.info("boxes in output %r: %s in %ss, by those of a picture of noise", place.output, form, unit)
-    return replace(place, form=form, unit=unit)
+        (coordinates,) = sessions.open(LightModel.of(model)).run([boxes.output], feeds)
+    form, unit = box_form(np.asarray(coordinates[0], np.float64))
+    logger.info("boxes in output %r: %s in %ss, by those of a picture of noise", boxes.output, form, unit)
+    return replace(boxes, form=form, unit=unit)
 
 
 def box_form(boxes: NDArray[np.float64]) -> tuple[BoxForm, BoxUnit]:

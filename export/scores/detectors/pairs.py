@@ -51,8 +51,9 @@ def beside(table: Table, model: ir.Model) -> ir.Value | None:
 
 
 def _is_rather_box(table: Table, other: Table) -> bool:
-    def evidence(item: Table) -> tuple[bool, bool]:
-        return "box" in str(item.value.name).lower(), not item.is_activated(0, BOX, frozenset({"Sigmoid", "Softmax"}))
+    def evidence(candidate: Table) -> tuple[bool, bool]:
+        activated = candidate.is_activated(0, BOX, frozenset({"Sigmoid", "Softmax"}))
+        return "box" in str(candidate.value.name).lower(), not activated
 
     return evidence(table) > evidence(other)
 

@@ -28,8 +28,8 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
         if table.columns <= BOX:
             continue
         if hints.layout != "yolov8":
-            own = table.origins(BOX, table.columns)
-            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in own):
+            classes = table.origins(BOX, table.columns)
+            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in classes):
                 continue
             if _has_objectness(table) or table.is_activated(0, BOX):
                 continue
@@ -69,9 +69,9 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
         if table.columns <= BOX + 1:
             return None
         size = image_size(model)
-        strides = next((known for known in STRIDES if _cells(size, known) == table.anchors), None)
+        strides = next((candidate for candidate in STRIDES if _cells(size, candidate) == table.anchors), None)
         if hints.layout == "yolox" and strides is None:
-            counts = ", ".join(str(_cells(size, known)) for known in STRIDES)
+            counts = ", ".join(str(_cells(size, candidate)) for candidate in STRIDES)
             raise ModelError(
                 f"--layout yolox: output {output.name!r} has {table.anchors} anchors, an input of"
                 f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
