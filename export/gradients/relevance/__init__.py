@@ -34,7 +34,7 @@ or not, but for ε.
 
 from aerocam.export.gradients.relevance import (
     activations,
-    kept,
+    linear,
     normalization,
     products,
 )
@@ -45,7 +45,7 @@ __all__ = [
     "RELEVANCE",
     "WITHOUT_RULE",
     "activations",
-    "kept",
+    "linear",
     "normalization",
     "products",
 ]
