@@ -32,12 +32,7 @@ An activation or normalisation gets the same relevance as one operator and writt
 or not, but for ε.
 """
 
-from aerocam.export.gradients.relevance import (
-    activations,
-    linear,
-    normalization,
-    products,
-)
+from aerocam.export.gradients.relevance import activations, linear, products
 from aerocam.export.gradients.relevance.registry import EPSILON, RELEVANCE, WITHOUT_RULE
 
 __all__ = [
@@ -46,6 +41,5 @@ __all__ = [
     "WITHOUT_RULE",
     "activations",
     "linear",
-    "normalization",
     "products",
 ]

@@ -9,8 +9,6 @@ from aerocam.export.gradients.stacking import (  # noqa: F401 - importing them f
     along_axes,
     batched,
     movement,
-    pictures,
-    products,
 )
 from aerocam.export.gradients.stacking.registry import RULES, NoFormError, Replay, replay, stack, stacking
 

@@ -15,7 +15,6 @@ import onnx_ir as ir
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.scores.detectors import pairs, queries, yolo
-from aerocam.export.scores.detectors.measured import measured
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 logger = logging.getLogger("aerocam.export")
@@ -59,7 +58,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
             output.name,
         )
     elif name in ("ssd", "retinanet"):
-        site = replace(site, place=measured(model, site.place))
+        site = replace(site, place=pairs.measured(model, site.place))
     return site
 
 
