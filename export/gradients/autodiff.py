@@ -2,8 +2,8 @@
 
 Quantised models hold integers between float operators, as from QuantizeLinear to DequantizeLinear. There the walk takes
 an integer for the real number it was rounded from (straight-through): such a value carries a gradient too. Its
-cotangent is a float tensor, per step of the integer, not of what the step stands for: the rules of the quantising
-operators put the scale in, so that a value that is written with one scale and read with another is right as well.
+cotangent is a float tensor per step of the integer, not per unit of what the step stands for: the rules of the
+quantising operators put the scale in, so that a value may be written with one scale and read with another.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
 
 QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
-"""Operators whose output 0 is integers that were rounded from real numbers."""
+"""Operators whose output 0 holds integers that were rounded from real numbers."""
 
 MOVING = frozenset(
     {"Concat", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
-"""Operators that may stand among such integers and give them on as they are."""
+"""Operators that may stand between those and pass the integers on as they are."""
 
 READING = QUANTISING | MOVING | {"DequantizeLinear"}
 """Operators whose rule takes an integer input for a real number."""
@@ -92,7 +92,7 @@ def differentiate(
 
 
 def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Nodes on a differentiable path from any of `layers` to `score`, in the graph's (topological) order."""
+    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order."""
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
@@ -111,7 +111,7 @@ def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) 
 
 
 def carries_gradient(value: ir.Value) -> bool:
-    """Whether `value` holds floats, or integers that were rounded from real numbers.
+    """Return whether `value` holds floats, or integers that were rounded from real numbers.
 
     A value whose type is unknown counts as floats: what cannot be differentiated then is refused, not passed over.
     """
@@ -128,10 +128,7 @@ def carries_gradient(value: ir.Value) -> bool:
 
 
 def values_read(node: ir.Node) -> Iterator[ir.Value]:
-    """The inputs of a node, and what the graphs in it (branches of an If, the body of a Loop) read from outside.
-
-    The values inside those graphs are among them.
-    """
+    """Yield the inputs of a node and of all nodes in its graphs (branches of an If, the body of a Loop)."""
     yield from (x for x in node.inputs if x is not None)
     for attribute in node.attributes.values():
         graphs = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
@@ -141,7 +138,7 @@ def values_read(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def ancestors(value: ir.Value) -> set[ir.Value]:
-    """`value` and every value it is computed from."""
+    """Return `value` and every value it is computed from."""
     seen, waiting = {value}, [value]
     while waiting:
         node = waiting.pop().producer()
@@ -154,7 +151,7 @@ def ancestors(value: ir.Value) -> set[ir.Value]:
 def _cotangents(
     op: Builder, node: ir.Node, dys: Sequence[ir.Value | None], active: Set[ir.Value], rules: Mapping[str, Rule]
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """The inputs of a node that depend on a layer, each with a cotangent of its shape.
+    """Yield the inputs of a node that depend on a layer, each with a cotangent of its shape.
 
     Raises:
         ModelError: The node has no rule, or is not of a form that its rule covers.
@@ -165,31 +162,31 @@ def _cotangents(
 
 
 def depends(x: ir.Value, active: Set[ir.Value]) -> bool:
-    """Whether an input has to get a cotangent: it depends on a layer, as `active` says, and carries gradients."""
+    """Return whether input `x` needs a cotangent: it is in `active`, so depends on a layer, and carries gradients."""
     return x in active and carries_gradient(x)
 
 
 def checked_cotangent(op: Builder, node: ir.Node, i: int, dx: ir.Value | None) -> ir.Value:
-    """What the rule of `node` gives for input `i`, in that input's shape.
+    """Return `dx`, the cotangent that the rule of `node` gives for input `i`, in that input's shape.
 
     Raises:
-        ModelError: It gives nothing, or the input holds integers that the rule does not take for real numbers.
+        ModelError: `dx` is None, or the input holds integers that the rule does not take for real numbers.
     """
     x = tensor(node, i)
     if x.dtype is not None and not is_float(x) and operator_name(node) not in READING:
-        found = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
-        raise refused(node, found)
+        problem = f"input {i} ({x.name!r}) holds quantised numbers, floats from a DequantizeLinear are expected"
+        raise refused(node, problem)
     if dx is None:
-        found = f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
-        raise refused(node, found)
+        problem = f"its rule gives no gradient for input {i} ({x.name!r}), which depends on the target layer"
+        raise refused(node, problem)
     return op.sum_to(dx, static_shape(x))
 
 
 def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
-    """The rule of a node's operator, from the table of adjoints or another one.
+    """Return the rule of a node's operator, from the table of adjoints or another one.
 
     Raises:
-        UnsupportedOperatorError: It has none.
+        UnsupportedOperatorError: The table has no rule for the operator.
     """
     name = operator_name(node)
     rule = rules.get(name)
@@ -204,7 +201,7 @@ def rule_of(node: ir.Node, rules: Mapping[str, Rule] = ADJOINTS) -> Rule:
 
 @contextmanager
 def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterator[None]:
-    """Every refusal at `node` ends with the nearest layer that can be explained."""
+    """Add to every refusal at `node` the nearest layer that can be explained."""
     try:
         yield
     except ModelError as error:
@@ -216,17 +213,17 @@ def _way_out(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> Iterato
 
 
 def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> str:
-    """The first value computed from `node` that can be a target layer, "" where there is none.
+    """Return the name of the first value computed from `node` that can be a target layer, "" if none can.
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """
-    known = layouts(graph, [x for x in graph.inputs if is_float(x)])
+    layout_of = layouts(graph, [x for x in graph.inputs if is_float(x)])
     reached = set(node.outputs)
     for later in path[path.index(node) :]:
         if later is not node and reached.isdisjoint(values_read(later)):
             continue
         reached.update(later.outputs)
         for value in later.outputs:
-            if layer_fold(value, known.get(value)) is not None:
+            if layer_fold(value, layout_of.get(value)) is not None:
                 return str(value.name)
     return ""

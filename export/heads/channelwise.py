@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.gradients.adjoints.registry import operator_name, tensor
-from aerocam.export.gradients.stacking.elementwise import ENTRYWISE
+from aerocam.export.gradients.stacking.batched import ENTRYWISE
 from aerocam.export.nodes.builder import Builder, constant_array
 from aerocam.export.nodes.shapes import is_static, static_shape
 

@@ -12,7 +12,7 @@ from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.gradients.adjoints import NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
-from aerocam.export.gradients.guided import is_guided
+from aerocam.export.gradients.rule_tables import is_guided
 from aerocam.export.layers.automatic import find_automatic
 from aerocam.export.layers.candidates import Candidate, candidates, image_inputs
 from aerocam.export.nodes.shapes import static_shape

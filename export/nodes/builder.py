@@ -19,12 +19,12 @@ PREFIX = "aerocam"
 """Scope of every name this package gives inside a graph."""
 
 NARROW = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
-"""Types whose numbers end, or whose steps grow, too early for squares, sums of many and places in an image."""
+"""Types of too small a range or precision for squares, long sums and positions in an image."""
 
 BROADCASTING = frozenset(
     {"Add", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Mul", "Pow", "Sub"}
 )
-"""Operators that numbers are given to most."""
+"""Operators that broadcast a number against a tensor, those that are most often given one."""
 
 LARGEST_SPREAD = 1 << 16
 """Entries of the largest constant that stands for an Expand."""
@@ -41,7 +41,7 @@ class Builder:
 
         Args:
             graph: The graph.
-            part: What is built, as a further scope of its names: two builders of one graph must not give the same.
+            part: A further scope of the names, for what is built: two builders of one graph must have different ones.
         """
         self.graph = graph
         self._builder = GraphBuilder(graph)
@@ -51,18 +51,18 @@ class Builder:
         self._constants: dict[Hashable, ir.Value] = {}
 
     def __getattr__(self, operator: str) -> Callable[..., Any]:
-        """The operator's constructor: inputs by position, attributes by keyword; `_outputs=n` for several outputs.
+        """Return an operator's constructor: inputs by position, attributes by keyword, `_outputs=n` for n outputs.
 
         Raises:
-            AttributeError: Not in capitals, so that a misspelt step of our own is no operator.
+            AttributeError: The name begins in lower case: it is a misspelt method of this class, no operator.
         """
         if not operator[0].isupper():
             raise AttributeError(f"{type(self).__name__} has no attribute {operator!r}")
 
         def append(*inputs: Any, **attributes: Any) -> Any:
-            tensor = next((item for item in inputs if isinstance(item, ir.Value) and is_float(item)), None)
+            tensor = next((x for x in inputs if isinstance(x, ir.Value) and is_float(x)), None)
             rank = _rank_of_numbers(tensor) if operator in BROADCASTING else 0
-            values = [self._as_value(item, tensor, rank) for item in inputs]
+            values = [self._as_value(x, tensor, rank) for x in inputs]
             result = getattr(self._builder.op, operator)(*values, **attributes)
             first = result if isinstance(result, ir.Value) else result[0]
             node = first.producer()
@@ -73,15 +73,15 @@ class Builder:
 
         return append
 
-    def _as_value(self, item: Any, like: ir.Value | None, rank: int) -> ir.Value | None:
-        if item is None or isinstance(item, ir.Value):
-            return item
-        if isinstance(item, float) and like is not None and like.dtype is not None:
-            return self.constant(np.full((1,) * rank, item), like.dtype.numpy())
-        return self.constant(item)
+    def _as_value(self, x: Any, like: ir.Value | None, rank: int) -> ir.Value | None:
+        if x is None or isinstance(x, ir.Value):
+            return x
+        if isinstance(x, float) and like is not None and like.dtype is not None:
+            return self.constant(np.full((1,) * rank, x), like.dtype.numpy())
+        return self.constant(x)
 
     def constant(self, array: ArrayLike, dtype: Any = None) -> ir.Value:
-        """An initializer; equal arrays are stored once. Python ints become int64, floats float32."""
+        """Return an initializer of `array`; equal arrays are stored once. Python ints become int64, floats float32."""
         data = np.asarray(array, dtype)
         if dtype is None and data.dtype == np.float64:
             data = data.astype(np.float32)
@@ -89,7 +89,7 @@ class Builder:
         return self._initializer(key, ir.tensor(np.ascontiguousarray(data).reshape(data.shape)))
 
     def derived(self, weight: ir.Value, shape: Sequence[int], how: Callable[[NDArray], NDArray]) -> ir.Value:
-        """An initializer that is `how(weight)`, of `shape`, computed when its numbers are asked for and not kept.
+        """Return an initializer `how(weight)` of `shape`, computed when its numbers are asked for and not kept.
 
         Equal functions of one weight are stored once.
         """
@@ -110,40 +110,40 @@ class Builder:
         return self._constants[key]
 
     def integers(self, *values: int) -> ir.Value:
-        """A one-dimensional int64 initializer."""
+        """Return a one-dimensional int64 initializer."""
         return self.constant(np.array(values, np.int64))
 
     def floats_like(self, value: ir.Value, array: ArrayLike) -> ir.Value:
-        """An initializer of `value`'s type."""
+        """Return an initializer of `array` in the type of `value`."""
         assert value.dtype is not None
         return self.constant(array, value.dtype.numpy())
 
     def widened(self, value: ir.Value) -> ir.Value:
-        """`value` in float32 where its type is narrower; otherwise as it is."""
+        """Return `value` in float32 where its type is narrower, otherwise as it is."""
         return self.Cast(value, to=ir.DataType.FLOAT) if value.dtype in NARROW else value
 
     def single(self, value: ir.Value) -> ir.Value:
-        """`value` in float32; nothing is appended where it is."""
+        """Return `value` in float32; nothing is appended where it has that type already."""
         return value if value.dtype == ir.DataType.FLOAT else self.Cast(value, to=ir.DataType.FLOAT)
 
     def cast_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
-        """`value` in the type of `other`; nothing is appended where it has that type already."""
+        """Return `value` in the type of `other`; nothing is appended where it has that type already."""
         return value if value.dtype == other.dtype else self.Cast(value, to=other.dtype)
 
     def reshape(self, value: ir.Value, *shape: int) -> ir.Value:
-        """`value` in another shape; nothing is appended where it has that shape already."""
+        """Return `value` in another shape; nothing is appended where it has that shape already."""
         if value.shape is not None and tuple(value.shape) == shape:
             return value
         return self.Reshape(value, self.integers(*shape))
 
     def reshape_like(self, value: ir.Value, other: ir.Value) -> ir.Value:
-        """`value` in the (static) shape of `other`."""
+        """Return `value` in the (static) shape of `other`."""
         return self.reshape(value, *static_shape(other))
 
     def expand(self, value: ir.Value, shape: Sequence[int], factor: float = 1.0) -> ir.Value:
-        """`value` times a number, broadcast to `shape`.
+        """Return `value` times `factor`, broadcast to `shape`.
 
-        By a Mul with a constant of the axes that grow: ONNX Runtime takes half of Expand's time for it.
+        A Mul with a constant along the axes that grow does it: ONNX Runtime takes half of Expand's time for it.
         """
         have = (1,) * (len(shape) - len(static_shape(value))) + static_shape(value)
         grown = [want if want != got else 1 for want, got in zip(shape, have, strict=True)]
@@ -154,28 +154,28 @@ class Builder:
         return self.Mul(value, self.floats_like(value, np.full(grown, factor)))
 
     def scale(self, value: ir.Value, factor: float) -> ir.Value:
-        """`value` times a number; nothing is appended for 1."""
+        """Return `value` times `factor`; nothing is appended for 1."""
         return value if factor == 1.0 else self.Mul(value, factor)
 
     def masked(self, value: ir.Value, mask: ir.Value) -> ir.Value:
-        """`value`, finite, where a mask of truth values holds, else 0.
+        """Return `value`, which must be finite, where a mask of truth values holds, else 0.
 
-        By a product: ONNX Runtime's Where takes six times as long on a CPU.
+        A product does it: ONNX Runtime's Where takes six times as long on a CPU.
         """
         return self.Mul(value, self.Cast(mask, to=value.dtype))
 
     def sum(self, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
-        """The sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
+        """Return the sum over `axes` (ReduceSum has one form from opset 13 on, the other reductions change at 18)."""
         return self.ReduceSum(value, self.integers(*axes), keepdims=int(keepdims))
 
     def reduce(self, operator: str, value: ir.Value, axes: Sequence[int], keepdims: bool = True) -> ir.Value:
-        """`ReduceMax(value)` and the like over `axes`, an attribute before opset 18, an input from there."""
+        """Return `value` reduced over `axes` by ReduceMax or the like, whose axes are an input from opset 18 on."""
         if self.graph.opset_imports[""] >= 18:
             return getattr(self, operator)(value, self.integers(*axes), keepdims=int(keepdims))
         return getattr(self, operator)(value, axes=list(axes), keepdims=int(keepdims))
 
     def sum_to(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """The adjoint of broadcasting: sum `value` down to `shape`."""
+        """Return `value` summed down to `shape`: the adjoint of broadcasting."""
         have = static_shape(value)
         extra = len(have) - len(shape)
         axes = [*range(extra), *(i + extra for i, dim in enumerate(shape) if dim == 1 and have[i + extra] != 1)]
@@ -184,19 +184,19 @@ class Builder:
         return self.reshape(self.sum(value, axes), *shape)
 
     def pad(self, value: ir.Value, before: Sequence[int], after: Sequence[int], fill: float = 0.0) -> ir.Value:
-        """`value` padded (negative: cropped) per axis; nothing is appended where all are 0."""
+        """Return `value` padded (negative: cropped) per axis; nothing is appended where all are 0."""
         if not any(before) and not any(after):
             return value
         return self.Pad(value, self.integers(*before, *after), self.floats_like(value, fill))
 
     def slice_axis(self, value: ir.Value, axis: int, start: int, stop: int, step: int = 1) -> ir.Value:
-        """`value[..., start:stop:step, ...]` along `axis`."""
+        """Return `value[..., start:stop:step, ...]` along `axis`."""
         if start == 0 and step == 1 and stop == static_shape(value)[axis]:
             return value
-        return self.Slice(value, *(self.integers(item) for item in (start, stop, axis, step)))
+        return self.Slice(value, *(self.integers(number) for number in (start, stop, axis, step)))
 
     def total(self, values: Sequence[ir.Value]) -> ir.Value:
-        """The sum of one or more tensors of one shape."""
+        """Return the sum of one or more tensors of one shape."""
         if len(values) == 1:
             return values[0]
         return self.Add(*values) if len(values) == 2 else self.Sum(*values)
@@ -210,7 +210,7 @@ class Builder:
 
 
 def constant_array(value: ir.Value | None) -> NDArray[Any] | None:
-    """The numbers of an initializer, or None where `value` is computed."""
+    """Return the numbers of an initializer, or None where `value` is absent or computed."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
@@ -234,7 +234,7 @@ def make_input(graph: ir.Graph, value: ir.Value) -> None:
 
 
 def _rank_of_numbers(tensor: ir.Value | None) -> int:
-    """The rank that a number beside a tensor gets.
+    """Return the rank to give a number that broadcasts against a tensor.
 
     ONNX Runtime takes ten times as long for (1, C, 1, 1) and a number without axes as for one with four.
     """

@@ -7,11 +7,11 @@ import onnx_ir as ir
 from aerocam.errors import ModelError
 
 PICTURE_CHANNELS = (1, 3)
-"""Grey or colour."""
+"""Channels of a grey and of a colour picture."""
 
 
 def static_shape(value: ir.Value) -> tuple[int, ...]:
-    """The shape of `value` as plain integers.
+    """Return the shape of `value` as plain integers.
 
     Raises:
         ModelError: The shape is unknown or has a dynamic dimension.
@@ -29,15 +29,15 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
 
 
 def is_static(value: ir.Value) -> bool:
-    """Whether every dimension of `value` is a known integer."""
+    """Return whether every dimension of `value` is a known integer."""
     return value.shape is not None and all(isinstance(dim, int) for dim in value.shape)
 
 
 def is_channels_last(shape: tuple[int, ...]) -> bool:
-    """Whether an input of this shape is a picture (1, H, W, C), as TensorFlow has it; in doubt it is (1, C, H, W)."""
+    """Return whether an input of this shape is (1, H, W, C), as in TensorFlow; where it may be both, (1, C, H, W)."""
     return len(shape) == 4 and shape[1] not in PICTURE_CHANNELS and shape[3] in PICTURE_CHANNELS
 
 
 def is_float(value: ir.Value) -> bool:
-    """Whether `value` holds floating-point numbers, so that a gradient can flow through it."""
+    """Return whether `value` holds floating-point numbers, so that a gradient can flow through it."""
     return value.dtype is not None and value.dtype.is_floating_point()

@@ -25,22 +25,22 @@ class Window:
 
     @property
     def reach(self) -> int:
-        """Input positions from a window's first tap to its last, both counted."""
+        """Return how many input positions lie from a window's first tap to its last, both counted."""
         return (self.kernel - 1) * self.dilation + 1
 
     @property
     def covered(self) -> int:
-        """Length of the padded axis that the windows cover."""
+        """Return the length of the padded axis that the windows cover."""
         return (self.size_out - 1) * self.stride + self.reach
 
     @property
     def pad_after(self) -> int:
-        """Padding behind the input that the windows reach into; negative: input at the end that no window reaches."""
+        """Return the padding behind the input that the windows reach; negative: input that none reaches."""
         return self.covered - self.pad - self.size_in
 
 
 def windows(node: ir.Node, kernel: tuple[int, ...] | None = None) -> list[Window]:
-    """The windows of a Conv or pool node, one per spatial axis.
+    """Return the windows of a Conv or pool node, one per spatial axis.
 
     Args:
         node: The node; input 0 and output 0 have static shapes (N, C, spatial ...).
@@ -56,7 +56,7 @@ def windows(node: ir.Node, kernel: tuple[int, ...] | None = None) -> list[Window
 
 
 def transposed_windows(node: ir.Node) -> list[Window]:
-    """The windows of the Conv that a ConvTranspose is the adjoint of: its input is Y, its output is X.
+    """Return the windows of the Conv that a ConvTranspose is the adjoint of: its input is Y, its output is X.
 
     With `output_shape` or an automatic `auto_pad` the pads follow from the sizes; an odd one goes in front, but behind
     for SAME_UPPER.
@@ -77,7 +77,7 @@ def transposed_windows(node: ir.Node) -> list[Window]:
 
 
 def _pads(node: ir.Node, *axes: tuple[int, ...]) -> list[int]:
-    """Padding before the input, per axis."""
+    """Return the padding before the input, per axis."""
     auto_pad = node.attributes.get_string("auto_pad", "NOTSET")
     if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
         totals = [max((y - 1) * s + (k - 1) * d + 1 - x, 0) for x, y, k, s, d in zip(*axes, strict=True)]

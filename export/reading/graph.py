@@ -41,7 +41,7 @@ SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequen
 """Operators on lists of tensors, which become Split, Squeeze and Concat."""
 
 UNTYPED = frozenset(["GroupNormalization"])
-"""Operators whose output has the type and shape of their first input, which onnx's shape inference does not say."""
+"""Operators whose output has the type and shape of input 0, which onnx's shape inference does not know."""
 
 FEW = 64
 """Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
@@ -55,9 +55,9 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         input_shapes: Static shape per input name, for inputs with dynamic dimensions.
 
     Raises:
-        ModelError: Not ONNX, truncated, external data missing or outside the folder, an opset or a domain that is
-            not read.
-        UsageError: `input_shapes` names no input or contradicts a static dimension.
+        ModelError: The file is not ONNX or truncated, its external data are missing or outside the folder, or its opset
+            or a domain is not read.
+        UsageError: `input_shapes` names no input, contradicts a static dimension, or leaves a dynamic one.
     """
     read = read_model(path)
     proto = read.proto
@@ -87,25 +87,25 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
 
 
 def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
-    """Say which operators of the default domain are none of ONNX's, whatever is refused because of them later.
+    """Warn of operators of the default domain that ONNX does not have, whatever is refused because of them later.
 
     Converters leave such behind where they have no translation: tf2onnx does so with TensorFlow's Erfc (exact GELU).
     """
-    known = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
-    known |= {function.name for function in proto.functions}
-    names = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known
-    if names:
+    known_names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
+    known_names |= {function.name for function in proto.functions}
+    unknown = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known_names
+    if unknown:
         logger.warning(
             "ONNX has no operator %s; what is behind it has no known shape, and hardly a runtime will run the file",
-            ", ".join(sorted(names)),
+            ", ".join(sorted(unknown)),
         )
 
 
 def _static(light: LightModel, path: str | Path) -> ir.Model:
-    """The model with shapes inferred and shape arithmetic folded, in the opset it has.
+    """Return the model with shapes inferred and shape arithmetic folded, in the opset it has.
 
     Raises:
-        ModelError: Its shapes or its graph contradict themselves.
+        ModelError: The model's shapes or its graph contradict themselves.
     """
     try:
         proto = _infer_shapes(light.proto)
@@ -127,9 +127,9 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
 
 
 def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with types and shapes of what onnx can infer, and behind `UNTYPED` operators too.
+    """Return the model with the types and shapes that onnx can infer, behind `UNTYPED` operators too.
 
-    Those stand as Identity meanwhile: one pass is enough, however many of them follow one another.
+    These stand as Identity meanwhile, so that one pass is enough, however many of them follow one another.
     """
     untyped = [
         node for node in _all_nodes(proto.graph) if node.op_type in UNTYPED and node.domain == "" and node.output
@@ -145,7 +145,7 @@ def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node of a graph, in its branches and loops too."""
+    """Yield every node of a graph, in its branches and loops too."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -160,15 +160,15 @@ def _tidy(proto: onnx.ModelProto) -> None:
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:
-    """`ai.onnx` is a second name of the default domain; the empty one is used from here on."""
-    for item in (*proto.opset_import, *proto.graph.node):
-        if item.domain == "ai.onnx":
-            item.domain = ""
+    """Replace `ai.onnx`, a second name of the default domain, by the empty one, in place."""
+    for entry in (*proto.opset_import, *proto.graph.node):
+        if entry.domain == "ai.onnx":
+            entry.domain = ""
 
 
 def _drop_weights_from_inputs(proto: onnx.ModelProto) -> None:
     weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [item for item in proto.graph.input if item.name not in weights]
+    inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
 
@@ -177,7 +177,7 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
     """Make every input static, in place: from `shapes`, and a dynamic batch axis becomes 1.
 
     Raises:
-        UsageError: A name that is no input, a contradiction, or a dynamic dimension nobody gave.
+        UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [item for item in proto.graph.input if item.name not in weights]
@@ -221,9 +221,9 @@ def _join(dims: Sequence[int | None]) -> str:
 def _forget_shapes(proto: onnx.ModelProto) -> None:
     """Drop inferred shapes that were written for dynamic inputs; inference gives them anew."""
     del proto.graph.value_info[:]
-    for item in proto.graph.output:
-        if item.type.HasField("tensor_type"):
-            item.type.tensor_type.ClearField("shape")
+    for output in proto.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
 
 
 def _normalise(model: ir.Model) -> None:
@@ -240,7 +240,7 @@ def _normalise(model: ir.Model) -> None:
 
 
 def _exact(node: ir.Node) -> bool | None:
-    """Fold what cannot change a bit of any output: integers, numbers only moved, few numbers of exact arithmetic.
+    """Return whether to fold a node: integers, moved numbers, few numbers of exact arithmetic, so that no bit changes.
 
     None: as the optimizer decides, by its own limits on size. It asks only where all inputs are constants.
     """
@@ -256,14 +256,14 @@ def _exact(node: ir.Node) -> bool | None:
 
 
 def _entries(values: Sequence[ir.Value | None]) -> int:
-    """Entries of the largest of some constants."""
+    """Return how many entries the largest constant among some values has, 0 without any."""
     return max(
         (value.const_value.size for value in values if value is not None and value.const_value is not None), default=0
     )
 
 
 def _spell_out_splits(model: ir.Model) -> None:
-    """The optimizer writes equal splits in the form of opset 18; before that, the outputs say how many there are."""
+    """Drop `num_outputs` of opset 18, which the optimizer writes to equal splits, from nodes of older opsets."""
     for node in model.graph:
         if node.op_type == "Split" and "num_outputs" in node.attributes and model.opset_imports[""] < 18:
             del node.attributes["num_outputs"]
@@ -273,7 +273,7 @@ def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
     """Refuse a model none of whose outputs has a static shape, by the node that made it so.
 
     Raises:
-        ModelError: So it is.
+        ModelError: No output of the model has a static shape.
     """
     if any(is_static(value) for value in model.graph.outputs):
         return

@@ -35,7 +35,7 @@ GRAPH, INITIALIZER, RAW_DATA = (
 
 
 def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
-    """A serialised model without the `raw_data` of its large weights.
+    """Return a serialised model without the `raw_data` of its large weights.
 
     Args:
         data: The model.
@@ -44,39 +44,39 @@ def without_weights(data: bytes | mmap.mmap) -> tuple[bytes, dict[str, int]]:
         The rest of it, and per weight whose data was left out, by name, the byte of `data` at which they begin.
 
     Raises:
-        ValueError: These bytes are no message.
-        DecodeError: A tensor is no tensor.
+        ValueError: The bytes are no protobuf message.
+        DecodeError: The bytes of a large weight do not parse as a tensor.
     """
     rest: list[bytes] = []
-    places: dict[str, int] = {}
+    offsets: dict[str, int] = {}
     for field in fields(data, 0, len(data)):
         if field.number != GRAPH or field.kind != DELIMITED:
             rest.append(data[field.start : field.end])
             continue
-        graph = b"".join(_without_data(data, item, places) for item in fields(data, field.first, field.end))
+        graph = b"".join(_without_data(data, inner, offsets) for inner in fields(data, field.first, field.end))
         rest += [header(GRAPH, len(graph)), graph]
-    return b"".join(rest), places
+    return b"".join(rest), offsets
 
 
-def _without_data(data: bytes | mmap.mmap, item: Field, places: dict[str, int]) -> bytes:
-    """A field of the graph, which is a large weight or anything else."""
-    whole = slice(item.start, item.end)
-    if item.number != INITIALIZER or item.kind != DELIMITED or item.end - item.first < LARGE:
+def _without_data(data: bytes | mmap.mmap, field: Field, offsets: dict[str, int]) -> bytes:
+    """Return the bytes of a field of the graph; those of a large weight without its data, noting their offset."""
+    whole = slice(field.start, field.end)
+    if field.number != INITIALIZER or field.kind != DELIMITED or field.end - field.first < LARGE:
         return data[whole]
-    parts = list(fields(data, item.first, item.end))
+    parts = list(fields(data, field.first, field.end))
     raw = [part for part in parts if part.number == RAW_DATA and part.kind == DELIMITED]
     if len(raw) != 1:
         return data[whole]
     rest = b"".join(data[part.start : part.end] for part in parts if part.number != RAW_DATA)
     tensor = onnx.TensorProto.FromString(rest)
-    if tensor.name in places or not is_weight(tensor, raw[0].end - raw[0].first):
+    if tensor.name in offsets or not is_weight(tensor, raw[0].end - raw[0].first):
         return data[whole]
-    places[tensor.name] = raw[0].first
+    offsets[tensor.name] = raw[0].first
     return header(INITIALIZER, len(rest)) + rest
 
 
 def is_weight(tensor: onnx.TensorProto, size: int) -> bool:
-    """Whether a tensor with `size` bytes of data is kept out: large, and its data what its type and shape say."""
+    """Return whether a tensor with `size` bytes of data is kept out: it is large, and they fit its type and shape."""
     if size < LARGE or not tensor.name or tensor.data_type not in NUMBERS or tensor.HasField("data_location"):
         return False
     entry = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -107,7 +107,7 @@ class LightModel:
 
     @classmethod
     def of(cls, model: ir.Model) -> LightModel:
-        """The form in which onnx is given `model`."""
+        """Return `model` in the form that is given to onnx's functions."""
         kept = {value: value.const_value for value in model.graph.initializers.values() if _is_large(value.const_value)}
         try:
             for value, tensor in kept.items():
@@ -119,7 +119,7 @@ class LightModel:
         return cls(proto, {str(value.name): tensor for value, tensor in kept.items()})  # type: ignore[misc]
 
     def whole(self) -> ir.Model:
-        """The model with its weights."""
+        """Return the model with its weights in place."""
         model = ir.from_proto(self.proto)
         for name, value in model.graph.initializers.items():
             if name in self.weights:
@@ -140,13 +140,13 @@ def _reference(name: str, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
 
 
 def refer(tensor: onnx.TensorProto) -> None:
-    """Make a reference of a tensor without data, in place."""
+    """Turn a tensor without data into a reference, in place."""
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value=ELSEWHERE)
 
 
 def without_data(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    """Name, type, shape and notes of a tensor or of a reference."""
+    """Return the name, type, shape and notes of a tensor or of a reference, as a tensor without data."""
     plain = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     if tensor.HasField("doc_string"):
         plain.doc_string = tensor.doc_string
@@ -155,7 +155,7 @@ def without_data(tensor: onnx.TensorProto) -> onnx.TensorProto:
 
 
 def tensor_in_file(path: Path, offset: int, tensor: onnx.TensorProto) -> ir.TensorProtocol:
-    """A tensor whose data are read anew whenever they are asked for.
+    """Return a tensor whose data are read anew whenever they are asked for.
 
     Args:
         path: The file.
@@ -175,15 +175,15 @@ def tensor_in_file(path: Path, offset: int, tensor: onnx.TensorProto) -> ir.Tens
             raise ModelError(f"{path}: it became shorter while it was read; export it again")
         return ir.Tensor(array.reshape(shape), dtype=dtype, name=name)
 
-    notes = {item.key: item.value for item in tensor.metadata_props}
-    found = ir.LazyTensor(
+    notes = {note.key: note.value for note in tensor.metadata_props}
+    lazy = ir.LazyTensor(
         read, dtype, ir.Shape(shape), name=name, doc_string=tensor.doc_string or None, metadata_props=notes
     )
-    found.meta[PLACE] = (path, offset)
-    return found
+    lazy.meta[PLACE] = (path, offset)
+    return lazy
 
 
 def data_of(weight: ir.TensorProtocol) -> memoryview:
-    """The bytes of a weight, as ONNX stores them."""
+    """Return the bytes of a weight, as ONNX stores them."""
     array = weight.numpy()
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data

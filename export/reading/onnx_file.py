@@ -41,10 +41,11 @@ def read_model(path: str | Path) -> LightModel:
     """Parse a file; large weights stay where they are. External data come from the model's own folder only.
 
     Raises:
-        ModelError: No such file, not ONNX, truncated, external data missing or outside the folder.
+        ModelError: The file does not exist, is not ONNX or is truncated, or its external data are missing or outside
+            the folder.
     """
     path = Path(path)
-    proto, places = _parse(path)
+    proto, offsets = _parse(path)
     if not proto.graph.node or not proto.ir_version:
         raise ModelError(f"{path}: not an ONNX model (it holds no graph); give a file written by an ONNX exporter")
     try:
@@ -53,18 +54,18 @@ def read_model(path: str | Path) -> LightModel:
     except (ValueError, OSError, onnx.checker.ValidationError) as error:  # links and offsets that onnx refuses
         raise ModelError(f"{path}: its external data cannot be read ({error}); copy the files anew") from error
     for tensor in proto.graph.initializer:
-        if tensor.name in places:
-            weights[tensor.name] = tensor_in_file(path, places[tensor.name], tensor)
+        if tensor.name in offsets:
+            weights[tensor.name] = tensor_in_file(path, offsets[tensor.name], tensor)
         if tensor.name in weights:
             refer(tensor)
     return LightModel(proto, weights)
 
 
 def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
-    """The model without the data of its large weights, and where in the file those begin.
+    """Return the model without the data of its large weights, and where in the file those begin.
 
     Raises:
-        ModelError: No such file, not protobuf, truncated.
+        ModelError: The file does not exist, is no protobuf message, or is truncated.
     """
     try:
         with path.open("rb") as file:
@@ -73,8 +74,8 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        rest, places = without_weights(data)
-        return onnx.ModelProto.FromString(rest), places
+        rest, offsets = without_weights(data)
+        return onnx.ModelProto.FromString(rest), offsets
     except (ValueError, google.protobuf.message.DecodeError) as error:
         raise not_onnx(path, f"{size} bytes do not parse") from error
 
@@ -124,17 +125,17 @@ def _load_external_data(proto: onnx.ModelProto, folder: Path) -> dict[str, ir.Te
 
 
 def write_models(models: Mapping[Path, LightModel]) -> None:
-    """Serialise models with their weights, each to its path: all of them whole, or none.
+    """Write models with their weights, each to its path: all of them whole, or none.
 
     Raises:
-        ModelError: The model is over protobuf's 2 GiB.
-        WriteError: The folder does not exist or cannot be written to.
+        ModelError: A model is over protobuf's 2 GiB.
+        WriteError: A folder does not exist or cannot be written to.
     """
     pieces = {path: _model_pieces(model) for path, model in models.items()}
-    for path, found in pieces.items():
-        if _size(found) > MOST_BYTES:
+    for path, parts in pieces.items():
+        if _size(parts) > MOST_BYTES:
             raise ModelError(f"{path}: the model is over protobuf's 2 GiB, which one file cannot hold")
-    write_together({path: map(_bytes, found) for path, found in pieces.items()})
+    write_together({path: map(_bytes, parts) for path, parts in pieces.items()})
 
 
 def _bytes(piece: Piece) -> bytes | memoryview:
@@ -142,7 +143,7 @@ def _bytes(piece: Piece) -> bytes | memoryview:
 
 
 def _model_pieces(model: LightModel) -> list[Piece]:
-    """The file from its begin to its end, as protobuf would write it."""
+    """Return the pieces of the file from its begin to its end, as protobuf would write it."""
     before, after = _around(model.proto, GRAPH)
     graph_before, graph_after = _around(model.proto.graph, INITIALIZER)
     graph: list[Piece] = [graph_before]
@@ -161,7 +162,7 @@ def _tensor_pieces(tensor: onnx.TensorProto, weight: ir.TensorProtocol | None) -
 
 
 def _around(message: google.protobuf.message.Message, number: int) -> tuple[bytes, bytes]:
-    """What protobuf writes of `message` before the field of this number, and behind it."""
+    """Return the bytes that protobuf writes of `message` before the field `number`, and those behind it."""
     parts = []
     for kept in (range(number), range(number + 1, LAST_FIELD)):
         part = type(message)()

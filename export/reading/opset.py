@@ -24,10 +24,10 @@ def spell_out_group_norms(model: ir.Model) -> bool:
     form and runs the same ones: no bit changes.
 
     Returns:
-        Whether there was one.
+        Whether any was replaced.
 
     Raises:
-        ModelError: Neither the type of its input nor that of its scale is known.
+        ModelError: Neither the type of a node's input nor that of its scale is known.
     """
     if model.opset_imports.get("") not in GIVEN_UP:
         return False
@@ -39,18 +39,18 @@ def spell_out_group_norms(model: ir.Model) -> bool:
     return bool(norms)
 
 
-def _type(node: ir.Node, found: ir.DataType | None) -> ir.DataType:
-    if found is None:
+def _type(node: ir.Node, dtype: ir.DataType | None) -> ir.DataType:
+    if dtype is None:
         name = "" if node.inputs[0] is None else node.inputs[0].name
         raise ModelError(
             f"operator GroupNormalization (node {node.name!r}): the type of its input {name!r} is not known to ONNX;"
             " export the model with opset 17, or 21 or newer"
         )
-    return found
+    return dtype
 
 
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
-    """What stands for `node`; the last computes its output and has its name. Shapes and types are left open."""
+    """Return the nodes that replace `node`, the last with its name and output; shapes and types are left open."""
     x, scale, bias = node.inputs
     assert x is not None
     assert scale is not None
@@ -92,10 +92,10 @@ IR_VERSION = 8
 
 
 def default_opset(proto: onnx.ModelProto, origin: str) -> int:
-    """The model's default-domain opset.
+    """Return the model's default-domain opset.
 
     Raises:
-        ModelError: It is older than `OLDEST_OPSET`, or there is none.
+        ModelError: The opset is older than `OLDEST_OPSET`, or the model imports none.
     """
     opset = _opset_of(proto)
     if opset < OLDEST_OPSET:
@@ -107,22 +107,22 @@ def default_opset(proto: onnx.ModelProto, origin: str) -> int:
 
 
 def _opset_of(proto: onnx.ModelProto) -> int:
-    return max((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), default=0)
+    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
-    """The model in `OPSET`, or in its own where that is newer and its operators have changed since (said so).
+    """Return the model in `OPSET`, or in its own opset, logged, where that is newer and its operators have changed.
 
     Raises:
-        ModelError: onnx cannot convert it.
+        ModelError: onnx cannot convert the model.
     """
     if opset == OPSET:
         return proto
     if opset > OPSET:
         if _same_operators(proto, opset):
-            for item in proto.opset_import:
-                if item.domain in ("", "ai.onnx"):
-                    item.version = OPSET
+            for entry in proto.opset_import:
+                if entry.domain in ("", "ai.onnx"):
+                    entry.version = OPSET
         else:
             logger.info("opset %d kept: the model uses operators that changed after opset %d", opset, OPSET)
             oldest = onnx.helper.find_min_ir_version_for(proto.opset_import, ignore_unknown=True)
@@ -142,17 +142,17 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
 
 
 def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
-    """Before opset 13 Hardmax took all axes from `axis` on together; the converter lets it take one.
+    """Refuse Hardmax over several axes: before opset 13 it took all from `axis` on, the converter lets it take one.
 
     Raises:
-        ModelError: That makes a difference, or may.
+        ModelError: A Hardmax takes several axes, or may.
     """
     graph = proto.graph
-    ranks = {item.name: len(item.type.tensor_type.shape.dim) for item in (*graph.value_info, *graph.input)}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.input)}
     for node in graph.node:
         if node.op_type == "Hardmax" and node.domain == "":
             rank = ranks.get(node.input[0], 0)
-            axis = next((item.i for item in node.attribute if item.name == "axis"), 1)
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
             if axis not in (-1, rank - 1):
                 raise ModelError(
                     f"{origin}: Hardmax {node.name!r} over several axes has no form in opset {OPSET};"
@@ -161,9 +161,9 @@ def _refuse_hardmax(proto: onnx.ModelProto, origin: str) -> None:
 
 
 def _resize_as_before_11(proto: onnx.ModelProto) -> None:
-    """Upsample and the first Resize had no modes and count from the corner, which the converter does not write down.
+    """Write down the modes that Upsample and the first Resize imply and the converter leaves out, in place.
 
-    ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
+    They count from the corner; ONNX Runtime rounds `nearest` up where they shrink and down where they enlarge.
     """
     wanted = {node.input[2] for node in proto.graph.node if node.op_type == "Resize"}
     tensors = [tensor for tensor in proto.graph.initializer if tensor.name in wanted]
@@ -179,24 +179,26 @@ def _resize_as_before_11(proto: onnx.ModelProto) -> None:
 
 
 def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
-    """Whether every operator of the model means the same at `OPSET` as at its own opset."""
+    """Return whether every operator of the model means the same at `OPSET` as at its own opset."""
     nodes = [node for node in proto.graph.node if node.domain in ("", "ai.onnx")]
-    has_body = any(item.HasField("g") or item.graphs for node in proto.graph.node for item in node.attribute)
+    has_body = any(
+        attribute.HasField("g") or attribute.graphs for node in proto.graph.node for attribute in node.attribute
+    )
     return not has_body and all(_same_operator(node, opset) for node in nodes)
 
 
 def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
-    """Whether what this node uses of its operator is in `OPSET` too: a later version may only have added to it."""
+    """Return whether `OPSET` has all that this node uses of its operator: a later version may only have added to it."""
     try:
         new, old = (onnx.defs.get_schema(node.op_type, version) for version in (opset, OPSET))
     except onnx.defs.SchemaError:
         return False
     if new.since_version == old.since_version:
         return True
-    names = [item.name for item in old.inputs]
-    used = {item.name for item in node.attribute}
+    names = [parameter.name for parameter in old.inputs]
+    used = {attribute.name for attribute in node.attribute}
     return (
-        [item.name for item in new.inputs][: len(names)] == names
+        [parameter.name for parameter in new.inputs][: len(names)] == names
         and len(node.input) <= len(names)
         and used <= old.attributes.keys()
         and all(_default(new, name) == _default(old, name) for name in old.attributes)
@@ -204,6 +206,6 @@ def _same_operator(node: onnx.NodeProto, opset: int) -> bool:
 
 
 def _default(schema: onnx.defs.OpSchema, attribute: str) -> bytes | None:
-    """An attribute's default value, None where it has gone."""
-    found = schema.attributes.get(attribute)
-    return None if found is None else found.default_value.SerializeToString()
+    """Return an attribute's default value, serialised, None where the operator has no such attribute."""
+    definition = schema.attributes.get(attribute)
+    return None if definition is None else definition.default_value.SerializeToString()

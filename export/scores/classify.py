@@ -29,7 +29,7 @@ VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The logits behind an output (1, classes) or (1, classes, 1, ...); one logit alone stands for two classes."""
+    """Return the site of the logits behind an output (1, classes, ...), other axes 1; one logit means two classes."""
     value, activation = before_cast(output), "none"
     logits = output
     while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
@@ -45,7 +45,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """One class's logit; the target is [class]."""
+    """Return one class's logit; the target is [class]."""
     if int(np.prod(static_shape(site.logits))) == 1:
         return _choose_side(op, site.logits, target)
     classes, (count,) = site.score.classes, static_shape(target)
@@ -59,7 +59,7 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
 
 
 def _choose_side(op: Builder, logit: ir.Value, target: ir.Value) -> Chosen:
-    """The one logit of a binary network: class 1 has it, class 0 its negative; -1 is the likelier one."""
+    """Return the one logit of a binary network, negated for class 0; -1 is the likelier class."""
     (count,) = static_shape(target)
     best = op.Cast(op.Greater(op.reshape(logit, 1), 0.0), to=ir.DataType.INT32)
     index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)

@@ -1,4 +1,4 @@
-"""What a class has that its neighbours lack, as a score: Finer-CAM's."""
+"""Finer-CAM's score: what a class has that its neighbours lack."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ EPSILON = 1e-9
 
 
 def choose_finer(op: Builder, site: ScoreSite, index: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """Finer-CAM (arXiv:2501.11309): S = Σ_i p_i (l_t - α l_i) / (Σ_i p_i + 1e-9) over the three nearest classes i.
+    """Return Finer-CAM's score (arXiv:2501.11309), S = Σ_i p_i (l_t - α l_i) / (Σ_i p_i + 1e-9).
 
-    p is the softmax of the logits, and its derivative counts, as in pytorch-grad-cam. The seed is d S / d l of the
-    target and of those classes; see `aerocam.runtime.methods.contrast`.
+    i runs over the three classes whose logits are nearest to that of the target t. p is the softmax of the logits, and
+    its derivative counts, as in pytorch-grad-cam. The seed is d S / d l of t and of those classes; see
+    `aerocam.runtime.methods.contrast`.
 
     Args:
         op: Builder of the graph.
@@ -54,10 +55,10 @@ def choose_finer(op: Builder, site: ScoreSite, index: ir.Value, keep: Set[ir.Val
 
 
 def require_contrast(site: ScoreSite) -> None:
-    """Make sure that a score can be a contrast.
+    """Make sure that a score can be contrasted.
 
     Raises:
-        UsageError: It is none of a classifier of several logits, or of several targets.
+        UsageError: The score is not that of a classifier with several logits, or it is of several targets.
     """
     logits = int(np.prod(static_shape(site.logits)))
     if site.task != "classify" or logits < 2:

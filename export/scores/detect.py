@@ -21,14 +21,14 @@ from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_e
 from aerocam.export.tracing.selection import Choice, select
 
 SMALLEST, SMALLEST_NARROW = 1e-30, 2.0**-14
-"""Least value of p and p (1 - p) that is divided by, also in float16; beyond, gradients fade instead of overflowing."""
+"""Least p and p (1 - p) to divide by, in float32 and in float16; below, gradients fade instead of overflowing."""
 
 LARGEST = 1 - 2.0**-24
 """Largest p below 1 in float32."""
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """One class's logit at one anchor; the target is [class, anchor].
+    """Return one class's logit at one anchor; the target is [class, anchor].
 
     -1 is the class or anchor of the greatest probability, objectness included. Where each anchor has one class, the
     anchor decides, and a class that no anchor has leads to the best one of all; the output `CHOSEN` says so.
@@ -56,7 +56,7 @@ Best = tuple[ir.Value, ir.Value, ir.Value]
 
 
 def _best_entry(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
-    """The best of the entries that the target allows; `label` and `anchor` are int32 (targets, 1)."""
+    """Return the best of the entries that the target allows; `label` and `anchor` are int32 (targets, 1)."""
     score, count = site.score, site.score.targets
     sizes = [score.classes, score.anchors] if site.axis == 1 else [score.anchors, score.classes]
 
@@ -70,49 +70,51 @@ def _best_entry(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value)
         return op.Or(op.Equal(positions, wanted), free)
 
     mask = op.And(allowed(label, site.axis, score.background), allowed(anchor, 3 - site.axis))
-    key, own = _preference(op, site)
+    key, entries = _preference(op, site)
     lowest = op.floats_like(key, np.finfo(np.float16 if key.dtype == ir.DataType.FLOAT16 else np.float32).min)
     flat = op.reshape(op.Where(mask, key, lowest), count, sizes[0] * sizes[1])
     best = op.reshape(op.ArgMax(flat, axis=1, keepdims=1), count)
     first = op.Div(best, op.integers(sizes[1]))
     second = op.Sub(best, op.Mul(first, op.integers(sizes[1])))
-    found = (first, second) if site.axis == 1 else (second, first)
-    _output_choice(op, *found, count)
-    return *found, op.Gather(op.reshape(own, 1, sizes[0] * sizes[1]), best, axis=1)
+    chosen = (first, second) if site.axis == 1 else (second, first)
+    _output_choice(op, *chosen, count)
+    return *chosen, op.Gather(op.reshape(entries, 1, sizes[0] * sizes[1]), best, axis=1)
 
 
 def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
-    """By what the model prefers one entry to another, and the entries themselves; both as long as there are classes."""
+    """Return what the model ranks entries by, and the entries themselves; both hold the classes alone."""
     score = site.score
-    own = op.slice_axis(site.logits, site.axis, site.start, site.start + score.classes)
-    key = own
+    entries = op.slice_axis(site.logits, site.axis, site.start, site.start + score.classes)
+    key = entries
     if score.objectness is not None:  # it stands in the same tensor as the classes
-        key = op.Mul(own, op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1))
+        key = op.Mul(entries, op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1))
     elif score.background is not None and not site.is_share and score.activation != "sigmoid":
         key = op.slice_axis(op.LogSoftmax(site.logits, axis=site.axis), site.axis, 0, score.classes)
-    return key, own
+    return key, entries
 
 
 def _best_row(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -> Best:
-    """The best row of a list of boxes with one class and one probability each, of those that the target allows."""
-    count, place = site.score.targets, site.score.label_at
-    assert place is not None
+    """Return the best row that the target allows, of a list of boxes with one class and one probability each."""
+    count, label_column = site.score.targets, site.score.label_at
+    assert label_column is not None
     rows = static_shape(site.logits)[3 - site.axis]
-    shares, labels = (op.reshape(op.slice_axis(site.logits, site.axis, i, i + 1), 1, rows) for i in (site.start, place))
+    shares, labels = (
+        op.reshape(op.slice_axis(site.logits, site.axis, i, i + 1), 1, rows) for i in (site.start, label_column)
+    )
     labels = op.Cast(labels, to=ir.DataType.INT32)
-    none = op.constant(np.int32(0))
+    zero = op.constant(np.int32(0))
 
     def refused(positions: ir.Value, wanted: ir.Value) -> ir.Value:
         other = op.Not(op.Equal(positions, wanted))
-        return op.Cast(op.And(other, op.GreaterOrEqual(wanted, none)), to=shares.dtype)
+        return op.Cast(op.And(other, op.GreaterOrEqual(wanted, zero)), to=shares.dtype)
 
     numbers = op.constant(np.arange(rows, dtype=np.int32).reshape(1, rows))
     # A probability is at most 1: another class weighs more than that, another anchor more than both.
     key = op.Sub(shares, op.Add(op.scale(refused(labels, label), 2.0), op.scale(refused(numbers, anchor), 4.0)))
     best = op.reshape(op.ArgMax(key, axis=1, keepdims=1), count)
-    found = op.Cast(op.Gather(op.reshape(labels, rows), best, axis=0), to=ir.DataType.INT64)
-    _output_choice(op, found, best, count)
-    return found, best, op.Gather(shares, best, axis=1)
+    best_label = op.Cast(op.Gather(op.reshape(labels, rows), best, axis=0), to=ir.DataType.INT64)
+    _output_choice(op, best_label, best, count)
+    return best_label, best, op.Gather(shares, best, axis=1)
 
 
 def _output_choice(op: Builder, label: ir.Value, anchor: ir.Value, count: int) -> None:
@@ -125,18 +127,18 @@ def _smallest(value: ir.Value) -> float:
 
 
 def _logit(op: Builder, p: ir.Value) -> ir.Value:
-    """log(p / (1 - p)), finite."""
+    """Return log(p / (1 - p)), finite."""
     p = op.Clip(op.widened(p), SMALLEST, LARGEST)
     return op.Sub(op.Log(p), op.Log(op.Sub(1.0, p)))
 
 
 def _logit_slope(op: Builder, p: ir.Value) -> ir.Value:
-    """1 / (p (1 - p)), finite."""
+    """Return 1 / (p (1 - p)), finite."""
     return op.Reciprocal(op.Max(op.Mul(p, op.Sub(1.0, p)), _smallest(p)))
 
 
 def _logit_ratio(op: Builder, p: ir.Value) -> ir.Value:
-    """log(p / (1 - p)) / p, finite."""
+    """Return log(p / (1 - p)) / p, finite."""
     return op.cast_like(op.Div(_logit(op, p), op.Max(op.widened(p), _smallest(p))), p)
 
 

@@ -17,7 +17,7 @@ SMALLEST = 1e-6
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """An output (1, numbers) or (1, numbers, 1, ...)."""
+    """Return the site of an output (1, numbers) or (1, numbers, 1, ...), None for another form."""
     shape = static_shape(output)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):
         return None
@@ -25,7 +25,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """The cosine of embedding and reference, an input of its own; the target says nothing.
+    """Return the embedding and the seed of its cosine to a reference, an input of its own; the target is not read.
 
     s = <e, r> / (|e| |r|), so ds/de = (r / |r| - s e / |e|) / |e|.
     """
@@ -42,12 +42,12 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     seeds = (seed, op.Div(other[0], own[1]))  # for relevance |e| is a constant: those of the gradient add up to 0
     return Chosen(
         site.logits,
-        *(op.cast_like(op.reshape(item, count, *static_shape(site.logits)[1:]), site.logits) for item in seeds),
+        *(op.cast_like(op.reshape(weights, count, *static_shape(site.logits)[1:]), site.logits) for weights in seeds),
     )
 
 
 def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Rows (n, size) at length 1, and their lengths (n, 1)."""
+    """Return rows (n, size) scaled to length 1, and their lengths (n, 1)."""
     lengths = op.Max(op.Sqrt(op.sum(op.Mul(rows, rows), [1])), SMALLEST)
     return op.Div(rows, lengths), lengths
 

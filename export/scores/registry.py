@@ -25,13 +25,13 @@ OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sig
 
 @dataclass(frozen=True)
 class ScoreSite:
-    """Where the class scores are.
+    """Where a model's class scores are.
 
     Attributes:
-        task: The key of its module.
+        task: The key of the task in `TASKS`.
         logits: (1, classes) or (1, classes, 1, ...) to classify, classes and anchors in either order to detect, classes
             and positions in any order to segment.
-        score: What the manifest says of it.
+        score: What the manifest says of the score.
         boxes: To detect, the tensors that the boxes are taken from.
         axis: Axis of `logits` with the classes.
         start: To detect, the place of the first class on that axis.
@@ -54,8 +54,8 @@ class Hints:
     """What is known of a model beside its graph.
 
     Attributes:
-        labels: Names of its classes, none where they are not known.
-        layout: The layout of a detector's outputs that the user forces.
+        labels: Names of its classes, empty where they are not known.
+        layout: The layout of a detector's outputs that the user forces, if any.
     """
 
     labels: Sequence[str] = ()
@@ -64,12 +64,12 @@ class Hints:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Where the walk starts.
+    """The chosen score, from which the walk starts.
 
     Attributes:
         value: The chosen logit or logits.
-        seed: Their cotangent: the weights with which they make up the score. For several targets, one such cotangent
-            per target, stacked on axis 0.
+        seed: Their cotangent: the weights with which they make up the score. Several targets have one cotangent each,
+            stacked on axis 0.
         relevance: The multiplier of `value` whose product with it adds up to the score; None: the seed does.
     """
 
@@ -102,7 +102,7 @@ class Task:
 
 
 TASKS: dict[str, Task] = {}
-"""By name, filled by the modules of this package."""
+"""Task by name, filled by the modules of this package."""
 
 
 def find_score(
@@ -115,15 +115,15 @@ def find_score(
     """Find the class scores among the model's outputs.
 
     Args:
-        model: In normal form.
+        model: A model in normal form.
         task: What the network does.
         output: Name of the output that holds the class scores; None: the first that fits.
         targets: How many are explained in one pass.
         hints: What is known beside the graph.
 
     Raises:
-        UsageError: No such output.
-        ModelError: No output of the form that the task needs.
+        UsageError: There is no such output.
+        ModelError: No output has the form that the task needs.
     """
     outputs = named_outputs(model, output)
     for value in outputs:
@@ -141,17 +141,17 @@ def find_score(
 
 
 def before_cast(value: ir.Value) -> ir.Value:
-    """What a Cast from one float type to another makes `value` of; itself where none does."""
+    """Return the input of the Cast between float types that computes `value`, or `value` where none does."""
     node = value.producer()
     between = node is not None and node.op_type == "Cast" and is_float(value) and is_float(node.inputs[0])  # type: ignore[arg-type]
     return node.inputs[0] if between else value  # type: ignore[union-attr, return-value]
 
 
 def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:
-    """The model's outputs, or the one called `name`.
+    """Return the model's outputs, or the one called `name`.
 
     Raises:
-        UsageError: There is none of that name.
+        UsageError: The model has no output of that name.
     """
     outputs = [value for value in model.graph.outputs if value.name]
     names = [str(value.name) for value in outputs]
@@ -176,9 +176,9 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> Chosen:
 
 
 def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
-    """The target's classes, int32 (targets,); -1 becomes the best of `scores` (1, classes), -2 the second best, ...
+    """Return the target's classes, int32 (targets,), with -1 as the best of `scores` (1, classes), -2 the second, ...
 
-    Of one target every negative number is the best class.
+    For a single target every negative number is the best class.
     """
     (count,), classes = static_shape(target), static_shape(scores)[1]
     if count == 1:
@@ -193,25 +193,25 @@ def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
 
 
 def one_each(op: Builder, chosen: ir.Value, axes: Sequence[int], weights: ir.Value | None = None) -> Chosen:
-    """Entries of which each target has its own, along `axes`; what the other axes hold, all have.
+    """Return `chosen` with a seed that gives each target its own entry along `axes`, and all along the other axes.
 
     Args:
         op: Builder of the graph.
         chosen: (1, ...), with as many entries along each of `axes` as there are targets.
-        axes: One, or several whose diagonal is meant.
-        weights: Of the entries, of the shape of `chosen`; None: 1.
+        axes: One axis, or several of which the diagonal is meant.
+        weights: Weights of the entries, of the shape of `chosen`; None: 1.
     """
     shape = static_shape(chosen)
     count = shape[axes[0]]
-    own = np.ones((count, *shape[1:]))
+    mask = np.ones((count, *shape[1:]))
     for axis in axes:
-        own = own * np.eye(count).reshape(count, *(count if i == axis else 1 for i in range(1, len(shape))))
+        mask = mask * np.eye(count).reshape(count, *(count if i == axis else 1 for i in range(1, len(shape))))
     if weights is None:
-        return Chosen(chosen, op.floats_like(chosen, own))
-    return Chosen(chosen, weights if count == 1 else op.Mul(weights, op.floats_like(chosen, own)))
+        return Chosen(chosen, op.floats_like(chosen, mask))
+    return Chosen(chosen, weights if count == 1 else op.Mul(weights, op.floats_like(chosen, mask)))
 
 
 def output_score(op: Builder, value: ir.Value, count: int) -> None:
-    """Let the chosen scores leave the graph, float32 of shape (targets,)."""
+    """Make the chosen scores a graph output, float32 of shape (targets,)."""
     value = op.reshape(value, count)
     op.output(op.single(value), manifest.SCORE)

@@ -15,7 +15,7 @@ from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """An output (1, n) or (1, n, 1, ...)."""
+    """Return the site of an output (1, n) or (1, n, 1, ...), None for another form."""
     shape = static_shape(output)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):
         return None
@@ -23,14 +23,14 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def find_scalar(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """An output of one number, in whatever shape."""
+    """Return the site of an output that holds one number, in whatever shape; None for others."""
     if int(np.prod(static_shape(output), dtype=int)) != 1 or not is_float(output):
         return None
     return ScoreSite("scalar", output, manifest.Score(str(output.name), "none", 1))
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """One number; the target is [its place], -1 that of the number farthest from 0."""
+    """Return one number of the output; the target is [its index], or -1 for the number farthest from 0."""
     numbers, (count,) = site.score.classes, static_shape(target)
     flat = op.reshape(site.logits, 1, numbers)
     index = top_unless(op, op.Abs(flat), target)

@@ -27,14 +27,14 @@ from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The logits behind an output with one axis of classes and at least one of positions."""
+    """Return the site of the logits behind an output with one axis of classes and one or more of positions."""
     logits, activation, axis = before_cast(output), "none", None
     order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
     while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
         logits = node.inputs[0]  # type: ignore[assignment]
         if node.op_type == "Transpose":
             perm = node.attributes.get_ints("perm", tuple(reversed(range(len(order)))))
-            order = [perm[place] for place in order]
+            order = [perm[i] for i in order]
         elif node.op_type in OUTPUT_ACTIVATIONS:
             activation = OUTPUT_ACTIVATIONS[node.op_type]
             axis = node.attributes.get_int("axis", -1) % len(order) if node.op_type == "Softmax" else None
@@ -53,14 +53,14 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int:
-    """The axis that is known to hold channels, 1 where none or several are."""
-    known = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
-    axes = [axis for axis, label in enumerate(known.get(value) or ()) if label == CHANNEL]
+    """Return the axis that is known to hold channels, 1 where none or several are."""
+    layout_of = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
+    axes = [axis for axis, label in enumerate(layout_of.get(value) or ()) if label == CHANNEL]
     return axes[0] if len(axes) == 1 else 1
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
-    """The logits of one class, weighted 1 / n where it is predicted, at n positions; if nowhere, the best of them."""
+    """Return the logits of one class, weighted 1 / n at the n positions where it is predicted; if none, at the best."""
     classes, axis, count = site.score.classes, site.axis, site.score.targets
     rank = len(static_shape(site.logits))
     positions = [i for i in range(rank) if i != axis]

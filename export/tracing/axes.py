@@ -10,7 +10,7 @@ import numpy as np
 
 CHANNEL = "C"
 SPATIAL = {1: "L", 2: "HW", 3: "DHW"}
-"""Letters of the spatial axes, by how many there are."""
+"""Letters of the spatial axes, by their number."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Tokens:
 
     @property
     def count(self) -> int:
-        """Tokens of the grid."""
+        """Return how many tokens the grid has."""
         return int(np.prod(self.grid))
 
 
 @dataclass(frozen=True)
-class Part:
-    """One of the axes that others became in a reshape which lets none keep its meaning, as C, H, W in groups.
+class MixedAxis:
+    """An axis of those that a reshape made of others without keeping the meaning of any, as of C, H, W in groups.
 
-    All of them together mean what the others meant: a later reshape can bring those back.
+    All of these together mean what the others meant: a later reshape can bring those back.
 
     Attributes:
         labels: Of the axes before.
@@ -52,41 +52,41 @@ class Part:
     index: int
 
 
-Label: TypeAlias = "str | Tokens | Part | None"
+Label: TypeAlias = "str | Tokens | MixedAxis | None"
 Layout: TypeAlias = "tuple[Label, ...]"
 """One label per axis; None: unknown, or of no matter since its size is 1."""
 
 
 def reshaped(layout: Layout, before: Sequence[int], after: Sequence[int]) -> Layout:
-    """The layout after a reshape from one shape to another."""
-    sizes, known = _without_parts(before, layout)
+    """Return the layout after a reshape from one shape to another."""
+    sizes, old_labels = _without_mixed(before, layout)
     labels: list[Label] = [None] * len(after)
     for sources, targets in regroup(sizes, after):
         into = tuple(after[axis] for axis in targets)
-        merged = _regrouped([known[axis] for axis in sources], [sizes[axis] for axis in sources], into)
+        merged = _regrouped([old_labels[axis] for axis in sources], [sizes[axis] for axis in sources], into)
         for target, label in zip(targets, merged, strict=True):
             labels[target] = label
     return tuple(labels)
 
 
-def _without_parts(shape: Sequence[int], layout: Layout) -> tuple[list[int], list[Label]]:
-    """Sizes and labels, with the axes before in the place of all the parts that they became; none of size 1."""
+def _without_mixed(shape: Sequence[int], layout: Layout) -> tuple[list[int], list[Label]]:
+    """Return sizes and labels without axes of size 1, and with the axes that a full run of mixed ones was before."""
     axes = [(size, label) for size, label in zip(shape, layout, strict=True) if size != 1]
-    found: list[tuple[int, Label]] = []
+    restored: list[tuple[int, Label]] = []
     while axes:
         run, label = axes[:1], axes[0][1]
-        if isinstance(label, Part):
+        if isinstance(label, MixedAxis):
             parts = [(size, replace(label, index=i)) for i, size in enumerate(label.into)]
             if axes[: len(parts)] == parts:
                 run = list(zip(label.sizes, label.labels, strict=True))
                 axes = axes[len(parts) - 1 :]
-        found += run
+        restored += run
         axes = axes[1:]
-    return [size for size, _ in found], [label for _, label in found]
+    return [size for size, _ in restored], [label for _, label in restored]
 
 
 def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The smallest runs of axes with equal products that a reshape maps to each other; axes of size 1 are left out."""
+    """Yield the smallest runs of axes of one product that a reshape maps to each other, without axes of size 1."""
     left = [axis for axis, size in enumerate(before) if size != 1]
     right = [axis for axis, size in enumerate(after) if size != 1]
     i = j = 0
@@ -104,7 +104,7 @@ def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[
 
 
 def _regrouped(labels: Sequence[Label], sizes: Sequence[int], into: tuple[int, ...]) -> Sequence[Label]:
-    """The labels of the axes that one run of axes becomes."""
+    """Return the labels of the axes that one run of axes becomes."""
     if len(labels) == len(into) == 1:
         return labels
     if all(label == CHANNEL for label in labels):
@@ -116,4 +116,4 @@ def _regrouped(labels: Sequence[Label], sizes: Sequence[int], into: tuple[int, .
         return list(SPATIAL[len(into)])
     if not any(labels):
         return [None] * len(into)
-    return [Part(tuple(labels), tuple(sizes), into, i) for i in range(len(into))]
+    return [MixedAxis(tuple(labels), tuple(sizes), into, i) for i in range(len(into))]

@@ -37,12 +37,12 @@ class Fold:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(1, C, H, W); a sequence is one row, the planes of a volume lie below each other."""
+        """Return (1, C, H, W); a sequence is one row, the planes of a volume lie below each other."""
         *rows, width = self.grid
         return 1, self.channels, int(np.prod(rows, dtype=int)), width
 
     def __call__(self, op: Builder, value: ir.Value) -> ir.Value:
-        """`value`, or a cotangent of it, in `shape`."""
+        """Return `value`, or its cotangent, folded to `shape`."""
         if self.cut is not None:
             value = op.slice_axis(value, *self.cut)
         if self.order != tuple(range(len(self.order))):
@@ -50,21 +50,21 @@ class Fold:
         return op.reshape(value, *self.shape)
 
     def channel_axis(self, shape: Sequence[int]) -> int:
-        """The axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
+        """Return the axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
         return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
 
-    def unfold(self, op: Builder, several: ir.Value, value: ir.Value, count: int) -> ir.Value:
-        """Several arrays (count, C, H, W) as a stack of tensors like `value`, count times as long on axis 0.
+    def unfold(self, op: Builder, stack: ir.Value, value: ir.Value, count: int) -> ir.Value:
+        """Return `stack`, (count, C, H, W), as a stack of tensors like `value`, count times as long on axis 0.
 
         Tokens that were cut off are those of `value`.
         """
         shape = list(static_shape(value))
         if self.cut is None and self.order == tuple(range(len(self.order))):
-            return op.reshape(several, count * shape[0], *shape[1:])
+            return op.reshape(stack, count * shape[0], *shape[1:])
         kept = list(shape)
         if self.cut is not None:
             kept[self.cut[0]] = self.cut[2] - self.cut[1]
-        apart = op.reshape(several, count, *(kept[axis] for axis in self.order))
+        apart = op.reshape(stack, count, *(kept[axis] for axis in self.order))
         apart = op.Transpose(apart, perm=[0, *(1 + self.order.index(axis) for axis in range(len(kept)))])
         if self.cut is not None:
             axis, first, end = self.cut
@@ -75,15 +75,15 @@ class Fold:
 
 
 def _copies(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """`value` so many times, on an axis in front."""
+    """Return `count` copies of `value` along a new axis in front."""
     shape = static_shape(value)
     return op.expand(op.reshape(value, 1, *shape), (count, *shape))
 
 
 def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
-    """How a tensor folds as a target layer; None where it can be none.
+    """Return how a tensor folds as a target layer, or None where it cannot be one.
 
-    It holds floats of 16 bits or more (NumPy has no type for others), its shape is static, and it has more than one
+    A target layer holds floats of 16 bits or more (NumPy has no type for others), has a static shape, and more than one
     position.
     """
     if not is_float(value) or value.dtype is None or value.dtype.bitwidth < 16 or not is_static(value):
@@ -93,7 +93,7 @@ def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:
 
 
 def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
-    """How to fold a tensor of this shape and layout; None where its axes are not known to be channels and positions."""
+    """Return how to fold a tensor of this shape, or None where its axes are not known as channels and positions."""
     if layout is None:
         return None
     real = [axis for axis, size in enumerate(shape) if size != 1]
@@ -113,10 +113,10 @@ def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
         return Fold("tokens", label.grid, (*ones, *channels, *tokens), cut, count)
     ones_named = {str(layout[axis]): axis for axis in ones if isinstance(layout[axis], str) and layout[axis] != CHANNEL}
     named = {**ones_named, **letters}
-    alphabet = next((known for known in LETTERS if letters.keys() <= set(known)), None)
+    alphabet = next((spatial for spatial in LETTERS if letters.keys() <= set(spatial)), None)
     if not letters or alphabet is None:
         return None
     grid = tuple(shape[named[letter]] if letter in named else 1 for letter in alphabet)
-    places = [letters[letter] for letter in alphabet if letter in letters]
-    order = tuple(range(len(shape))) if [*channels, *places] == real else (*ones, *channels, *places)
+    spatial_axes = [letters[letter] for letter in alphabet if letter in letters]
+    order = tuple(range(len(shape))) if [*channels, *spatial_axes] == real else (*ones, *channels, *spatial_axes)
     return Fold(LETTERS[alphabet], grid, order, None, count)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_channels_last, is_static, static_shape
-from aerocam.export.tracing.axes import CHANNEL, SPATIAL, Label, Layout, Part, Tokens, reshaped
+from aerocam.export.tracing.axes import CHANNEL, SPATIAL, Label, Layout, MixedAxis, Tokens, reshaped
 
 Step: TypeAlias = Callable[[ir.Node, Sequence["Layout | None"]], "Sequence[Layout | None]"]
 
@@ -33,41 +33,47 @@ def step(*operators: str) -> Callable[[Step], Step]:
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
-    """The layouts of all tensors with static shapes that are computed from `images`, (N, C, ...) or (N, H, W, C)."""
+    """Return the layouts of all static tensors computed from `images`, which are (N, C, ...) or (N, H, W, C)."""
     shapes = {image: static_shape(image) for image in images if is_static(image)}
-    found: dict[ir.Value, Layout] = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
-    _follow(graph, found)
-    return found
+    layout_of: dict[ir.Value, Layout] = {image: _input(shape) for image, shape in shapes.items() if len(shape) > 2}
+    _follow(graph, layout_of)
+    return layout_of
 
 
-def _follow(graph: ir.Graph, found: dict[ir.Value, Layout]) -> None:
-    """Add the layouts of what a graph, or a branch in it, computes from those that are found."""
+def _follow(graph: ir.Graph, layout_of: dict[ir.Value, Layout]) -> None:
+    """Add to `layout_of` the layouts of what a graph, or a branch in one, computes from the tensors in it."""
     for node in graph:
         if not all(is_static(y) for y in node.outputs):
             continue
-        carried = _of_branches(node, found) if node.op_type == "If" else _carried(node, found)
+        carried = _of_branches(node, layout_of) if node.op_type == "If" else _carried(node, layout_of)
         for y, layout in zip(node.outputs, carried, strict=False):
             if layout is not None and any(layout):
-                found[y] = layout
+                layout_of[y] = layout
 
 
-def _carried(node: ir.Node, found: Mapping[ir.Value, Layout]) -> Sequence[Layout | None]:
-    given = [found.get(x) if x is not None else None for x in node.inputs]
-    if not any(given):
+def _carried(node: ir.Node, layout_of: Mapping[ir.Value, Layout]) -> Sequence[Layout | None]:
+    input_layouts = [layout_of.get(x) if x is not None else None for x in node.inputs]
+    if not any(input_layouts):
         return []
-    if any(x is not None and layout and not is_static(x) for x, layout in zip(node.inputs, given, strict=True)):
+    if any(x is not None and layout and not is_static(x) for x, layout in zip(node.inputs, input_layouts, strict=True)):
         return []
     carry = STEPS.get(node.op_type, _same_shape) if node.domain == "" else _same_shape
-    return carry(node, given)
+    return carry(node, input_layouts)
 
 
-def _of_branches(node: ir.Node, found: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
-    """What both branches of an If know together: they read the graph around them by name."""
+def _of_branches(node: ir.Node, layout_of: dict[ir.Value, Layout]) -> Sequence[Layout | None]:
+    """Return the layouts on which both branches of an If agree; they read the graph around them by name."""
     branches = [node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     for branch in branches:
-        _follow(branch, found)
-    known = [[found[y] for y in ys if y in found] for ys in zip(*(item.outputs for item in branches), strict=True)]
-    return [tuple(_agreed(labels) for labels in zip(*layouts, strict=True)) if layouts else None for layouts in known]
+        _follow(branch, layout_of)
+    known_layouts = [
+        [layout_of[y] for y in ys if y in layout_of]
+        for ys in zip(*(branch.outputs for branch in branches), strict=True)
+    ]
+    return [
+        tuple(_agreed(labels) for labels in zip(*layouts, strict=True)) if layouts else None
+        for layouts in known_layouts
+    ]
 
 
 def _input(shape: tuple[int, ...]) -> Layout:
@@ -75,34 +81,35 @@ def _input(shape: tuple[int, ...]) -> Layout:
 
 
 def _plain(rank: int) -> Layout:
-    """(N, C, spatial ...)."""
+    """Return the layout (N, C, spatial ...) of this rank."""
     return (None, CHANNEL, *SPATIAL.get(rank - 2, (None,) * (rank - 2)))
 
 
-def _same_shape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Entry by entry: what the inputs of the output's shape know together."""
-    found: list[Layout | None] = []
+def _same_shape(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    """Return, for entrywise operators, what the inputs of the output's shape agree on."""
+    result: list[Layout | None] = []
     for y in node.outputs:
         shape = static_shape(y)
-        known = [layout for x, layout in zip(node.inputs, given, strict=True) if layout and static_shape(x) == shape]  # type: ignore[arg-type]
-        found.append(tuple(_agreed(labels) for labels in zip(*known, strict=True)) if known else None)
-    return found
+        pairs = zip(node.inputs, input_layouts, strict=True)
+        matching = [layout for x, layout in pairs if layout and static_shape(x) == shape]  # type: ignore[arg-type]
+        result.append(tuple(_agreed(labels) for labels in zip(*matching, strict=True)) if matching else None)
+    return result
 
 
 def _agreed(labels: Sequence[Label]) -> Label:
-    """The one label that is known, None where they differ; a part of axes says less than any other."""
-    known = {label for label in labels if label is not None}
-    known = {label for label in known if not isinstance(label, Part)} or known
-    return known.pop() if len(known) == 1 else None
+    """Return the one known label, None where they differ; a mixed axis gives way to any other label."""
+    distinct = {label for label in labels if label is not None}
+    distinct = {label for label in distinct if not isinstance(label, MixedAxis)} or distinct
+    return distinct.pop() if len(distinct) == 1 else None
 
 
 @step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
       "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
-def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """(N, C, spatial ...) by definition; tokens stay tokens."""
+def _window(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    """Return (N, C, spatial ...), which these operators define; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))
-    before = given[0]
-    if before is None or not any(label for label in before if not isinstance(label, Part)):
+    before = input_layouts[0]
+    if before is None or not any(label for label in before if not isinstance(label, MixedAxis)):
         return [None]
     if any(isinstance(label, Tokens) for label in before[2:]):
         same = static_shape(node.outputs[0])[2:] == static_shape(node.inputs[0])[2:]  # type: ignore[arg-type]
@@ -111,40 +118,40 @@ def _window(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
 
 
 @step("Resize", "Upsample", "DepthToSpace", "SpaceToDepth")
-def _same_axes(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    return [given[0]]
+def _same_axes(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    return [input_layouts[0]]
 
 
 @step("Pad")
-def _pad(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """A padded axis keeps its letter; tokens and parts of axes that were padded are not followed."""
-    if given[0] is None:
+def _pad(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    """Keep the letters of padded axes; tokens and mixed axes that were padded are not followed."""
+    if input_layouts[0] is None:
         return [None]
     before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
-    sizes = zip(given[0], before, after, strict=True)
-    return [tuple(None if isinstance(label, (Tokens, Part)) and n != m else label for label, n, m in sizes)]
+    sizes = zip(input_layouts[0], before, after, strict=True)
+    return [tuple(None if isinstance(label, (Tokens, MixedAxis)) and n != m else label for label, n, m in sizes)]
 
 
 @step("Transpose")
-def _transpose(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _transpose(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     assert layout is not None
     perm = node.attributes.get_ints("perm", tuple(reversed(range(len(layout)))))
     return [tuple(layout[axis] for axis in perm)]
 
 
 @step("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-def _reshape(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _reshape(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     if layout is None:
         return [None]
     return [reshaped(layout, static_shape(node.inputs[0]), static_shape(node.outputs[0]))]  # type: ignore[arg-type]
 
 
 @step("MatMul")
-def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    """Rows have the meaning of A's, columns of B's; a weight's columns are channels."""
-    a, b = given[0], given[1]
+def _matmul(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    """Give rows the meaning of A's and columns that of B's; a weight maps channels to channels."""
+    a, b = input_layouts[0], input_layouts[1]
     shapes = [static_shape(x) for x in node.inputs]  # type: ignore[arg-type]
     if min(map(len, shapes)) < 2:
         return [None]
@@ -158,16 +165,16 @@ def _matmul(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
 
 
 @step("Gemm")
-def _gemm(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    a, transposed = given[0], node.attributes.get_int("transA", 0)
+def _gemm(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    a, transposed = input_layouts[0], node.attributes.get_int("transA", 0)
     if a is None or transposed:
         return [None]
     return [(a[0], CHANNEL if a[1] == CHANNEL else None)]
 
 
 @step("Gather")
-def _gather(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _gather(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     if layout is None:
         return [None]
     axis = node.attributes.get_int("axis", 0) % len(layout)
@@ -177,8 +184,8 @@ def _gather(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
 
 
 @step("Slice")
-def _slice(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _slice(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     bounds = [constant_array(x) if x is not None else None for x in node.inputs[1:]]
     if layout is None or len(bounds) < 2 or bounds[0] is None or bounds[1] is None:
         return [None]
@@ -193,45 +200,45 @@ def _slice(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]
 
 
 @step("Split")
-def _split(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _split(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     if layout is None:
         return [None]
     axis = node.attributes.get_int("axis", 0) % len(layout)
-    found: list[Layout | None] = []
+    result: list[Layout | None] = []
     whole, start = static_shape(node.inputs[0])[axis], 0  # type: ignore[arg-type]
     for y in node.outputs:
         end = start + static_shape(y)[axis]
-        found.append((*layout[:axis], _sliced(layout[axis], range(start, end), whole), *layout[axis + 1 :]))
+        result.append((*layout[:axis], _sliced(layout[axis], range(start, end), whole), *layout[axis + 1 :]))
         start = end
-    return found
+    return result
 
 
 def _sliced(label: Label, picked: range, whole: int) -> Label:
-    """What a part of an axis means. Rows that were shifted or cropped lie elsewhere in the frame: nothing."""
+    """Return what a slice of an axis means; None for shifted or cropped rows, which lie elsewhere in the frame."""
     if label == CHANNEL or (len(picked) == whole and picked.step == 1):
         return label
     if isinstance(label, Tokens):
         start, end = picked.start, picked.start + len(picked)
         kept = picked.step == 1 and start <= label.before and end >= label.before + label.count
         return Tokens(label.grid, label.before - start, label.after - (whole - end)) if kept else None
-    every = not isinstance(label, Part) and picked.step > 1 and picked.start < picked.step and picked.stop >= whole
+    every = not isinstance(label, MixedAxis) and picked.step > 1 and picked.start < picked.step and picked.stop >= whole
     return label if every else None
 
 
 @step("Concat")
-def _concat(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
+def _concat(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
     rank = len(static_shape(node.outputs[0]))
     axis = node.attributes["axis"].as_int() % rank
-    known = [layout for layout in given if layout]
-    labels = [_agreed(column) for column in zip(*known, strict=True)]
-    along = [layout[axis] if layout else None for layout in given]
+    known_layouts = [layout for layout in input_layouts if layout]
+    labels = [_agreed(column) for column in zip(*known_layouts, strict=True)]
+    along = [layout[axis] if layout else None for layout in input_layouts]
     tokens = [i for i, label in enumerate(along) if isinstance(label, Tokens)]
     if len(tokens) == 1:
-        place, label = tokens[0], along[tokens[0]]
+        index, label = tokens[0], along[tokens[0]]
         assert isinstance(label, Tokens)
         sizes = [static_shape(x)[axis] for x in node.inputs]  # type: ignore[arg-type]
-        labels[axis] = Tokens(label.grid, label.before + sum(sizes[:place]), label.after + sum(sizes[place + 1 :]))
+        labels[axis] = Tokens(label.grid, label.before + sum(sizes[:index]), label.after + sum(sizes[index + 1 :]))
     elif labels[axis] != CHANNEL:
         labels[axis] = None
     return [tuple(labels)]
@@ -239,14 +246,14 @@ def _concat(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None
 
 @step("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceProd",
       "ReduceLogSum", "ReduceLogSumExp", "ArgMax", "ArgMin")  # fmt: skip
-def _reduce(node: ir.Node, given: Sequence[Layout | None]) -> list[Layout | None]:
-    layout = given[0]
+def _reduce(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
+    layout = input_layouts[0]
     if layout is None or len(static_shape(node.outputs[0])) == len(layout):
         return [layout]
     before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
     axes = node.attributes.get_ints("axes", ())
-    if not axes and len(node.inputs) > 1 and (given_axes := constant_array(node.inputs[1])) is not None:
-        axes = tuple(int(axis) for axis in given_axes)
+    if not axes and len(node.inputs) > 1 and (axes_input := constant_array(node.inputs[1])) is not None:
+        axes = tuple(int(axis) for axis in axes_input)
     gone = {axis % len(before) for axis in axes}
     labels = tuple(label for axis, label in enumerate(layout) if axis not in gone)
     return [labels if len(labels) == len(after) else None]

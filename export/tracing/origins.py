@@ -18,10 +18,10 @@ MOVING = frozenset(
         "Split", "Squeeze", "Transpose", "Unsqueeze",
     }
 )  # fmt: skip
-"""Operators whose outputs hold entries of their inputs, each at a known place, as they are or rounded."""
+"""Operators whose outputs hold entries of their inputs, each at a known position, as they are or rounded."""
 
 CHOOSING = frozenset({"Gather", "GatherElements", "TopK"})
-"""Operators whose first output holds entries of their first input, at places computed at run time."""
+"""Operators whose first output holds entries of their first input, at positions computed at run time."""
 
 ACTIVATIONS = frozenset({"Sigmoid", "Softmax"})
 
@@ -35,8 +35,8 @@ class Part:
 
     Attributes:
         value: The tensor.
-        axis: Along which it is cut; None: all of it.
-        start: First place on that axis.
+        axis: The axis along which the entries are chosen; None: all of the tensor.
+        start: Their first index on that axis.
         stop: One more than the last.
     """
 
@@ -47,39 +47,39 @@ class Part:
 
     @property
     def is_whole(self) -> bool:
-        """Whether nothing of the tensor is left out."""
+        """Return whether nothing of the tensor is left out."""
         return self.axis is None or (self.start, self.stop) == (0, static_shape(self.value)[self.axis])
 
     @property
     def op(self) -> str:
-        """The operator that computes the tensor; "" for an input or a constant."""
+        """Return the operator that computes the tensor; "" for an input or a constant."""
         node = self.value.producer()
         return node.op_type if node is not None and node.domain == "" else ""
 
 
 def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
-    """The parts that `part` is made of, each computed by an operator that is not in `through`.
+    """Return the parts that `part` is made of, each computed by an operator that is not in `through`.
 
     Args:
-        part: Of a tensor with a static shape.
+        part: A part of a tensor with a static shape.
         through: Operators to look behind, of `MOVING`, `CHOOSING`, `ACTIVATIONS` and `ARITHMETIC`. Where one of them
-            mixes the places up, so that the part has no counterpart in its input, its output is an origin.
+            mixes positions up, so that the part has no counterpart in its input, its output is an origin.
     """
-    seen, waiting, found = {part}, [part], []
+    seen, waiting, ends = {part}, [part], []
     while waiting:
-        item = waiting.pop()
-        before = _before(item) if item.op in through else None
+        current = waiting.pop()
+        before = _before(current) if current.op in through else None
         if before is None:
-            found.append(item)
+            ends.append(current)
             continue
         new = [other for other in dict.fromkeys(before) if other not in seen]
         seen.update(new)
         waiting += reversed(new)
-    return found
+    return ends
 
 
 def _before(part: Part) -> list[Part] | None:
-    """The parts of the node's inputs that a part of its output is made of, None where they are not known."""
+    """Return the parts of the node's inputs that a part of its output is made of, None where they are not known."""
     node = part.value.producer()
     if node is None or not all(x is None or is_static(x) for x in node.inputs):
         return None
@@ -90,7 +90,7 @@ Step: TypeAlias = Callable[[ir.Node, Part], "list[Part] | None"]
 
 
 def _same(node: ir.Node, part: Part) -> list[Part] | None:
-    """The same places of the first input."""
+    """Return the same entries of the first input."""
     return [Part(_first(node), part.axis, part.start, part.stop)]
 
 
@@ -100,20 +100,20 @@ def _first(node: ir.Node) -> ir.Value:
 
 
 def _cast(node: ir.Node, part: Part) -> list[Part] | None:
-    """Between floats; a class that becomes a float was no score before."""
+    """Return the same entries, of a Cast between floats alone: a class that becomes a float was no score before."""
     return _same(node, part) if is_float(_first(node)) and is_float(part.value) else None
 
 
 def _arithmetic(node: ir.Node, part: Part) -> list[Part] | None:
-    """The same places of every input that is no constant and as long; all of one that is broadcast."""
-    found, rank = [], len(static_shape(part.value))
+    """Return the same entries of every computed input that is as long; all of one that is broadcast."""
+    parts, rank = [], len(static_shape(part.value))
     for x in node.inputs:
         if x is None or constant_array(x) is not None:
             continue
         axis = None if part.axis is None else part.axis - (rank - len(static_shape(x)))
         cut = axis is not None and axis >= 0 and static_shape(x)[axis] == static_shape(part.value)[part.axis]  # type: ignore[index]
-        found.append(Part(x, axis, part.start, part.stop) if cut else Part(x))
-    return found or None
+        parts.append(Part(x, axis, part.start, part.stop) if cut else Part(x))
+    return parts or None
 
 
 def _transpose(node: ir.Node, part: Part) -> list[Part] | None:
@@ -124,7 +124,7 @@ def _transpose(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _reshape(node: ir.Node, part: Part) -> list[Part] | None:
-    """An axis survives if as many entries lie before it and it is as long."""
+    """Follow an axis that survives: as many entries lie before it, and it is as long."""
     x = _first(node)
     if part.is_whole:
         return [Part(x)]
@@ -142,14 +142,14 @@ def _concat(node: ir.Node, part: Part) -> list[Part] | None:
     inputs = [x for x in node.inputs if x is not None]
     if part.axis != axis:
         return [Part(x, part.axis, part.start, part.stop) for x in inputs]
-    found, first = [], 0
+    parts, offset = [], 0
     for x in inputs:
         length = static_shape(x)[axis]
-        start, stop = max(part.start - first, 0), min(part.stop - first, length)
+        start, stop = max(part.start - offset, 0), min(part.stop - offset, length)
         if start < stop:
-            found.append(Part(x, axis, start, stop))
-        first += length
-    return found
+            parts.append(Part(x, axis, start, stop))
+        offset += length
+    return parts
 
 
 def _split(node: ir.Node, part: Part) -> list[Part] | None:
@@ -159,7 +159,7 @@ def _split(node: ir.Node, part: Part) -> list[Part] | None:
 
 
 def _cut(part: Part, x: ir.Value, axis: int, first: int) -> Part:
-    """What `part` of a piece of `x` is in `x`; the piece begins at `first` on `axis`."""
+    """Return what `part` of a piece of `x` is in `x`; the piece begins at `first` on `axis`."""
     if part.axis not in (None, axis):
         return Part(x, part.axis, part.start, part.stop)
     start, stop = (0, static_shape(part.value)[axis]) if part.axis is None else (part.start, part.stop)
@@ -168,24 +168,24 @@ def _cut(part: Part, x: ir.Value, axis: int, first: int) -> Part:
 
 def _slice(node: ir.Node, part: Part) -> list[Part] | None:
     x = _first(node)
-    given = [constant_array(item) for item in node.inputs[1:]]
-    if len(given) < 3 or any(array is None for array in given) or len(np.ravel(given[2])) != 1:  # type: ignore[arg-type]
+    bounds = [constant_array(value) for value in node.inputs[1:]]
+    if len(bounds) < 3 or any(array is None for array in bounds) or len(np.ravel(bounds[2])) != 1:  # type: ignore[arg-type]
         return None
-    start, stop, axis, *step = (int(np.ravel(array)[0]) for array in given)  # type: ignore[arg-type]
+    start, stop, axis, *step = (int(np.ravel(array)[0]) for array in bounds)  # type: ignore[arg-type]
     axis %= len(static_shape(x))
     picked = range(static_shape(x)[axis])[start : stop : step[0] if step else 1]
     return [_cut(part, x, axis, picked.start)] if picked.step == 1 else None
 
 
 def _choosing(node: ir.Node, part: Part) -> list[Part] | None:
-    """The whole input, or the same part of it where the choice is along another axis; no index is followed."""
+    """Return the whole input, or the same part of it where the choice is along another axis; no index is followed."""
     x = _first(node)
     axis = node.attributes.get_int("axis", -1 if node.op_type == "TopK" else 0) % len(static_shape(x))
     if part.value is not node.outputs[0]:
         return None
     if node.op_type == "Gather" and (index := constant_array(node.inputs[1])) is not None and index.size == 1:
-        place = range(static_shape(x)[axis])[int(index.ravel()[0])]
-        return [Part(x, axis, place, place + 1)] if part.is_whole else None
+        position = range(static_shape(x)[axis])[int(index.ravel()[0])]
+        return [Part(x, axis, position, position + 1)] if part.is_whole else None
     if part.is_whole:
         return [Part(x)]
     same_rank = len(static_shape(x)) == len(static_shape(part.value))
@@ -207,4 +207,4 @@ STEPS: dict[str, Step] = {
     "GatherElements": _choosing,
     "TopK": _choosing,
 }
-"""How to look behind an operator; None where the places are mixed up. Others hold the same places."""
+"""How to look behind an operator; None where positions are mixed up. Others hold the same entries."""

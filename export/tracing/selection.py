@@ -39,7 +39,7 @@ class Choice:
 
     @property
     def count(self) -> int:
-        """How many entries are chosen."""
+        """Return how many entries are chosen."""
         return static_shape(self.index)[0]
 
 
@@ -50,7 +50,7 @@ SELECTORS: dict[str, Selector] = {}
 
 
 def select(op: Builder, value: ir.Value, choice: Choice) -> ir.Value:
-    """`value` restricted along `choice.axis` to the chosen entries; the axis stays, with their number as its length."""
+    """Return `value` restricted to the chosen entries along `choice.axis`, which stays, `choice.count` long."""
     if static_shape(value)[choice.axis] == choice.count == 1:
         return value
     node = value.producer()
@@ -72,8 +72,8 @@ def selector(*operators: str) -> Callable[[Selector], Selector]:
 
 
 def _again(op: Builder, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
-    """The same operator with the same attributes on other inputs."""
-    return getattr(op, node.op_type)(*inputs, **{name: item.value for name, item in node.attributes.items()})
+    """Append the same operator with the same attributes on other inputs."""
+    return getattr(op, node.op_type)(*inputs, **{name: attribute.value for name, attribute in node.attributes.items()})
 
 
 @selector("Identity", "Dropout", "Relu", "Sigmoid", "Clip")
@@ -108,7 +108,7 @@ def _gemm(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Val
         return None
     a, b, *bias = node.inputs
     row = op.Gather(b, choice.index, axis=0 if node.attributes.get_int("transB", 0) else 1)
-    return _again(op, node, a, row, *(_bias(op, item, choice) for item in bias))
+    return _again(op, node, a, row, *(_bias(op, offset, choice) for offset in bias))
 
 
 @selector("MatMul")
@@ -125,9 +125,9 @@ def _conv(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Val
         return None
     x, w, *bias = node.inputs
     row = op.Gather(w, choice.index, axis=0)
-    attributes = {name: item.value for name, item in node.attributes.items()}
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
     attributes["kernel_shape"] = list(static_shape(w)[2:])  # type: ignore[arg-type]
-    return op.Conv(x, row, *(_bias(op, item, choice) for item in bias), **attributes)
+    return op.Conv(x, row, *(_bias(op, offset, choice) for offset in bias), **attributes)
 
 
 def _bias(op: Builder, bias: ir.Value | None, choice: Choice) -> ir.Value | None:
@@ -138,7 +138,7 @@ def _bias(op: Builder, bias: ir.Value | None, choice: Choice) -> ir.Value | None
 
 @selector("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 def _reshape(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """The axis survives a reshape if as many entries lie before it and it is as long."""
+    """Push the choice to an axis that survives: as many entries lie before it, and it is as long."""
     x = node.inputs[0]
     assert x is not None
     before, after = static_shape(x), static_shape(value)
@@ -173,22 +173,22 @@ def _concat(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.V
 
 @selector("TopK")
 def _top(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
-    """The k-th best entry is that at the k-th best place, of a single row of entries."""
-    values, places = node.outputs
+    """Push a choice of the k-th best entry to the k-th best index, of a single row of entries."""
+    values, indices = node.outputs
     axis, x = node.attributes.get_int("axis", -1) % len(static_shape(value)), node.inputs[0]
     assert x is not None
     if value is not values or choice.axis != axis or np.prod(static_shape(x), dtype=int) != static_shape(x)[axis]:
         return None
-    picked = op.Gather(op.reshape(places, static_shape(places)[axis]), choice.index, axis=0)
+    picked = op.Gather(op.reshape(indices, static_shape(indices)[axis]), choice.index, axis=0)
     return select(op, x, replace(choice, axis=axis, index=picked, low=0, high=static_shape(x)[axis]))
 
 
 @selector("Split")
 def _split(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
     axis = node.attributes.get_int("axis", 0) % len(static_shape(value))
-    x, place = node.inputs[0], node.outputs.index(value)
+    x, index = node.inputs[0], node.outputs.index(value)
     assert x is not None
-    start = sum(static_shape(y)[axis] for y in node.outputs[:place])
+    start = sum(static_shape(y)[axis] for y in node.outputs[:index])
     if axis == choice.axis:
         return select(op, x, _shifted(op, choice, start))
     return op.slice_axis(select(op, x, choice), axis, start, start + static_shape(value)[axis])
@@ -197,17 +197,17 @@ def _split(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Va
 @selector("Slice")
 def _slice(op: Builder, node: ir.Node, value: ir.Value, choice: Choice) -> ir.Value | None:
     x, *bounds = node.inputs
-    given = [constant_array(item) for item in bounds]
-    if x is None or any(array is None for array in given) or len(given) < 3:
+    constants = [constant_array(bound) for bound in bounds]
+    if x is None or any(array is None for array in constants) or len(constants) < 3:
         return None
-    axes = [int(axis) % len(static_shape(value)) for axis in given[2]]  # type: ignore[union-attr]
+    axes = [int(axis) % len(static_shape(value)) for axis in constants[2]]  # type: ignore[union-attr]
     if choice.axis not in axes:
         return _again(op, node, select(op, x, choice), *bounds)
-    place = axes.index(choice.axis)
-    step = 1 if len(given) < 4 else int(given[3][place])  # type: ignore[index]
+    position = axes.index(choice.axis)
+    step = 1 if len(constants) < 4 else int(constants[3][position])  # type: ignore[index]
     if step != 1 or len(axes) > 1:
         return None
-    start = range(static_shape(x)[choice.axis])[int(given[0][place]) :].start  # type: ignore[index]
+    start = range(static_shape(x)[choice.axis])[int(constants[0][position]) :].start  # type: ignore[index]
     return select(op, x, _shifted(op, choice, start))
 
 

@@ -71,7 +71,7 @@ def selu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _exponential(op: Builder, node: ir.Node, dy: ir.Value, slope: float, floor: float) -> ir.Value:
-    """`dy` times `slope` where X > 0, else times Y + `floor`."""
+    """Return `dy` times `slope` where X > 0, else times Y + `floor`."""
     x, y = tensor(node), node.outputs[0]
     above = op.floats_like(x, slope)
     return op.Mul(dy, op.Where(op.Greater(x, 0.0), above, op.Add(y, floor)))

@@ -38,24 +38,25 @@ def attention(op: Builder, node: ir.Node, dy: ir.Value | None, *others: ir.Value
 
 
 def _refuse_what_is_not_covered(node: ir.Node, dy: ir.Value | None, others: tuple[ir.Value | None, ...]) -> None:
-    found = None
+    """Raise UnsupportedOperatorError for inputs, outputs and attributes that the rule does not cover."""
+    mismatch = None
     mask = node.inputs[3] if len(node.inputs) > 3 else None
     if any(value is not None for value in node.inputs[4:]):
-        found = "past keys and values or their lengths as inputs, queries, keys, values and a mask are"
+        mismatch = "past keys and values or their lengths as inputs, queries, keys, values and a mask are"
     elif dy is None or any(value is not None for value in others):
-        found = "a gradient at another output than Y, at Y alone is"
+        mismatch = "a gradient at another output than Y, at Y alone is"
     elif node.attributes.get_float("softcap", 0.0) != 0.0:
-        found = f"softcap {node.attributes.get_float('softcap')}, 0 is"
+        mismatch = f"softcap {node.attributes.get_float('softcap')}, 0 is"
     elif any(node.attributes.get_int(f"{side}_window_size", -1) != -1 for side in ("left", "right")):
-        found = "a sliding window, none is"
+        mismatch = "a sliding window, none is"
     elif mask is not None and static_shape(mask)[-1] != static_shape(tensor(node, 1))[-2]:
-        found = f"a mask for {static_shape(mask)[-1]} keys, one for all {static_shape(tensor(node, 1))[-2]} is"
-    if found is not None:
-        raise refused(node, f"{found} expected")
+        mismatch = f"a mask for {static_shape(mask)[-1]} keys, one for all {static_shape(tensor(node, 1))[-2]} is"
+    if mismatch is not None:
+        raise refused(node, f"{mismatch} expected")
 
 
 def _heads(node: ir.Node) -> tuple[int, int]:
-    """How many heads the queries have, and the keys and values: an attribute for 3D inputs, an axis of 4D ones."""
+    """Return how many heads queries have, and keys and values: attributes for 3D inputs, axis 1 of 4D ones."""
     q, k = static_shape(tensor(node)), static_shape(tensor(node, 1))
     if len(q) == 4:
         return q[1], k[1]
@@ -63,14 +64,14 @@ def _heads(node: ir.Node) -> tuple[int, int]:
 
 
 def _scale(node: ir.Node, q_heads: int) -> float:
-    """Attribute `scale`, by default 1 / sqrt(head size)."""
+    """Return the attribute `scale`, by default 1 / sqrt(head size)."""
     q = static_shape(tensor(node))
     size = q[3] if len(q) == 4 else q[2] // q_heads
     return float(node.attributes.get_float("scale", 1 / math.sqrt(size)))
 
 
 def _split(op: Builder, value: ir.Value, heads: int) -> ir.Value:
-    """(N, length, heads * size) as (N, heads, length, size); four dimensions stay as they are."""
+    """Return a tensor (N, length, heads * size) as (N, heads, length, size); one of four dimensions stays as it is."""
     shape = static_shape(value)
     if len(shape) == 4:
         return value
@@ -78,14 +79,14 @@ def _split(op: Builder, value: ir.Value, heads: int) -> ir.Value:
 
 
 def _join(op: Builder, value: ir.Value, like: ir.Value) -> ir.Value:
-    """The inverse of `_split`: `value` as an input of the node has it."""
+    """Undo `_split`: return `value` in the form that the node's input `like` has."""
     if len(static_shape(like)) == 4:
         return value
     return op.reshape_like(op.Transpose(value, perm=[0, 2, 1, 3]), like)
 
 
 def _probabilities(op: Builder, node: ir.Node, scores: ir.Value, q_heads: int) -> ir.Value:
-    """Softmax of `scores` under the mask; a query that may see no key gets 0 for all, as the operator has it."""
+    """Return the softmax of `scores` under the mask; a query that may see no key gets zeros, as ONNX defines it."""
     stacked = static_shape(scores)
     length = static_shape(tensor(node))[-2]
     mask = node.inputs[3] if len(node.inputs) > 3 else None

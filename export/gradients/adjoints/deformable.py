@@ -29,25 +29,25 @@ def deform_conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     groups = node.attributes.get_int("offset_group", 1)
     taps, outputs = math.prod(axis.kernel for axis in axes), math.prod(axis.size_out for axis in axes)
     images, points, size = batch * groups, taps * outputs, math.prod(sizes)
-    places = _places(op, op.reshape(op.widened(offset), images, taps, 2, outputs), axes)
-    corners = corners_of(op, places, sizes, linear=True)
+    positions = _positions(op, op.reshape(op.widened(offset), images, taps, 2, outputs), axes)
+    corners = corners_of(op, positions, sizes, linear=True)
     dv = op.reshape(op.widened(_tap_gradient(op, node, dy)), images, channels // groups, points)
-    along = read_times(op, op.reshape(op.widened(x), images, channels // groups, size), dv, corners)
-    slopes = [op.reshape(slope, images, taps, 1, outputs) for slope in slopes_of(op, along, corners)]
+    products = read_times(op, op.reshape(op.widened(x), images, channels // groups, size), dv, corners)
+    slopes = [op.reshape(slope, images, taps, 1, outputs) for slope in slopes_of(op, products, corners)]
     doffset, dmask = op.Concat(*slopes, axis=2), None
     if mask is not None:
         wide = op.widened(mask)
         dv = op.Mul(dv, op.reshape(wide, images, 1, points))
         doffset = op.Mul(doffset, op.reshape(wide, images, taps, 1, outputs))
-        shares = op.sum(op.Mul(along, weight_product(op, corners)), [2])
+        shares = op.sum(op.Mul(products, weight_product(op, corners)), [2])
         dmask = op.cast_like(op.reshape_like(shares, mask), mask)
-    dx = op.cast_like(op.reshape_like(spread_back(op, dv, places, corners, sizes), x), x)
+    dx = op.cast_like(op.reshape_like(spread_back(op, dv, positions, corners, sizes), x), x)
     doffset = op.cast_like(op.reshape_like(doffset, offset), offset)
     return [dx, None, doffset, None, dmask][: len(node.inputs)]
 
 
 def _tap_gradient(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
-    """The cotangent dV = W^T dY, (batch, groups, channels of a group and taps, outputs)."""
+    """Return the cotangent dV = W^T dY, (batch, groups, channels of a group and taps, outputs)."""
     weight = tensor(node, 1)
     rows, per_group, *kernel = static_shape(weight)
     group, batch = node.attributes.get_int("group", 1), static_shape(dy)[0]
@@ -56,14 +56,14 @@ def _tap_gradient(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
     return op.MatMul(op.Transpose(matrices, perm=[0, 2, 1]), dys)
 
 
-def _places(op: Builder, offset: ir.Value, axes: list[Window]) -> list[ir.Value]:
-    """Where each tap of each output reads, in entries of X, (images, taps * outputs, 1) per axis."""
+def _positions(op: Builder, offset: ir.Value, axes: list[Window]) -> list[ir.Value]:
+    """Return where each tap of each output reads X, in entries, (images, taps * outputs, 1) per axis."""
     images, taps, _, outputs = static_shape(offset)
     kernel, size = (axis.kernel for axis in axes), (axis.size_out for axis in axes)
     grids = np.indices((*kernel, *size)).reshape(4, taps * outputs, 1)
-    places = []
+    positions = []
     for i, axis in enumerate(axes):
         fixed = grids[i + 2] * axis.stride + grids[i] * axis.dilation - axis.pad
         moved = op.reshape(op.slice_axis(offset, 2, i, i + 1), images, taps * outputs, 1)
-        places.append(op.Add(moved, op.floats_like(offset, fixed)))
-    return places
+        positions.append(op.Add(moved, op.floats_like(offset, fixed)))
+    return positions

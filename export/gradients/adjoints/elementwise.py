@@ -100,7 +100,7 @@ def pow_(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _times_power(op: Builder, dy: ir.Value, x: ir.Value, p: np.ndarray) -> ir.Value:
-    """`dy` times the derivative of x^p for a constant p. Where p is 0 the power is written x^0: no 0 * inf at 0."""
+    """Return `dy` times the derivative of x^p, p constant; where p is 0 the power is x^0, to avoid 0 * inf at 0."""
     if (p == 1).all():
         return dy
     scaled = op.Mul(dy, op.floats_like(x, p))

@@ -21,14 +21,14 @@ DIGITS = 24
 """Binary digits of a float32."""
 
 FINE = 2.0 ** (DIGITS - 2 * STEEPEST)
-"""Bounds below this have neighbours that are nearer than two slopes can tell apart."""
+"""Bounds smaller than this in size have neighbours nearer than two slopes can tell apart: they take a third."""
 
 
 def gated(op: Builder, dy: ir.Value, y: ir.Value, low: ir.Value | None, high: ir.Value | None) -> ir.Value:
-    """The gradient dY where low < Y < high, else 0; a bound may be missing.
+    """Return dY where low < Y < high, else 0; a bound may be None.
 
-    In float32 with known bounds slopes, one after the other, take the number next to a bound to 1; of a bound that is
-    smaller than 2^-6 in size all numbers from 2^-45 inside. Other types and bounds that are computed are compared.
+    In float32 with constant bounds, slopes in sequence take even the number next to a bound to 1; where a bound is
+    smaller than 2^-6 in size, every number from 2^-45 inside. Other types and computed bounds are compared.
     """
     bounds = {sign: bound for sign, bound in ((1, low), (-1, high)) if bound is not None}
     numbers = {sign: array.item() for sign, array in _known(bounds).items() if array.size == 1}
@@ -46,22 +46,22 @@ def gated(op: Builder, dy: ir.Value, y: ir.Value, low: ir.Value | None, high: ir
 
 
 def one_minus(op: Builder, share: ir.Value) -> ir.Value:
-    """1 - Y of a Y in [0, 1]."""
+    """Return 1 - `share`, for a share in [0, 1]."""
     if share.dtype != ir.DataType.FLOAT:
         return op.Sub(1.0, share)
     return op.HardSigmoid(share, alpha=-1.0, beta=1.0)
 
 
 def _known(bounds: dict[int, ir.Value]) -> dict[int, NDArray]:
-    """The bounds that are constants."""
-    found = {sign: constant_array(bound) for sign, bound in bounds.items()}
-    return {sign: array for sign, array in found.items() if array is not None}
+    """Return the values of those bounds that are constants."""
+    arrays = {sign: constant_array(bound) for sign, bound in bounds.items()}
+    return {sign: array for sign, array in arrays.items() if array is not None}
 
 
 def _slope(op: Builder, y: ir.Value, sign: int, bound: float) -> ir.Value:
-    """From 0 at a bound to at least 2^-15 at the next number inside, and 1 soon after.
+    """Return a slope of Y: 0 at the bound, at least 2^-15 at the next number inside it, 1 soon after.
 
-    A power of two as slope: the product is exact, and so is the difference near the bound.
+    It is steep by a power of two, so that the product is exact, and so is the difference near the bound.
     """
     exponent = STEEPEST if bound == 0 else min(DIGITS - STEEPEST - math.frexp(bound)[1] + 1, STEEPEST)
     slope = sign * 2.0**exponent

@@ -25,7 +25,7 @@ LARGEST_MATRIX = 1 << 20
 """Entries of the largest constant matrix that sums by index."""
 
 DEEPEST_TABLE = 4
-"""As many numbers as a table sums per entry before a matrix is tried."""
+"""Most numbers per entry that a table sums before a matrix is tried."""
 
 
 @adjoint("Gather")
@@ -35,9 +35,9 @@ def gather(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     shape, count = static_shape(x), math.prod(static_shape(indices))
     axis = node.attributes.get_int("axis", 0) % len(shape)
     before, n, after = shape[:axis], shape[axis], shape[axis + 1 :]
-    given = constant_array(indices)
-    if given is not None:
-        return [collect(op, op.reshape(dy, *before, count, *after), axis, given.reshape(-1) % n, n), None]
+    constant = constant_array(indices)
+    if constant is not None:
+        return [collect(op, op.reshape(dy, *before, count, *after), axis, constant.reshape(-1) % n, n), None]
     if count == 1:
         mask = _one_hot(op, op.reshape(indices, 1, 1), n)
         mask = op.reshape(mask, *([1] * len(before)), n, *([1] * len(after)))
@@ -52,11 +52,11 @@ def gather_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     x, indices = tensor(node), tensor(node, 1)
     shape, picked = static_shape(x), static_shape(indices)
     axis = node.attributes.get_int("axis", 0) % len(shape)
-    given = constant_array(indices)
-    if given is not None:
-        places = [*np.indices(picked)]
-        places[axis] = given % shape[axis]
-        flat = np.ravel_multi_index(tuple(places), shape).reshape(-1)
+    constant = constant_array(indices)
+    if constant is not None:
+        coordinates = [*np.indices(picked)]
+        coordinates[axis] = constant % shape[axis]
+        flat = np.ravel_multi_index(tuple(coordinates), shape).reshape(-1)
         return [op.reshape(collect(op, op.reshape(dy, flat.size), 0, flat, math.prod(shape)), *shape), None]
     if math.prod(picked) * shape[axis] > LARGEST_ONE_HOT:
         dy = op.widened(dy)
@@ -79,23 +79,23 @@ def gather_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     batch, n, rest = (math.prod(part) for part in (shape[:batch_dims], sizes, shape[batch_dims + depth :]))
     count = math.prod(picked[batch_dims:-1])
     strides = np.array([math.prod(sizes[i + 1 :]) for i in range(depth)], np.int64)
-    given = constant_array(indices)
-    if given is not None:
-        flat = (given.reshape(batch, count, depth) % np.array(sizes)) @ strides + n * np.arange(batch)[:, None]
+    constant = constant_array(indices)
+    if constant is not None:
+        flat = (constant.reshape(batch, count, depth) % np.array(sizes)) @ strides + n * np.arange(batch)[:, None]
         total = collect(op, op.reshape(dy, batch * count, rest), 0, flat.reshape(-1), batch * n)
         return [op.reshape(total, *shape), None]
-    places = op.Cast(op.reshape(indices, batch, count, depth), to=ir.DataType.INT64)
-    places = op.Where(op.Less(places, op.integers(0)), op.Add(places, op.integers(*sizes)), places)
-    flat = op.sum(op.Mul(places, op.constant(strides)), [2], keepdims=False)
+    positive = op.Cast(op.reshape(indices, batch, count, depth), to=ir.DataType.INT64)
+    positive = op.Where(op.Less(positive, op.integers(0)), op.Add(positive, op.integers(*sizes)), positive)
+    flat = op.sum(op.Mul(positive, op.constant(strides)), [2], keepdims=False)
     return [op.reshape(_sum_by_index(op, op.reshape(dy, batch, count, rest), flat, n), *shape), None]
 
 
 @adjoint("TopK")
 def top_k(op: Builder, node: ir.Node, dy: ir.Value, _indices: ir.Value | None = None) -> Cotangents:
     """Y = the k largest or smallest along an axis: dX is dY at their places, which are another output."""
-    x, places = tensor(node), node.outputs[1]
+    x, indices = tensor(node), node.outputs[1]
     axis = node.attributes.get_int("axis", -1) % len(static_shape(x))
-    return [op.ScatterElements(_zeros(op, x), places, dy, axis=axis), None]
+    return [op.ScatterElements(_zeros(op, x), indices, dy, axis=axis), None]
 
 
 @adjoint("ScatterElements")
@@ -134,10 +134,10 @@ def reverse_sequence(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def collect(op: Builder, value: ir.Value, axis: int, index: NDArray, size: int) -> ir.Value:
-    """`value` summed by a constant index along `axis`, which gets `size` entries: the adjoint of a Gather.
+    """Return `value` summed by a constant index along `axis`, which gets `size` entries: the adjoint of a Gather.
 
-    Neighbours: a Pad. Every place at most a few times: a Gather by the places, behind a zero, and a sum. Otherwise a
-    product with a constant matrix, where that is small.
+    Consecutive indices take a Pad. Where none comes often, a Gather by a table, from `value` with a zero behind it, and
+    a sum; otherwise a product with a constant matrix, where that is small.
     """
     rank, count = len(static_shape(value)), len(index)
     start = int(index[0]) if count else 0
@@ -160,28 +160,28 @@ def collect(op: Builder, value: ir.Value, axis: int, index: NDArray, size: int) 
 
 
 def _sum_by_index(op: Builder, value: ir.Value, indices: ir.Value, size: int) -> ir.Value:
-    """`value` (batch, count, rest) summed by computed indices (batch or 1, count) to (batch, size, rest)."""
+    """Return `value` (batch, count, rest) summed by computed indices (batch or 1, count), as (batch, size, rest)."""
     batch, count, rest = static_shape(value)
-    own = static_shape(indices)[0]
-    if own * count * size > LARGEST_ONE_HOT:
-        places = op.Expand(op.reshape(indices, own, count, 1), op.integers(batch, count, rest))
+    rows = static_shape(indices)[0]
+    if rows * count * size > LARGEST_ONE_HOT:
+        expanded = op.Expand(op.reshape(indices, rows, count, 1), op.integers(batch, count, rest))
         updates = op.widened(value)
         zeros = op.expand(op.floats_like(updates, 0.0), (batch, size, rest))
-        return op.cast_like(op.ScatterElements(zeros, places, updates, axis=1, reduction="add"), value)
-    one_hot = _one_hot(op, op.reshape(indices, own, 1, count), size, 1)
-    return op.MatMul(op.Cast(op.reshape(one_hot, own, size, count), to=value.dtype), value)
+        return op.cast_like(op.ScatterElements(zeros, expanded, updates, axis=1, reduction="add"), value)
+    one_hot = _one_hot(op, op.reshape(indices, rows, 1, count), size, 1)
+    return op.MatMul(op.Cast(op.reshape(one_hot, rows, size, count), to=value.dtype), value)
 
 
 def _one_hot(op: Builder, indices: ir.Value, size: int, axis: int = -1) -> ir.Value:
-    """Whether indices, negative ones too, are 0 ... size - 1 along `axis`, where they have one entry."""
+    """Return the mask of indices, negative ones too, over 0 ... size - 1 along `axis`, where they have one entry."""
     rank = len(static_shape(indices))
-    ranks = [1] * rank
-    ranks[axis] = size
-    places = op.Cast(indices, to=ir.DataType.INT64)
-    places = op.Where(op.Less(places, op.integers(0)), op.Add(places, op.integers(size)), places)
-    return op.Equal(places, op.constant(np.arange(size).reshape(ranks)))
+    shape = [1] * rank
+    shape[axis] = size
+    positive = op.Cast(indices, to=ir.DataType.INT64)
+    positive = op.Where(op.Less(positive, op.integers(0)), op.Add(positive, op.integers(size)), positive)
+    return op.Equal(positive, op.constant(np.arange(size).reshape(shape)))
 
 
 def _zeros(op: Builder, like: ir.Value) -> ir.Value:
-    """Zeros of a value's type and shape."""
+    """Return zeros of the type and shape of `like`."""
     return op.expand(op.floats_like(like, 0.0), static_shape(like))

@@ -34,7 +34,7 @@ def conv(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -> ir.Value:
-    """Gradient dX of a Conv-like node, whose weight in floats is `w`."""
+    """Return the gradient dX of a Conv-like node whose weight, in floats, is `w`."""
     axes = windows(node, kernel=static_shape(w)[2:])
     group = node.attributes.get_int("group", 1)
     factors = [math.gcd(axis.stride, axis.dilation) for axis in axes]
@@ -45,13 +45,13 @@ def conv_input_gradient(op: Builder, node: ir.Node, w: ir.Value, dy: ir.Value) -
 
 
 def _coarse(axis: Window, factor: int) -> Window:
-    """Every `factor`-th position that the windows cover, where the stride and the dilation are both multiples of it."""
+    """Return the window over every `factor`-th position that is covered; stride and dilation are multiples of it."""
     size = (axis.covered - 1) // factor + 1
     return Window(size, axis.size_out, axis.kernel, axis.stride // factor, axis.dilation // factor, 0)
 
 
 def _refined(op: Builder, dx: ir.Value, axes: list[Window], factors: list[int]) -> ir.Value:
-    """The gradient at every `factor`-th position the windows cover as that at X: between them no window reads."""
+    """Return dX from the gradient at every `factor`-th position that the windows cover: none reads between them."""
     for i, factor in enumerate(factors):
         if factor > 1:
             dx = interleave_zeros(op, dx, i + 2, factor)
@@ -60,12 +60,12 @@ def _refined(op: Builder, dx: ir.Value, axes: list[Window], factors: list[int]) 
 
 
 def _input_gradient(op: Builder, w: ir.Value, dy: ir.Value, axes: list[Window], group: int) -> ir.Value:
-    """Gradient dX of windows whose strides and dilations have no common factor."""
+    """Return the gradient dX of windows whose strides and dilations have no common factor."""
     if w.const_value is not None and all(axis.pad < axis.reach and _after(axis) >= 0 for axis in axes):
         if all(axis.stride == 1 for axis in axes):
             return _flipped_conv(op, dy, w, axes, group)
-        alone = static_shape(w)[:2] == (group, 1)
-        if alone and len(axes) <= 2 and axes[-1].size_out * axes[-1].stride <= WIDEST_SPREAD:
+        depthwise = static_shape(w)[:2] == (group, 1)
+        if depthwise and len(axes) <= 2 and axes[-1].size_out * axes[-1].stride <= WIDEST_SPREAD:
             return _flipped_conv(op, _interleaved(op, dy, axes), w, axes, group)
     if any(axis.stride > 1 for axis in axes) and any(axis.dilation > 1 for axis in axes):
         return _spread_conv(op, dy, w, axes, group)
@@ -73,26 +73,26 @@ def _input_gradient(op: Builder, w: ir.Value, dy: ir.Value, axes: list[Window], 
 
 
 def _after(axis: Window) -> int:
-    """Zeros behind dY, spread to its stride, that its convolution takes to be as long as X."""
+    """Return how many zeros behind dY, spread to its stride, make its convolution as long as X."""
     return axis.size_in - axis.size_out * axis.stride + axis.pad
 
 
 def _interleaved(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
-    """dY, (N, C, H) or (N, C, H, W), with stride - 1 zeros behind every entry, in one product with ones and zeros.
+    """Return dY, (N, C, L) or (N, C, H, W), with stride - 1 zeros behind every entry, by one product with a 0-1 matrix.
 
-    A row of H entries becomes itself, spread, and the rows of zeros below it: so it is the last axis alone that grows.
+    A row becomes itself, spread, and the rows of zeros below it, so that the last axis alone grows.
     """
     *above, row = axes
     length = row.size_out * row.stride
     ones = np.zeros((row.size_out, length * int(np.prod([axis.stride for axis in above]))))
-    places = np.arange(row.size_out)
-    ones[places, places * row.stride] = 1
+    positions = np.arange(row.size_out)
+    ones[positions, positions * row.stride] = 1
     shape = (axis.size_out * axis.stride for axis in axes)
     return op.reshape(op.MatMul(dy, op.floats_like(dy, ones)), *static_shape(dy)[:2], *shape)
 
 
 def _spread_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
-    """A Conv of dY, of any rank, with zeros between its entries; what no window reads is cut off."""
+    """Return a Conv of dY, of any rank, with zeros between its entries; those that no window reads are cut off."""
     for i, axis in enumerate(axes):
         if axis.stride > 1:
             dy = interleave_zeros(op, dy, i + 2, axis.stride)
@@ -111,7 +111,7 @@ def _flipped_conv(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], gr
 def _conv_flipped(
     op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int, pads: Sequence[int]
 ) -> ir.Value:
-    """dY, spread, convolved with the flipped W, in steps of 1."""
+    """Return dY, already spread, convolved with the flipped W at stride 1."""
     return op.Conv(
         dy,
         _flip(op, w, group),
@@ -123,7 +123,7 @@ def _conv_flipped(
 
 
 def _flip(op: Builder, w: ir.Value, group: int) -> ir.Value:
-    """`Flip` of a weight; one that is computed is flipped in the graph."""
+    """Return a weight turned by `Flip`, in the graph where the weight is computed."""
     out_channels, per_group, *kernel = static_shape(w)
     shape = (group * per_group, out_channels // group, *kernel)
     if w.const_value is not None:
@@ -142,7 +142,7 @@ class Flip:
     group: int
 
     def __call__(self, weight: NDArray) -> NDArray:
-        """`weight`, (C_out, C_in / group, ...), as (C_in, C_out / group, ...)."""
+        """Return `weight`, (C_out, C_in / group, ...), as (C_in, C_out / group, ...)."""
         out_channels, per_group, *kernel = weight.shape
         grouped = weight.reshape(self.group, out_channels // self.group, per_group, *kernel).swapaxes(1, 2)
         rows = grouped.reshape(self.group * per_group, out_channels // self.group, *kernel)
@@ -206,7 +206,7 @@ def matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def matmul_gradients(op: Builder, a: ir.Value, b: ir.Value, dy: ir.Value) -> list[ir.Value]:
-    """Gradients dA and dB of Y = A B."""
+    """Return the gradients dA and dB of Y = A B."""
     a_shape, b_shape = static_shape(a), static_shape(b)
     rows = a_shape if len(a_shape) > 1 else (1, *a_shape)
     columns = b_shape if len(b_shape) > 1 else (*b_shape, 1)
@@ -222,7 +222,7 @@ def matmul_gradients(op: Builder, a: ir.Value, b: ir.Value, dy: ir.Value) -> lis
 
 
 def transposed(op: Builder, value: ir.Value) -> ir.Value:
-    """The last two axes swapped."""
+    """Return `value` with its last two axes swapped."""
     rank = len(static_shape(value))
     return op.Transpose(value, perm=[*range(rank - 2), rank - 1, rank - 2])
 
@@ -248,7 +248,7 @@ def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _equation(node: ir.Node) -> tuple[list[str], str]:
-    """The indices of each operand of an Einsum, and of its result."""
+    """Return the indices of each operand of an Einsum, and of its result."""
     equation = node.attributes["equation"].as_string().replace(" ", "")
     left, arrow, result = equation.partition("->")
     terms = left.split(",")

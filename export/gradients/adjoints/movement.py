@@ -67,11 +67,11 @@ def slice_(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """(axis, start, end, step) per sliced axis."""
-    given = [None if value is None else constant_array(value) for value in node.inputs[1:]]
-    if any(array is None and value is not None for array, value in zip(given, node.inputs[1:], strict=True)):
+    """Return (axis, start, end, step) per sliced axis."""
+    bounds = [None if value is None else constant_array(value) for value in node.inputs[1:]]
+    if any(array is None and value is not None for array, value in zip(bounds, node.inputs[1:], strict=True)):
         raise refused(node, "its bounds are computed at run time, constants are expected")
-    starts, ends, axes, steps = (*given, None, None)[:4]
+    starts, ends, axes, steps = (*bounds, None, None)[:4]
     assert starts is not None
     assert ends is not None
     if axes is None:
@@ -85,9 +85,9 @@ def _slice_bounds(node: ir.Node, shape: tuple[int, ...]) -> list[tuple[int, int,
 
 
 def interleave_zeros(op: Builder, value: ir.Value, axis: int, step: int) -> ir.Value:
-    """`value` with `step - 1` zeros between its entries along `axis`: length (n - 1) * step + 1.
+    """Return `value` with `step - 1` zeros between its entries along `axis`, of length (n - 1) * step + 1.
 
-    By a Concat: ONNX Runtime takes ten times as long for a Pad behind every entry.
+    A Concat does it: ONNX Runtime takes ten times as long for a Pad behind every entry.
     """
     shape = static_shape(value)
     n = shape[axis]
@@ -103,11 +103,11 @@ def pad(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     mode: Any = node.attributes.get_string("mode", "constant")
     pads = constant_array(tensor(node, 1))
     shape, none = static_shape(tensor(node)), [None for _ in node.inputs[1:]]
-    given = node.inputs[3] if len(node.inputs) > 3 else None
-    axes = np.arange(len(shape)) if given is None else constant_array(given)
+    axes_input = node.inputs[3] if len(node.inputs) > 3 else None
+    axes = np.arange(len(shape)) if axes_input is None else constant_array(axes_input)
     if mode not in PAD_MODES or pads is None or axes is None:
-        found = "computed pads or axes" if pads is None or axes is None else f"mode {mode!r}"
-        raise refused(node, f"{found}, constants and a mode of {', '.join(PAD_MODES)} are expected")
+        unsupported = "computed pads or axes" if pads is None or axes is None else f"mode {mode!r}"
+        raise refused(node, f"{unsupported}, constants and a mode of {', '.join(PAD_MODES)} are expected")
     edges = np.zeros((len(shape), 2), int)
     edges[axes] = pads.reshape(2, -1).T
     if mode == "constant":

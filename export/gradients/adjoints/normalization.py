@@ -52,7 +52,7 @@ def lrn(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _channel_sum(op: Builder, value: ir.Value, below: int, above: int) -> ir.Value:
-    """Sum over channels c - below to c + above."""
+    """Return the sum over channels c - below to c + above for each channel c."""
     shape = static_shape(value)
     plane = op.reshape(value, shape[0], 1, shape[1], int(np.prod(shape[2:], dtype=int)))
     padded = op.pad(plane, [0, 0, below, 0], [0, 0, above, 0])
@@ -66,7 +66,7 @@ def layer_normalization(op: Builder, node: ir.Node, dy: ir.Value | None, *statis
 
     dX = (G - mean(G) - H * mean(G * H)) / sqrt(var + epsilon) with G = dY * scale; dscale = dY * H, dB = dY.
     """
-    if dy is None or any(given is not None for given in statistics):
+    if dy is None or any(cotangent is not None for cotangent in statistics):
         raise refused(node, "a gradient arrives at its output Mean or InvStdDev, at Y alone is expected")
     x, scale, dy = (op.widened(value) for value in (tensor(node), tensor(node, 1), dy))
     rank = len(static_shape(x))
@@ -101,7 +101,7 @@ def group_normalization(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _narrowed(op: Builder, node: ir.Node, cotangents: Sequence[ir.Value]) -> Cotangents:
-    """One cotangent per input, in its type; a bias that is absent has none."""
+    """Return one cotangent per input, each in its input's type; an absent bias gets none."""
     return [op.cast_like(dx, tensor(node, i)) for i, dx in enumerate(cotangents[: len(node.inputs)])]
 
 
@@ -126,7 +126,7 @@ def _group_normalization(op: Builder, node: ir.Node, dy: ir.Value, groups: int) 
 def standardised(
     op: Builder, node: ir.Node, x: ir.Value, axes: Sequence[int], centred: bool = True
 ) -> tuple[ir.Value, ir.Value]:
-    """H = (X - mean) / sqrt(var + epsilon) over `axes`, and that root; not centred: with 0 for the mean."""
+    """Return H = (X - mean) / sqrt(var + epsilon) over `axes`, and that root; 0 for the mean unless centred."""
     if centred:
         x = op.Sub(x, op.reduce("ReduceMean", x, axes))
     variance = op.reduce("ReduceMean", op.Mul(x, x), axes)
@@ -137,7 +137,7 @@ def standardised(
 def _through(
     op: Builder, g: ir.Value, h: ir.Value, deviation: ir.Value, axes: Sequence[int], centred: bool = True
 ) -> ir.Value:
-    """The cotangent (G - mean(G) - H * mean(G * H)) / deviation; not centred: without mean(G)."""
+    """Return the cotangent (G - mean(G) - H * mean(G * H)) / deviation; without mean(G) unless centred."""
     along = op.Mul(h, op.reduce("ReduceMean", op.Mul(g, h), axes))
     if centred:
         g = op.Sub(g, op.reduce("ReduceMean", g, axes))

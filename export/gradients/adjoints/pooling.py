@@ -32,7 +32,7 @@ def max_pool(op: Builder, node: ir.Node, dy: ir.Value, indices: ir.Value | None 
 
 
 def _pool_axis(op: Builder, x: ir.Value, spatial: int, window: Window, rank: int) -> ir.Value:
-    """Max-pool along one spatial axis."""
+    """Return X max-pooled along one spatial axis."""
 
     def along(value: int, other: int) -> list[int]:
         return [value if i == spatial else other for i in range(rank)]
@@ -50,13 +50,13 @@ def _pool_axis(op: Builder, x: ir.Value, spatial: int, window: Window, rank: int
 
 
 def _lowest(x: ir.Value) -> float:
-    """Below any activation, but no infinity: engines may compute 0 * padding."""
+    """Return the lowest finite number of X's type; not -inf, since engines may compute 0 * padding."""
     assert x.dtype is not None
     return float(x.dtype.min)
 
 
 def _max_axis(op: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axis: int, window: Window) -> ir.Value:
-    """The adjoint of a max along one axis: dY to the first tap that equals Y."""
+    """Return the adjoint of a max along one axis: dY goes to the first tap that equals Y."""
     if window.kernel == 1 and window.stride == 1:
         return dy
     before, after = [0] * len(static_shape(x)), [0] * len(static_shape(x))
@@ -75,7 +75,7 @@ def _max_axis(op: Builder, x: ir.Value, y: ir.Value, dy: ir.Value, axis: int, wi
 
 
 def _scatter(op: Builder, taps: list[ir.Value], axis: int, window: Window) -> ir.Value:
-    """Sum of the taps, each put where it was read: tap t of output o at `o * stride + t * dilation - pad`.
+    """Return the sum of the taps, tap t of output o put where it was read: at `o * stride + t * dilation - pad`.
 
     Taps whose positions agree modulo the stride are shifted by whole strides and added; then the residues interleave.
     """
@@ -120,7 +120,7 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
-    """How many entries each output of an AveragePool averages, (1, 1, spatial ...) float64."""
+    """Return how many entries each output of an AveragePool averages, float64 (1, 1, spatial ...)."""
     include = node.attributes.get_int("count_include_pad", 0)
     behind = [max(axis.pad_after, 0) for axis in axes]  # of an auto_pad: as far as the windows reach
     if node.attributes.get_string("auto_pad", "NOTSET") == "NOTSET":
@@ -184,7 +184,7 @@ def global_lp_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _lp_outer(op: Builder, y: ir.Value, dy: ir.Value, p: int) -> ir.Value:
-    """The factor of a p-norm's gradient that its result gives: dY Y^(1-p), dY where Y is 0."""
+    """Return dY Y^(1-p), dY where Y is 0: `dy` times the factor of a p-norm's gradient that its result gives."""
     if p == 1:
         return dy
     norm = op.Where(op.Greater(y, 0.0), y, 1.0)
@@ -192,7 +192,7 @@ def _lp_outer(op: Builder, y: ir.Value, dy: ir.Value, p: int) -> ir.Value:
 
 
 def _lp_inner(op: Builder, x: ir.Value, dy: ir.Value, p: int) -> ir.Value:
-    """`dy` times the factor of a p-norm's gradient that its entries give: sign(X) |X|^(p-1)."""
+    """Return `dy` times sign(X) |X|^(p-1), the factor of a p-norm's gradient that its entries give."""
     if p <= 2:
         return op.Mul(dy, op.Sign(x) if p == 1 else x)
     power = op.Abs(x) if p == 3 else op.Pow(op.Abs(x), float(p - 2))

@@ -73,7 +73,7 @@ def qlinear_matmul(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 def _quantised(
     op: Builder, node: ir.Node, x: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int, dy: ir.Value
 ) -> ir.Value:
-    """The cotangent of X, real, where the node's output is X quantised: dY / scale where nothing is saturated."""
+    """Return the cotangent of a real X that the node's output quantises: dY / scale where not saturated, else 0."""
     dtype = node.outputs[0].dtype
     if dtype not in RANGES:
         raise refused(node, f"its output is {dtype}, integers of 4, 8 or 16 bits are expected")
@@ -92,11 +92,11 @@ def _quantised(
 
 
 def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | None, axis: int) -> ir.Value:
-    """`(q - zero) * scale`, folded where all are constants."""
+    """Return `(q - zero) * scale`, folded where all are constants."""
     numbers, step, shift = constant_array(q), constant_array(scale), constant_array(zero)
     if numbers is None or step is None or (shift is None and zero is not None):
-        along = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
-        return op.DequantizeLinear(q, scale, *([] if zero is None else [zero]), **along)
+        attributes = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
+        return op.DequantizeLinear(q, scale, *([] if zero is None else [zero]), **attributes)
     steps = numbers.astype(np.int64)
     if shift is not None:
         steps = steps - shift.astype(np.int64).reshape(_broadcast_shape(shift.shape, steps.ndim, axis))
@@ -104,13 +104,13 @@ def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | Non
 
 
 def _product(op: Builder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """A scale times a scale, folded where both are constants."""
+    """Return the product of two scales, folded where both are constants."""
     first, second = constant_array(a), constant_array(b)
     return op.Mul(a, b) if first is None or second is None else op.floats_like(a, first * second)
 
 
 def along(op: Builder, value: ir.Value, rank: int, axis: int) -> ir.Value:
-    """A scale or zero point, of the whole tensor or of each slice along `axis`, in a shape that broadcasts."""
+    """Return a scale or zero point, of the whole tensor or of each slice along `axis`, in a shape that broadcasts."""
     shape = _broadcast_shape(static_shape(value), rank, axis)
     array = constant_array(value)
     return op.reshape(value, *shape) if array is None else op.constant(array.reshape(shape), array.dtype)
@@ -123,6 +123,7 @@ def _broadcast_shape(shape: tuple[int, ...], rank: int, axis: int) -> tuple[int,
 
 
 def refuse_blocks(node: ir.Node) -> None:
+    """Raise UnsupportedOperatorError for a node with a scale per block."""
     size = node.attributes.get_int("block_size", 0)
     if size != 0:
         raise refused(node, f"block_size {size}, one scale per tensor or per slice is expected")

@@ -11,9 +11,9 @@ from aerocam.export.nodes.shapes import static_shape
 
 
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
-    """The axes a reduction works over, counted from the front; from its attribute or its second input.
+    """Return the axes that a reduction reduces, counted from the front, by its attribute or its second input.
 
-    None given means all, or with `noop_with_empty_axes` none.
+    Where it names none, they are all axes, or no axis with `noop_with_empty_axes`.
     """
     rank = len(static_shape(tensor(node)))
     axes = node.attributes.get_ints("axes", ())
@@ -28,13 +28,13 @@ def reduced_axes(node: ir.Node) -> tuple[int, ...]:
 
 
 def _kept(op: Builder, node: ir.Node, value: ir.Value) -> ir.Value:
-    """`value`, of the output's shape, with the reduced axes as 1: it broadcasts against X."""
+    """Return `value`, of the output's shape, with the reduced axes as 1, so that it broadcasts against X."""
     axes = reduced_axes(node)
     return op.reshape(value, *(1 if axis in axes else dim for axis, dim in enumerate(static_shape(tensor(node)))))
 
 
 def _spread(op: Builder, node: ir.Node, dy: ir.Value, factor: float = 1.0) -> ir.Value:
-    """`dy` times a number, broadcast over the reduced axes."""
+    """Return `dy` times `factor`, broadcast over the reduced axes."""
     return op.expand(_kept(op, node, dy), static_shape(tensor(node)), factor)
 
 

@@ -2,7 +2,7 @@
 
 A rule gets the builder, the forward node and the cotangent of each of its outputs (None where no gradient arrives), and
 returns one cotangent per input. None for an input means that no gradient can flow there. Broadcasting is the walk's
-business: a rule may return a cotangent in the broadcast shape, the walk sums it down.
+business: a rule may return a cotangent in the broadcast shape, which the walk sums down.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ADJOINTS: dict[str, Rule] = {}
 """Adjoint rule per operator, filled by `@adjoint`."""
 
 STOPPED = ir.Value(name="aerocam.stopped")
-"""What a rule gives for an input that gets nothing, by decision: the walk passes it over. No value of any graph."""
+"""What a rule returns for an input that gets nothing by decision: the walk skips it. It is a value of no graph."""
 
 NO_GRADIENT = frozenset(
     {
@@ -113,17 +113,17 @@ def adjoint(*operators: str) -> Callable[[Rule], Rule]:
 
 
 def operator_name(node: ir.Node) -> str:
-    """The operator with its domain in front, unless that is the default one; the key of its rule."""
+    """Return a node's operator, the key of its rule, with its domain in front unless that is the default one."""
     return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
 
 
 def refused(node: ir.Node, found_and_expected: str) -> UnsupportedOperatorError:
-    """The error that a rule raises at a form it does not cover; the walk adds the way out."""
+    """Return the error that a rule raises for a form it does not cover; the walk adds what to do about it."""
     return UnsupportedOperatorError(f"operator {operator_name(node)} (node {node.name!r}): {found_and_expected}")
 
 
 def tensor(node: ir.Node, index: int = 0) -> ir.Value:
-    """Input `index` of a node, which must be there."""
+    """Return input `index` of a node, which must be present."""
     value = node.inputs[index]
     assert value is not None, f"{node.op_type} {node.name!r} has no input {index}"
     return value

@@ -41,13 +41,13 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 
 def _is_repeat(matrix: NDArray) -> bool:
-    """Whether each input entry is repeated the same whole number of times."""
+    """Return whether a matrix repeats each input entry the same whole number of times."""
     repeats, rest = divmod(matrix.shape[0], matrix.shape[1])
     return rest == 0 and np.array_equal(matrix, np.repeat(np.eye(matrix.shape[1]), repeats, axis=0))
 
 
 def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.Value:
-    """`matrix` applied along `axis` of `value`."""
+    """Return `value` multiplied by `matrix` along `axis`."""
     shape = static_shape(value)
     rows = int(np.prod(shape[:axis], dtype=int))
     columns = int(np.prod(shape[axis + 1 :], dtype=int))
@@ -56,23 +56,25 @@ def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.V
 
 
 def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
-    """The (after, before) matrix of a Resize along one axis: the node itself, run on every unit vector.
+    """Return the (after, before) matrix of a Resize along one axis, by running the node on every unit vector.
 
-    Each lies along the last of four axes. The one before it, along which nothing changes, is resized too: it is the
-    one that decides the scale where the aspect ratio is kept, and has another length in any case.
+    A vector lies along the last of four axes. The axis before it, along which nothing changes, is resized too: it
+    decides the scale where the aspect ratio is kept, and has another length in any case.
     """
     copy = ir.to_proto(node)
-    scales, sizes = _given(node, 2), _given(node, 3)
-    kept = [item for item in copy.attribute if item.name not in ("axes", "keep_aspect_ratio_policy")]
+    scales, sizes = _constant_input(node, 2), _constant_input(node, 3)
+    attributes = [
+        attribute for attribute in copy.attribute if attribute.name not in ("axes", "keep_aspect_ratio_policy")
+    ]
     length = 1
     if _keeps_aspect(node) and sizes is not None:
         axes, shape = _axes(node), static_shape(tensor(node))
         ratios = [size / shape[i] for i, size in zip(axes, sizes, strict=True)]
-        decides = ratios.index(_scale(node, ratios))
-        length = shape[axes[decides]]
-        kept = [item for item in copy.attribute if item.name != "axes"]
-        kept.append(onnx.helper.make_attribute("axes", [2, 3]))
-        names, size = ["x", "", "", "size"], np.array([sizes[decides], sizes[axes.index(axis)]], np.int64)
+        deciding = ratios.index(_scale(node, ratios))
+        length = shape[axes[deciding]]
+        attributes = [attribute for attribute in copy.attribute if attribute.name != "axes"]
+        attributes.append(onnx.helper.make_attribute("axes", [2, 3]))
+        names, size = ["x", "", "", "size"], np.array([sizes[deciding], sizes[axes.index(axis)]], np.int64)
     elif scales is not None:
         names, size = ["x", "", "size"], np.array([1, 1, 2, scales[_axes(node).index(axis)]], np.float32)
     else:
@@ -81,19 +83,19 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
     copy.input.extend(names)
     copy.output[:] = ["y"]
     copy.ClearField("attribute")
-    copy.attribute.extend(kept)
+    copy.attribute.extend(attributes)
     vectors = np.repeat(np.eye(before, dtype=np.float32)[:, None, None], length, axis=2)
     return _run(copy, vectors, size, _opset(node))[:, 0, 0].T
 
 
 def _opset(node: ir.Node) -> int:
-    """The default-domain opset of the node's graph."""
+    """Return the default-domain opset of the node's graph."""
     assert node.graph is not None
     return node.graph.opset_imports[""]
 
 
 def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
-    """The output of a Resize node, by ONNX Runtime."""
+    """Run a Resize node on `x` in ONNX Runtime and return its output as float64."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -111,9 +113,9 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
 
 
 def _scales(node: ir.Node) -> NDArray | None:
-    """One scale per axis, or None where sizes are given that stretch."""
-    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _given(node, 3)
-    scales = _given(node, 2)
+    """Return one scale per axis, or None where the node has sizes and does not keep the aspect ratio."""
+    shape, axes, sizes = static_shape(tensor(node)), _axes(node), _constant_input(node, 3)
+    scales = _constant_input(node, 2)
     if scales is None and sizes is not None and _keeps_aspect(node):
         scales = np.full(len(axes), _scale(node, [size / shape[i] for i, size in zip(axes, sizes, strict=True)]))
     if scales is None:
@@ -124,7 +126,7 @@ def _scales(node: ir.Node) -> NDArray | None:
 
 
 def _scale(node: ir.Node, ratios: list[float]) -> float:
-    """The one scale that keeps the aspect ratio."""
+    """Return the one scale that keeps the aspect ratio."""
     larger = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "not_smaller"
     return max(ratios) if larger else min(ratios)
 
@@ -134,13 +136,13 @@ def _keeps_aspect(node: ir.Node) -> bool:
 
 
 def _axes(node: ir.Node) -> list[int]:
-    """The axes that scales and sizes are for."""
+    """Return the axes that the node's scales and sizes are for, counted from the front."""
     rank = len(static_shape(tensor(node)))
     return [axis % rank for axis in node.attributes.get_ints("axes", tuple(range(rank)))]
 
 
-def _given(node: ir.Node, index: int) -> NDArray | None:
-    """Input `index`, scales (2) or sizes (3); None where it is absent or empty."""
+def _constant_input(node: ir.Node, index: int) -> NDArray | None:
+    """Return input `index`, scales (2) or sizes (3); None where it is absent or empty."""
     value = node.inputs[index] if len(node.inputs) > index else None
     array = constant_array(value)
     if value is not None and array is None and (index == 2 or _keeps_aspect(node)):

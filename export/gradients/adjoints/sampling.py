@@ -15,7 +15,7 @@ from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import static_shape
 
 LARGEST_WEIGHTS = 1 << 22
-"""Entries of the largest matrix of points by places that is computed in the graph."""
+"""Entries of the largest matrix of points by entries of X that is computed in the graph."""
 
 LINEAR, NEAREST = ("bilinear", "linear"), ("nearest",)
 """Modes of GridSample with a rule, by their names of opset 16 and 20."""
@@ -31,59 +31,60 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     x, grid, linear = tensor(node), tensor(node, 1), _is_linear(node)
     batch, channels, *sizes = static_shape(x)
     points, size = math.prod(static_shape(grid)[1:-1]), math.prod(sizes)
-    places, slope = _grid_places(op, node, sizes)
+    positions, slope = _grid_positions(op, node, sizes)
     if not linear:
-        places = op.Round(places)
-    axes = [op.slice_axis(places, 2, i, i + 1) for i in reversed(range(len(sizes)))]  # a grid has the last axis first
+        positions = op.Round(positions)
+    # A grid has the last axis first.
+    axes = [op.slice_axis(positions, 2, i, i + 1) for i in reversed(range(len(sizes)))]
     corners = corners_of(op, axes, sizes, linear)
     dy = op.widened(op.reshape(dy, batch, channels, points))
     dx = op.cast_like(op.reshape_like(spread_back(op, dy, axes, corners, sizes), x), x)
     if not linear:  # zero wherever it exists
         return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
-    along = read_times(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
-    slopes = op.Concat(*reversed(slopes_of(op, along, corners)), axis=2)
+    products = read_times(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
+    slopes = op.Concat(*reversed(slopes_of(op, products, corners)), axis=2)
     return [dx, op.cast_like(op.reshape_like(op.Mul(slopes, slope), grid), grid)]
 
 
 def _is_linear(node: ir.Node) -> bool:
-    """Whether GridSample reads between its entries, or the nearest one."""
+    """Return whether a GridSample interpolates between entries; otherwise it reads the nearest one."""
     mode = node.attributes.get_string("mode", "linear")
     if mode not in (*LINEAR, *NEAREST):
         raise refused(node, f"mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected")
     return mode in LINEAR
 
 
-def _grid_places(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
-    """The grid (batch, points, axes) in entries of X, after padding, and its slope; the last axis comes first."""
-    grid, n = op.widened(tensor(node, 1)), np.array(sizes[::-1], np.float64)
+def _grid_positions(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
+    """Return where the grid reads X, (batch, points, axes) in entries, padded, the last axis first; and its slope."""
+    grid, lengths = op.widened(tensor(node, 1)), np.array(sizes[::-1], np.float64)
     shape, corners = static_shape(grid), bool(node.attributes.get_int("align_corners", 0))
     padding = node.attributes.get_string("padding_mode", "zeros")
-    factor = (n - 1) / 2 if corners else n / 2
+    factor = (lengths - 1) / 2 if corners else lengths / 2
     flat = op.reshape(grid, shape[0], math.prod(shape[1:-1]), shape[-1])
-    places = op.Add(op.Mul(flat, op.floats_like(grid, factor)), op.floats_like(grid, (n - 1) / 2))
+    positions = op.Add(op.Mul(flat, op.floats_like(grid, factor)), op.floats_like(grid, (lengths - 1) / 2))
     slope = op.floats_like(grid, factor)
     if padding == "zeros":
-        return places, slope
+        return positions, slope
     if padding == "reflection":  # a wave of triangles between the borders
-        low, width = (0.0, np.maximum(n - 1, 1)) if corners else (-0.5, n)
+        low, width = (0.0, np.maximum(lengths - 1, 1)) if corners else (-0.5, lengths)
         span, period = op.floats_like(grid, width), op.floats_like(grid, 2 * width)
-        away = op.Sub(places, low)
+        away = op.Sub(positions, low)
         folded = op.Abs(away)
         rest = op.Sub(op.Sub(folded, op.Mul(op.Floor(op.Div(folded, period)), period)), span)
-        places = op.Add(op.Sub(span, op.Abs(rest)), low)
+        positions = op.Add(op.Sub(span, op.Abs(rest)), low)
         slope = op.Mul(slope, op.Neg(op.Mul(op.Sign(away), op.Sign(rest))))
-    inside = op.Max(op.Min(places, op.floats_like(grid, n - 1)), 0.0)
-    return inside, op.Where(op.Equal(inside, places), slope, 0.0)
+    inside = op.Max(op.Min(positions, op.floats_like(grid, lengths - 1)), 0.0)
+    return inside, op.Where(op.Equal(inside, positions), slope, 0.0)
 
 
-def _hat(op: Builder, places: ir.Value, size: int) -> ir.Value:
-    """Weights of `size` entries at places (..., 1): 1 there, 0 from the next entry on, straight between."""
-    away = op.Abs(op.Sub(places, op.floats_like(places, np.arange(size))))
+def _hat(op: Builder, positions: ir.Value, size: int) -> ir.Value:
+    """Return the weights of `size` entries at positions (..., 1): 1 at a position, falling to 0 one entry away."""
+    away = op.Abs(op.Sub(positions, op.floats_like(positions, np.arange(size))))
     return op.Relu(op.Sub(1.0, away))
 
 
 def _outer(op: Builder, hats: list[ir.Value]) -> ir.Value:
-    """The product of weights per axis, (batch, points, size) each: (batch, points, all sizes)."""
+    """Return the product of weights per axis, (batch, points, size) each, as (batch, points, all sizes)."""
     batch, points, _ = static_shape(hats[0])
     sizes = [static_shape(hat)[2] for hat in hats]
     spread = [
@@ -94,67 +95,67 @@ def _outer(op: Builder, hats: list[ir.Value]) -> ir.Value:
 
 
 Corners = tuple[ir.Value, list[ir.Value], list[ir.Value]]
-"""Flat places of the corners around each point, (batch, points, corners); their weight and its slope per axis."""
+"""Flat indices of the corners around each point, (batch, points, corners); their weight and its slope per axis."""
 
 
-def corners_of(op: Builder, axes: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
-    """The corners around points (batch, points, 1) per axis; those outside of X have weight 0."""
+def corners_of(op: Builder, positions: list[ir.Value], sizes: list[int], linear: bool) -> Corners:
+    """Return the corners around positions, (batch, points, 1) per axis; those outside of X have weight 0."""
     bits = np.array(list(itertools.product((0.0, 1.0) if linear else (0.0,), repeat=len(sizes))))
     strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
     flat, weights, slopes = [], [], []
-    for place, n, stride, bit in zip(axes, sizes, strides, bits.T, strict=True):
-        corner = op.Add(op.Floor(place), op.floats_like(place, bit))
+    for position, n, stride, bit in zip(positions, sizes, strides, bits.T, strict=True):
+        corner = op.Add(op.Floor(position), op.floats_like(position, bit))
         inside = op.And(op.GreaterOrEqual(corner, 0.0), op.LessOrEqual(corner, n - 1.0))
-        weights.append(op.Where(inside, op.Sub(1.0, op.Abs(op.Sub(place, corner))), 0.0))
-        slopes.append(op.Where(inside, op.floats_like(place, 2 * bit - 1), 0.0))
+        weights.append(op.Where(inside, op.Sub(1.0, op.Abs(op.Sub(position, corner))), 0.0))
+        slopes.append(op.Where(inside, op.floats_like(position, 2 * bit - 1), 0.0))
         index = op.Cast(op.Where(inside, corner, 0.0), to=ir.DataType.INT64)
         flat.append(index if stride == 1 else op.Mul(index, op.integers(stride)))
     return functools.reduce(op.Add, flat), weights, slopes
 
 
 def weight_product(op: Builder, corners: Corners) -> ir.Value:
-    """The weight of each corner, over all axes: (batch, points, corners)."""
+    """Return the weight of each corner over all axes, (batch, points, corners)."""
     return functools.reduce(op.Mul, corners[1])
 
 
-def spread_back(op: Builder, dy: ir.Value, axes: list[ir.Value], corners: Corners, sizes: list[int]) -> ir.Value:
-    """`dy` (batch, channels, points) put back where the points read, by weight and summed: (batch, channels, size)."""
+def spread_back(op: Builder, dy: ir.Value, positions: list[ir.Value], corners: Corners, sizes: list[int]) -> ir.Value:
+    """Return `dy` (batch, channels, points) added by weight where the points read, as (batch, channels, size)."""
     batch, _, points = static_shape(dy)
     size = math.prod(sizes)
     if batch * points * size <= LARGEST_WEIGHTS:
-        return op.MatMul(dy, _outer(op, [_hat(op, place, n) for place, n in zip(axes, sizes, strict=True)]))
+        return op.MatMul(dy, _outer(op, [_hat(op, position, n) for position, n in zip(positions, sizes, strict=True)]))
     return _scatter_corners(op, dy, corners, size)
 
 
 def _scatter_corners(op: Builder, dy: ir.Value, corners: Corners, size: int) -> ir.Value:
-    """`dy` (batch, channels, points) put at the corners by weight and summed: (batch, channels, size)."""
-    places = corners[0]
+    """Return `dy` (batch, channels, points) added by weight at the corners, as (batch, channels, size)."""
+    indices = corners[0]
     batch, channels, points = static_shape(dy)
-    count = static_shape(places)[2]
+    count = static_shape(indices)[2]
     weight = op.reshape(weight_product(op, corners), batch, 1, points, count)
     updates = op.reshape(op.Mul(op.reshape(dy, batch, channels, points, 1), weight), batch, channels, points * count)
-    places = op.Expand(op.reshape(places, batch, 1, points * count), op.integers(batch, channels, points * count))
+    indices = op.Expand(op.reshape(indices, batch, 1, points * count), op.integers(batch, channels, points * count))
     zeros = op.expand(op.floats_like(dy, 0.0), (batch, channels, size))
-    return op.ScatterElements(zeros, places, updates, axis=2, reduction="add")
+    return op.ScatterElements(zeros, indices, updates, axis=2, reduction="add")
 
 
 def read_times(op: Builder, x: ir.Value, dy: ir.Value, corners: Corners) -> ir.Value:
-    """X (batch, channels, size) at the corners times `dy`, summed over the channels: (batch, points, corners)."""
-    places = corners[0]
+    """Return X (batch, channels, size) at the corners times `dy`, summed over channels, as (batch, points, corners)."""
+    indices = corners[0]
     batch, channels, points = static_shape(dy)
-    count = static_shape(places)[2]
-    places = op.Expand(op.reshape(places, batch, 1, points * count), op.integers(batch, channels, points * count))
-    read = op.reshape(op.GatherElements(x, places, axis=2), batch, channels, points, count)
+    count = static_shape(indices)[2]
+    indices = op.Expand(op.reshape(indices, batch, 1, points * count), op.integers(batch, channels, points * count))
+    read = op.reshape(op.GatherElements(x, indices, axis=2), batch, channels, points, count)
     return op.sum(op.Mul(read, op.reshape(dy, batch, channels, points, 1)), [1], keepdims=False)
 
 
-def slopes_of(op: Builder, along: ir.Value, corners: Corners) -> list[ir.Value]:
-    """D (sum of `dy` * Y) / d places, (batch, points, 1) per axis; `along` is what `read_times` gives."""
+def slopes_of(op: Builder, products: ir.Value, corners: Corners) -> list[ir.Value]:
+    """Return d (sum of `dy` * Y) / d position, (batch, points, 1) per axis; `products` is what `read_times` gives."""
     _, weights, slopes = corners
     parts = []
     for i in range(len(weights)):
         factors = [slopes[j] if i == j else weight for j, weight in enumerate(weights)]
-        parts.append(op.sum(functools.reduce(op.Mul, factors, along), [2]))
+        parts.append(op.sum(functools.reduce(op.Mul, factors, products), [2]))
     return parts
 
 
@@ -173,15 +174,15 @@ def roi_align(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     spread = op.MatMul(dy, op.reshape(across, regions, 1, columns, width))
     spread = op.reshape(op.Transpose(spread, perm=[0, 2, 1, 3]), regions * rows, channels * width)
     if batch > 1:
-        own = op.Equal(op.reshape(images, regions, 1, 1, 1), op.constant(np.arange(batch)[:, None]))
-        down = op.Where(own, op.reshape(down, regions, rows, 1, height), 0.0)
+        belongs = op.Equal(op.reshape(images, regions, 1, 1, 1), op.constant(np.arange(batch)[:, None]))
+        down = op.Where(belongs, op.reshape(down, regions, rows, 1, height), 0.0)
     total = op.Gemm(op.reshape(down, regions * rows, batch * height), spread, transA=1)
     total = op.Transpose(op.reshape(total, batch, height, channels, width), perm=[0, 2, 1, 3])
     return [total, None, None]
 
 
 def _roi_weights(op: Builder, node: ir.Node, axis: int) -> ir.Value:
-    """Weights (regions, bins, size) of X's entries along one axis, 0 for the width and 1 for the height."""
+    """Return weights (regions, bins, size) of X's entries along one axis, 0 for the width and 1 for the height."""
     rois = op.widened(tensor(node, 1))
     size, bins = static_shape(tensor(node))[3 - axis], static_shape(node.outputs[0])[3 - axis]
     aligned = node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "half_pixel"
@@ -193,21 +194,21 @@ def _roi_weights(op: Builder, node: ir.Node, axis: int) -> ir.Value:
     else:
         length = op.Max(length, 1.0)
     counts = _roi_samples(node, axis, bins, aligned)  # (regions or 1)
-    most = max(int(counts.max()), 1)
-    sample, some = np.arange(most), np.maximum(counts, 1)[:, None, None]
-    offsets = (np.arange(bins)[:, None] + (sample + 0.5) / some).reshape(len(counts), bins * most) / bins
-    share = np.where(sample < counts[:, None, None], 1.0 / some, 0.0) * np.ones((bins, 1))
-    places = op.Add(start, op.Mul(length, op.floats_like(rois, offsets)))
-    inside = op.And(op.GreaterOrEqual(places, -1.0), op.LessOrEqual(places, float(size)))
-    share = op.Where(inside, op.floats_like(rois, share.reshape(len(counts), bins * most)), 0.0)
+    largest = max(int(counts.max()), 1)
+    sample, divisors = np.arange(largest), np.maximum(counts, 1)[:, None, None]
+    offsets = (np.arange(bins)[:, None] + (sample + 0.5) / divisors).reshape(len(counts), bins * largest) / bins
+    share = np.where(sample < counts[:, None, None], 1.0 / divisors, 0.0) * np.ones((bins, 1))
+    positions = op.Add(start, op.Mul(length, op.floats_like(rois, offsets)))
+    inside = op.And(op.GreaterOrEqual(positions, -1.0), op.LessOrEqual(positions, float(size)))
+    share = op.Where(inside, op.floats_like(rois, share.reshape(len(counts), bins * largest)), 0.0)
     regions = static_shape(rois)[0]
-    places = op.reshape(op.Max(op.Min(places, size - 1.0), 0.0), regions, bins, most, 1)
-    hats = op.Mul(_hat(op, places, size), op.reshape(share, regions, bins, most, 1))
+    positions = op.reshape(op.Max(op.Min(positions, size - 1.0), 0.0), regions, bins, largest, 1)
+    hats = op.Mul(_hat(op, positions, size), op.reshape(share, regions, bins, largest, 1))
     return op.sum(hats, [2], keepdims=False)
 
 
 def _roi_samples(node: ir.Node, axis: int, bins: int, aligned: bool) -> NDArray:
-    """Samples per bin along an axis: one number for all regions, or one per region where their length decides."""
+    """Return the samples per bin along an axis: one number for all regions, or one each where their length decides."""
     ratio = node.attributes.get_int("sampling_ratio", 0)
     if ratio > 0:
         return np.array([ratio])

@@ -32,12 +32,7 @@ An activation or normalisation gets the same relevance as one operator and writt
 or not, but for ε.
 """
 
-from aerocam.export.gradients.relevance import (
-    activations,
-    kept,
-    normalization,
-    products,
-)
+from aerocam.export.gradients.relevance import activations, linear, products
 from aerocam.export.gradients.relevance.registry import EPSILON, RELEVANCE, WITHOUT_RULE
 
 __all__ = [
@@ -45,7 +40,6 @@ __all__ = [
     "RELEVANCE",
     "WITHOUT_RULE",
     "activations",
-    "kept",
-    "normalization",
+    "linear",
     "products",
 ]

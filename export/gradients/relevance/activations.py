@@ -35,7 +35,7 @@ def clip(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("Pow")
 def power(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X^P: as a function of X, with P a constant; of P where X is one."""
+    """Y = X^P: M_X = Y / (X + ε sign X) M_Y, P a constant; of a constant X: as a function of P."""
     if varies(tensor(node)):
         return [passed(op, node, dy), STOPPED]
     return [None, passed(op, node, dy, 1)]
@@ -43,7 +43,7 @@ def power(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("Max", "Min")
 def extremum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Of one tensor and constants: as a function of that tensor; of several tensors the winner takes all."""
+    """Y = max or min of X and constants: M_X = Y / (X + ε sign X) M_Y; of several tensors the winner takes all."""
     varying = [i for i in range(len(node.inputs)) if varies(tensor(node, i))]
     if len(varying) != 1 or len(node.inputs) == 1:
         return ADJOINTS[node.op_type](op, node, dy)

@@ -28,13 +28,13 @@ from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_float, static_shape
 
 GATES = frozenset({"HardSigmoid", "Reciprocal", "Sigmoid", "Softmax"})
-"""Operators whose results weigh something else."""
+"""Operators whose results serve as weights of something else."""
 
 SCALING = frozenset({"Cast", "Div", "Dropout", "Identity", "Mul", "Neg"})
 """Operators that give multiples of a tensor, if their other input is a constant."""
 
 SHIFTING = SCALING | {"Add", "Sub", "Where"}
-"""Operators that change no gate into something else: a Where puts a constant in place of what is no number."""
+"""Operators after which a gate is still one: a Where puts a constant in place of what is no number."""
 
 VIEWS = frozenset({"Expand", "Flatten", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"})
 
@@ -42,11 +42,11 @@ ENTRYWISE = SHIFTING | {
     "Abs", "Celu", "Clip", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min",
     "Mish", "Pow", "Reciprocal", "Relu", "Selu", "Sigmoid", "Softplus", "Softsign", "Sqrt", "Sum", "Swish", "Tanh",
 }  # fmt: skip
-"""Operators of which activations are written out."""
+"""Operators that activations written out consist of."""
 
 
 def varies(value: ir.Value | None) -> bool:
-    """Whether a value depends on the picture, other than by steps: a row of a weight, chosen by an index, does not."""
+    """Return whether a value depends on the picture, other than by steps (a row of a weight, chosen by an index)."""
     seen, waiting = set(), [value]
     while waiting:
         value = waiting.pop()
@@ -62,25 +62,25 @@ def varies(value: ir.Value | None) -> bool:
 
 
 def _is_step(node: ir.Node, value: ir.Value) -> bool:
-    """Whether a node gives integers for real numbers, or has no gradient."""
+    """Return whether a node turns real numbers into integers, or has no gradient."""
     if operator_name(node) in NO_GRADIENT:
         return True
     return not carries_gradient(value) and any(x is not None and is_float(x) for x in node.inputs)
 
 
 def shares(node: ir.Node, factors: Sequence[ir.Value]) -> list[float | None]:
-    """What of a product's relevance each factor takes: all, half, ..., None for a constant or a gate."""
+    """Return the share of a product's relevance that each factor takes: 1, 1/2, ..., None for a constant or a gate."""
     varying = [i for i, factor in enumerate(factors) if varies(factor)]
     if len(varying) == 2 and node.op_type == "Mul":
         gate = _gate(*(factors[i] for i in varying))
-        signals = [i for place, i in enumerate(varying) if place != gate]
+        signals = [i for position, i in enumerate(varying) if position != gate]
     else:
         signals = [i for i in varying if not _is_gate(factors[i])] or varying
     return [1 / len(signals) if i in signals else None for i in range(len(factors))]
 
 
 def _gate(a: ir.Value, b: ir.Value) -> int | None:
-    """Which factor of an entrywise product is the gate; None: neither."""
+    """Return which factor of an entrywise product is the gate, 0 or 1; None where neither is."""
     for i, (signal, other) in enumerate(((a, b), (b, a))):
         if _is_function_of(other, _unscaled(signal)):
             return 1 - i
@@ -91,7 +91,7 @@ def _gate(a: ir.Value, b: ir.Value) -> int | None:
 
 
 def _is_gate(value: ir.Value) -> bool:
-    """Whether a value is what a gate's function gives, behind views and constants."""
+    """Return whether a value is the result of a gate's function, followed by views and constants at most."""
     node = value.producer()
     while node is not None and not node.domain:
         if node.op_type in GATES or _is_unit_clip(node):
@@ -102,13 +102,13 @@ def _is_gate(value: ir.Value) -> bool:
 
 
 def _is_unit_clip(node: ir.Node) -> bool:
-    """Whether a node is a Clip to [0, 1]."""
+    """Return whether a node is a Clip to [0, 1]."""
     bounds = [constant_array(x) for x in node.inputs[1:]] if node.op_type == "Clip" else []
     return len(bounds) == 2 and all(b is not None and np.all(b == i) for i, b in enumerate(bounds))
 
 
 def _source(node: ir.Node, operators: frozenset[str]) -> ir.Value | None:
-    """The one input of a node of `operators` that depends on the picture; None: no such node, or another form."""
+    """Return the one input of a node of `operators` that depends on the picture; None for other nodes and forms."""
     if node.domain or node.op_type not in operators:
         return None
     varying = [x for x in node.inputs if x is not None and varies(x)]
@@ -116,7 +116,7 @@ def _source(node: ir.Node, operators: frozenset[str]) -> ir.Value | None:
 
 
 def _unscaled(value: ir.Value) -> ir.Value:
-    """The tensor that a value is a multiple of."""
+    """Return the tensor that a value is a multiple of."""
     node = value.producer()
     while node is not None and (source := _source(node, SCALING)) is not None:
         value, node = source, source.producer()
@@ -124,7 +124,7 @@ def _unscaled(value: ir.Value) -> ir.Value:
 
 
 def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
-    """Whether each entry of `value` depends on the picture through the same entry of `x` alone."""
+    """Return whether each entry of `value` depends on the picture through the same entry of `x` alone."""
     seen, waiting = {x}, [value]
     while waiting:
         value = waiting.pop()
@@ -134,19 +134,19 @@ def _is_function_of(value: ir.Value, x: ir.Value) -> bool:
         node = value.producer()
         if node is None or node.domain or node.op_type not in ENTRYWISE or static_shape(value) != static_shape(x):
             return False
-        waiting += [given for given in node.inputs if given is not None]
+        waiting += [read for read in node.inputs if read is not None]
     return True
 
 
 def _shared(op: Builder, node: ir.Node, dy: ir.Value, factors: int) -> Cotangents:
-    """The adjoint of a product, each factor's times its share."""
+    """Return the adjoint of a product with the cotangent of each factor times its share."""
     cotangents = ADJOINTS[node.op_type](op, node, dy)
     parts = shares(node, [tensor(node, i) for i in range(factors)])
-    own = [
+    shared = [
         STOPPED if part is None or dx is None else op.scale(dx, part)
         for part, dx in zip(parts, cotangents, strict=False)
     ]
-    return [*own, *cotangents[factors:]]
+    return [*shared, *cotangents[factors:]]
 
 
 @relevance("Mul")
@@ -171,13 +171,13 @@ def matrix_product(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @relevance("Einsum")
 def einsum(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """As a product of matrices, of any number of factors."""
+    """Y = Einsum(A, B, ...): with the stabiliser, M_A is the adjoint times A's share, and so on for B, ..."""
     return _shared(op, node, stabilised(op, node, dy), len(node.inputs))
 
 
 @relevance("Attention")
 def attention(op: Builder, node: ir.Node, dy: ir.Value | None, *others: ir.Value | None) -> Cotangents:
     """Y = P V: M_V = P^T M_Y, P, the probabilities, a constant: nothing for queries, keys and mask."""
-    given = dy if dy is None else stabilised(op, node, dy)
-    dv = ADJOINTS["Attention"](op, node, given, *others)[2]
+    multiplier = dy if dy is None else stabilised(op, node, dy)
+    dv = ADJOINTS["Attention"](op, node, multiplier, *others)[2]
     return [dv if i == 2 else STOPPED for i in range(len(node.inputs))]

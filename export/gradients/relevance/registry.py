@@ -11,7 +11,7 @@ from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, Rule
 EPSILON = 1e-9
 """The stabiliser ε, absolute, in units of the tensor, as captum's `EpsilonRule` has it by default.
 
-float32 holds so small a one: no weighted sum divides by z alone, and what is 0 stays 0. Of float16 models the shares
+In float32 it may be so small: no weighted sum divides by z alone, and what is 0 stays 0. The shares of float16 models
 are computed in float32.
 """
 
@@ -27,7 +27,7 @@ WITHOUT_RULE: dict[str, str] = {
     "ReduceProd": "a product of many has no shares",
     "Softmax": "what it weighs takes the relevance, and here that does not depend on the picture",
 }
-"""Operators with an adjoint that relevance does not go through, and why."""
+"""Operators with an adjoint but no relevance rule, and why."""
 
 
 def relevance(*operators: str) -> Callable[[Rule], Rule]:
@@ -44,9 +44,9 @@ def relevance(*operators: str) -> Callable[[Rule], Rule]:
 
 
 def stabilised(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
-    """The multiplier of Y times |Y| / (|Y| + ε): what of its relevance a weighted sum gives on.
+    """Return the multiplier of Y times |Y| / (|Y| + ε): the share of its relevance that a weighted sum passes on.
 
-    Where a ReLU alone reads Y, its output is read in place of Y: it differs where the multiplier is 0 anyway, and a
+    Where a ReLU alone reads Y, its output is read in place of Y: it differs only where the multiplier is 0, and a
     runtime may fuse the two.
     """
     y = node.outputs[0]
@@ -59,13 +59,13 @@ def stabilised(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:
 
 
 def passed(op: Builder, node: ir.Node, dy: ir.Value, i: int = 0, nonnegative: bool = False) -> ir.Value:
-    """The multiplier of input X number `i` of Y = f(X): that of Y times Y / (X + ε sign X), 0 where X is 0.
+    """Return the multiplier of X, input `i` of Y = f(X): that of Y times Y / (X + ε sign X), 0 where X is 0.
 
     Args:
         op: Builder of the graph.
-        node: The node.
+        node: The node that computes Y.
         dy: Multiplier of Y.
-        i: Which input.
+        i: Index of the input.
         nonnegative: Whether Y is 0 wherever X is negative; the sign is left out then.
     """
     x, y = op.widened(tensor(node, i)), op.widened(node.outputs[0])
@@ -74,7 +74,7 @@ def passed(op: Builder, node: ir.Node, dy: ir.Value, i: int = 0, nonnegative: bo
 
 
 def no_rule(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
-    """For what is in `WITHOUT_RULE`."""
+    """Raise UnsupportedOperatorError for an operator in `WITHOUT_RULE`."""
     raise refused(node, f"relevance has no rule for it ({WITHOUT_RULE[node.op_type]}); export without --relevance")
 
 

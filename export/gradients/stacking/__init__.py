@@ -6,11 +6,9 @@ table, forward and backward.
 """
 
 from aerocam.export.gradients.stacking import (  # noqa: F401 - importing them fills the table
-    elementwise,
+    along_axes,
+    batched,
     movement,
-    pictures,
-    products,
-    reductions,
 )
 from aerocam.export.gradients.stacking.registry import RULES, NoFormError, Replay, replay, stack, stacking
 

@@ -1,4 +1,4 @@
-"""Stacks through what moves numbers, or picks them by their place."""
+"""Stacks through what moves numbers, or picks them by position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 @stacking("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def _reshape(replay: Replay) -> ir.Value:
-    """Rows that follow one another stay so."""
+    """Give the stack its new shape: rows that follow one another stay so."""
     replay.only_first("a shape")
     stack = replay.stacks[0]
     assert stack is not None
@@ -54,13 +54,13 @@ def _concat(replay: Replay) -> ir.Value:
 
 @stacking("Split")
 def _split(replay: Replay) -> Sequence[ir.Value]:
-    """Into as many stacks."""
+    """Split into one stack per output."""
     replay.only_first("a length")
     axis, count = replay.node.attributes.get_int("axis", 0) % replay.rank(), len(replay.node.outputs)
     x = replay.stacks[0] if axis else replay.apart(0)
-    found = replay.again(x, *replay.node.inputs[1:], axis=axis or 1, _outputs=count)
-    parts = [found] if isinstance(found, ir.Value) else list(found)
-    return parts if axis else [replay.together(part, place) for place, part in enumerate(parts)]
+    outputs = replay.again(x, *replay.node.inputs[1:], axis=axis or 1, _outputs=count)
+    parts = [outputs] if isinstance(outputs, ir.Value) else list(outputs)
+    return parts if axis else [replay.together(part, i) for i, part in enumerate(parts)]
 
 
 @stacking("Pad")
@@ -68,10 +68,10 @@ def _pad(replay: Replay) -> ir.Value:
     replay.only_first("a margin")
     _, margins, *rest = replay.node.inputs
     pads = constant_array(margins)
-    given = constant_array(rest[1]) if len(rest) > 1 else np.arange(replay.rank())
-    if pads is None or given is None:
+    padded_axes = constant_array(rest[1]) if len(rest) > 1 else np.arange(replay.rank())
+    if pads is None or padded_axes is None:
         raise NoFormError("Pad with a margin that is computed")
-    axes = [int(axis) % replay.rank() for axis in given]
+    axes = [int(axis) % replay.rank() for axis in padded_axes]
     before, after = pads.reshape(2, -1).tolist()
     if not any(n for axis, *both in zip(axes, before, after, strict=True) for n in both if axis == 0):
         return replay.again(replay.stacks[0], *replay.node.inputs[1:])
@@ -84,13 +84,13 @@ def _pad(replay: Replay) -> ir.Value:
 def _slice(replay: Replay) -> ir.Value:
     replay.only_first("a bound")
     starts, ends, *rest = replay.node.inputs[1:]
-    given = constant_array(rest[0]) if rest and rest[0] is not None else np.arange(static_shape(starts)[0])  # type: ignore[arg-type]
-    if given is None:
+    sliced_axes = constant_array(rest[0]) if rest and rest[0] is not None else np.arange(static_shape(starts)[0])  # type: ignore[arg-type]
+    if sliced_axes is None:
         raise NoFormError("Slice along an axis that is computed")
-    positive = [int(axis) % replay.rank() for axis in given]
+    positive = [int(axis) % replay.rank() for axis in sliced_axes]
     if 0 not in positive:
         return replay.again(replay.stacks[0], *replay.node.inputs[1:])
-    moved = replay.op.constant(np.array([axis + 1 for axis in positive], given.dtype))
+    moved = replay.op.constant(np.array([axis + 1 for axis in positive], sliced_axes.dtype))
     if starts is not None and starts.dtype == ir.DataType.INT32:
         moved = replay.op.Cast(moved, to=ir.DataType.INT32)
     return replay.together(replay.op.Slice(replay.apart(0), starts, ends, moved, *rest[1:]))
@@ -103,7 +103,7 @@ def _trilu(replay: Replay) -> ir.Value:
 
 @stacking("Gather")
 def _gather(replay: Replay) -> ir.Value:
-    """From stacked data by indices that are the same for all."""
+    """Gather from the stack by indices that are the same for all."""
     replay.only_first("indices")
     axis = replay.node.attributes.get_int("axis", 0) % replay.rank()
     if axis:
@@ -126,14 +126,14 @@ def _gather_nd(replay: Replay) -> ir.Value:
 
 @stacking("TopK")
 def _top(replay: Replay) -> Sequence[ir.Value]:
-    """Values and places along an axis."""
+    """Return the stacks of the best values along an axis and of their indices."""
     replay.only_first("a number of entries")
     axis = replay.node.attributes.get_int("axis", -1) % replay.rank()
-    found = replay.again(replay.apart(0), replay.node.inputs[1], axis=axis + 1, _outputs=2)
-    return [replay.together(part, place) for place, part in enumerate(found)]  # type: ignore[arg-type,var-annotated]
+    outputs = replay.again(replay.apart(0), replay.node.inputs[1], axis=axis + 1, _outputs=2)
+    return [replay.together(part, i) for i, part in enumerate(outputs)]  # type: ignore[arg-type,var-annotated]
 
 
 @stacking("RoiAlign", "MaxUnpool", "ReverseSequence", "ScatterND")
 def _by_picture_number(replay: Replay) -> ir.Value:
-    """Their indices count pictures or entries of the whole batch."""
+    """Raise NoFormError: the indices count pictures, or entries of the whole batch."""
     raise NoFormError(replay.node.op_type)

@@ -21,7 +21,7 @@ from aerocam.export.nodes.shapes import static_shape
 
 
 class NoFormError(Exception):
-    """An operator has no form for stacks; the text names it and says what about it."""
+    """Raised where an operator has no form for stacks; the text names the operator and what stands in the way."""
 
 
 @dataclass(frozen=True)
@@ -41,69 +41,69 @@ class Replay:
     count: int
 
     def value(self, i: int) -> ir.Value | None:
-        """Input `i`: its stack, or itself where it is the same for all."""
+        """Return input `i`: its stack, or itself where it is the same for all."""
         return self.stacks[i] if self.stacks[i] is not None else self.node.inputs[i]
 
     def shape(self, i: int) -> tuple[int, ...]:
-        """Shape of input `i` for one."""
+        """Return the shape of input `i` for one."""
         return static_shape(self.node.inputs[i])  # type: ignore[arg-type]
 
     def rank(self) -> int:
-        """Axes of input 0."""
+        """Return how many axes input 0 has."""
         return len(self.shape(0))
 
     def again(self, *inputs: ir.Value | None, **changed: object) -> ir.Value:
-        """The same operator on other inputs, with its attributes but for those changed."""
-        attributes = {name: item.value for name, item in self.node.attributes.items()} | changed
+        """Append the same operator on other inputs, with its attributes but for those in `changed`."""
+        attributes = {name: attribute.value for name, attribute in self.node.attributes.items()} | changed
         return getattr(self.op, self.node.op_type)(*inputs, **attributes)
 
     def apart(self, i: int, rank: int = 0) -> ir.Value:
-        """The stack of input `i` as (T, ...), with axes of length 1 to make up `rank` behind T."""
+        """Return the stack of input `i` as (T, ...), with axes of length 1 behind T to make up `rank`."""
         stack, shape = self.stacks[i], self.shape(i)
         assert stack is not None
         return self.op.reshape(stack, self.count, *(1,) * (rank - len(shape)), *shape)
 
     def repeated(self, i: int) -> ir.Value:
-        """Input `i` as (T, ...): its stack, or itself T times."""
+        """Return input `i` as (T, ...): its stack, or itself T times."""
         if self.stacks[i] is not None:
             return self.apart(i)
-        one, shape = self.node.inputs[i], self.shape(i)
-        assert one is not None
-        row, size = self.op.reshape(one, 1, *shape), (self.count, *shape)
-        if one.dtype == ir.DataType.BOOL:
+        single, shape = self.node.inputs[i], self.shape(i)
+        assert single is not None
+        row, size = self.op.reshape(single, 1, *shape), (self.count, *shape)
+        if single.dtype == ir.DataType.BOOL:
             return self.op.Expand(row, self.op.integers(*size))
         return self.op.expand(row, size)
 
     def merged(self, i: int) -> ir.Value:
-        """Input `i` as a stack, also where it is the same for all."""
+        """Return input `i` as a stack, also where it is the same for all."""
         stack, shape = self.stacks[i], self.shape(i)
         return stack if stack is not None else self.op.reshape(self.repeated(i), self.count * shape[0], *shape[1:])
 
-    def together(self, apart: ir.Value, place: int = 0) -> ir.Value:
-        """(T, n, ...) as a stack of output `place`."""
-        shape = static_shape(self.node.outputs[place])
+    def together(self, apart: ir.Value, index: int = 0) -> ir.Value:
+        """Return `apart`, (T, n, ...), as a stack of output `index`."""
+        shape = static_shape(self.node.outputs[index])
         return self.op.reshape(apart, self.count * shape[0], *shape[1:])
 
-    def only_first(self, what: str) -> None:
+    def only_first(self, others: str) -> None:
         """Make sure that input 0 alone is a stack.
 
         Raises:
-            NoFormError: It is not; `what` says what the other inputs are.
+            NoFormError: Input 0 is no stack, or another one is; the message says what the others hold by `others`.
         """
         if self.stacks[0] is None or any(stack is not None for stack in self.stacks[1:]):
-            raise NoFormError(f"{self.node.op_type} with {what} that is not the same for all")
+            raise NoFormError(f"{self.node.op_type} with {others} that is not the same for all")
 
 
-Rule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
+StackingRule: TypeAlias = Callable[[Replay], "ir.Value | Sequence[ir.Value]"]
 
-RULES: dict[str, Rule] = {}
-"""How an operator works on stacks."""
+RULES: dict[str, StackingRule] = {}
+"""Rule per operator, filled by `@stacking`: how it works on stacks."""
 
 
-def stacking(*operators: str) -> Callable[[Rule], Rule]:
+def stacking(*operators: str) -> Callable[[StackingRule], StackingRule]:
     """Register a rule for `operators`: it returns the stack of output 0, or one per output."""
 
-    def register(rule: Rule) -> Rule:
+    def register(rule: StackingRule) -> StackingRule:
         if taken := RULES.keys() & set(operators):
             raise ValueError(f"{', '.join(sorted(taken))}: there is a rule for stacks already")
         RULES.update(dict.fromkeys(operators, rule))
@@ -131,18 +131,18 @@ def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Valu
         rule = RULES.get(operator_name(node))
         if rule is None or not static_shape(node.outputs[0]):
             raise NoFormError(operator_name(node) + ("" if rule is None else " with a result that has no axes"))
-        found = rule(Replay(op, node, inputs, count))
-        stacks.update(zip(node.outputs, (found,) if isinstance(found, ir.Value) else found, strict=False))
+        outputs = rule(Replay(op, node, inputs, count))
+        stacks.update(zip(node.outputs, (outputs,) if isinstance(outputs, ir.Value) else outputs, strict=False))
 
 
-def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
-    """What was computed from one cotangent, computed from several: the gradients of several targets.
+def stack(op: Builder, seed: ir.Value, seeds: ir.Value, values: Sequence[ir.Value], count: int) -> list[ir.Value]:
+    """Return `values`, computed from one cotangent, as computed from several: gradients of several targets.
 
     Args:
         op: Builder of the graph.
-        one: The cotangent of one target, from which `values` were computed.
-        seeds: The stack that takes its place.
-        values: What is wanted.
+        seed: The cotangent of one target, from which `values` were computed.
+        seeds: The stack of cotangents that takes its place.
+        values: The values to have for every target.
         count: Targets in the stack.
 
     Returns:
@@ -151,9 +151,9 @@ def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value
     Raises:
         UnsupportedOperatorError: An operator has no form for stacks.
     """
-    stacks = {one: seeds}
+    stacks = {seed: seeds}
     try:
-        replay(op, _depending(op.graph, one, values), stacks, count)
+        replay(op, _depending(op.graph, seed, values), stacks, count)
     except NoFormError as error:
         raise UnsupportedOperatorError(
             f"operator {error} in the gradient has no form for several targets; export with one target,"
@@ -163,13 +163,14 @@ def stack(op: Builder, one: ir.Value, seeds: ir.Value, values: Sequence[ir.Value
 
 
 def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """The stack of a value that is the same for every target: a gradient that is zero."""
+    """Return the stack of a value that is the same for every target, as a gradient of zero is."""
     shape = static_shape(value)
     return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
 
 
-def _depending(graph: ir.Graph, one: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
-    found: dict[ir.Node, None] = {}
+def _depending(graph: ir.Graph, seed: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
+    """Return the nodes on the way from `seed` to any of `values`, in the graph's order."""
+    nodes: dict[ir.Node, None] = {}
     for value in values:
-        found.update(dict.fromkeys(nodes_between(graph, [one], value)))
-    return [node for node in graph if node in found]
+        nodes.update(dict.fromkeys(nodes_between(graph, [seed], value)))
+    return [node for node in graph if node in nodes]

@@ -14,7 +14,6 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from aerocam.export.scores.detectors import pairs, queries, yolo
-from aerocam.export.scores.detectors.measured import measured
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 logger = logging.getLogger("aerocam.export")
@@ -31,16 +30,16 @@ LAYOUTS: dict[str, Finder] = {
     "ssd": pairs.find_ssd,
     "retinanet": pairs.find_retinanet,
 }
-"""By name, the likelier first where one output fits several."""
+"""Finder by name of its layout, the likelier first where one output fits several."""
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """The class logits behind an output of one of `LAYOUTS`; which one is logged, and which others would fit."""
-    found = _fitting(output, model, hints)
-    if not found:
+    """Return the class logits behind an output of one of `LAYOUTS`; log which one, and which others would fit."""
+    sites = _fitting(output, model, hints)
+    if not sites:
         return None
-    name, *others = found
-    site = found[name]
+    name, *others = sites
+    site = sites[name]
     forced = "as told" if hints.layout else "found"
     also = f"; {' and '.join(others)} would fit as well: --layout chooses" if others else ""
     logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)
@@ -54,12 +53,12 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
             output.name,
         )
     elif name in ("ssd", "retinanet"):
-        site = replace(site, place=measured(model, site.place))
+        site = replace(site, place=pairs.measured(model, site.place))
     return site
 
 
 def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
-    """The layout that an output has unmistakably, boxes included; "" where there is none."""
+    """Return the first layout that an output and its boxes fit, "" where there is none."""
     return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
 
 

@@ -26,7 +26,7 @@ class Table:
 
     Attributes:
         value: The output.
-        axis: That with the columns.
+        axis: The axis of the columns, 1 or 2.
     """
 
     value: ir.Value
@@ -34,32 +34,32 @@ class Table:
 
     @property
     def columns(self) -> int:
-        """How many there are."""
+        """Return the number of columns."""
         return static_shape(self.value)[self.axis]
 
     @property
     def anchors(self) -> int:
-        """How many there are."""
+        """Return the number of anchors."""
         return static_shape(self.value)[3 - self.axis]
 
     def origins(self, start: int, stop: int, through: Set[str] = MOVING) -> list[Part]:
-        """What computes columns `start` to `stop`."""
+        """Return the parts that columns `start` to `stop` are made of."""
         return origins(Part(self.value, self.axis, start, stop), through)
 
     def is_activated(self, start: int, stop: int, by: Set[str] = frozenset({"Sigmoid"})) -> bool:
-        """Whether all of these columns come from these activations, or are constant."""
+        """Return whether columns `start` to `stop` all come from activations in `by`, or are constant."""
         parts = self.origins(start, stop)
         return all(part.op in by or constant_array(part.value) is not None for part in parts)
 
     def is_linear(self, start: int, stop: int) -> bool:
-        """Whether all of these columns come straight from linear layers."""
+        """Return whether columns `start` to `stop` all come straight from linear layers."""
         return all(
             part.op in LINEAR and all(_is_weighted(y) for y in _terms(part.value)) for part in self.origins(start, stop)
         )
 
 
 def _terms(value: ir.Value) -> list[ir.Value]:
-    """A value, or what it is the sum of, constants aside."""
+    """Return the terms of a sum without its constants, or the value alone where it is no sum."""
     node = value.producer()
     if node is None or node.op_type != "Add":
         return [value]
@@ -67,13 +67,13 @@ def _terms(value: ir.Value) -> list[ir.Value]:
 
 
 def _is_weighted(value: ir.Value) -> bool:
-    """Whether a layer with constant weights gives it."""
+    """Return whether a layer with constant weights computes a value."""
     node = value.producer()
     return node is not None and node.op_type in LINEAR and any(constant_array(x) is not None for x in node.inputs)
 
 
 def tables(output: ir.Value, *axes: int) -> list[Table]:
-    """The output as a table with its columns on each of these axes; none where it has another form."""
+    """Return an output as tables, with its columns on each of `axes`; none where it has another form."""
     shape = static_shape(output)
     if len(shape) != 3 or shape[0] != 1 or not is_float(output):
         return []
@@ -81,13 +81,13 @@ def tables(output: ir.Value, *axes: int) -> list[Table]:
 
 
 def box_tensors(table: Table) -> tuple[ir.Value, ...]:
-    """What the boxes, the first columns of a table, are taken from."""
+    """Return the tensors that the boxes, the first columns of a table, are computed from."""
     through = MOVING | CHOOSING | ACTIVATIONS | ARITHMETIC
     return tuple(part.value for part in table.origins(0, BOX, through))
 
 
 def image_size(model: ir.Model) -> tuple[int, int]:
-    """(height, width) of the input, (0, 0) where it is no picture."""
+    """Return (height, width) of the input, (0, 0) where it is no picture."""
     shapes = [static_shape(value) for value in model.graph.inputs if is_float(value)]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         return 0, 0
@@ -96,26 +96,26 @@ def image_size(model: ir.Model) -> tuple[int, int]:
 
 
 def score_site(table: Table, score: manifest.Score, boxes: Table, place: manifest.Boxes | None) -> ScoreSite:
-    """The site of class scores that are columns of a table from `score.class_offset` on.
+    """Return the site of the class scores that are columns of a table from `score.class_offset` on.
 
     Its logits are the tensor before the activation where there is one tensor for all anchors and classes, else the
     table itself: its logits, or its probabilities. Where the graph shows no activation, `score` has the last word.
     """
     columns = score.classes if score.background is None else max(score.classes, score.background + 1)
-    own = table.origins(score.class_offset, score.class_offset + columns)
-    activations = {OUTPUT_ACTIVATIONS[part.op] for part in own if part.op in ACTIVATIONS}
-    whole = len(activations) == 1 and all(part.op in ACTIVATIONS for part in own)
+    parts = table.origins(score.class_offset, score.class_offset + columns)
+    activations = {OUTPUT_ACTIVATIONS[part.op] for part in parts if part.op in ACTIVATIONS}
+    whole = len(activations) == 1 and all(part.op in ACTIVATIONS for part in parts)
     if whole:
         score = replace(score, activation=next(iter(activations)))
     is_share = score.activation != "none"
     at_output = ScoreSite(
         "detect", table.value, score, box_tensors(boxes), table.axis, score.class_offset, is_share, place
     )
-    node = own[0].value.producer()
-    shape = static_shape(own[0].value)
-    if not whole or len(own) > 1 or node is None or score.objectness is not None or not own[0].is_whole:
+    node = parts[0].value.producer()
+    shape = static_shape(parts[0].value)
+    if not whole or len(parts) > 1 or node is None or score.objectness is not None or not parts[0].is_whole:
         return at_output
-    axis = own[0].axis
+    axis = parts[0].axis
     if axis is None:  # reshaped on the way: the axis with as many entries as there are columns, if it is one of two
         axis = next((i for i in (1, 2) if shape[i] == columns), 0) if len(shape) == 3 else 0
     fits = len(shape) == 3 and axis > 0 and shape[axis] == columns and shape[3 - axis] == table.anchors

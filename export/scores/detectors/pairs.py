@@ -1,23 +1,35 @@
 """SSD layouts: class scores (1, anchors, classes) in one output, boxes (1, anchors, 4) in another.
 
-What the four numbers of a box are the graph does not say: `measured` does, once a layout is chosen.
+The graph does not say what the four numbers of a box are: `measured` finds out once a layout is chosen.
 """
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.reading.light import LightModel
 from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
+from aerocam.export.sessions import SessionFolder, random_feeds
+
+logger = logging.getLogger("aerocam.export")
 
 BACKGROUND = ("background", "__background__")
 """Names of the class that means nothing is there."""
 
+SHARE_LIMIT = 4.0
+"""Boxes whose median coordinate is below this are shares: in px they would all lie in the corner."""
+
 
 def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """SSD: a softmax over the classes, the first of which is the background; or sigmoids with a label that says so."""
+    """Return an SSD's site: a softmax, the background first, or sigmoids and a label that names the background."""
     for table in tables(output, 2):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if softmax or _named_background(table, hints) is not None or hints.layout == "ssd":
@@ -26,7 +38,7 @@ def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | Non
 
 
 def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """RetinaNet, EfficientDet, YOLO-NAS: a sigmoid per class, or its logits, and no background."""
+    """Return the site of RetinaNet, EfficientDet or YOLO-NAS: a sigmoid per class, or its logit; no background."""
     for table in tables(output, 2):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if hints.layout == "retinanet" or not (softmax or _named_background(table, hints) is not None):
@@ -35,9 +47,9 @@ def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite
 
 
 def beside(table: Table, model: ir.Model) -> ir.Value | None:
-    """The output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies.
+    """Return the output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies, or None.
 
-    Where that has four columns too, the one with an activation, or without "box" in its name, holds the classes.
+    Where `table` has four columns too, the one with an activation, or without "box" in its name, holds the classes.
     """
     for other in model.graph.outputs:
         if other is table.value or not is_float(other) or not is_static(other):
@@ -51,8 +63,9 @@ def beside(table: Table, model: ir.Model) -> ir.Value | None:
 
 
 def _is_rather_box(table: Table, other: Table) -> bool:
-    def evidence(item: Table) -> tuple[bool, bool]:
-        return "box" in str(item.value.name).lower(), not item.is_activated(0, BOX, frozenset({"Sigmoid", "Softmax"}))
+    def evidence(candidate: Table) -> tuple[bool, bool]:
+        activated = candidate.is_activated(0, BOX, frozenset({"Sigmoid", "Softmax"}))
+        return "box" in str(candidate.value.name).lower(), not activated
 
     return evidence(table) > evidence(other)
 
@@ -76,3 +89,29 @@ def _site(table: Table, model: ir.Model, hints: Hints, background: int | None) -
         str(table.value.name), "none", table.columns, 0, table.anchors, table.axis, background=background
     )
     return score_site(table, score, coordinates, place)
+
+
+def measured(model: ir.Model, boxes: manifest.Boxes) -> manifest.Boxes:
+    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them; log both."""
+    feeds = random_feeds(model, np.random.default_rng(0))
+    with SessionFolder() as sessions:
+        (coordinates,) = sessions.open(LightModel.of(model)).run([boxes.output], feeds)
+    form, unit = box_form(np.asarray(coordinates[0], np.float64))
+    logger.info("boxes in output %r: %s in %ss, by those of a picture of noise", boxes.output, form, unit)
+    return replace(boxes, form=form, unit=unit)
+
+
+def box_form(boxes: NDArray[np.float64]) -> tuple[manifest.BoxForm, manifest.BoxUnit]:
+    """Return the form and the unit of boxes (anchors, 4), which are in the order of the anchors.
+
+    Corners are in order in nearly every box. Anchors go along rows first, so that x changes faster than y.
+    """
+    unit: manifest.BoxUnit = "share" if np.median(np.abs(boxes)) < SHARE_LIMIT else "pixel"
+    if np.mean((boxes[:, 2:] >= boxes[:, :2]).all(axis=1)) < 0.9:
+        return "cxcywh", unit
+    first, second = ((boxes[:, i] + boxes[:, i + 2]) / 2 for i in range(2))
+    return ("xyxy" if _variation(first) >= _variation(second) else "yxyx"), unit
+
+
+def _variation(centres: NDArray[np.float64]) -> float:
+    return float(np.abs(np.diff(centres)).sum())

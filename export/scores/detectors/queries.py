@@ -12,7 +12,7 @@ from aerocam.export.tracing.origins import Part, origins
 
 
 def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes (1, queries, 4)."""
+    """Return the site of RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes."""
     for table in tables(output, 2):
         if _is_joined(table, hints.layout == "rtdetr") and not beside(table, model):
             name, classes = str(output.name), table.columns - BOX
@@ -24,14 +24,14 @@ def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_detr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """DETR: classes and, last, "no object" (1, queries, classes + 1), a softmax or its logits, beside the boxes."""
+    """Return DETR's site: classes and, last, "no object" (1, queries, classes + 1), softmax or logits, beside boxes."""
     for table in tables(output, 2):
         return _beside(table, model, hints, "detr")
     return None
 
 
 def _is_joined(table: Table, forced: bool) -> bool:
-    """Whether boxes and classes are columns of one table, each a sigmoid of its own."""
+    """Return whether boxes and classes are columns of one table, each a sigmoid of its own."""
     if table.columns <= BOX or forced:
         return forced and table.columns > BOX
     parts = [*table.origins(0, BOX), *table.origins(BOX, table.columns)]
@@ -54,7 +54,7 @@ def _beside(table: Table, model: ir.Model, hints: Hints, layout: str) -> ScoreSi
 
 
 def _kind(table: Table, model: ir.Model, hints: Hints) -> str:
-    """`rtdetr` or `detr`: sigmoids, or a softmax with "no object" behind the classes.
+    """Return `rtdetr` or `detr`: sigmoids, or a softmax with "no object" behind the classes.
 
     Logits alone do not say which. The number of labels does; else deformable attention (GridSample) speaks for
     sigmoids, as everything since Deformable DETR has them.

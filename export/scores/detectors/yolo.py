@@ -19,16 +19,17 @@ STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 
 
 def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Ultralytics' form since v8 (v8, v9, 11, 12, YOLOv5u): (1, 4 + classes, anchors), or its transpose.
+    """Return the site of ultralytics' form since v8: (1, 4 + classes, anchors), or its transpose.
 
-    Boxes are decoded, centre and size in px; classes are sigmoids of a tensor of their own.
+    It is that of v8, v9, 11, 12 and YOLOv5u. Boxes are decoded, centre and size in px; classes are sigmoids of a tensor
+    of their own.
     """
     for table in tables(output, 1, 2):
         if table.columns <= BOX:
             continue
         if hints.layout != "yolov8":
-            own = table.origins(BOX, table.columns)
-            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in own):
+            classes = table.origins(BOX, table.columns)
+            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in classes):
                 continue
             if _has_objectness(table) or table.is_activated(0, BOX):
                 continue
@@ -40,7 +41,7 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
+    """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
 
     Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids.
     """
@@ -57,20 +58,20 @@ def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """YOLOX as its exporter writes it: (1, anchors, 5 + classes), boxes relative to the cells of its grids.
+    """Return YOLOX's site: (1, anchors, 5 + classes), boxes relative to the cells of its grids, as it exports them.
 
     Anchors are as many as there are cells at strides 8, 16 and 32 (and 64, or 4). Objectness and classes are sigmoids.
 
     Raises:
-        ModelError: The layout is forced, and the anchors are no such number.
+        ModelError: The layout is forced, but the number of anchors fits no known strides.
     """
     for table in tables(output, 2):
         if table.columns <= BOX + 1:
             return None
         size = image_size(model)
-        strides = next((known for known in STRIDES if _cells(size, known) == table.anchors), None)
+        strides = next((candidate for candidate in STRIDES if _cells(size, candidate) == table.anchors), None)
         if hints.layout == "yolox" and strides is None:
-            counts = ", ".join(str(_cells(size, known)) for known in STRIDES)
+            counts = ", ".join(str(_cells(size, candidate)) for candidate in STRIDES)
             raise ModelError(
                 f"--layout yolox: output {output.name!r} has {table.anchors} anchors, an input of"
                 f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
@@ -83,13 +84,13 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
 
 
 def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """A list of finished boxes, (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
+    """Return the site of finished boxes (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
 
     Corners in px, or centre and size in shares where boxes come from a sigmoid. The number of classes is that of the
-    labels, or what the graph divides places by.
+    labels, or what the graph divides flat indices by.
 
     Raises:
-        ModelError: The number of classes is not to be found.
+        ModelError: Neither the labels nor the graph give the number of classes.
     """
     for table in tables(output, 2):
         label = BOX + 1
@@ -118,7 +119,7 @@ def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
 
 
 def _has_objectness(table: Table) -> bool:
-    """Whether column 4 is no class: it has a tensor of its own, or shares one with the box."""
+    """Return whether column 4 is the objectness: it has a tensor of its own, or shares one with the box."""
     if table.columns <= BOX + 1:
         return False
     first, others = table.origins(BOX, BOX + 1), table.origins(BOX + 1, table.columns)
@@ -127,7 +128,7 @@ def _has_objectness(table: Table) -> bool:
 
 
 def _is_raw(table: Table) -> bool:
-    """Whether the boxes leave the graph as a convolution gives them."""
+    """Return whether the boxes leave the graph as a convolution gives them, not decoded."""
     return table.is_linear(0, BOX)
 
 
@@ -136,7 +137,7 @@ def _cells(size: tuple[int, int], strides: tuple[int, ...]) -> int:
 
 
 def _divisor(label: ir.Value) -> int:
-    """The number of classes by which a place among classes and anchors is divided to give the class, 0 if unknown."""
+    """Return the number of classes by which an index over anchors and classes is divided, 0 if none is found."""
     for value in ancestors(label):
         node = value.producer()
         if node is None or node.op_type not in ("Mod", "Div") or is_float(value):

@@ -16,7 +16,7 @@ from aerocam.export import check_export, export_model
 from aerocam.export.checking.gradients import check_finite
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.autodiff import differentiate
-from aerocam.export.gradients.guided import GUIDED
+from aerocam.export.gradients.rule_tables import GUIDED
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.sessions.opening import open_session

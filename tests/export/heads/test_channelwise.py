@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from numpy.typing import NDArray
 
-from aerocam.export.gradients.stacking.elementwise import ENTRYWISE
+from aerocam.export.gradients.stacking.batched import ENTRYWISE
 from aerocam.export.heads.channelwise import CONTRACTIONS, STEPS, channel_axes, each_channel
 from aerocam.export.nodes.builder import Builder
 from onnx_graphs import node_model, run_ort

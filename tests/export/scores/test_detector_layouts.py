@@ -17,7 +17,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model, list_layers
 from aerocam.export.scores.detectors import LAYOUTS
-from aerocam.export.scores.detectors.measured import box_form
+from aerocam.export.scores.detectors.pairs import box_form
 from aerocam.manifest import Score
 from detector_cases import CASES, CELLS, CLASSES, CORNERS, Array, Case
 from onnx_graphs import f32, in_float64, model, run_ort, run_reference, saved

@@ -11,7 +11,7 @@ from onnx import helper
 
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.tracing.axes import Layout, Part, Tokens, regroup
+from aerocam.export.tracing.axes import Layout, MixedAxis, Tokens, regroup
 from aerocam.export.tracing.folding import fold_of
 from aerocam.export.tracing.layout import layouts
 from onnx_graphs import f32, model, run_ort
@@ -157,7 +157,7 @@ def labelled(nodes: list[Any], constants: dict[str, np.ndarray], x: np.ndarray) 
 def test_axes_are_followed(name: str) -> None:
     nodes, constants, expected = CASES[name]
     layout = labelled(nodes, constants, f32(1, 8, 4, 6))[1]
-    known = tuple(None if isinstance(label, Part) else label for label in layout or ())
+    known = tuple(None if isinstance(label, MixedAxis) else label for label in layout or ())
     assert (known if any(known) else None) == expected
 
 

@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from method_goldens import COMPONENTS, NORM_GRAD, PLAIN, WEIGHTED
 
 import checkout
 from aerocam.errors import UsageError
