@@ -41,11 +41,11 @@ def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precis
         return model, "source"
     if found := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):
         raise UsageError(
-            f"--precision float16: the model is quantised already ({found.op_type} {found.name!r}); its types are its"
-            " own, export it without --precision"
+            f"`precision='float16'`: the model is quantised already ({found.op_type} {found.name!r}); its types are its"
+            " own, export it without `precision`"
         )
     if half := computed_in_half(model):
-        logger.info("--precision float16: the model computes in %s already; it stays as it is", half)
+        logger.info("`precision='float16'`: the model computes in %s already; it stays as it is", half)
         return model, "source"
     return in_float16(model), "float16"
 

@@ -70,7 +70,7 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     image = image_input(model)
     if len(static_shape(image)) != 4:
         if preset is not None:
-            raise UsageError(f"--preprocess {preset}: input {image.name!r} {static_shape(image)} is no picture")
+            raise UsageError(f"`preset={preset!r}`: input {image.name!r} {static_shape(image)} is no picture")
         logger.info("input %r %s is no picture; the exported model takes tensors", image.name, static_shape(image))
         return None
     last = is_channels_last(static_shape(image))
@@ -78,9 +78,11 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     if preset is None:
         stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
         preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else "tf" if last else "imagenet"
-        logger.info("preprocessing: %s assumed; --preprocess and --mean, --std, --color, --resize change it", preset)
+        logger.info(
+            "preprocessing: %s assumed; `preprocess` and its `mean`, `std`, `color`, `resize` change it", preset
+        )
     if preset not in PRESETS:
-        raise UsageError(f"--preprocess {preset}: no such preset. {did_you_mean(preset, PRESETS)}")
+        raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
     layout: TensorLayout = "NHWC" if last else "NCHW"
     chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **PRESETS[preset])
     if chosen.resize == "crop":
@@ -121,7 +123,7 @@ def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) ->
     """What the outputs speak for, logged where it is not `classify`."""
     for value in outputs:
         if layout := detectors.fits(model, value, hints):
-            logger.info("task: detect, as output %r has the layout %s; --task says otherwise", value.name, layout)
+            logger.info("task: detect, as output %r has the layout %s; `task` says otherwise", value.name, layout)
             return "detect"
     if any(classify.find(value, model, hints) for value in outputs):
         return "classify"
@@ -129,7 +131,7 @@ def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) ->
         if len(static_shape(value)) > 3 and segment.find(value, model, hints):
             shape = static_shape(value)
             logger.info(
-                "task: segment, as output %r %s has classes at positions; --task says otherwise", value.name, shape
+                "task: segment, as output %r %s has classes at positions; `task` says otherwise", value.name, shape
             )
             return "segment"
     return "classify"
@@ -144,7 +146,7 @@ def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
         if not isinstance(names, (list, tuple)):
             raise TypeError(f"a list or a dictionary is expected, not {names!r}")
     except (SyntaxError, TypeError, ValueError):
-        logger.warning("the model's metadata has `names` that cannot be read; classes go by number")
+        logger.warning("the model's metadata has names that cannot be read; classes go by number")
         return ()
     return tuple(str(name) for name in names)
 
@@ -183,6 +185,6 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
             return tuple(str(name) for name in json.loads(text))
     except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
         raise UsageError(
-            f"--labels {path}: cannot be read ({error}); give a JSON list, or a text file with one label per line"
+            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per line"
         ) from error
     return tuple(line.strip() for line in text.splitlines())

@@ -79,7 +79,7 @@ def onnxruntime_errors() -> Iterator[None]:
         if not type(error).__module__.startswith("onnxruntime"):
             raise
         raise ModelError(
-            f"ONNX Runtime cannot run the model ({error}); mend the model, or export it unchecked with --no-check"
+            f"ONNX Runtime cannot run the model ({error}); mend the model, or export it unchecked with `check=False`"
         ) from error
 
 
@@ -118,7 +118,7 @@ class SessionFolder:
         except OSError as error:
             raise WriteError(
                 f"{path.parent}: cannot write what the self-check needs ({error.strerror}); set TMPDIR to a folder"
-                " with room for the model's weights, or export it unchecked with --no-check"
+                " with room for the model's weights, or export it unchecked with `check=False`"
             ) from error
         session = open_model(path, self._providers, optimize, brief=True)
         self.provider = session.get_providers()[0]

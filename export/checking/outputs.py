@@ -114,14 +114,14 @@ def outputs_apart(
     for value, peak in zip(measured, peaks, strict=True):
         if not peak <= LARGEST:
             raise CheckError(
-                f"--precision float16: {value.name!r} has numbers up to {peak:.2g} on {sessions.provider}, those of"
-                f" float16 end at {LARGEST:.0f}; export the model as it is, without --precision"
+                f"`precision='float16'`: {value.name!r} has numbers up to {peak:.2g} on {sessions.provider}, those of"
+                f" float16 end at {LARGEST:.0f}; export the model as it is, without `precision`"
             )
     found = largest_difference(before, after)
     if not np.isfinite(found):
         raise CheckError(
-            f"--precision float16: outputs are not finite, or whole numbers that differ, on {sessions.provider};"
-            " export the model as it is, without --precision"
+            f"`precision='float16'`: outputs are not finite, or whole numbers that differ, on {sessions.provider};"
+            " export the model as it is, without `precision`"
         )
     return found
 

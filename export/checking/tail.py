@@ -49,6 +49,6 @@ def check_tail(model: ir.Model, written: Manifest, providers: Sequence[Provider]
     if not difference <= TOLERANCE:
         raise CheckError(
             f"the scores of several activations at once differ from those of one by {difference:.2g} on"
-            f" {sessions.provider}, at most {TOLERANCE} is expected; export without --batch, please report the model"
+            f" {sessions.provider}, at most {TOLERANCE} is expected; export without `batch`, please report the model"
         )
     return difference

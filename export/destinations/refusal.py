@@ -48,9 +48,9 @@ class Origin:
                 "it is added for the gradients: choose a target layer behind it, or a head that reads none (eigencam)"
             )
         if names & self.score:
-            return "it is added for the score: ask for one target (--targets 1) and no --contrast, or report the model"
+            return "it is added for the score: ask for one target and no `contrast`, or report the model"
         if self.head is not None:
-            return f"it is added for --head {self.head}: choose another head"
+            return f"it is added for `head={self.head!r}`: choose another head"
         return "it is added for a tail or a frame: export it without, please report the model"
 
 
@@ -102,7 +102,10 @@ def require_taken(models: Iterable[ir.Model], destination: Destination, origin: 
     refused = list(dict.fromkeys(_sentence(node, form, origin) for node, form in found if not form.only))
     if refused:
         more = f"; and {len(refused) - SHOWN} more like these" if len(refused) > SHOWN else ""
-        raise ModelError(f"--for tensorrt: {'; '.join(refused[:SHOWN])}{more}; or export it --for onnxruntime")
+        raise ModelError(
+            f"`destination='tensorrt'`: {'; '.join(refused[:SHOWN])}{more}; or export it with"
+            " `destination='onnxruntime'`"
+        )
 
 
 def warn_of_others(models: Iterable[ir.Model], destination: Destination) -> None:

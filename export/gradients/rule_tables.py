@@ -64,9 +64,9 @@ def layer_rule(relevance: bool, guided: bool, head: str | None) -> manifest.Rule
     if not relevance and asks != "relevance":
         return "gradient"
     if guided:
-        raise UsageError("--guided: not with relevance, which has rules of its own; export two files")
+        raise UsageError("`guided`: not with relevance, which has rules of its own; export two files")
     if head is not None and asks != "relevance":
-        raise UsageError(f"--relevance: not with --head {head}, which takes gradients; try --head relevance")
+        raise UsageError(f"`relevance`: not with `head={head!r}`, which takes gradients; try `head='relevance'`")
     return "relevance"
 
 

@@ -92,8 +92,9 @@ def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
     g = spatial.narrowed(op, gradients)
     if static_shape(g)[2:] != (1, 1):
         raise UsageError(
-            "--head cam: the gradient varies over the map, expected one value per channel, as a head of global average"
-            " pooling and one linear layer gives it; take --head gradcam, or the layer just before the pooling"
+            "`head='cam'`: the gradient varies over the map, expected one value per channel, as a head of global"
+            " average pooling and one linear layer gives it; take `head='gradcam'`, or the layer just before the"
+            " pooling"
         )
     return spatial.total(op, g, gradients)
 

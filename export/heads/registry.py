@@ -67,7 +67,7 @@ class CamHead:
         """
         if eigen_smooth and not self.facts.weighs:
             raise UsageError(
-                f"--eigen-smooth: method {self.facts.name} has no weighted activations to smooth; take one of:"
+                f"`eigen_smooth`: method {self.facts.name} has no weighted activations to smooth; take one of:"
                 f" {', '.join(name for name, head in CAM_HEADS.items() if head.facts.weighs)}"
             )
         activations = op.single(activations)

@@ -114,7 +114,7 @@ def _require_room(method: str, tail: Tail, needed: int, count: int) -> None:
     """
     if needed > MOST:
         raise UsageError(
-            f"--head {method}: at layer {tail.layer.name!r} it runs {count} activations at once, a tensor of"
+            f"`head={method!r}`: at layer {tail.layer.name!r} it runs {count} activations at once, a tensor of"
             f" {needed / 2**20:.0f} MB, at most {MOST // 2**20} MB are allowed; choose a layer nearer to the score, or"
-            " give --packaging split --batch 32 instead of a head"
+            " give `packaging='split'`, `batch=32` instead of a head"
         )

@@ -132,7 +132,7 @@ def with_input(model: ir.Model, site: ScoreSite, chosen: Sequence[Candidate]) ->
         item for item in candidates(model, site) if item.depth < 0
     ][:1]
     if not inputs:
-        raise UsageError("--guided: the score does not depend on an input of channels and positions; export without it")
+        raise UsageError("`guided`: the score does not depend on an input of channels and positions; export without it")
     path = nodes_between(model.graph, [item.value for item in inputs], site.logits)
     count = sum(is_guided(node) for node in path)
     logger.info("guided gradients at the input %s, through %d ReLUs", inputs[0].name, count)

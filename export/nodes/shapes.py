@@ -23,7 +23,7 @@ def static_shape(value: ir.Value) -> tuple[int, ...]:
         source = "" if node is None else f" (operator {node.op_type}, node {node.name!r})"
         raise ModelError(
             f"tensor {value.name!r}{source}: its shape is {found}, a static one is needed to differentiate through it;"
-            " freeze the inputs with --input-shape NAME=1,3,H,W"
+            " freeze the inputs with `input_shapes`"
         )
     return tuple(int(dim) for dim in shape if isinstance(dim, int))
 

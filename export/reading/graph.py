@@ -184,7 +184,7 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
     names = [item.name for item in inputs]
     for name in shapes:
         if name not in names:
-            raise UsageError(f"--input-shape {name}: the model has no such input. {did_you_mean(name, names)}")
+            raise UsageError(f"{_given(name, shapes[name])}: the model has no such input. {did_you_mean(name, names)}")
     changed = False
     for item in inputs:
         dims = item.type.tensor_type.shape.dim
@@ -193,18 +193,18 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
         before = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]  # some exporters write -1
         wanted = list(shapes.get(item.name, ()))
         if wanted and before and len(wanted) != len(before):
-            raise UsageError(f"--input-shape {item.name}={_join(wanted)}: the input has {len(before)} dimensions")
+            raise UsageError(f"{_given(item.name, wanted)}: the input has {len(before)} dimensions")
         after = wanted or before
         if not wanted and before and before[0] is None:
             after = [1, *before[1:]]
             logger.info("input %r: dynamic batch axis frozen to 1", item.name)
         for i, (old, new) in enumerate(zip(before, after, strict=False)):
             if old is not None and new != old:
-                raise UsageError(f"--input-shape {item.name}={_join(after)}: dimension {i} is {old} in the model")
+                raise UsageError(f"{_given(item.name, wanted)}: dimension {i} is {old} in the model")
         if not after or any(not dim or dim < 1 for dim in after):
             raise UsageError(
                 f"input {item.name!r} has shape [{_join(after)}], a static one is needed;"
-                f" add --input-shape {item.name}=1,3,224,224 with your sizes"
+                f" add {_given(item.name, (1, 3, 224, 224))} with your sizes"
             )
         if after != before:
             changed = True
@@ -212,6 +212,11 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
             dims.extend(onnx.TensorShapeProto.Dimension(dim_value=dim) for dim in after)
     if changed:
         _forget_shapes(proto)
+
+
+def _given(name: str, shape: Sequence[int]) -> str:
+    """Return the parameter that gives one input's shape, for a message."""
+    return f"`input_shapes={ {name: tuple(shape)} }`"
 
 
 def _join(dims: Sequence[int | None]) -> str:

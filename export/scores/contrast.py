@@ -63,10 +63,10 @@ def require_contrast(site: ScoreSite) -> None:
     logits = int(np.prod(static_shape(site.logits)))
     if site.task != "classify" or logits < 2:
         raise UsageError(
-            f"--contrast finer: task {site.task} with {logits} logits; a classifier with at least two is expected,"
+            f"`contrast='finer'`: task {site.task} with {logits} logits; a classifier with at least two is expected,"
             " export without it"
         )
     if site.score.targets > 1:
         raise UsageError(
-            f"--contrast finer: it compares one target, not {site.score.targets}; export without --targets"
+            f"`contrast='finer'`: it compares one target, not {site.score.targets}; export without `targets`"
         )

@@ -136,7 +136,7 @@ def find_score(
             return replace(site, score=replace(site.score, targets=targets))
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)
     raise ModelError(
-        f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see --task and --output-name"
+        f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see `task` and `score_output`"
     )
 
 
@@ -156,7 +156,7 @@ def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:
     outputs = [value for value in model.graph.outputs if value.name]
     names = [str(value.name) for value in outputs]
     if name is not None and name not in names:
-        raise UsageError(f"--output-name {name}: the model has no such output. {did_you_mean(name, names)}")
+        raise UsageError(f"`score_output={name!r}`: the model has no such output. {did_you_mean(name, names)}")
     return [value for value in outputs if name in (None, value.name)]
 
 

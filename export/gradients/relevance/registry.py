@@ -75,7 +75,7 @@ def passed(op: Builder, node: ir.Node, dy: ir.Value, i: int = 0, nonnegative: bo
 
 def no_rule(op: Builder, node: ir.Node, *dys: ir.Value | None) -> Cotangents:
     """Raise UnsupportedOperatorError for an operator in `WITHOUT_RULE`."""
-    raise refused(node, f"relevance has no rule for it ({WITHOUT_RULE[node.op_type]}); export without --relevance")
+    raise refused(node, f"relevance has no rule for it ({WITHOUT_RULE[node.op_type]}); export without `relevance`")
 
 
 RELEVANCE.update(dict.fromkeys(WITHOUT_RULE, no_rule))

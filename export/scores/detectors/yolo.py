@@ -73,7 +73,7 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
         if hints.layout == "yolox" and strides is None:
             counts = ", ".join(str(_cells(size, candidate)) for candidate in STRIDES)
             raise ModelError(
-                f"--layout yolox: output {output.name!r} has {table.anchors} anchors, an input of"
+                f"`layout='yolox'`: output {output.name!r} has {table.anchors} anchors, an input of"
                 f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
             )
         fits = table.is_activated(BOX, table.columns) and _has_objectness(table) and _is_raw(table)
@@ -101,7 +101,7 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
             return None
         classes = len(hints.labels) or _divisor(table.origins(label, label + 1)[0].value)
         if not classes:
-            raise ModelError(f"output {output.name!r} {list(output.shape or ())}: how many classes? give --labels")
+            raise ModelError(f"output {output.name!r} {list(output.shape or ())}: how many classes? give `labels`")
         shares = all(part.op == "Sigmoid" for part in table.origins(0, BOX, MOVING | CHOOSING))
         form: manifest.BoxForm = "cxcywh" if shares else "xyxy"
         unit: manifest.BoxUnit = "share" if shares else "pixel"

@@ -6,12 +6,16 @@ import argparse
 import importlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
+from functools import partial
+from typing import NoReturn
 
 from aerocam import __version__
 from aerocam.cli.arguments import joined
-from aerocam.errors import AerocamError
+from aerocam.cli.flags import FlagFormatter, with_flags
+from aerocam.errors import AerocamError, close_to
 
 COMMANDS = (
     "layers",
@@ -59,16 +63,27 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("-v", "--verbose", action="store_true", help="say more about what is chosen and why")
         verb.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        verb.set_defaults(run=module.run, refuse=partial(_refuse_unknown, verb))
     return parser
+
+
+def _refuse_unknown(verb: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
+    """Exit as for any call that cannot be parsed, with the flag that was probably meant."""
+    known = dict(re.findall(r"(--[a-z][a-z0-9-]*)((?: [A-Z{][^\s\]]*)?)", verb.format_usage()))
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    near = [name + known[name] for flag in flags for name in close_to(flag, known, 1)]
+    hint = f". Did you mean {' and '.join(near)}?" if near else ""
+    verb.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code: 0, 1 (it failed) or 2 (the call is wrong), 130 (interrupted)."""
-    args = build_parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+    args, unknown = build_parser().parse_known_args(joined(sys.argv[1:] if argv is None else argv))
+    if unknown:
+        args.refuse(unknown)
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(FlagFormatter("%(message)s"))
     logger = logging.getLogger("aerocam")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(level)
@@ -77,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AerocamError as error:
-        print(f"aerocam {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"aerocam {args.command}: error: {with_flags(' '.join(str(error).split()))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"aerocam {args.command}: interrupted", file=sys.stderr)

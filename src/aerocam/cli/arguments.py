@@ -21,7 +21,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         choices=get_args(Task),
         help="default: from the model's metadata, or by the form of its outputs: detect, classify, segment",
     )
-    parser.add_argument("--output-name", metavar="NAME", help="the output that holds the class scores")
+    parser.add_argument(
+        "--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"
+    )
     parser.add_argument(
         "--layout",
         metavar="NAME",
@@ -29,6 +31,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--input-shape",
+        dest="input_shapes",
         action="append",
         default=[],
         metavar="NAME=N,C,H,W",

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aerocam.cli")
 
+PREPROCESSING = ("preprocess", "mean", "std", "color", "resize", "short_side", "interpolation")
+"""Arguments that say how a frame becomes the input."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -33,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx")
     parser.add_argument(
         "--layer",
+        dest="layers",
         action="append",
         metavar="NAME",
         help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
@@ -42,7 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--eigen-smooth", action="store_true", help="with --head: its weighted activations on their first component"
     )
     parser.add_argument(
-        "--tensors", action="store_true", help="with --head: let activations and gradients leave the graph all the same"
+        "--tensors",
+        action="store_const",
+        const=True,
+        help="with --head: let activations and gradients leave the graph all the same",
     )
     parser.add_argument(
         "--frame",
@@ -51,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--map",
+        dest="map_form",
         choices=get_args(MapForm),
         default="raw",
         help="with --head: its map raw (default), or in 0 to 1 at the layer's size, or in 0 to 1 over the frame",
@@ -111,42 +120,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--short-side", type=int, metavar="PX", help="for --resize crop")
     parser.add_argument("--interpolation", choices=get_args(Interpolation))
     add_providers(parser)
-    parser.add_argument("--no-check", action="store_true", help="skip the self-check")
+    parser.add_argument("--no-check", dest="check", action="store_false", help="skip the self-check")
 
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say what was written."""
-    from aerocam.export import export_model
+    from aerocam.export.pipeline import export
     from aerocam.export.preprocessing import read_labels
+    from aerocam.export.request import ExportRequest
 
-    shapes = parse_input_shapes(args.input_shape, args.model)
-    done = export_model(
-        args.model,
-        args.output,
-        layers=args.layer or "auto",
-        head=args.head,
-        tensors=True if args.tensors else None,
-        eigen_smooth=args.eigen_smooth,
-        guided=args.guided,
-        relevance=args.relevance,
-        frame=frame_size(args.frame),
-        map_form=args.map,
-        overlay=args.overlay,
-        task=args.task,
-        score_output=args.output_name,
-        layout=args.layout,
-        targets=args.targets,
-        contrast=args.contrast,
-        packaging=args.packaging,
-        batch=args.batch,
-        precision=args.precision,
-        destination=args.destination,
-        input_shapes=shapes,
-        preprocess=lambda model: chosen_preprocess(model, args),
-        labels=read_labels(args.labels) if args.labels else None,
-        check=not args.no_check,
-        providers=parse_providers(args),
-    )
+    is_told = any(getattr(args, name) is not None for name in PREPROCESSING)
+    read = {
+        "input_shapes": parse_input_shapes(args.input_shapes, args.model),
+        "frame": frame_size(args.frame),
+        "labels": read_labels(args.labels) if args.labels else None,
+        "preprocess": partial(chosen_preprocess, args=args) if is_told else None,
+        "providers": parse_providers(args),
+    }
+    given = {name: value for name, value in (vars(args) | read).items() if value is not None}
+    done = export(ExportRequest.of(args.model, **given))
     if (report := done.report) is not None:
         found = (
             f", gradients from finite differences by {max(report.gradients.values()):.1g}" if report.gradients else ""

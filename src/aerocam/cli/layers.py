@@ -25,9 +25,9 @@ def run(args: argparse.Namespace) -> None:
     """Print one line per candidate: mark, depth, shape, operator, tensor name, node name."""
     from aerocam.export import list_layers
 
-    shapes = parse_input_shapes(args.input_shape, args.model)
+    shapes = parse_input_shapes(args.input_shapes, args.model)
     known, automatic = list_layers(
-        args.model, task=args.task, score_output=args.output_name, layout=args.layout, input_shapes=shapes
+        args.model, task=args.task, score_output=args.score_output, layout=args.layout, input_shapes=shapes
     )
     print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
     for item in known:

@@ -1,0 +1,86 @@
+"""What the parameters of the library are called on the command line.
+
+A message of the library names a parameter in backticks, as one would type it in Python: `frame`, `tensors=True`,
+`head='gradcam'`. The command line prints its flag instead: --frame, --tensors, --head gradcam.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import re
+import shlex
+from collections.abc import Mapping
+
+ALIKE = (
+    "alpha", "anchor", "aug_smooth", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
+    "counterfactual", "eigen_smooth", "every", "frame", "fusion", "gaussian", "guided", "hardware", "head",
+    "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
+    "packaging", "precision", "preprocess", "providers", "records", "recursive", "reference", "regions", "relevance",
+    "resize", "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top",
+    "version_compatible", "workspace",
+)  # fmt: skip
+"""Parameters whose flag has their name."""
+
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in ALIKE} | {
+    "caption": "--no-caption",
+    "check": "--no-check",
+    "classes": "--class",
+    "confidence": "--conf",
+    "destination": "--for",
+    "input_shapes": "--input-shape",
+    "layers": "--layer",
+    "map_form": "--map",
+    "most": "--objects",
+    "number": "--box",
+    "options": "--option",
+    "output": "-o",
+    "preset": "--preprocess",
+    "score_output": "--output-name",
+}
+"""Flag per parameter; those that begin with --no- are given where the parameter is False."""
+
+PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
+
+
+class FlagFormatter(logging.Formatter):
+    """Formats records as the command line prints them.
+
+    >>> FlagFormatter("%(message)s").format(logging.makeLogRecord({"msg": "`task` says otherwise"}))
+    '--task says otherwise'
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as text, with flags for parameters."""
+        return with_flags(super().format(record))
+
+
+def with_flags(text: str) -> str:
+    """Return a message with flags in place of the parameters in backticks; other words in backticks stay as they are.
+
+    >>> with_flags("add `head='gradcam'` or `tensors=True`, as `aerocam export` takes them")
+    'add --head gradcam or --tensors, as `aerocam export` takes them'
+    """
+    return PARAMETER.sub(_flag, text)
+
+
+def _flag(found: re.Match[str]) -> str:
+    """Return the flag for a parameter, with its value where one is given that can be typed."""
+    name, text = found.groups()
+    if name not in FLAGS:
+        return found[0]
+    flag = FLAGS[name]
+    try:
+        value = ast.literal_eval(text or "True")
+    except (SyntaxError, ValueError):  # a stand-in, as in `frame=(H, W)`
+        return flag
+    return flag if isinstance(value, bool) else f"{flag} {_typed(name, value)}"
+
+
+def _typed(name: str, value: object) -> str:
+    """Return a parameter's value as it is typed behind its flag."""
+    if isinstance(value, Mapping):
+        return shlex.join(f"{key}={_typed('', item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return ("x" if name == "frame" else ",").join(map(str, value))
+    return shlex.quote(str(value))
