@@ -20,7 +20,7 @@ MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 
 
 def load_runtime_api() -> Any:
-    """The first of `MODULES` that is installed.
+    """Import the first of `MODULES` that is installed.
 
     Raises:
         ModuleNotFoundError: None is.
@@ -42,7 +42,7 @@ def _imported(name: str) -> Any:
 
 
 class CudaPython:
-    """The first GPU through cuda-python; see `access.Cuda`. CUDA_VISIBLE_DEVICES says which one is the first."""
+    """Drives the first GPU through cuda-python; see `Cuda`. CUDA_VISIBLE_DEVICES says which one is the first."""
 
     name = "cuda-python"
     can_capture = True
@@ -188,7 +188,7 @@ class CudaPython:
 
 
 class _Memory:
-    """Memory at an address, for NumPy, which keeps this object as long as there is a view; then it is freed."""
+    """Shows NumPy the memory at an address, which is freed once no view of it is left."""
 
     def __init__(self, pointer: int, size: int, free: Callable[[int], None]) -> None:
         self.__array_interface__ = {"data": (pointer, False), "shape": (size,), "typestr": "|u1", "version": 3}
