@@ -70,7 +70,7 @@ class Cuda(Protocol):
         """Allocate memory of the GPU, so many bytes, not initialised, and return its address.
 
         Raises:
-            EngineError: There is not so much.
+            EngineError: The GPU has less memory than that.
         """
         ...
 
@@ -82,7 +82,7 @@ class Cuda(Protocol):
         """Allocate page-locked memory, so many bytes.
 
         Raises:
-            EngineError: There is not so much.
+            EngineError: The host has less memory than that.
         """
         ...
 

@@ -38,8 +38,8 @@ def open_cuda(package: str | None = None) -> Cuda:
         package: One of `PACKAGES`; None: what the environment variable `VARIABLE` says, else the first there is.
 
     Raises:
-        UsageError: There is no such package.
-        MissingDependencyError: It is not installed, or none is.
+        UsageError: The package is none of `PACKAGES`.
+        MissingDependencyError: The package is not installed, or none of them is.
         EngineError: There is no GPU with a driver.
     """
     wanted = package or os.environ.get(VARIABLE) or None

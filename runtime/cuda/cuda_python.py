@@ -23,8 +23,8 @@ def load_runtime_api() -> Any:
     """Import the first of `MODULES` that is installed.
 
     Raises:
-        ModuleNotFoundError: None is.
-        EngineError: It is, but does not load here.
+        ModuleNotFoundError: None of them is installed.
+        EngineError: The module is installed, but does not load here.
     """
     for name in MODULES[:-1]:
         with contextlib.suppress(ModuleNotFoundError):
@@ -175,7 +175,7 @@ class CudaPython:
             asked: How many bytes it is to allocate, if it allocates.
 
         Raises:
-            EngineError: Its status is not success.
+            EngineError: The status is not success.
         """
         status, *values = function(*arguments)
         codes = self._api.cudaError_t

@@ -26,7 +26,7 @@ def load_driver() -> Any:
     """Import pycuda's driver module; never `pycuda.autoinit`, which makes a context that nobody else shares.
 
     Raises:
-        EngineError: It does not load, for want of libcuda.
+        EngineError: The module does not load, for want of libcuda.
     """
     try:
         return importlib.import_module("pycuda.driver")
@@ -181,7 +181,7 @@ class PyCuda:
             asked: How many bytes it is to allocate, if it allocates.
 
         Raises:
-            EngineError: It failed.
+            EngineError: The function failed.
         """
         try:
             return function(*arguments)

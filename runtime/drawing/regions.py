@@ -103,7 +103,7 @@ def find_regions(
         further left. Empty for a map that is constant or nowhere above 0.
 
     Raises:
-        UsageError: Not such a map, or no such rule.
+        UsageError: The map or the rule is none of these.
     """
     check_rule(rule)
     if map_.ndim != 2 or not np.issubdtype(map_.dtype, np.floating) or not map_.size:
@@ -124,7 +124,7 @@ def check_rule(rule: RegionRule) -> None:
     """Make sure that there is such a rule.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The rule is neither `otsu` nor a share.
     """
     if rule != "otsu" and not (isinstance(rule, (int, float)) and 0 < rule <= 1):
         raise UsageError(f"regions: got {rule!r}, expected otsu or a share of the map's maximum such as 0.2")

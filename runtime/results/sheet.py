@@ -111,7 +111,7 @@ class ResultsSheet:
         """Write the last sheet, unless there was an error.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: The sheet cannot be written.
         """
         if kind is None and self._tiles:
             self._write()

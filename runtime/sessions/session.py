@@ -190,7 +190,7 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
     """Make sure that a model has the outputs asked for.
 
     Raises:
-        UsageError: One is unknown.
+        UsageError: The model lacks one of them.
     """
     known = [spec.name for spec in outputs]
     for name in names:

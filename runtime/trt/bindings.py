@@ -42,7 +42,7 @@ def load_tensorrt(names: Sequence[str] = MODULES) -> TensorRt:
         names: Of `MODULES`, in the order in which they are looked for.
 
     Raises:
-        MissingDependencyError: None is, or one cannot be loaded.
+        MissingDependencyError: None of them is installed, or one cannot be loaded.
     """
     said = []
     for name in names:

@@ -149,7 +149,7 @@ def _builder(found: TensorRt, log: Any) -> Any:
     """Return TensorRT's builder.
 
     Raises:
-        EngineError: It does not start.
+        EngineError: The builder does not start.
     """
     try:
         return found.module.Builder(log)
@@ -163,7 +163,7 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
     """Build the engine and return it serialised.
 
     Raises:
-        EngineError: TensorRT builds none.
+        EngineError: TensorRT builds no engine.
         KeyboardInterrupt: The build was to end.
     """
     line = TerminalLine()

@@ -24,7 +24,7 @@ def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: Bu
 
     Raises:
         UsageError: A setting that TensorRT never takes.
-        EngineError: One that this TensorRT does not have.
+        EngineError: A setting that this TensorRT does not have.
     """
     trt, config = found.module, builder.create_builder_config()
     # What is rounded to TF32 breaks equality masks, clusters' distances and grey levels; TensorRT has it on by default.
@@ -53,7 +53,7 @@ def _flag(found: TensorRt, config: Any, name: str, wanted: bool, setting: str, a
     """Set or clear a flag; one that is not wanted need not exist.
 
     Raises:
-        EngineError: It is wanted and does not exist.
+        EngineError: The flag is wanted and does not exist.
     """
     flag = getattr(found.module.BuilderFlag, name, None)
     if flag is not None:

@@ -25,7 +25,7 @@ def check_model(path: Path, record: EngineRecord) -> None:
     """Make sure that the model beside an engine is the one that it was built from. Without that model nothing is said.
 
     Raises:
-        EngineError: It was exported anew since.
+        EngineError: The model was exported anew since the engine was built.
     """
     model = path.parent / record.model
     if model.is_file() and sha256(model) != record.model_sha256:
@@ -86,7 +86,7 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
         engine: TensorRT's own object.
 
     Raises:
-        EngineError: It has others.
+        EngineError: The engine has other tensors.
     """
     found, wanted = engine_tensors(trt, engine), {tensor.name: tensor for tensor in record.tensors}
     for name in dict.fromkeys((*wanted, *found)):

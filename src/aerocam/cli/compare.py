@@ -128,7 +128,7 @@ def _box(given: str | None) -> Box | None:
     """Return the box of `--box`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is not four numbers of a box.
     """
     if given is None:
         return None

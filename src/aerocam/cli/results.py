@@ -54,7 +54,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     """Make sure that neither page nor sheet is one of the pictures, or the other.
 
     Raises:
-        UsageError: It is.
+        UsageError: One of them is.
     """
     from aerocam.runtime.results.sheet import sheet_paths
 
