@@ -181,7 +181,7 @@ class _Run:
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:
-    """The explainer that the shared options ask for."""
+    """Return the explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.frames.pictures import read_picture
     from aerocam.runtime.maps.smoothing import MapSmoothing
@@ -207,7 +207,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
 
 
 def look_of(args: argparse.Namespace) -> Look:
-    """How overlays look by the shared options.
+    """Return how overlays look by the shared options.
 
     Raises:
         UsageError: No such colour map, weight or rule.
