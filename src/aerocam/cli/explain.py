@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.flags import with_flags
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
@@ -167,7 +168,7 @@ class _Run:
         try:
             explanation = self.explainer(read(path), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
-            reason = str(error).removeprefix(f"{shown(path)}: ")
+            reason = with_flags(str(error).removeprefix(f"{shown(path)}: "))
             for result in self.results:
                 result.fail(path, reason)
             return False, f"aerocam explain: error: {shown(path)}: {reason}"
