@@ -15,6 +15,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from aerocam.cli.flags import with_flags
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
@@ -26,7 +28,7 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.runtime.doctor import examine
 
     record = examine()
-    print(json.dumps(record, indent=2, ensure_ascii=False) if args.json else as_text(record))
+    print(json.dumps(record, indent=2, ensure_ascii=False) if args.json else with_flags(as_text(record)))
 
 
 OPENERS = ("gstreamer", "ffmpeg", "v4l2")

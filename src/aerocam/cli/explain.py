@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.flags import with_flags
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
@@ -156,7 +157,7 @@ class _Run:
             failed += not good
             progress.close()
             if not (good and self.args.quiet):
-                print(line, file=sys.stdout if good else sys.stderr, flush=True)
+                print(with_flags(line), file=sys.stdout if good else sys.stderr, flush=True)
             if len(images) > 1 and not self.args.quiet:
                 progress(done + 1, failed)
         progress.close()
