@@ -185,6 +185,7 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
             return tuple(str(name) for name in json.loads(text))
     except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
         raise UsageError(
-            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per line"
+            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per"
+            " line"
         ) from error
     return tuple(line.strip() for line in text.splitlines())

@@ -89,7 +89,7 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "short-side": ("export model.onnx --short-side 7", 2, "--short-side 7: less than the input's 8 px"),
     "color": ("export model.onnx --color GRAY", 1, "GRAY has 1 channels"),
     "shape-words": ("export model.onnx --input-shape x=a,b", 2, "--input-shape x=a,b: whole numbers"),
-    "shape-name": ("export model.onnx --input-shape z=1,3,8,8", 2, "--input-shape z: the model has no such input"),
+    "shape-name": ("export model.onnx --input-shape z=1,3,8,8", 2, "--input-shape z=1,3,8,8: the model has no such"),
     "shape-fixed": ("export model.onnx --input-shape 1,3,9,9", 2, "dimension 2 is 8 in the model"),
     "shape-missing": ("export dynamic.onnx", 2, r"has shape \[1,3,\?,\?\].*--input-shape x=1,3,224,224"),
     "shape-of-none": ("layers no_input.onnx --input-shape 1,3,8,8", 2, "no_input.onnx has no inputs"),

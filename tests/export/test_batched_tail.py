@@ -161,13 +161,13 @@ def test_the_picture_itself_as_a_layer_makes_a_batched_model(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch": 0, "packaging": "split"}, "--batch 0: 1 or more is expected"),
-        ({"batch": 4}, "--batch 4: it is of a file of its own; give --packaging split as well"),
+        ({"batch": 0, "packaging": "split"}, "`batch=0`: 1 or more is expected"),
+        ({"batch": 4}, "`batch=4`: it is of a file of its own; give `packaging='split'` as well"),
         (
             {"batch": 4, "packaging": "split", "head": "gradcam"},
-            "--batch 4: it takes the layer's activations, which do",
+            "`batch=4`: it takes the layer's activations, which do",
         ),
-        ({"batch": 4, "packaging": "split", "layers": ["r0", "r1"]}, r"--batch 4: 2 target layers \(r0, r1\), one is"),
+        ({"batch": 4, "packaging": "split", "layers": ["r0", "r1"]}, r"`batch=4`: 2 target layers \(r0, r1\), one is"),
     ],
 )
 def test_a_tail_that_cannot_be(options: dict[str, Any], message: str, tmp_path: Path) -> None:

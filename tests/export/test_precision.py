@@ -157,7 +157,7 @@ def test_a_model_that_is_half_already_stays_as_it_is(tmp_path: Path, caplog: pyt
     path = zoo.lite0.model(variant="half")
     with caplog.at_level(logging.INFO):
         done = export_model(path, tmp_path / "m.onnx", precision="float16", check=False)
-    assert "--precision float16: the model computes in float16 already; it stays as it is" in caplog.messages
+    assert "`precision='float16'`: the model computes in float16 already; it stays as it is" in caplog.messages
     plain = export_model(path, tmp_path / "n.onnx", check=False)
     assert done.manifest == plain.manifest
     assert types_computed(onnx.load(done.path)) == types_computed(onnx.load(plain.path)) == {TensorProto.FLOAT16}
@@ -178,9 +178,9 @@ def test_what_float16_cannot_hold_is_an_error(tmp_path: Path) -> None:
 
 def test_other_precisions_and_quantised_models_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, cnn())
-    with pytest.raises(UsageError, match=r"--precision int8: aerocam does not quantise; .*quantize_static.*QDQ"):
+    with pytest.raises(UsageError, match=r"`precision='int8'`: aerocam does not quantise; .*quantize_static.*QDQ"):
         export_model(path, precision="int8")  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="--precision half: no such precision, expected source or float16"):
+    with pytest.raises(UsageError, match=r"`precision='half'`: no such precision\. Known: 'source', 'float16'"):
         export_model(path, precision="half")  # type: ignore[arg-type]
     proto = cnn()
     scales = {"s": np.float32(0.05), "z": np.int8(0)}

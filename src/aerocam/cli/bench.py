@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_input_shapes, parse_providers
+from aerocam.cli.flags import with_flags
 from aerocam.errors import UsageError
 from aerocam.methods import METHODS
 
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json == "-":
         print(json.dumps(record, indent=2))
         return
-    print(as_text(record))
+    print(with_flags(as_text(record)))
     if args.json:
         write_json(Path(args.json), record)
         logging.getLogger("aerocam.cli").info("written: %s", args.json)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.cli.arguments import one_blas_thread
+from aerocam.cli.flags import with_flags
 from aerocam.cli.stopping import INTERRUPTED, interrupt_on_signal
 from aerocam.errors import UsageError
 
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
         )
     path = _unused(folder / report.name)
     write_together({path: (json.dumps(report.record, indent=1, ensure_ascii=False) + "\n").encode()})
-    print(as_text(report.told))
+    print(with_flags(as_text(report.told)))
     print(f"written: {path}; it names no user, host, serial number or folder of yours: please send it back")
     return INTERRUPTED if report.interrupted else 0 if report.verdict == "agrees" else 1
 

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.flags import with_flags
 from aerocam.cli.stopping import interrupt_on_signal
 from aerocam.errors import UsageError
 from aerocam.options import parse_options
@@ -125,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
 def _say(text: str) -> None:
     """Print, also where standard output has no arrows or a model's name cannot be encoded."""
     encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))
+    print(with_flags(text).encode(encoding, "replace").decode(encoding))
 
 
 def _settings(args: argparse.Namespace) -> Settings:

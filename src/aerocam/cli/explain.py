@@ -157,7 +157,7 @@ class _Run:
             failed += not good
             progress.close()
             if not (good and self.args.quiet):
-                print(line, file=sys.stdout if good else sys.stderr, flush=True)
+                print(with_flags(line), file=sys.stdout if good else sys.stderr, flush=True)
             if len(images) > 1 and not self.args.quiet:
                 progress(done + 1, failed)
         progress.close()

@@ -13,21 +13,22 @@ import shlex
 from collections.abc import Mapping
 
 ALIKE = (
-    "alpha", "anchor", "aug_smooth", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
-    "counterfactual", "eigen_smooth", "every", "frame", "fusion", "gaussian", "guided", "hardware", "head",
-    "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
-    "packaging", "precision", "preprocess", "providers", "records", "recursive", "reference", "regions", "relevance",
-    "resize", "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top",
-    "version_compatible", "workspace",
+    "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast", "counterfactual", "eigen_smooth",
+    "every", "frame", "fusion", "gaussian", "guided", "hardware", "head", "interpolation", "iou", "labels", "layout",
+    "max_frames", "mean", "method", "optimization_level", "overlay", "packaging", "precision", "preprocess",
+    "providers", "recursive", "reference", "regions", "relevance", "resize", "short_side", "std", "target", "targets",
+    "task", "tensors", "tf32", "threads", "top", "version_compatible", "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 
 FLAGS = {name: f"--{name.replace('_', '-')}" for name in ALIKE} | {
+    "augmented": "--aug-smooth",
     "caption": "--no-caption",
     "check": "--no-check",
     "classes": "--class",
     "confidence": "--conf",
     "destination": "--for",
+    "eigen": "--eigen-smooth",
     "input_shapes": "--input-shape",
     "layers": "--layer",
     "map_form": "--map",

@@ -51,9 +51,9 @@ def test_the_models_own_node_is_named_with_what_to_change(tmp_path: Path, layers
     """In front of the layer and behind it."""
     said = refusal(tmp_path, with_branch(DILATED), layers=layers)
     assert said == (
-        "--for tensorrt: NVIDIA's parser takes no MaxPool of this form (node 'wide', output 'b'): dilations other than"
-        " 1; it is the model's own: export the model with the operation spelled out in simpler ones; or export it --for"
-        " onnxruntime"
+        "`destination='tensorrt'`: NVIDIA's parser takes no MaxPool of this form (node 'wide', output 'b'): dilations"
+        " other than 1; it is the model's own: export the model with the operation spelled out in simpler ones; or"
+        " export it with `destination='onnxruntime'`"
     )
 
 
@@ -74,7 +74,7 @@ def test_a_node_of_a_head_is_named_with_the_head(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(refusal_module, "FORMS", [row])
     said = refusal(tmp_path, cnn(), head="gradcam++")
     assert "NVIDIA's parser takes no Div of this form (node 'aerocam" in said
-    assert "it is added for --head gradcam++: choose another head" in said
+    assert "it is added for `head='gradcam++'`: choose another head" in said
 
 
 def test_a_node_of_the_score_is_named_with_fewer_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +146,7 @@ def test_a_model_that_onnx_runtime_quantised(tmp_path: Path, bias: bool) -> None
 
 
 def test_an_unknown_destination(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--for tensort: there is none such\. Did you mean 'tensorrt'"):
+    with pytest.raises(UsageError, match=r"`destination='tensort'`: no such destination\. Did you mean 'tensorrt'"):
         export_model(saved(tmp_path, cnn()), destination="tensort")  # type: ignore[arg-type]
 
 

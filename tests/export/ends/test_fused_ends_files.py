@@ -209,19 +209,31 @@ NO_HEAD = {"head": None, "tensors": None}
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({**NO_HEAD, "map_form": "layer"}, r"--map layer: no fused head, whose map that would be; add --head gradcam"),
-        ({**NO_HEAD, "frame": (8, 8), "overlay": True}, r"--overlay: no fused head"),
-        ({"overlay": True}, r"--overlay: it is drawn over the frame.*; add --frame HxW"),
-        ({"overlay": True, "frame": (8, 8), "packaging": "split"}, r"--overlay: .*; export without --packaging split"),
-        ({"frame": (0, 8)}, r"--frame 0x8: height and width in px are expected, as in 720x1280"),
+        (
+            {**NO_HEAD, "map_form": "layer"},
+            r"`map_form='layer'`: no fused head, whose map that would be; add `head='gradcam'`",
+        ),
+        ({**NO_HEAD, "frame": (8, 8), "overlay": True}, r"`overlay`: no fused head"),
+        ({"overlay": True}, r"`overlay`: it is drawn over the frame.*; add `frame=\(H, W\)`"),
+        (
+            {"overlay": True, "frame": (8, 8), "packaging": "split"},
+            r"`overlay`: .*; export without `packaging='split'`",
+        ),
+        ({"frame": (0, 8)}, r"`frame=\(0, 8\)`: height and width in px are expected, as in \(720, 1280\)"),
         (
             {"frame": (1, 90), "preprocess": CROP_OF_A_STRIP},
-            r"--frame 1x90: the model would see less than a pixel of it",
+            r"`frame=\(1, 90\)`: the model would see less than a pixel of it",
         ),
-        ({**NO_HEAD, "frame": (8, 8), "layers": ["x", "r0"]}, r"--frame 8x8: the input 'x' is a target layer"),
-        ({**NO_HEAD, "frame": (8, 8), "guided": True}, r"--frame 8x8: the input 'x' is a target layer"),
-        ({"frame": (8, 8), "preprocess": None}, r"--frame 8x8: the model's input is no picture; export without it"),
-        ({"map_form": "frame", "preprocess": None}, r"--map frame: the model's input is no picture; take --map layer"),
+        ({**NO_HEAD, "frame": (8, 8), "layers": ["x", "r0"]}, r"`frame=\(8, 8\)`: the input 'x' is a target layer"),
+        ({**NO_HEAD, "frame": (8, 8), "guided": True}, r"`frame=\(8, 8\)`: the input 'x' is a target layer"),
+        (
+            {"frame": (8, 8), "preprocess": None},
+            r"`frame=\(8, 8\)`: the model's input is no picture; export without it",
+        ),
+        (
+            {"map_form": "frame", "preprocess": None},
+            r"`map_form='frame'`: the model's input is no picture; take `map_form='layer'`",
+        ),
         (
             {"frame": (100, 100), "preprocess": replace(RULE, size=(8, 8), resize="crop", short_side=6)},
             r"frame of 100x100 px: with its short side at 6 px it is 6x6, smaller than the centre crop of 8x8",

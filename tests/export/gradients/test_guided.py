@@ -110,7 +110,7 @@ def test_guided_gradients_that_are_not_finite_are_found(tmp_path: Path) -> None:
 
 
 def test_a_head_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--guided: not with --head gradcam"):
+    with pytest.raises(UsageError, match="`guided`: not with `head='gradcam'`"):
         export_model(NETWORK, tmp_path / "out.onnx", guided=True, head="gradcam", preprocess=RULE)
     assert not list(tmp_path.iterdir())
 

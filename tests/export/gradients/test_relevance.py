@@ -226,10 +226,10 @@ def test_a_float16_model_has_finite_relevance(tmp_path: Path) -> None:
 REFUSALS: list[tuple[dict[str, Any], str]] = [
     (
         {"relevance": True, "head": "gradcam"},
-        "--relevance: not with --head gradcam, which takes gradients; try --head",
+        "`relevance`: not with `head='gradcam'`, which takes gradients; try `head=",
     ),
-    ({"relevance": True, "guided": True}, "--guided: not with relevance, which has rules of its own; export two files"),
-    ({"head": "relevance", "guided": True}, "--guided: not with relevance, which has rules of its own"),
+    ({"relevance": True, "guided": True}, "`guided`: not with relevance, which has rules of its own; export two files"),
+    ({"head": "relevance", "guided": True}, "`guided`: not with relevance, which has rules of its own"),
 ]
 
 
@@ -246,7 +246,7 @@ def test_a_softmax_that_weighs_constants_is_refused_by_name(tmp_path: Path) -> N
     with pytest.raises(
         UnsupportedOperatorError,
         match=r"operator Softmax \(node 'share'\): relevance has no rule for it \(what it weighs takes the relevance,"
-        r" .*\); export without --relevance; choose a target layer behind it, the nearest is 'b'",
+        r" .*\); export without `relevance`; choose a target layer behind it, the nearest is 'b'",
     ):
         export_model(path, layers="a", relevance=True)
     assert export_model(path, layers="b", relevance=True).manifest.layers[0].rule == "relevance"

@@ -181,7 +181,7 @@ def test_relevance_is_conserved(case: Case) -> None:
 def test_what_has_no_rule_is_refused_by_name(case: Case) -> None:
     with pytest.raises(
         UnsupportedOperatorError,
-        match=rf"operator {case.op} \(node 'node'\): relevance has no rule for it \(.*\); export without --relevance",
+        match=rf"operator {case.op} \(node 'node'\): relevance has no rule for it \(.*\); export without `relevance`",
     ):
         gradients(case, score_weights(case, [np.float32(1)] * case.outputs, np.random.default_rng(0)), RELEVANCE)
 

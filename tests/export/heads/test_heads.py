@@ -70,12 +70,12 @@ def test_a_smoothed_head_equals_its_namesake(method: str) -> None:
 
 
 def test_a_head_without_weights_is_not_smoothed() -> None:
-    with pytest.raises(UsageError, match=r"--eigen-smooth: method normgrad has no .*: .*gradcam, "):
+    with pytest.raises(UsageError, match=r"`eigen_smooth`: method normgrad has no .*: .*gradcam, "):
         appended("normgrad", {"a": f32(1, 2, 3, 3), "g": f32(1, 2, 3, 3)}, eigen_smooth=True)
 
 
 def test_cam_is_refused_where_the_gradient_varies(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--head cam: the gradient varies over the map, .* --head gradcam"):
+    with pytest.raises(UsageError, match=r"`head='cam'`: the gradient varies over the map, .* `head='gradcam'`"):
         export_model(saved(tmp_path, cnn()), layers="r0", head="cam")
 
 
@@ -210,8 +210,8 @@ def test_a_fused_finercam_equals_gradcam_of_its_score(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"targets": 2}, r"--contrast finer: it compares one target, not 2"),
-        ({"task": "regress"}, r"--contrast finer: task regress with 5 logits; a classifier"),
+        ({"targets": 2}, r"`contrast='finer'`: it compares one target, not 2"),
+        ({"task": "regress"}, r"`contrast='finer'`: task regress with 5 logits; a classifier"),
     ],
 )
 def test_a_contrast_is_refused_where_there_is_none(tmp_path: Path, options: dict, message: str) -> None:
@@ -251,9 +251,9 @@ def preprocessed(frame: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "--eigen-smooth: no fused head to smooth"),
-        ({"head": "reciprocam"}, "--eigen-smooth: not with --head reciprocam"),
-        ({"head": "eigencam"}, "--eigen-smooth: method eigencam has no weighted activations"),
+        ({}, "`eigen_smooth`: no fused head to smooth"),
+        ({"head": "reciprocam"}, "`eigen_smooth`: not with `head='reciprocam'`"),
+        ({"head": "eigencam"}, "`eigen_smooth`: method eigencam has no weighted activations"),
     ],
 )
 def test_what_has_no_weights_is_not_smoothed(tmp_path: Path, options: dict, message: str) -> None:

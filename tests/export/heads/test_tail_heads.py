@@ -237,8 +237,9 @@ def test_the_map_of_a_float16_model_is_float32(tmp_path: Path) -> None:
 def test_a_batch_that_is_too_large_is_refused() -> None:
     with pytest.raises(
         UsageError,
-        match=r"--head reciprocam: at layer 'blocks.4/add' it runs 784 activations at once, a tensor of 563 MB, at most"
-        r" 256 MB are allowed; choose a layer nearer to the score, or give --packaging split --batch 32 instead",
+        match=r"`head='reciprocam'`: at layer 'blocks.4/add' it runs 784 activations at once, a tensor of 563 MB, at"
+        r" most 256 MB are allowed; choose a layer nearer to the score, or give `packaging='split'`, `batch=32`"
+        r" instead",
     ):
         export_model(zoo.lite0.model(), "never.onnx", layers="blocks.4/add", head="reciprocam", check=False)
 

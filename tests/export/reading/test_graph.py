@@ -269,12 +269,12 @@ def test_shapes_traced_at_another_size_are_forgotten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("dims", "given", "message"),
     [
-        (("n", 3, "h", "w"), {}, r"input 'x' has shape \[1,3,\?,\?\].*--input-shape x=1,3,224,224"),
-        ((1, 3, 8, 8), {"x": (1, 3, 9, 8)}, r"--input-shape x=1,3,9,8: dimension 2 is 8 in the model"),
-        ((1, 3, 8, 8), {"x": (1, 3, 8)}, r"--input-shape x=1,3,8: the input has 4 dimensions"),
+        (("n", 3, "h", "w"), {}, r"input 'x' has shape \[1,3,\?,\?\].*`input_shapes=\{'x': \(1, 3, 224, 224\)\}`"),
+        ((1, 3, 8, 8), {"x": (1, 3, 9, 8)}, r"`input_shapes=\{'x': \(1, 3, 9, 8\)\}`: dimension 2 is 8 in the model"),
+        ((1, 3, 8, 8), {"x": (1, 3, 8)}, r"`input_shapes=\{'x': \(1, 3, 8\)\}`: the input has 4 dimensions"),
         ((1, 3, "h", 8), {"x": (1, 3, 0, 8)}, r"\[1,3,0,8\], a static one is needed"),
-        ((1, 3, 8, 8), {"X": SIZE}, r"--input-shape X: the model has no such input\. Did you mean 'x'"),
-        ((1, 3, 8, 8), {"w0": SIZE}, r"--input-shape w0: the model has no such input"),
+        ((1, 3, 8, 8), {"X": SIZE}, r"`input_shapes=\{'X': .*\}`: the model has no such input\. Did you mean 'x'"),
+        ((1, 3, 8, 8), {"w0": SIZE}, r"`input_shapes=\{'w0': .*\}`: the model has no such input"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(

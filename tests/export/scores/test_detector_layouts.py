@@ -160,12 +160,12 @@ def test_a_layout_is_forced(tmp_path: Path, log: pytest.LogCaptureFixture) -> No
     logits = export_model(saved(tmp_path, tiny.build(tiny.detr)[0]), layers="p0", layout="rtdetr", check=False)
     assert logits.manifest.score == Score("y", "none", CLASSES + 1, 0, tiny.QUERIES, 2)
     for name, message in (
-        ("yolox", r"--layout yolox: output 'y' has 63 anchors.* has 21, 21, 85 cells"),
+        ("yolox", r"`layout='yolox'`: output 'y' has 63 anchors.* has 21, 21, 85 cells"),
         ("yolo8", "no such layout. Did you mean 'yolov8'"),
     ):
         with pytest.raises((ModelError, UsageError), match=message):
             export_model(saved(tmp_path, tiny.build(tiny.yolov5)[0]), layout=name)
-    with pytest.raises(UsageError, match="--layout ssd: a layout is one of a detector's, the task is classify"):
+    with pytest.raises(UsageError, match="`layout='ssd'`: a layout is one of a detector's, the task is classify"):
         export_model(path, layout="ssd", task="classify")
 
 

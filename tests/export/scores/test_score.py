@@ -147,7 +147,12 @@ def test_one_of_several_outputs(tmp_path: Path, output: str | None, expected: ma
     ("task", "output", "error", "message"),
     [
         ("classify", "s", ModelError, r"outputs 's' \['1', '4', '4', '4'\]; one of shape \(1, classes\) was expected"),
-        ("classify", "frist", UsageError, r"--output-name frist: the model has no such output\. Did you mean 'first'"),
+        (
+            "classify",
+            "frist",
+            UsageError,
+            r"`score_output='frist'`: the model has no such output\. Did you mean 'first'",
+        ),
         (
             "detect",
             None,
