@@ -11,11 +11,11 @@ from pathlib import Path
 from aerocam.errors import ModelError, WriteError
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-"""Of TensorRT's engines."""
+"""Suffixes of TensorRT's engines."""
 
 
 def part_name(path: Path) -> Path:
-    """A hidden name beside `path`, with its suffix, for the time of writing."""
+    """Return a hidden name beside `path`, with its suffix, for the time of writing."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
@@ -23,7 +23,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 
     Raises:
-        WriteError: It cannot be made.
+        WriteError: The folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +38,7 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
         contents: What each holds, at once or in parts that are got as they are written.
 
     Raises:
-        WriteError: One of them cannot be written.
+        WriteError: A file cannot be written.
     """
     parts = {path: part_name(path) for path in contents}
     try:
@@ -56,10 +56,10 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal.
+    """Return the SHA-256 of a file, hexadecimal.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The file cannot be read.
     """
     found = hashlib.sha256()
     try:
@@ -72,7 +72,7 @@ def sha256(path: str | Path) -> str:
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
-    """The error for a model's file that is not there, or not to be read."""
+    """Make the error for a model's file that does not exist or cannot be read."""
     if Path(path).is_dir():
         return ModelError(f"{os.fspath(path)}: this is a folder, a model's file was expected; give one in it")
     if not Path(path).is_file():
