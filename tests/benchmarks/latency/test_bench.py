@@ -131,5 +131,5 @@ def test_a_head_that_is_refused_is_left_out_and_named(
     assert main([*call, "--json", str(tmp_path / "r.json")]) == 0
     record = json.loads((tmp_path / "r.json").read_text())
     assert list(record["ratio to plain"]) == ["runtime"]
-    assert record["refused"]["fused"].startswith("--head reciprocam: at layer 'r0' it runs ")
+    assert record["refused"]["fused"].startswith("`head='reciprocam'`: at layer 'r0' it runs ")
     assert "fused / plain: refused: --head reciprocam: at layer 'r0' it runs " in capsys.readouterr().out
