@@ -277,8 +277,7 @@ class Explanation:
         """
         targets = self.target_records(regions)
         of_frame = records.explanation_record(self.prediction, self.maps, self.recipe, targets, regions)
-        plain: dict[str, Any] = records.jsonable(of_frame | records.run_record(self.timings, self.warnings))
-        return plain
+        return records.jsonable(of_frame | records.run_record(self.timings, self.warnings))
 
     def target_records(self, regions: RegionRule | None = None) -> list[dict[str, Any]]:
         """Return the targets as dictionaries.

@@ -66,7 +66,7 @@ class Built:
 class _Workshop:
     """Holds what all engines of a model are built with; see `build_engines`."""
 
-    tensorrt: TensorRt
+    installed: TensorRt
     settings: BuildSettings
     target: BuildTarget
     cache: Path | None
@@ -118,14 +118,14 @@ def build_engines(
 
 def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     """Build one engine; return what is said of it, and the plan."""
-    trt, log = shop.tensorrt.module, message_logger(shop.tensorrt.module)
+    trt, log = shop.installed.module, message_logger(shop.installed.module)
     logger.info("%s: building for compute capability %s", job.model.name, shop.target.compute_capability)
     begun = perf_counter()
-    builder = _builder(shop.tensorrt, log)
+    builder = _builder(shop.installed, log)
     network = empty_network(trt, builder, shop.settings.precision == "typed")
-    parser = parse(shop.tensorrt, log, network, job.model)
+    parser = parse(shop.installed, log, network, job.model)
     tensors, parsed = network_tensors(network, job.model), perf_counter()
-    config = configure(shop.tensorrt, builder, shop.settings, shop.target)
+    config = configure(shop.installed, builder, shop.settings, shop.target)
     plan = _plan(shop, log, builder, network, config, job.model)
     seconds, layers, types = perf_counter() - parsed, network.num_layers, computed_in(trt, network)
     # The engine is loaded below, where memory may be short. Not before: weights of the network may lie in the parser.
@@ -168,8 +168,8 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
         KeyboardInterrupt: The build was to end.
     """
     line = TerminalLine()
-    if hasattr(shop.tensorrt.module, "IProgressMonitor"):
-        monitor = build_monitor(shop.tensorrt.module, line, shop.stopped)
+    if hasattr(shop.installed.module, "IProgressMonitor"):
+        monitor = build_monitor(shop.installed.module, line, shop.stopped)
         config.progress_monitor = monitor
     if shop.cache is not None:
         timing_cache.use(config, shop.cache)
@@ -177,13 +177,13 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
         plan = builder.build_serialized_network(network, config)
     except MemoryError:
         plan = None
-        log.log(shop.tensorrt.module.ILogger.Severity.ERROR, "out of memory")
+        log.log(shop.installed.module.ILogger.Severity.ERROR, "out of memory")
     finally:
         line.close()
     if shop.stopped():
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(_failure(shop.tensorrt, log, model))
+        raise EngineError(_failure(shop.installed, log, model))
     if shop.cache is not None:
         timing_cache.keep(config, shop.cache)
     return memoryview(plan)
@@ -194,7 +194,7 @@ def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str,
     if not shop.target.present:
         return None
     in_int8 = {name for name, dtype in types.items() if dtype == "int8"}
-    return inspect_plan(shop.tensorrt, log, plan, shop.settings, in_int8)
+    return inspect_plan(shop.installed, log, plan, shop.settings, in_int8)
 
 
 def _failure(tensorrt: TensorRt, log: Any, model: Path) -> str:
@@ -219,8 +219,8 @@ def _failure(tensorrt: TensorRt, log: Any, model: Path) -> str:
 def _record(shop: _Workshop, job: EngineJob, plan: memoryview, tensors: Any) -> EngineRecord:
     """Return what is written beside the engine."""
     return EngineRecord(
-        bindings=cast(Bindings, shop.tensorrt.name),
-        tensorrt=shop.tensorrt.version,
+        bindings=cast(Bindings, shop.installed.name),
+        tensorrt=shop.installed.version,
         compute_capability=shop.target.compute_capability,
         device=shop.target.device,
         model=job.model.name,

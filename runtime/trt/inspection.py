@@ -89,7 +89,7 @@ def inspect_plan(
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
         raise EngineError(
-            f"{tensorrt} built an engine, but cannot load it here: {logger.errors() or 'it gave no reason'}"
+            f"{tensorrt} built an engine, but cannot load it here: {logger.errors() or 'no reason given'}"
         )
     inspector = engine.create_engine_inspector()
     text = "" if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)

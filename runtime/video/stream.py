@@ -174,8 +174,7 @@ def _predictions(
 def _kept(prediction: Prediction, last: Explanation | None) -> Explanation:
     """Return the last explanation over a frame that the model only looks at; an overlay it drew is not of this one."""
     assert last is not None  # the first frame is explained
-    maps = replace(last.maps, drawn=None)
-    return Explanation(prediction.detached(), maps, last.recipe, prediction.timings)
+    return Explanation(prediction.detached(), replace(last.maps, drawn=None), last.recipe, prediction.timings)
 
 
 def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | None = None) -> dict[str, Any]:
@@ -188,7 +187,7 @@ def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | N
         explanation: The one that is shown with it.
         regions: The rule of the regions that targets have; None: none.
     """
-    record: dict[str, Any] = jsonable(
+    return jsonable(
         {
             "frame": frame.number,
             "time": round(frame.time, 6),
@@ -198,7 +197,6 @@ def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | N
             **run_record(explanation.timings, explanation.warnings),
         }
     )
-    return record
 
 
 class _Output:
