@@ -43,7 +43,7 @@ def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple
 
 
 def added_names(model: ir.Model, layers: int) -> list[str]:
-    """The inputs and outputs of a rewritten model that are this package's own."""
+    """Return the inputs and outputs of a rewritten model that are this package's own."""
     own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
     own |= {manifest.BATCH, manifest.SCORES}
     own.update(name for i in range(layers) for name in tensor_names(i))
@@ -53,7 +53,7 @@ def added_names(model: ir.Model, layers: int) -> list[str]:
 def carried_values(
     model: ir.Model, layers: Sequence[str], added: Collection[str], before: Collection[str]
 ) -> list[str]:
-    """What an explaining model takes from the forward one: the layers, and what reaches the score around them.
+    """Return what an explaining model takes from the forward one: the layers, and what reaches the score around them.
 
     Args:
         model: A rewritten model.
@@ -84,7 +84,7 @@ def carried_values(
 def split(
     model: ir.Model, carried: Sequence[str], originals: Sequence[str], added: Collection[str]
 ) -> tuple[ir.Model, ir.Model]:
-    """The forward model and the explaining one.
+    """Return the forward model and the explaining one.
 
     Args:
         model: A rewritten model; it stays as it is.
@@ -104,7 +104,7 @@ def split(
 
 
 def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
-    """What has the scores of several activations; of its inputs the batch, the target, and what else it reads.
+    """Return what has the scores of several activations; of its inputs the batch, the target, and what else it reads.
 
     Args:
         model: A rewritten model; it stays as it is.
@@ -117,7 +117,7 @@ def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
 
 
 def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> ir.Model:
-    """A copy that computes `outputs` from tensors that are carried over."""
+    """Return a copy that computes `outputs` from tensors that are carried over."""
     copy = model.clone()
     tensors = tensor_table(copy)
     for name in carried:
@@ -134,7 +134,7 @@ def _keep(model: ir.Model, outputs: Sequence[str]) -> None:
 
 
 def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
-    """One model again, in which what explains takes its inputs from what runs on every frame.
+    """Return one model again, in which what explains takes its inputs from what runs on every frame.
 
     Args:
         forward: As `split` gives it, or joined before; it is changed. Without an explaining model it stays as it is.
@@ -174,7 +174,7 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
 
 
 def _are_equal(one: ir.Value, other: ir.Value) -> bool:
-    """Whether two weights are the same numbers."""
+    """Return whether two weights are the same numbers."""
     a, b = one.const_value, other.const_value
     if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
@@ -182,7 +182,7 @@ def _are_equal(one: ir.Value, other: ir.Value) -> bool:
 
 
 def _untaken(name: str, taken: Collection[str]) -> str:
-    """A name that is not taken yet."""
+    """Return a name that is not taken yet."""
     while name in taken:
         name = f"{name}_again"
     return name

@@ -87,7 +87,7 @@ class Plan:
 
     @property
     def batch(self) -> int:
-        """How many activations a tail takes; 0 where there is none."""
+        """Return how many activations a tail takes; 0 where there is none."""
         return 0 if self.manifest.split is None else self.manifest.split.batch
 
 

@@ -51,13 +51,13 @@ def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precis
 
 
 def computed_in_half(model: ir.Model) -> str | None:
-    """`float16` or `bfloat16` where a node computes in it, else None; storing weights so does not count."""
+    """Return `float16` or `bfloat16` where a node computes in it, else None; storing weights so does not count."""
     computed = (value.dtype for node in model.graph if node.op_type != "Cast" for value in node.outputs)
     return next((dtype.name.lower() for dtype in computed if dtype in NARROW), None)
 
 
 def in_float16(model: ir.Model) -> ir.Model:
-    """A model in float16 that takes and gives float32.
+    """Return a model in float16 that takes and gives float32.
 
     Operators that take no float16, and those of the converter's own list, stay in float32 between Casts.
 
@@ -83,7 +83,7 @@ def in_float16(model: ir.Model) -> ir.Model:
 
 
 def _converter() -> ModuleType:
-    """ONNX Runtime's module of the conversion; importing it leaves Python's search path as it was.
+    """Return ONNX Runtime's module of the conversion; importing it leaves Python's search path as it was.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
@@ -127,7 +127,7 @@ def _take_weights_back(model: ir.Model, light: LightModel, convert: Callable) ->
 
 
 def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
-    """A weight in float16, computed when its numbers are asked for and not kept."""
+    """Return a weight in float16, computed when its numbers are asked for and not kept."""
 
     def compute() -> ir.TensorProtocol:
         return ir.tensor(convert(weight.numpy()), name=weight.name)
@@ -136,7 +136,7 @@ def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
 
 
 def _float32_only(model: ir.Model) -> set[str]:
-    """Operators that take no float16 at a place where the model has float32."""
+    """Return operators that take no float16 at a place where the model has float32."""
     found: set[str] = set()
     for node in _nodes(model):
         if node.domain or not onnx.defs.has(node.op_type):
@@ -152,5 +152,5 @@ def _float32_only(model: ir.Model) -> set[str]:
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """All nodes, in branches and loops too."""
+    """Yield all nodes, in branches and loops too."""
     yield from ir.traversal.RecursiveGraphIterator(model.graph)

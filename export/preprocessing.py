@@ -38,7 +38,7 @@ CROP_RATIO = 256 / 224
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """The model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
+    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
 
     A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
 
@@ -59,7 +59,7 @@ def image_input(model: ir.Model) -> ir.Value:
 
 
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
-    """Preprocessing by preset; without one, the likeliest (said so).
+    """Return preprocessing by preset; without one, the likeliest (said so).
 
     That is Ultralytics' if the model says it is theirs, TensorFlow's if the channels come last, else ImageNet's.
     None where the input is a sequence or a volume: these come as tensors.
@@ -93,12 +93,12 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
 
 
 def is_ultralytics(model: ir.Model) -> bool:
-    """Whether the model carries Ultralytics' metadata."""
+    """Return whether the model carries Ultralytics' metadata."""
     return "stride" in model.metadata_props and "names" in model.metadata_props
 
 
 def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
-    """The task that Ultralytics' metadata names; else that whose form an output has: detect, classify, segment.
+    """Return the task that Ultralytics' metadata names; else that whose form an output has: detect, classify, segment.
 
     Args:
         model: In normal form.
@@ -120,7 +120,7 @@ def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_H
 
 
 def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) -> Task:
-    """What the outputs speak for, logged where it is not `classify`."""
+    """Return what the outputs speak for, logged where it is not `classify`."""
     for value in outputs:
         if layout := detectors.fits(model, value, hints):
             logger.info("task: detect, as output %r has the layout %s; `task` says otherwise", value.name, layout)
@@ -138,7 +138,7 @@ def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) ->
 
 
 def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Class names from Ultralytics' `names`, a dictionary or list as text; none where there are none."""
+    """Return class names from Ultralytics' `names`, a dictionary or list as text; none where there are none."""
     try:
         names = ast.literal_eval(metadata.get("names", "[]"))
         if isinstance(names, dict):
@@ -152,7 +152,7 @@ def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, ...]:
-    """One name per class; that of the background is put in where all others are there.
+    """Return one name per class; that of the background is put in where all others are there.
 
     Args:
         names: Of the classes.
@@ -174,7 +174,7 @@ def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, 
 
 
 def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Class names from a file: a JSON list, or one name per line.
+    """Return class names from a file: a JSON list, or one name per line.
 
     Raises:
         UsageError: The file cannot be read.

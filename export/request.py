@@ -59,7 +59,7 @@ class Walk:
 
     @property
     def names(self) -> Sequence[str]:
-        """The names and patterns of the layers."""
+        """Return the names and patterns of the layers."""
         return [self.layers] if isinstance(self.layers, str) else self.layers
 
 
@@ -85,7 +85,7 @@ class Fused:
 
     @property
     def leave_tensors(self) -> bool:
-        """Whether activations and gradients leave the graph."""
+        """Return whether activations and gradients leave the graph."""
         return self.head is None if self.tensors is None else self.tensors
 
 

@@ -85,7 +85,7 @@ def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | Non
 def _gradients(
     op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, rules: Sequence[manifest.Rule]
 ) -> list[tuple[ir.Value, ir.Value]]:
-    """Per layer the gradients in its own shape and folded, one after the other for several targets."""
+    """Return per layer the gradients in its own shape and folded, one after the other for several targets."""
     layers = [item.value for item in chosen]
     seed = start.relevance if "relevance" in rules and start.relevance is not None else start.seed
     if targets == 1:

@@ -21,7 +21,7 @@ HALF_SCALE = 1024.0
 
 
 def seed_scale(graph: ir.Graph, layers: Sequence[ir.Value], logits: ir.Value) -> float:
-    """What the seed is to be scaled by: 1 unless a node between a layer and the logits computes in float16.
+    """Return what the seed is to be scaled by: 1 unless a node between a layer and the logits computes in float16.
 
     bfloat16 reaches as far down as float32.
     """
@@ -31,7 +31,7 @@ def seed_scale(graph: ir.Graph, layers: Sequence[ir.Value], logits: ir.Value) ->
 
 
 def scaled_seed(op: Builder, start: Chosen, scale: float) -> Chosen:
-    """The start with its seed times `scale`."""
+    """Return the start with its seed times `scale`."""
     if scale == 1.0:
         return start
     numbers = constant_array(start.seed)

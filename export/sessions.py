@@ -29,7 +29,7 @@ def open_model(
     optimize: bool = True,
     brief: bool = False,
 ) -> Any:
-    """An ONNX Runtime session on a model.
+    """Return an ONNX Runtime session on a model.
 
     Args:
         model: The model, or its file.
@@ -70,7 +70,7 @@ def open_model(
 
 @contextmanager
 def onnxruntime_errors() -> Iterator[None]:
-    """ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
+    """Yield ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
     try:
         yield
     except Exception as error:
@@ -110,7 +110,7 @@ class SessionFolder:
         self._folder.cleanup()
 
     def open(self, model: LightModel, optimize: bool = True) -> Any:
-        """A session on a model; it is to be let go before the next one is opened."""
+        """Return a session on a model; it is to be let go before the next one is opened."""
         self._opened += 1
         path = Path(self._folder.name) / f"{self._opened}.onnx"
         try:
@@ -125,7 +125,7 @@ class SessionFolder:
         return session
 
     def _with_places(self, model: LightModel) -> onnx.ModelProto:
-        """The model, its references to where their data are in the file of weights."""
+        """Return the model, its references to where their data are in the file of weights."""
         proto = onnx.ModelProto()
         proto.CopyFrom(model.proto)
         for tensor in proto.graph.initializer:
@@ -138,7 +138,7 @@ class SessionFolder:
         return proto
 
     def _place(self, weight: ir.TensorProtocol) -> int:
-        """Where the data of a weight begin in the file; they are written at the first question."""
+        """Return where the data of a weight begin in the file; they are written at the first question."""
         key = weight.meta.get(PLACE, id(weight))
         if key not in self._places:
             with (Path(self._folder.name) / "weights").open("ab") as file:
@@ -164,7 +164,7 @@ def own_choice(model: ir.Model, score: manifest.Score) -> NDArray[np.int32]:
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Standard-normal values for every float input but the target; of a frame, random pixels."""
+    """Return standard-normal values for every float input but the target; of a frame, random pixels."""
     return {
         str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
         if value.dtype == ir.DataType.UINT8

@@ -44,7 +44,7 @@ class Tail:
     seed: ir.Value | None
 
     def __call__(self, activations: ir.Value, count: int) -> ir.Value:
-        """The scores, float32 (count, targets), of activations (count, C, h, w) of the layer.
+        """Return the scores, float32 (count, targets), of activations (count, C, h, w) of the layer.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
@@ -53,7 +53,7 @@ class Tail:
         return self.from_values({self.layer.value: own}, count)
 
     def from_values(self, stacks: Mapping[ir.Value, ir.Value], count: int) -> ir.Value:
-        """The scores, float32 (count, targets), where values on the way have these stacks.
+        """Return the scores, float32 (count, targets), where values on the way have these stacks.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
@@ -68,7 +68,7 @@ class Tail:
         return op.MatMul(rows, op.Transpose(seed, perm=[1, 0]))
 
     def stacks(self, given: Mapping[ir.Value, ir.Value], count: int) -> dict[ir.Value, ir.Value]:
-        """The stacks of all values behind those that are given.
+        """Return the stacks of all values behind those that are given.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
@@ -85,14 +85,14 @@ class Tail:
         return known
 
     def bytes(self, count: int, start: ir.Value | None = None) -> int:
-        """Size of the largest stack of values from `start`, by default the layer, to the score."""
+        """Return size of the largest stack of values from `start`, by default the layer, to the score."""
         start = start or self.layer.value
         between = between_values(self.nodes, start)
         return count * max(_nbytes(value) for value in {start, *between})
 
 
 def tail_of(op: Builder, site: ScoreSite, start: Chosen, layer: Candidate, original: Set[ir.Node]) -> Tail:
-    """What follows a layer, up to the score.
+    """Return what follows a layer, up to the score.
 
     Args:
         op: Builder of the graph, in which the score is chosen already.
@@ -117,7 +117,7 @@ def append_tail(tail: Tail, batch: int) -> None:
 
 
 def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.Node]) -> list[ir.Node]:
-    """What computes `end` from `layer`.
+    """Return what computes `end` from `layer`.
 
     Of the model's own nodes all that depend on the layer; of those that choose the score none that compares, counts or
     takes the best: what they found on the picture holds.
@@ -139,7 +139,7 @@ def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.N
 
 
 def between_values(nodes: Sequence[ir.Node], start: ir.Value) -> set[ir.Value]:
-    """The values that nodes, in the graph's order, compute from `start`."""
+    """Return the values that nodes, in the graph's order, compute from `start`."""
     found = {start}
     for node in nodes:
         if any(x in found for x in values_read(node)):

@@ -100,11 +100,10 @@ class Explainer(Closing):
         eigen = {"eigen_smooth": True} if self.smoothing.eigen else {}
         self.raw_maps = raw_maps(self.manifest, method, {**(options or {}), **eigen}, counterfactual)
         check_smoothing(self.smoothing, self.raw_maps, self.manifest.preprocess)
-        made = self.raw_maps
-        gaussian = self.smoothing.gaussian
-        self.recipe = Recipe(made.method, made.layers, made.normalisation, fusion, gaussian, made.form)
-        self.method, self.fusion = made.method, fusion
-        added = (contract.CHOSEN, contract.SCORE, *self.raw_maps.outputs)
+        way, gaussian = self.raw_maps, self.smoothing.gaussian
+        self.recipe = Recipe(way.method, way.layers, way.normalisation, fusion, gaussian, way.form)
+        self.method, self.fusion = way.method, fusion
+        added = (contract.CHOSEN, contract.SCORE, *way.outputs)
         self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
         self._predictor = Predictor(self.manifest, self._passes, top, self._mapper.again)
@@ -119,9 +118,9 @@ class Explainer(Closing):
             frame: uint8 (H, W, 3) in BGR, as OpenCV reads it; for a model that takes GRAY also (H, W). It is kept in
                 the explanation, not copied.
             target: What to explain: None for the model's own top choice, the index or the label of a class, or for a
-                detector (class, anchor), each of which may be None; a list of these for several maps. To classify,
-                -2 is the second best class, and so on. `Objects`: what a detector finds; the model's own top choice
-                where that is nothing, with a warning.
+                detector (class, anchor), each of which may be None; a list of these, or an array of integers, for
+                several maps. To classify, -2 is the second best class, and so on. `Objects`: what a detector finds;
+                the model's own top choice where that is nothing, with a warning.
 
         Returns:
             The explanation; its normalised map and overlay are computed when they are asked for.

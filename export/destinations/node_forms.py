@@ -35,18 +35,18 @@ class Form:
     only: str = ""
 
     def covers(self, node: ir.Node) -> bool:
-        """Whether a node has the form."""
+        """Return whether a node has the form."""
         named = not self.operators or (node.op_type in self.operators and node.domain == "")
         return named and self.matches(node)
 
 
 def ranks(node: ir.Node) -> list[int]:
-    """Of the inputs and outputs whose shape is known."""
+    """Return of the inputs and outputs whose shape is known."""
     return [len(value.shape) for value in _values(node) if value.shape is not None]
 
 
 def types(node: ir.Node) -> set[ir.DataType]:
-    """Of the inputs and outputs."""
+    """Return of the inputs and outputs."""
     return {value.dtype for value in _values(node) if value.dtype is not None}
 
 
@@ -55,50 +55,50 @@ def _values(node: ir.Node) -> list[ir.Value]:
 
 
 def sizes(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The shape of a tensor where all of it is known."""
+    """Return the shape of a tensor where all of it is known."""
     if value is None or value.shape is None or not value.shape.is_static():
         return None
     return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
-    """The input at a place, None where there is none."""
+    """Return the input at a place, None where there is none."""
     return node.inputs[place] if place < len(node.inputs) else None
 
 
 def has_more_outputs(node: ir.Node) -> bool:
-    """Whether outputs behind the first have names, even if nothing reads them."""
+    """Return whether outputs behind the first have names, even if nothing reads them."""
     return any(value.name for value in node.outputs[1:])
 
 
 def ints_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
-    """Whether an attribute of whole numbers has another one in it."""
+    """Return whether an attribute of whole numbers has another one in it."""
     return lambda node: any(item != number for item in node.attributes.get_ints(name, ()))
 
 
 def int_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
-    """Whether an attribute, `number` by default, is another."""
+    """Return whether an attribute, `number` by default, is another."""
     return lambda node: node.attributes.get_int(name, number) != number
 
 
 def text_other_than(name: str, *expected: str) -> Callable[[ir.Node], bool]:
-    """Whether an attribute, the first of `expected` by default, is none of them."""
+    """Return whether an attribute, the first of `expected` by default, is none of them."""
     return lambda node: node.attributes.get_string(name, expected[0]) not in expected
 
 
 def any_nonzero(value: ir.Value | None) -> bool:
-    """Whether a constant has an entry that is not 0."""
+    """Return whether a constant has an entry that is not 0."""
     array = constant_array(value)
     return array is not None and bool(np.any(np.asarray(array) != 0))
 
 
 def has_both(node: ir.Node, names: Sequence[str], above: int = 1) -> bool:
-    """Whether each of these attributes has an entry above a number."""
+    """Return whether each of these attributes has an entry above a number."""
     return all(any(item > above for item in node.attributes.get_ints(name, ())) for name in names)
 
 
 def reads_its_condition(loop: ir.Node) -> bool:
-    """Whether the body of a Loop without a condition of its own reads the one that it is given."""
+    """Return whether the body of a Loop without a condition of its own reads the one that it is given."""
     if given(loop, 1) is not None:
         return False
     body = loop.attributes["body"].as_graph()

@@ -39,7 +39,7 @@ class Origin:
     head: str | None = None
 
     def said(self, node: ir.Node, form: Form) -> str:
-        """Whose a node is, and what to do."""
+        """Return whose a node is, and what to do."""
         names = {str(y.name) for y in node.outputs}
         if names & self.own:
             return f"it is the model's own: {form.instead}"

@@ -55,7 +55,7 @@ _TRAINED = "export the model for inference"
 
 
 def _keeps_uint8(node: ir.Node) -> bool:
-    """Whether a node computes with uint8: TensorRT knows it at the graph's ends, before or behind a Cast."""
+    """Return whether a node computes with uint8: TensorRT knows it at the graph's ends, before or behind a Cast."""
     if ir.DataType.UINT8 not in types(node):
         return False
     if node.op_type == "QuantizeLinear":
@@ -69,7 +69,7 @@ def _keeps_uint8(node: ir.Node) -> bool:
 
 
 def _too_many_chosen(node: ir.Node) -> bool:
-    """Whether a TopK gives more entries than TensorRT's does."""
+    """Return whether a TopK gives more entries than TensorRT's does."""
     shape = sizes(node.outputs[0])
     k = constant_array(given(node, 1))
     axis = node.attributes.get_int("axis", -1)
@@ -78,13 +78,13 @@ def _too_many_chosen(node: ir.Node) -> bool:
 
 
 def _is_vector_by_batch(node: ir.Node) -> bool:
-    """Whether a vector is multiplied with several matrices."""
+    """Return whether a vector is multiplied with several matrices."""
     a, b = sizes(node.inputs[0]), sizes(node.inputs[1])
     return a is not None and b is not None and len(a) == 1 and any(size > 1 for size in b[:-2])
 
 
 def _has_fewer_axes(node: ir.Node) -> bool:
-    """Whether a Slice without axes leaves some of them out."""
+    """Return whether a Slice without axes leaves some of them out."""
     x, starts = sizes(node.inputs[0]), sizes(given(node, 1))
     return given(node, 3) is None and x is not None and starts is not None and starts[0] < len(x)
 
@@ -95,7 +95,7 @@ def _odd_values(node: ir.Node) -> bool:
 
 
 def _without_kernel(node: ir.Node) -> bool:
-    """Whether an Attention on (N, heads, L, size) has no kernel: seen with float16 and sizes that 16 divides."""
+    """Return whether an Attention on (N, heads, L, size) has no kernel: seen with float16 and sizes that 16 divides."""
     q = sizes(node.inputs[0])
     if q is None or len(q) != 4:
         return False

@@ -51,7 +51,7 @@ def frame_in(model: ir.Model, rule: Preprocess) -> ir.Value:
 
 
 def preprocess(op: Builder, pixels: ir.Value, rule: Preprocess) -> ir.Value:
-    """A frame, float32 (H, W, 3) in BGR, as the model's input tensor, float32 in the shape of `rule`."""
+    """Return a frame, float32 (H, W, 3) in BGR, as the model's input tensor, float32 in the shape of `rule`."""
     assert rule.frame is not None
     if rule.color == "GRAY":
         pixels = _gray(op, pixels)
@@ -73,7 +73,7 @@ def preprocess(op: Builder, pixels: ir.Value, rule: Preprocess) -> ir.Value:
 
 
 def _gray(op: Builder, pixels: ir.Value) -> ir.Value:
-    """(H, W, 3) in BGR -> (H, W, 1), whole grey levels as OpenCV rounds them; every sum is exact in float32."""
+    """Return (H, W, 3) in BGR -> (H, W, 1), whole grey levels as OpenCV rounds them; every sum is exact in float32."""
     weighted = op.Mul(op.Transpose(pixels, perm=[2, 0, 1]), np.array(GRAY_WEIGHTS, np.float32).reshape(3, 1, 1))
     sums = op.sum(weighted, [0], keepdims=False)
     gray = op.Floor(op.Add(op.Mul(sums, 1 / GRAY_SCALE), 0.5))
@@ -81,7 +81,7 @@ def _gray(op: Builder, pixels: ir.Value) -> ir.Value:
 
 
 def _normalised(op: Builder, planes: ir.Value, rule: Preprocess) -> ir.Value:
-    """(x - mean) / std per channel of (1, C, H, W).
+    """Return (x - mean) / std per channel of (1, C, H, W).
 
     As a batch normalisation with statistics 0 and 1: one pass over the picture, where Mul and Add are two.
     """

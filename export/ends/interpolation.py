@@ -35,13 +35,13 @@ class Taps(NamedTuple):
 
     @classmethod
     def of(cls, matrix: Matrix) -> Taps:
-        """The entries of a matrix, as many per row as the fullest row has."""
+        """Return the entries of a matrix, as many per row as the fullest row has."""
         count = int((matrix != 0).sum(axis=1).max())
         places = np.argsort(matrix == 0, axis=1, kind="stable")[:, :count]  # entries first, in their order
         return cls(places.T, np.take_along_axis(matrix, places, axis=1).T)
 
     def matrix(self, source: int) -> Matrix:
-        """The same as (rows, source)."""
+        """Return the same as (rows, source)."""
         whole = np.zeros((self.places.shape[1], source))
         for places, weights in zip(self.places, self.weights, strict=True):
             np.add.at(whole, (np.arange(len(whole)), places), weights)
@@ -64,7 +64,7 @@ class Resize:
     linear: Taps | None = None
 
     def part(self, top: int, left: int, bottom: int, right: int) -> Resize:
-        """The same for a part of the result, in px of it."""
+        """Return the same for a part of the result, in px of it."""
         taps = self.linear
         if taps is not None:
             taps = Taps(taps.places[:, top:bottom], taps.weights[:, top:bottom])
@@ -72,7 +72,7 @@ class Resize:
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], rule: Interpolation) -> Resize:
-    """The resize of a picture in uint8 from (H, W) to (H, W), px."""
+    """Return the resize of a picture in uint8 from (H, W) to (H, W), px."""
     if rule == "nearest":
         return Resize(_nearest(source[0], target[0]), _nearest(source[1], target[1]))
     halved = (source[0], source[1]) == (2 * target[0], 2 * target[1])
@@ -89,13 +89,13 @@ def resize(source: tuple[int, int], target: tuple[int, int], rule: Interpolation
 
 
 def resize_floats(source: tuple[int, int], target: tuple[int, int]) -> Resize:
-    """The linear resize of a map in float32."""
+    """Return the linear resize of a map in float32."""
     rows, columns = (_clamped(_linear(have, want)).matrix(have) for have, want in zip(source, target, strict=True))
     return Resize(rows, columns)
 
 
 def _scale(source: int, target: int) -> float:
-    """Source pixels per target pixel, worked out in OpenCV's order: at whole numbers the last digit decides."""
+    """Return source pixels per target pixel, worked out in OpenCV's order: at whole numbers the last digit decides."""
     return 1 / (target / source)
 
 
@@ -105,7 +105,7 @@ def _nearest(source: int, target: int) -> Matrix:
 
 
 def _area(source: int, target: int) -> Matrix:
-    """Each target pixel the mean of what it covers."""
+    """Return each target pixel the mean of what it covers."""
     scale, matrix = _scale(source, target), np.zeros((target, source))
     for i in range(target):
         begin, end = i * scale, i * scale + scale
@@ -121,14 +121,14 @@ def _area(source: int, target: int) -> Matrix:
 
 
 def _linear(source: int, target: int) -> Taps:
-    """Half-pixel centres; beyond the edges their pixels."""
+    """Return half-pixel centres; beyond the edges their pixels."""
     at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     return _two_taps(source, low, at - low.astype(np.float32))
 
 
 def _enlarging_area(source: int, target: int) -> Taps:
-    """OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
+    """Return OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
     steps = np.arange(target)
     low = np.floor(steps * _scale(source, target)).astype(int)
     share = ((steps + 1) - (low + 1) * (target / source)).astype(np.float32)
@@ -136,19 +136,19 @@ def _enlarging_area(source: int, target: int) -> Taps:
 
 
 def _two_taps(source: int, low: NDArray[np.int_], share: NDArray[np.float32]) -> Taps:
-    """1 - share at `low` and share behind it, both as float32 has them; beyond an edge the edge twice."""
+    """Return 1 - share at `low` and share behind it, both as float32 has them; beyond an edge the edge twice."""
     places = np.clip(np.stack([low, low + 1]), 0, source - 1)
     return Taps(places, np.stack([1 - share, share]).astype(np.float64))
 
 
 def _clamped(taps: Taps) -> Taps:
-    """With the whole weight on one tap where both are the edge, as OpenCV has it along rows."""
+    """Return with the whole weight on one tap where both are the edge, as OpenCV has it along rows."""
     edge = taps.places[0] == taps.places[1]
     return Taps(taps.places, np.where(edge, [[1.0], [0.0]], taps.weights))
 
 
 def _cubic(source: int, target: int) -> Matrix:
-    """Keys' kernel (IEEE Trans. ASSP 29, 1981) over four pixels, those beyond an edge that of the edge."""
+    """Return keys' kernel (IEEE Trans. ASSP 29, 1981) over four pixels, those beyond an edge that of the edge."""
     at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     x, a = (at - low.astype(np.float32)).astype(np.float64), CUBIC

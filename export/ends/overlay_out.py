@@ -27,13 +27,13 @@ JET: tuple[tuple[Line, ...], ...] = (
 
 
 def jet(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The colours of levels from 0 to 255, whole numbers: (...) -> (..., 3) in BGR."""
+    """Return the colours of levels from 0 to 255, whole numbers: (...) -> (..., 3) in BGR."""
     planes = [np.min([slope * levels + start for slope, start in lines], axis=0) for lines in JET]
     return np.clip(np.stack(planes, axis=-1), 0, LEVELS)
 
 
 def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry) -> ir.Value:
-    """The strongest map at each place over the frame.
+    """Return the strongest map at each place over the frame.
 
     Args:
         op: Builder of the graph.
@@ -59,7 +59,7 @@ def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry
 
 
 def _colours(op: Builder, levels: ir.Value) -> ir.Value:
-    """The colours of levels (1, H, W) as planes, (3, H, W).
+    """Return the colours of levels (1, H, W) as planes, (3, H, W).
 
     Worked out: from a table ONNX Runtime copies three numbers at a time, which takes half as long again.
     """
@@ -71,7 +71,7 @@ def _colours(op: Builder, levels: ir.Value) -> ir.Value:
 
 
 def _blended(op: Builder, colours: ir.Value, frame: ir.Value, region: tuple[int, int, int, int]) -> ir.Value:
-    """The colours over their region of the frame, the rest of it around."""
+    """Return the colours over their region of the frame, the rest of it around."""
     top, left, bottom, right = region
     height, width, _ = static_shape(frame)
     band = op.slice_axis(frame, 0, top, bottom)
@@ -83,7 +83,7 @@ def _blended(op: Builder, colours: ir.Value, frame: ir.Value, region: tuple[int,
 
 
 def _around(op: Builder, middle: ir.Value, edges: list[ir.Value], before: bool, axis: int) -> ir.Value:
-    """The middle with its edges, the first of which lies before it if there is one there."""
+    """Return the middle with its edges, the first of which lies before it if there is one there."""
     if not edges:
         return middle
     parts = [edges[0], middle, *edges[1:]] if before else [middle, *edges]

@@ -28,7 +28,7 @@ FIRST_CUT, SECOND_CUT = 1 / 16, 1 / 65536
 
 
 def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
-    """A picture resized as OpenCV does it in uint8.
+    """Return a picture resized as OpenCV does it in uint8.
 
     Args:
         op: Builder of the graph.
@@ -52,7 +52,7 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
 
 
 def _planes(op: Builder, picture: ir.Value) -> ir.Value:
-    """(H, W, C) as (C, H, W).
+    """Return (H, W, C) as (C, H, W).
 
     One channel by a Reshape: ONNX Runtime moves a Transpose behind what follows it, and is slow on (H, W, 1).
     """
@@ -63,19 +63,19 @@ def _planes(op: Builder, picture: ir.Value) -> ir.Value:
 
 
 def is_selection(matrix: Matrix) -> bool:
-    """Whether a product with the matrix only picks rows."""
+    """Return whether a product with the matrix only picks rows."""
     return bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(axis=1) == 1).all())
 
 
 def select(op: Builder, value: ir.Value, places: NDArray[np.int_], axis: int) -> ir.Value:
-    """These places along an axis, by a Slice where they follow one another."""
+    """Return these places along an axis, by a Slice where they follow one another."""
     if (np.diff(places) == 1).all():
         return op.slice_axis(value, axis, int(places[0]), int(places[-1]) + 1)
     return op.Gather(value, op.constant(places.astype(np.int64)), axis=axis)
 
 
 def product(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
-    """Matrix @ rows of (N, M), `BLOCK` rows of the result at a time."""
+    """Return matrix @ rows of (N, M), `BLOCK` rows of the result at a time."""
     last, count = static_shape(rows)[1], -(-len(matrix) // BLOCK)
     filled = np.pad(matrix, ((0, count * BLOCK - len(matrix)), (0, 0)))
     blocks = filled.reshape(count, BLOCK, -1)
@@ -90,7 +90,7 @@ def product(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
 
 
 def _turned(op: Builder, picture: ir.Value, columns: Matrix) -> tuple[ir.Value, Matrix]:
-    """(H, W, C) by columns, (U, C * H), those that the matrix reads alone; and the matrix of these."""
+    """Return (H, W, C) by columns, (U, C * H), those that the matrix reads alone; and the matrix of these."""
     height, _, channels = static_shape(picture)
     used = np.flatnonzero(columns.any(axis=0))
     if len(used) > SPARSE * (used[-1] + 1 - used[0]):
@@ -100,13 +100,13 @@ def _turned(op: Builder, picture: ir.Value, columns: Matrix) -> tuple[ir.Value, 
 
 
 def _turned_back(op: Builder, columns: ir.Value, channels: int) -> ir.Value:
-    """(W, C * H) as (C, H, W)."""
+    """Return (W, C * H) as (C, H, W)."""
     width, size = static_shape(columns)
     return op.reshape(op.Transpose(columns, perm=[1, 0]), channels, size // channels, width)
 
 
 def _two_taps(op: Builder, picture: ir.Value, columns: Matrix, rows: Taps) -> ir.Value:
-    """OpenCV's linear resize in uint8, digit by digit: along rows, sixteenths cut off, then along columns."""
+    """Return OpenCV's linear resize in uint8, digit by digit: along rows, sixteenths cut off, then along columns."""
     channels = static_shape(picture)[2]
     used = np.unique(rows.places)
     turned, columns = _turned(op, select(op, picture, used, axis=0), columns)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 
 
 def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
-    """A frame, uint8 (H, W, 3) in BGR, as the model's input tensor."""
+    """Return a frame, uint8 (H, W, 3) in BGR, as the model's input tensor."""
     picture = frame.astype(np.float64)
     if rule.color == "GRAY":
         picture = np.floor(picture @ np.array(GRAY_WEIGHTS)[:, None] / GRAY_SCALE + 0.5)
@@ -33,7 +33,7 @@ def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
 
 
 def resized(picture: Floats, how: Resize) -> Floats:
-    """(H, W, C) resized, whole grey levels."""
+    """Return (H, W, C) resized, whole grey levels."""
     along = np.einsum("wW,HWC->HwC", how.columns, picture, optimize=True)
     if how.linear is None:
         return np.clip(np.rint(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True)), 0, 255)
@@ -44,7 +44,7 @@ def resized(picture: Floats, how: Resize) -> Floats:
 
 
 def maps_of(raw: Floats, method: str, size: tuple[int, int] | None = None) -> Floats:
-    """Raw maps (T, h, w) in [0, 1]: at their own size, or then resized to another and normalised anew."""
+    """Return raw maps (T, h, w) in [0, 1]: at their own size, or then resized to another and normalised anew."""
     lowest = raw.min(axis=(1, 2), keepdims=True)
     found = _normalised(raw - lowest if find(method).normalisation == "span" else np.maximum(raw, 0), method)
     return found if size is None else _normalised(_linear(found, size), method)
@@ -59,7 +59,7 @@ def placed(maps: Floats, place: Geometry) -> Floats:
 
 
 def overlaid(frame: NDArray[np.uint8], maps: Floats, place: Geometry) -> Floats:
-    """The strongest of the maps over the tensor, over the frame; (H, W, 3) in BGR, whole grey levels."""
+    """Return the strongest of the maps over the tensor, over the frame; (H, W, 3) in BGR, whole grey levels."""
     (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
     levels = np.rint(255 * maps.max(axis=0)[top:bottom, left:right, None])
     if levels.shape[:2] != (y1 - y0, x1 - x0):

@@ -17,7 +17,7 @@ RANDOM_SEED = 0
 
 @fuses("fem")
 def fem(op: Builder, activations: ir.Value) -> ir.Value:
-    """FEM (Fuad et al., IPTA 2020)."""
+    """Compute FEM (Fuad et al., IPTA 2020)."""
     share = 1.0 / spatial.positions(activations)
     centred = op.Sub(activations, op.GlobalAveragePool(activations))  # which the model often has already
     variance = op.reduce("ReduceSumSquare", centred, [2, 3])
@@ -27,18 +27,18 @@ def fem(op: Builder, activations: ir.Value) -> ir.Value:
 
 @fuses("randomcam")
 def randomcam(op: Builder, activations: ir.Value) -> ir.Value:
-    """RandomCAM, the same weights as the NumPy method's."""
+    """Return RandomCAM, the same weights as the NumPy method's."""
     drawn = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, static_shape(activations)[1]).astype(np.float32)
     return op.constant(drawn.reshape(1, -1, 1, 1))
 
 
 @fuses("eigencam")
 def eigencam(op: Builder, activations: ir.Value) -> ir.Value:
-    """EigenCAM (arXiv:2008.00299)."""
+    """Compute EigenCAM (arXiv:2008.00299)."""
     return first_component(op, activations, "max_abs")
 
 
 @fuses("eigengradcam")
 def eigengradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """EigenGradCAM: EigenCAM of G A."""
+    """Return EigenGradCAM: EigenCAM of G A."""
     return first_component(op, op.Mul(spatial.narrowed(op, gradients), activations), "max_abs")

@@ -21,18 +21,18 @@ from aerocam.export.nodes.shapes import static_shape
 
 @fuses("cfcam")
 def cfcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """CF-CAM with the constants that tell classes apart."""
+    """Return CF-CAM with the constants that tell classes apart."""
     return cf_cam(op, activations, gradients, DEFAULT)
 
 
 @fuses("cfcam-published")
 def cfcam_published(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """CF-CAM with the constants of its release."""
+    """Return CF-CAM with the constants of its release."""
     return cf_cam(op, activations, gradients, PUBLISHED)
 
 
 def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCamConfig) -> ir.Value:
-    """CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster; (T, H, W).
+    """Return CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster; (T, H, W).
 
     Raises:
         UsageError: The layer has too many channels to compare.
@@ -55,7 +55,7 @@ def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCa
 
 
 def channel_labels(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Value:
-    """The first two steps for one image, (C, P) -> (C,) float32: the channel's cluster, NOISE or DOMINANT.
+    """Return the first two steps for one image, (C, P) -> (C,) float32: the channel's cluster, NOISE or DOMINANT.
 
     Raises:
         UsageError: There are too many channels to compare.
@@ -78,12 +78,12 @@ def channel_labels(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Value
 
 
 def _most_compared(channels: int, config: CfCamConfig) -> int:
-    """How many channels may be weaker than the percentile."""
+    """Return how many channels may be weaker than the percentile."""
     return math.ceil((channels - 1) * (config.dominant_percentile / 100))
 
 
 def _clusters(op: Builder, maps: ir.Value, compared: ir.Value, most: int, config: CfCamConfig) -> ir.Value:
-    """(C,): the cluster of each channel, or NOISE; at most `most` are compared."""
+    """Return (C,): the cluster of each channel, or NOISE; at most `most` are compared."""
     channels, _ = static_shape(maps)
     if config.similarity == "shape":
         maps, shaped = shapes(op, maps)
@@ -102,7 +102,7 @@ def _clusters(op: Builder, maps: ir.Value, compared: ir.Value, most: int, config
 
 
 def _numbered(op: Builder, first: ir.Value) -> ir.Value:
-    """Clusters by their number instead of their first core; noise stays -1."""
+    """Return Clusters by their number instead of their first core; noise stays -1."""
     (n,) = static_shape(first)
     is_first = op.Cast(op.Equal(first, op.constant(np.arange(n, dtype=np.float32))), to=ir.DataType.FLOAT)
     before = op.Concat(op.constant([float(NOISE)]), op.Sub(prefix_sums(op, is_first), 1.0), axis=0)
@@ -130,7 +130,7 @@ def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: 
 
 
 def _less_activity(op: Builder, weights: ir.Value, maps: ir.Value, labels: ir.Value, config: CfCamConfig) -> ir.Value:
-    """The weights (T, C) less those of the kept channels' means, which take a share of each map's positive mean.
+    """Return the weights (T, C) less those of the kept channels' means, which take a share of each map's positive mean.
 
     Means are in units of the largest, so that their squares neither overflow nor vanish.
     """
@@ -150,7 +150,7 @@ def _less_activity(op: Builder, weights: ir.Value, maps: ir.Value, labels: ir.Va
 
 
 def most_clusters(channels: int, config: CfCamConfig) -> int:
-    """Bound on the number of clusters among up to `channels` channels.
+    """Return bound on the number of clusters among up to `channels` channels.
 
     A cluster has a core with k = min_samples - 1 neighbours. A neighbour that is a core is in no other cluster; one
     that is none has at most k - 1 neighbours, so it may be near to cores of so many clusters. With b such neighbours in
@@ -164,7 +164,7 @@ def most_clusters(channels: int, config: CfCamConfig) -> int:
 
 
 def _cluster_weights(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Value:
-    """The mean of every filtered map, (b, H, W) -> (b,)."""
+    """Return the mean of every filtered map, (b, H, W) -> (b,)."""
     if config.smoothing == "published":
         return cluster_filters.published_mean(op, maps, config.spatial_sigma, config.range_sigma, config.kernel_eps)
     if config.smoothing == "bilateral":
@@ -173,11 +173,11 @@ def _cluster_weights(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Val
 
 
 def _softmax(op: Builder, weights: ir.Value, kept: ir.Value) -> ir.Value:
-    """Over the kept channels; (T, C), and (C,) ones and zeros."""
+    """Return over the kept channels; (T, C), and (C,) ones and zeros."""
     hidden = op.Mul(op.Sub(1.0, kept), -1e30)
     return op.Softmax(op.Add(op.Mul(weights, kept), hidden), axis=1)
 
 
 def _not_finite(op: Builder, value: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """0, or NaN where an entry along `axes` is not finite: the map is NaN then, as the reference's."""
+    """Return 0, or NaN where an entry along `axes` is not finite: the map is NaN then, as the reference's."""
     return op.sum(op.Mul(value, 0.0), axes)

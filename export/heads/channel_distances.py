@@ -88,7 +88,7 @@ def _less_mean(op: Builder, rows: ir.Value) -> ir.Value:
 
 
 def _normalised(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Per row its largest entry, the norm in units of that, and the row in units of that; zeros stay zeros."""
+    """Return per row its largest entry, the norm in units of that, and the row in units of that; zeros stay zeros."""
     peak = op.reduce("ReduceMax", op.Abs(rows), [1])
     unit = op.Div(rows, op.Max(peak, TINY))
     return peak, op.Sqrt(op.sum(op.Mul(unit, unit), [1])), unit

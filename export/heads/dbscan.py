@@ -30,7 +30,7 @@ KEY = 4096
 
 
 def dbscan(op: Builder, squared: ir.Value, squared_eps: ir.Value, min_samples: ir.Value) -> ir.Value:
-    """The label of each row, float32 (n,): the first core of its cluster, or -1 for noise.
+    """Return the label of each row, float32 (n,): the first core of its cluster, or -1 for noise.
 
     Args:
         op: Builder of the graph.
@@ -70,7 +70,7 @@ def rounds(n: int) -> Iterator[int]:
 
 
 def _largest(op: Builder, near: ir.Value, core: ir.Value, roots: ir.Value) -> ir.Value:
-    """Per row n less the smallest root among the cores near by, or 0 where there is none; (n,).
+    """Return per row n less the smallest root among the cores near by, or 0 where there is none; (n,).
 
     The product stands for a Where, and the largest for the smallest, which are slow on a CPU.
     """
@@ -80,7 +80,7 @@ def _largest(op: Builder, near: ir.Value, core: ir.Value, roots: ir.Value) -> ir
 
 
 def _smallest_of_component(op: Builder, roots: ir.Value, offered: ir.Value) -> ir.Value:
-    """At each root the smallest of what the rows of its component offer, (n,); elsewhere 0.
+    """Return at each root the smallest of what the rows of its component offer, (n,); elsewhere 0.
 
     Sorted by root and offer, the first row of each component has it and writes it; the others write where nothing is
     read, so that no two write to one place.

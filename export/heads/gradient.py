@@ -33,19 +33,19 @@ KEEPING = frozenset(
 
 @fuses("gradcam")
 def gradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Grad-CAM (arXiv:1610.02391, eq. 1)."""
+    """Compute Grad-CAM (arXiv:1610.02391, eq. 1)."""
     return spatial.mean(op, gradients)
 
 
 @fuses("finercam")
 def finercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Finer-CAM (arXiv:2501.11309) over Grad-CAM: the gradients are those of its score."""
+    """Compute Finer-CAM (arXiv:2501.11309) over Grad-CAM: the gradients are those of its score."""
     return spatial.mean(op, gradients)
 
 
 @fuses("gradcam++")
 def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
+    """Compute Grad-CAM++ (arXiv:1710.11063, eq. 19)."""
     g = op.Relu(spatial.narrowed(op, gradients))  # where G is not positive the weight is 0 anyway
     squared = op.Mul(g, g)
     cubed = op.Mul(op.Mul(squared, g), spatial.careful_sum(op, activations))
@@ -56,7 +56,7 @@ def gradcam_plus_plus(op: Builder, activations: ir.Value, gradients: ir.Value) -
 
 @fuses("xgradcam")
 def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """XGrad-CAM (arXiv:2008.02312, eq. 7)."""
+    """Compute XGrad-CAM (arXiv:2008.02312, eq. 7)."""
     g, whole = spatial.narrowed(op, gradients), spatial.careful_sum(op, activations)
     products = spatial.careful_sum(op, op.Mul(g, activations)) if g is gradients else op.Mul(g, whole)
     quotient = op.Div if never_negative(activations) else partial(_quotient, op)
@@ -65,26 +65,26 @@ def xgradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 
 @fuses("layercam")
 def layercam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5)."""
+    """Compute LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5)."""
     return op.Relu(spatial.narrowed(op, gradients))
 
 
 @fuses("hirescam")
 def hirescam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """HiResCAM (arXiv:2011.08891, eq. 4)."""
+    """Compute HiResCAM (arXiv:2011.08891, eq. 4)."""
     return spatial.narrowed(op, gradients)
 
 
 @fuses("gradcamelementwise")
 def gradcam_elementwise(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Element-wise Grad-CAM: the gradient where it and the activation have one sign."""
+    """Return element-wise Grad-CAM: the gradient where it and the activation have one sign."""
     g = spatial.narrowed(op, gradients)
     return op.Relu(g) if never_negative(activations) else op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
 
 
 @fuses("cam")
 def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """CAM (arXiv:1512.04150, eq. 2).
+    """Compute CAM (arXiv:1512.04150, eq. 2).
 
     Raises:
         UsageError: The graph does not say that the gradients are the same at every position.
@@ -100,20 +100,20 @@ def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
 
 
 def _quotient(op: Builder, numerator: ir.Value, denominator: ir.Value) -> ir.Value:
-    """The quotient, 0 where the denominator is."""
+    """Return the quotient, 0 where the denominator is."""
     zero = op.Cast(op.Equal(denominator, 0.0), to=denominator.dtype)
     return op.Mul(op.Div(numerator, op.Add(denominator, zero)), op.Sub(1.0, zero))
 
 
 @fuses("normgrad")
 def normgrad(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """NormGrad of a 1x1 convolution (arXiv:2004.02866, table 1)."""
+    """Compute NormGrad of a 1x1 convolution (arXiv:2004.02866, table 1)."""
     return op.Mul(_norm(op, spatial.narrowed(op, gradients)), _norm(op, activations))
 
 
 @fuses("normgrad-3x3")
 def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1)."""
+    """Compute NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1)."""
     n, _, height, width = static_shape(activations)
     squared = op.reshape(_squares(op, activations), n, 1, height, width)
     around = op.AveragePool(squared, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1], count_include_pad=1)
@@ -123,35 +123,35 @@ def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.
 
 @fuses("normgrad-scaling")
 def normgrad_scaling(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """NormGrad of a factor per channel (arXiv:2004.02866, table 1)."""
+    """Compute NormGrad of a factor per channel (arXiv:2004.02866, table 1)."""
     return _norm(op, op.Mul(spatial.narrowed(op, gradients), activations))
 
 
 @fuses("normgrad-bias")
 def normgrad_bias(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """NormGrad of a number added per channel (arXiv:2004.02866, table 1)."""
+    """Compute NormGrad of a number added per channel (arXiv:2004.02866, table 1)."""
     targets, _, height, width = static_shape(gradients)
     return op.expand(_norm(op, spatial.narrowed(op, gradients)), (targets, height, width))
 
 
 def _norm(op: Builder, value: ir.Value) -> ir.Value:
-    """The Euclidean norm over the channels: (T, C, H, W) -> (T, H, W)."""
+    """Return the Euclidean norm over the channels: (T, C, H, W) -> (T, H, W)."""
     return op.Sqrt(_squares(op, value))
 
 
 def _squares(op: Builder, value: ir.Value) -> ir.Value:
-    """The sum of squares over the channels: (T, C, H, W) -> (T, H, W)."""
+    """Return the sum of squares over the channels: (T, C, H, W) -> (T, H, W)."""
     return spatial.channel_sum(op, op.Mul(value, value))
 
 
 @fuses("relevance")
 def relevance(op: Builder, activations: ir.Value, multipliers: ir.Value) -> ir.Value:
-    """Layer-wise relevance propagation (Bach et al., PLoS ONE 2015): the weights are the multipliers."""
+    """Compute Layer-wise relevance propagation (Bach et al., PLoS ONE 2015): the weights are the multipliers."""
     return spatial.narrowed(op, multipliers)
 
 
 def never_negative(value: ir.Value) -> bool:
-    """Whether the operators that compute `value` let it be 0 or more only."""
+    """Return whether the operators that compute `value` let it be 0 or more only."""
     node = value.producer()
     if node is None:
         array = constant_array(value)

@@ -41,7 +41,7 @@ class Neighbourhood:
 def neighbourhood(
     op: Builder, squared: ir.Value, count: ir.Value, config: CfCamConfig, factor: ir.Value
 ) -> Neighbourhood:
-    """As the reference has them, from squared distances (n, n).
+    """Return as the reference has them, from squared distances (n, n).
 
     Args:
         op: Builder of the graph.
@@ -79,7 +79,7 @@ def pairs(op: Builder, squared: ir.Value) -> ir.Value:
 
 
 def _upper(op: Builder, squared: ir.Value, start: int, stop: int, smallest: int) -> Iterator[ir.Value]:
-    """The pairs of rows `start` to `stop` with one another."""
+    """Yield the pairs of rows `start` to `stop` with one another."""
     size, middle = stop - start, (start + stop) // 2
     if size <= smallest:
         block = op.slice_axis(op.slice_axis(squared, 0, start, stop), 1, start, stop)
@@ -91,7 +91,7 @@ def _upper(op: Builder, squared: ir.Value, start: int, stop: int, smallest: int)
 
 
 def _of_pairs(m: int, config: CfCamConfig) -> tuple[float, ...]:
-    """min_samples, and where the percentile of all distances stands, if each is there twice and counted once."""
+    """Return min_samples, and where the percentile of all distances stands, if each is there twice and counted once."""
     if m < 2:
         return config.min_samples(m), 0, 0
     position = (m * (m - 1) - 1) * config.eps_percentile / 100
@@ -110,7 +110,7 @@ def _of_neighbours(m: int, config: CfCamConfig) -> tuple[float, ...]:
 def _of_curve(
     op: Builder, squared: ir.Value, count: ir.Value, config: CfCamConfig, entries: list[ir.Value]
 ) -> tuple[ir.Value, ir.Value]:
-    """The two values of the k-distance curve between which its percentile lies."""
+    """Return the two values of the k-distance curve between which its percentile lies."""
     (n, _), (_, place, _, rank, step) = static_shape(squared), entries
     points = min(n, CURVE)
     row = op.Mul(op.constant(np.arange(points, dtype=np.float32)[None]), step)
@@ -126,6 +126,6 @@ def _of_curve(
 
 
 def _between(op: Builder, low: ir.Value, high: ir.Value, share: ir.Value) -> ir.Value:
-    """NumPy's linear interpolation; the upper value does not count where it is not needed."""
+    """Return NumPy's linear interpolation; the upper value does not count where it is not needed."""
     high = op.Where(op.Greater(share, 0.0), high, low)
     return op.Add(low, op.Mul(op.Sub(high, low), share))

@@ -23,13 +23,13 @@ STEPS = 30
 
 
 def in_order(op: Builder, values: ir.Value, count: int, axis: int = 0, largest: bool = False) -> ir.Value:
-    """The `count` smallest values along an axis, in rising order; or the largest, falling."""
+    """Return the `count` smallest values along an axis, in rising order; or the largest, falling."""
     found, _ = op.TopK(values, op.integers(count), axis=axis, largest=int(largest), sorted=1, _outputs=2)
     return found
 
 
 def percentile(op: Builder, values: ir.Value, share: float) -> ir.Value:
-    """`numpy.percentile(values, share)` of float32 (n,), linear, shape (1,); n - rank at most 3840."""
+    """Return `numpy.percentile(values, share)` of float32 (n,), linear, shape (1,); n - rank at most 3840."""
     (n,) = static_shape(values)
     position = (n - 1) * (share / 100)
     rank, part = math.floor(position), position % 1
@@ -42,7 +42,7 @@ def percentile(op: Builder, values: ir.Value, share: float) -> ir.Value:
 
 
 def by_bisection(op: Builder, values: ir.Value, rank: ir.Value, least: float, most: float) -> tuple[ir.Value, ir.Value]:
-    """`sorted(values)[rank]` and `[rank + 1]` of a matrix, float32, each (1, 1).
+    """Return `sorted(values)[rank]` and `[rank + 1]` of a matrix, float32, each (1, 1).
 
     The bracket (low, high] is halved on a logarithmic scale: [least, most] spans up to 44 powers of two. What is below
     `least` counts as alike. Counts are float32, exact to 2^24.
@@ -67,12 +67,12 @@ def by_bisection(op: Builder, values: ir.Value, rank: ir.Value, least: float, mo
 
 
 def _upto(op: Builder, values: ir.Value, limit: ir.Value) -> ir.Value:
-    """1 where a value is at most `limit`, else 0."""
+    """Return 1 where a value is at most `limit`, else 0."""
     return op.Cast(op.LessOrEqual(values, limit), to=ir.DataType.FLOAT)
 
 
 def _count(op: Builder, mask: ir.Value) -> ir.Value:
-    """Ones of a matrix, (1, 1); by rows first, which is the faster way on a CPU."""
+    """Return ones of a matrix, (1, 1); by rows first, which is the faster way on a CPU."""
     return op.sum(op.sum(mask, [1]), [0])
 
 
@@ -92,7 +92,7 @@ class Partition:
 
 
 def partition(op: Builder, chosen: ir.Value) -> Partition:
-    """The stable partition by a mask of zeros and ones, float32 (n,)."""
+    """Return the stable partition by a mask of zeros and ones, float32 (n,)."""
     (n,) = static_shape(chosen)
     every = np.arange(n)
     upto = prefix_sums(op, chosen)

@@ -45,7 +45,7 @@ def first_component(op: Builder, images: ir.Value, sign: Sign) -> ir.Value:
 
 
 def _leading(op: Builder, gram: ir.Value, size: int) -> ir.Value:
-    """The unit eigenvector of the largest eigenvalue, up to its sign: (T, n, n) -> (T, n, 1).
+    """Return the unit eigenvector of the largest eigenvalue, up to its sign: (T, n, n) -> (T, n, 1).
 
     A matrix of rank one is its column of the largest diagonal entry, scaled.
     """
@@ -60,14 +60,14 @@ def _leading(op: Builder, gram: ir.Value, size: int) -> ir.Value:
 
 
 def _normalised(op: Builder, matrix: ir.Value, size: int) -> ir.Value:
-    """The matrix at trace 1, so that its powers neither overflow nor vanish."""
+    """Return the matrix at trace 1, so that its powers neither overflow nor vanish."""
     t = static_shape(matrix)[0]
     trace = op.reshape(op.sum(_diagonal(op, matrix, size), [1]), t, 1, 1)
     return op.Div(matrix, op.Max(trace, TINY))
 
 
 def _diagonal(op: Builder, matrix: ir.Value, size: int) -> ir.Value:
-    """(T, n, n) -> (T, n): every (n + 1)-th entry."""
+    """Return (T, n, n) -> (T, n): every (n + 1)-th entry."""
     t = static_shape(matrix)[0]
     return op.slice_axis(op.reshape(matrix, t, size * size), 1, 0, size * size, size + 1)
 
@@ -81,7 +81,7 @@ def _sense(op: Builder, flat: ir.Value) -> ir.Value:
 
 
 def _sense_of_mean(op: Builder, flat: ir.Value, rows: ir.Value) -> ir.Value:
-    """1 or -1 per map (T, n), so that it correlates with the sum over the channels of `rows` (T, C, n).
+    """Return 1 or -1 per map (T, n), so that it correlates with the sum over the channels of `rows` (T, C, n).
 
     The map has mean 0, so its product with the sum is the covariance.
     """

@@ -16,7 +16,7 @@ SMALL_MAP = 256
 
 
 def weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
-    """Σ_c w_c A_c: weights (T, C, 1, 1) or (T, C, H, W), activations (N, C, H, W), N = T or 1 -> (T, H, W).
+    """Return σ_c w_c A_c: weights (T, C, 1, 1) or (T, C, H, W), activations (N, C, H, W), N = T or 1 -> (T, H, W).
 
     One weight per channel: a 1x1 Conv, one group per image, which takes both as they lie.
     """
@@ -29,7 +29,7 @@ def weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Va
 
 
 def channel_sum(op: Builder, value: ir.Value) -> ir.Value:
-    """The sum over the channels, (T, C, H, W) -> (T, H, W).
+    """Return the sum over the channels, (T, C, H, W) -> (T, H, W).
 
     By a 1x1 Conv with ones: ONNX Runtime's ReduceSum over an inner axis takes two to four times as long.
     """
@@ -39,12 +39,12 @@ def channel_sum(op: Builder, value: ir.Value) -> ir.Value:
 
 
 def positions(value: ir.Value) -> int:
-    """Entries of the last two axes."""
+    """Return entries of the last two axes."""
     return int(np.prod(static_shape(value)[2:]))
 
 
 def narrowed(op: Builder, gradients: ir.Value) -> ir.Value:
-    """The gradients, (T, C, 1, 1) where they are the same at every position, as behind global average pooling.
+    """Return the gradients, (T, C, 1, 1) where they are the same at every position, as behind global average pooling.
 
     Otherwise as they are. Both broadcast against the activations.
     """
@@ -59,7 +59,7 @@ def narrowed(op: Builder, gradients: ir.Value) -> ir.Value:
 
 
 def total(op: Builder, value: ir.Value, of: ir.Value) -> ir.Value:
-    """The sum over all positions of `of`, (T, C, 1, 1), of a value that may be narrowed."""
+    """Return the sum over all positions of `of`, (T, C, 1, 1), of a value that may be narrowed."""
     if static_shape(value)[2:] == static_shape(of)[2:]:
         return op.sum(value, [2, 3])
     return op.scale(value, float(positions(of)))
@@ -93,7 +93,7 @@ def mean(op: Builder, gradients: ir.Value) -> ir.Value:
 
 
 def _peeled(value: ir.Value) -> tuple[ir.Value, float]:
-    """A value as a number times another one: products with numbers and changes of type taken off."""
+    """Return a value as a number times another one: products with numbers and changes of type taken off."""
     factor = 1.0
     while (node := value.producer()) is not None:
         if node.op_type == "Cast" and is_float(tensor(node)):
@@ -121,7 +121,7 @@ def _before_broadcast(op: Builder, value: ir.Value, shape: tuple[int, ...]) -> t
 
 
 def _is_plain(node: ir.Node) -> bool:
-    """Whether a Conv is as the adjoint of a Conv leaves it: constant weight, no bias, one group, stride 1."""
+    """Return whether a Conv is as the adjoint of a Conv leaves it: constant weight, no bias, one group, stride 1."""
     weight = constant_array(tensor(node, 1))
     if weight is None or len(node.inputs) > 2 or node.attributes.get_int("group", 1) != 1:
         return False
@@ -129,7 +129,7 @@ def _is_plain(node: ir.Node) -> bool:
 
 
 def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
-    """The sum over positions of Y = W * X, (N, C, 1, 1), float32, from sums of X and one product with W.
+    """Return the sum over positions of Y = W * X, (N, C, 1, 1), float32, from sums of X and one product with W.
 
     Tap (s, t) of the kernel meets the rows of X that some output has under s, and the columns under t. The sums of X
     over these rows and columns, (N, C, kh, kw), are two products with matrices of zeros and ones; where every tap meets
@@ -149,7 +149,7 @@ def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
 
 
 def _met(axis: Window) -> NDArray:
-    """(kernel, size_in): 1 where some output has the input position under the tap."""
+    """Return (kernel, size_in): 1 where some output has the input position under the tap."""
     taps, places = np.arange(axis.kernel)[:, None], np.arange(axis.size_in)[None]
     outputs = places - taps * axis.dilation + axis.pad
     return ((outputs >= 0) & (outputs < axis.size_out)).astype(np.float64)

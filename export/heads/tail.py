@@ -33,7 +33,7 @@ def reciprocam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
 
 @fuses("ablationcam")
 def ablationcam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
-    """Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): weights (S - S_c) / S, S_c with channel c at zero.
+    """Compute Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): weights (S - S_c) / S, S_c with channel c at zero.
 
     As long as channels stay apart, the layer and one of zeros are run once each. What their difference adds where
     channels meet, channel by channel, is one run of the operator in which they do; the batch begins behind it.
@@ -48,7 +48,7 @@ def ablationcam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
 
 
 def _ablated(op: Builder, tail: Tail, empty: ir.Value) -> dict[ir.Value, ir.Value]:
-    """The stacks, one entry per channel, of the values in which channels have met, or are about to.
+    """Return the stacks, one entry per channel, of the values in which channels have met, or are about to.
 
     Args:
         op: Builder of the graph.
@@ -84,7 +84,7 @@ def _met(op: Builder, node: ir.Node, change: ir.Value | None, axis: int) -> ir.V
 
 
 def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Value:
-    """The stack of a value whose entry c has channel c of another."""
+    """Return the stack of a value whose entry c has channel c of another."""
     shape = static_shape(value)
     numbers = np.arange(shape[axis], dtype=np.int32)
     place = [-1 if i == axis else 1 for i in range(len(shape))]
@@ -96,12 +96,12 @@ def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Va
 
 
 def _alone(op: Builder, value: ir.Value) -> ir.Value:
-    """(1, *shape)."""
+    """Return (1, *shape)."""
     return op.reshape(value, 1, *static_shape(value))
 
 
 def _stack(op: Builder, apart: ir.Value, value: ir.Value) -> ir.Value:
-    """(count, *shape) of some values like `value`, as a stack."""
+    """Return (count, *shape) of some values like `value`, as a stack."""
     (count, *_), shape = static_shape(apart), static_shape(value)
     return op.reshape(apart, count * shape[0], *shape[1:])
 

@@ -43,7 +43,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate])
 
 
 def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate | None:
-    """What the last attention reads, normalised: the last tokens before it that a linear layer takes."""
+    """Return what the last attention reads, normalised: the last tokens before it that a linear layer takes."""
     nodes = list(model.graph)
     attentions = [i for i, node in enumerate(nodes) if node.op_type == "Attention" or _is_attention(node)]
     if not attentions:
@@ -54,7 +54,7 @@ def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate 
 
 
 def _is_attention(node: ir.Node) -> bool:
-    """A softmax over as many entries as there are rows, for every head."""
+    """Return a softmax over as many entries as there are rows, for every head."""
     if node.op_type != "Softmax" or not is_static(node.outputs[0]):
         return False
     shape = static_shape(node.outputs[0])
@@ -85,7 +85,7 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
 
 
 def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
-    """The inputs of a detection head, one per scale: where box and class predictions of that scale part ways."""
+    """Return the inputs of a detection head, one per scale: where box and class predictions of that scale part ways."""
     to_boxes = {value for tensor in site.boxes for value in ancestors(tensor)}
     found: list[Candidate] = []
     scales = _scales(site)
@@ -128,7 +128,7 @@ def _before_queries(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]
 
 
 def _scales(site: ScoreSite) -> list[ir.Value]:
-    """The spatial predictions that are joined along the anchors."""
+    """Return the spatial predictions that are joined along the anchors."""
     classes = 1 if site.score.label_at is not None else site.score.classes
     part = Part(site.logits, site.axis, site.start, site.start + classes)
     through, scales = MOVING | CHOOSING | ACTIVATIONS, dict[ir.Value, None]()

@@ -20,7 +20,7 @@ from aerocam.export.tracing.layout import layouts
 
 
 def multiply_adds(node: ir.Node) -> int:
-    """Of a Conv, ConvTranspose, Gemm or MatMul with static shapes; 0 of any other node."""
+    """Return of a Conv, ConvTranspose, Gemm or MatMul with static shapes; 0 of any other node."""
     if len(node.inputs) < 2 or any(x is None or not is_static(x) for x in (*node.inputs[:2], *node.outputs)):
         return 0
     x, w = (static_shape(value) for value in node.inputs[:2])  # type: ignore[arg-type]
@@ -35,7 +35,7 @@ def multiply_adds(node: ir.Node) -> int:
 
 
 def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
-    """About the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
+    """Return about the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
 
     Args:
         path: Nodes that lead to the score, in graph order, with what each takes; those that do not depend on the layer
@@ -76,22 +76,22 @@ class Candidate:
 
     @property
     def cost(self) -> int:
-        """About the multiply-adds that its gradient takes."""
+        """Return about the multiply-adds that its gradient takes."""
         return gradient_cost(self.path[max(self.depth, 0) :], self.value)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """(N, C, H, W) in which it leaves the graph."""
+        """Return (N, C, H, W) in which it leaves the graph."""
         return self.fold.shape
 
     @property
     def is_folded(self) -> bool:
-        """Whether its own shape or order of axes is another."""
+        """Return whether its own shape or order of axes is another."""
         return self.shape != static_shape(self.value) or self.fold.order != tuple(range(4))
 
 
 def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[Candidate]:
-    """The image and every tensor of channels and positions between it and the score, in graph order.
+    """Return the image and every tensor of channels and positions between it and the score, in graph order.
 
     Args:
         model: In normal form.
@@ -115,7 +115,7 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """The model's float inputs."""
+    """Return the model's float inputs."""
     return [value for value in model.graph.inputs if is_float(value)]
 
 
@@ -124,7 +124,7 @@ Stops = Set[tuple[ir.Node, ir.Value]]
 
 
 def obstacles(path: Sequence[ir.Node], score: ir.Value, stops: Stops = frozenset()) -> dict[ir.Value, str]:
-    """Per value that leads to the score: the nearest operator on the way that passes no gradient to it, or "".
+    """Return per value that leads to the score: the nearest operator on the way that passes no gradient to it, or "".
 
     Args:
         path: Nodes that lead to the score, in graph order.

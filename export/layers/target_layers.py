@@ -26,7 +26,7 @@ AUTO = "auto"
 def choose_layers(
     model: ir.Model, site: ScoreSite, wanted: Sequence[str], known: Sequence[Candidate] | None = None
 ) -> list[Candidate]:
-    """The target layers for what the user asked.
+    """Return the target layers for what the user asked.
 
     Args:
         model: In normal form.
@@ -111,7 +111,7 @@ def _why_not(
 
 
 def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node | None:
-    """The first node on a way from `value` to `score` that passes no gradient on, None where there is no way."""
+    """Return the first node on a way from `value` to `score` that passes no gradient on, None where there is no way."""
     needed, carried = ancestors(score), {value}
     for node in graph:
         if needed.isdisjoint(node.outputs) or not any(x in carried for x in values_read(node)):

@@ -14,7 +14,7 @@ from aerocam.errors import EngineError
 
 @dataclass(frozen=True)
 class Device:
-    """A GPU.
+    """Describes a GPU.
 
     Attributes:
         name: Its name, as the driver says it.
@@ -33,7 +33,7 @@ class Device:
 
 @dataclass(frozen=True, eq=False)
 class HostMemory:
-    """Page-locked memory of the host that the GPU can reach too. It lives as long as any view of `array`.
+    """Is page-locked memory of the host that the GPU can reach too; it lives as long as any view of `array`.
 
     Attributes:
         array: uint8 (bytes,), not initialised.
@@ -45,7 +45,7 @@ class HostMemory:
 
 
 class Cuda(Protocol):
-    """One GPU. Streams, events, graphs and device memory are known by their handles, which are integers.
+    """Drives one GPU. Streams, events, graphs and device memory are known by their handles, which are integers.
 
     Everything but `device` and `close` wants the GPU's context to be current in the calling thread, see `current`.
     Each call raises EngineError where CUDA says that it failed.
@@ -59,7 +59,7 @@ class Cuda(Protocol):
     can_capture: bool
 
     def device(self) -> Device:
-        """The GPU, and how much of its memory is free now."""
+        """Return the GPU, and how much of its memory is free now."""
         ...
 
     def current(self) -> AbstractContextManager[None]:
@@ -67,10 +67,10 @@ class Cuda(Protocol):
         ...
 
     def allocate(self, size: int) -> int:
-        """Memory of the GPU, in bytes, not initialised: its address.
+        """Allocate memory of the GPU, so many bytes, not initialised, and return its address.
 
         Raises:
-            EngineError: There is not so much.
+            EngineError: The GPU has less memory than that.
         """
         ...
 
@@ -79,15 +79,15 @@ class Cuda(Protocol):
         ...
 
     def allocate_host(self, size: int) -> HostMemory:
-        """Page-locked memory, in bytes.
+        """Allocate page-locked memory, so many bytes.
 
         Raises:
-            EngineError: There is not so much.
+            EngineError: The host has less memory than that.
         """
         ...
 
     def make_stream(self) -> int:
-        """A stream other than the default one, on which TensorRT would wait for everybody else."""
+        """Make a stream other than the default one, on which TensorRT would wait for everybody else."""
         ...
 
     def synchronize(self, stream: int) -> None:
@@ -107,7 +107,7 @@ class Cuda(Protocol):
         ...
 
     def make_event(self) -> int:
-        """An event to be waited for; the waiting thread sleeps."""
+        """Make an event to be waited for; the waiting thread sleeps."""
         ...
 
     def record(self, event: int, stream: int) -> None:
@@ -127,7 +127,7 @@ class Cuda(Protocol):
         ...
 
     def end_capture(self, stream: int) -> int:
-        """What was kept, as a graph that can be launched."""
+        """Return what was kept, as a graph that can be launched."""
         ...
 
     def launch(self, graph: int, stream: int) -> None:

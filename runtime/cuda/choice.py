@@ -27,19 +27,19 @@ INSTALL = {
 
 
 def installed() -> tuple[Package, ...]:
-    """The packages that are installed, without importing them; best first."""
+    """Return the packages that are installed, without importing them; best first."""
     return tuple(name for name in PACKAGES if any(_has(module) for module in _MODULES[name]))
 
 
 def open_cuda(package: str | None = None) -> Cuda:
-    """The first GPU, through the first package that is installed.
+    """Open the first GPU, through the first package that is installed.
 
     Args:
         package: One of `PACKAGES`; None: what the environment variable `VARIABLE` says, else the first there is.
 
     Raises:
-        UsageError: There is no such package.
-        MissingDependencyError: It is not installed, or none is.
+        UsageError: The package is none of `PACKAGES`.
+        MissingDependencyError: The package is not installed, or none of them is.
         EngineError: There is no GPU with a driver.
     """
     wanted = package or os.environ.get(VARIABLE) or None
@@ -72,7 +72,7 @@ _MODULES = {"cuda-python": ("cuda.bindings.runtime", "cuda.cudart"), "pycuda": (
 
 
 def _has(module: str) -> bool:
-    """Whether a module could be imported; its packages are."""
+    """Say whether a module could be imported; its packages are."""
     try:
         return importlib.util.find_spec(module) is not None
     except (ModuleNotFoundError, ValueError):  # its package is absent, or blocked in sys.modules

@@ -20,11 +20,11 @@ MODULES = ("cuda.bindings.runtime", "cuda.cudart")
 
 
 def load_runtime_api() -> Any:
-    """The first of `MODULES` that is installed.
+    """Import the first of `MODULES` that is installed.
 
     Raises:
-        ModuleNotFoundError: None is.
-        EngineError: It is, but does not load here.
+        ModuleNotFoundError: None of them is installed.
+        EngineError: The module is installed, but does not load here.
     """
     for name in MODULES[:-1]:
         with contextlib.suppress(ModuleNotFoundError):
@@ -42,7 +42,7 @@ def _imported(name: str) -> Any:
 
 
 class CudaPython:
-    """The first GPU through cuda-python; see `access.Cuda`. CUDA_VISIBLE_DEVICES says which one is the first."""
+    """Drives the first GPU through cuda-python; see `Cuda`. CUDA_VISIBLE_DEVICES says which one is the first."""
 
     name = "cuda-python"
     can_capture = True
@@ -175,7 +175,7 @@ class CudaPython:
             asked: How many bytes it is to allocate, if it allocates.
 
         Raises:
-            EngineError: Its status is not success.
+            EngineError: The status is not success.
         """
         status, *values = function(*arguments)
         codes = self._api.cudaError_t
@@ -188,7 +188,7 @@ class CudaPython:
 
 
 class _Memory:
-    """Memory at an address, for NumPy, which keeps this object as long as there is a view; then it is freed."""
+    """Shows NumPy the memory at an address, which is freed once no view of it is left."""
 
     def __init__(self, pointer: int, size: int, free: Callable[[int], None]) -> None:
         self.__array_interface__ = {"data": (pointer, False), "shape": (size,), "typestr": "|u1", "version": 3}

@@ -23,10 +23,10 @@ _RETAINED = threading.local()
 
 
 def load_driver() -> Any:
-    """Pycuda's driver module. `pycuda.autoinit` is never imported: it makes a context that nobody else shares.
+    """Import pycuda's driver module; never `pycuda.autoinit`, which makes a context that nobody else shares.
 
     Raises:
-        EngineError: It does not load, for want of libcuda.
+        EngineError: The module does not load, for want of libcuda.
     """
     try:
         return importlib.import_module("pycuda.driver")
@@ -35,7 +35,7 @@ def load_driver() -> Any:
 
 
 class PyCuda:
-    """The first GPU through pycuda; see `access.Cuda`. CUDA_VISIBLE_DEVICES says which one is the first.
+    """Drives the first GPU through pycuda; see `Cuda`. CUDA_VISIBLE_DEVICES says which one is the first.
 
     The primary context is the one that TensorRT and everybody else in the process use. It is pushed in the calling
     thread for each call and popped behind it: pycuda aborts where a context is left at exit.
@@ -164,7 +164,7 @@ class PyCuda:
         self._context = None
 
     def _primary_context(self) -> Any:
-        """The GPU's primary context, retained once in a thread.
+        """Return the GPU's primary context, retained once in a thread.
 
         pycuda frees only in the thread that retained; and where it releases a primary context it leaves it pushed.
         """
@@ -181,7 +181,7 @@ class PyCuda:
             asked: How many bytes it is to allocate, if it allocates.
 
         Raises:
-            EngineError: It failed.
+            EngineError: The function failed.
         """
         try:
             return function(*arguments)

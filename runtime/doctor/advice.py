@@ -13,7 +13,7 @@ from aerocam.runtime.doctor.registry import Findings
 
 @dataclass(frozen=True)
 class Advice:
-    """Something to be done.
+    """Says what is to be done.
 
     Attributes:
         kind: `missing`, for what is needed and not there; `warning`, for what will make trouble.
@@ -30,27 +30,27 @@ class Advice:
 
 @dataclass(frozen=True)
 class Case:
-    """What a rule decides on."""
+    """Holds what a rule decides on."""
 
     findings: Findings
     platform: Platform
     machine: Machine
 
     def found(self, name: str) -> bool:
-        """Whether a probe found what it looks for."""
+        """Say whether a probe found what it looks for."""
         return bool(self.findings[name]["state"] == "found")
 
     def reason(self, name: str) -> str:
-        """Why a probe did not find it."""
+        """Return why a probe did not find what it looks for."""
         return str(self.findings[name].get("reason", ""))
 
     def commands(self, name: str) -> tuple[str, ...]:
-        """What brings it on this platform."""
+        """Return the commands that bring a thing on this platform."""
         return (COMMANDS[self.platform][name],) if name in COMMANDS[self.platform] else ()
 
     @property
     def apt(self) -> dict[str, str]:
-        """Packages of apt."""
+        """Return the packages of apt, with their versions."""
         return dict(self.findings["packages"].get("installed", {}))
 
 
@@ -65,7 +65,7 @@ def rule(decide: Rule) -> Rule:
 
 
 def advise(findings: Findings, platform: Platform, machine: Machine) -> list[dict[str, Any]]:
-    """What all rules say of a machine, missing things first."""
+    """Return what all rules say of a machine, missing things first."""
     case = Case(findings, platform, machine)
     given = [one for decide in RULES if (one := decide(case)) is not None]
     return [asdict(one) | {"commands": list(one.commands)} for one in sorted(given, key=lambda one: one.kind)]
@@ -73,7 +73,7 @@ def advise(findings: Findings, platform: Platform, machine: Machine) -> list[dic
 
 @rule
 def python_of_jetpack(case: Case) -> Advice | None:
-    """JetPack's packages are for the system's Python only."""
+    """Warn where this is not the system's Python: JetPack's packages are for that only."""
     if case.platform == "jetson-jp5":
         return Advice(
             "warning",
@@ -95,7 +95,7 @@ def python_of_jetpack(case: Case) -> Advice | None:
 
 @rule
 def environment_sees_the_system(case: Case) -> Advice | None:
-    """A plain virtual environment hides JetPack's packages."""
+    """Tell of a plain virtual environment: it hides JetPack's packages."""
     seen = case.findings["environment"]
     if not is_jetson(case.platform) or not case.found("environment") or seen["sees_system_packages"]:
         return None
@@ -105,7 +105,7 @@ def environment_sees_the_system(case: Case) -> Advice | None:
 
 @rule
 def numpy(case: Case) -> Advice | None:
-    """NumPy is needed for everything."""
+    """Tell where NumPy is missing, which everything needs."""
     if case.found("numpy"):
         return None
     why = f"NumPy: {case.reason('numpy')}; aerocam needs it for everything"
@@ -116,7 +116,7 @@ def numpy(case: Case) -> Advice | None:
 
 @rule
 def opencv(case: Case) -> Advice | None:
-    """OpenCV is needed for pictures, video and overlays."""
+    """Tell where OpenCV is missing, which pictures, video and overlays need."""
     if case.found("opencv"):
         return None
     installed = [name for name in ("libopencv-python", "python3-opencv") if name in case.apt]
@@ -130,7 +130,7 @@ def opencv(case: Case) -> Advice | None:
 
 @rule
 def onnxruntime(case: Case) -> Advice | None:
-    """ONNX Runtime is needed for .onnx files."""
+    """Tell where ONNX Runtime is missing, which .onnx files need."""
     if case.found("onnxruntime"):
         return None
     why = f"ONNX Runtime: {case.reason('onnxruntime')}; it runs .onnx files (engines need TensorRT alone)"
@@ -139,7 +139,7 @@ def onnxruntime(case: Case) -> Advice | None:
 
 @rule
 def tensorrt(case: Case) -> Advice | None:
-    """TensorRT is needed for engines, where there is a GPU, and to build some elsewhere."""
+    """Tell where TensorRT is missing, which engines need, where there is a GPU, and to build some elsewhere."""
     if case.found("tensorrt") or case.platform == "jetson-jp5":
         return None
     why = f"TensorRT: {case.reason('tensorrt')}; it builds and runs engines"
@@ -160,7 +160,7 @@ def tensorrt(case: Case) -> Advice | None:
 
 @rule
 def cuda(case: Case) -> Advice | None:
-    """A package for CUDA, and a GPU that answers."""
+    """Tell where a package for CUDA, or a GPU that answers, is missing."""
     if case.found("cuda") or case.platform == "jetson-jp5" or not _has_gpu(case):
         return None
     if not case.found("cuda_packages"):
@@ -172,7 +172,7 @@ def cuda(case: Case) -> Advice | None:
 
 @rule
 def scikit_learn(case: Case) -> Advice | None:
-    """CF-CAM's clusters."""
+    """Warn where scikit-learn is missing, which makes CF-CAM's clusters."""
     if case.found("scikit_learn") or case.platform == "jetson-jp5":
         return None
     why = (
@@ -183,5 +183,5 @@ def scikit_learn(case: Case) -> Advice | None:
 
 
 def _has_gpu(case: Case) -> bool:
-    """Whether an engine could run here at all."""
+    """Say whether an engine could run here at all."""
     return is_jetson(case.platform) or case.platform == "linux-x86_64-nvidia"

@@ -14,7 +14,7 @@ LEAST_MIB = 2000
 
 @rule
 def two_onnxruntimes(case: Case) -> Advice | None:
-    """The packages write over each other's files."""
+    """Warn of two packages of ONNX Runtime: they write over each other's files."""
     packages = case.findings["onnxruntime"].get("packages", [])
     if len(packages) < 2:
         return None
@@ -30,7 +30,7 @@ def two_onnxruntimes(case: Case) -> Advice | None:
 
 @rule
 def onnxruntime_without_gpu(case: Case) -> Advice | None:
-    """PyPI's build on a Jetson."""
+    """Warn of PyPI's build of ONNX Runtime on a Jetson, which has no GPU."""
     found = case.findings["onnxruntime"]
     if not is_jetson(case.platform) or not case.found("onnxruntime") or set(found["providers"]) - CPU_ONLY:
         return None
@@ -43,7 +43,7 @@ def onnxruntime_without_gpu(case: Case) -> Advice | None:
 
 @rule
 def opencv_without_gstreamer(case: Case) -> Advice | None:
-    """OpenCV of pip over JetPack's: no CSI camera."""
+    """Warn of pip's OpenCV over JetPack's: it opens no CSI camera."""
     found = case.findings["opencv"]
     if not is_jetson(case.platform) or not case.found("opencv") or found["gstreamer"]:
         return None
@@ -55,7 +55,7 @@ def opencv_without_gstreamer(case: Case) -> Advice | None:
 
 @rule
 def numpy_of_another_age(case: Case) -> Advice | None:
-    """JetPack's OpenCV is compiled for NumPy 1."""
+    """Warn of NumPy 2 on a Jetson: JetPack's OpenCV is compiled for NumPy 1."""
     found = case.findings["numpy"]
     if not is_jetson(case.platform) or not case.found("numpy") or int(found["version"].partition(".")[0]) < 2:
         return None
@@ -65,7 +65,7 @@ def numpy_of_another_age(case: Case) -> Advice | None:
 
 @rule
 def cameras_not_readable(case: Case) -> Advice | None:
-    """Cameras belong to a group."""
+    """Warn where no camera can be opened by this user: they belong to a group."""
     devices = case.findings["cameras"].get("devices", [])
     locked = [one["device"] for one in devices if not one["readable"]]
     if not locked or len(locked) < len(devices):
@@ -76,7 +76,7 @@ def cameras_not_readable(case: Case) -> Advice | None:
 
 @rule
 def little_memory(case: Case) -> Advice | None:
-    """On a Jetson the builder shares the memory with everything else."""
+    """Warn of little memory on a Jetson: the builder shares it with everything else."""
     found = case.findings["memory"]
     if not is_jetson(case.platform) or not case.found("memory") or found["available_mib"] >= LEAST_MIB:
         return None
@@ -89,7 +89,7 @@ def little_memory(case: Case) -> Advice | None:
 
 @rule
 def power_below_the_most(case: Case) -> Advice | None:
-    """Figures of a throttled board say little."""
+    """Warn of a power mode below the most: figures of a throttled board say little."""
     found = case.findings["power"]
     if not case.found("power") or found["mode"].startswith("MAXN"):
         return None

@@ -19,7 +19,7 @@ DISPLAY_PCI = "0x03"
 
 @probe("board")
 def board(machine: Machine) -> Finding:
-    """The device tree's model; the processor where there is no device tree."""
+    """Find the device tree's model; the processor where there is no device tree."""
     model = machine.text("/proc/device-tree/model", "/sys/firmware/devicetree/base/model")
     compatible = machine.text("/proc/device-tree/compatible", "/sys/firmware/devicetree/base/compatible") or ""
     names = [name for name in compatible.split("\0") if name]
@@ -35,7 +35,7 @@ def board(machine: Machine) -> Finding:
 
 @probe("memory")
 def memory(machine: Machine) -> Finding:
-    """Of /proc/meminfo, in MiB: on a Jetson the GPU shares it."""
+    """Find the memory by /proc/meminfo, in MiB: on a Jetson the GPU shares it."""
     text = machine.text("/proc/meminfo")
     if text is None:
         raise Absent("/proc/meminfo cannot be read")
@@ -50,14 +50,14 @@ def memory(machine: Machine) -> Finding:
 
 @probe("disk")
 def disk(machine: Machine) -> Finding:
-    """Space where the command was started, in MiB."""
+    """Find the space where the command was started, in MiB."""
     usage = shutil.disk_usage(os.getcwd() if machine.root == Path("/") else machine.root)
     return {"total_mib": usage.total >> 20, "free_mib": usage.free >> 20}
 
 
 @probe("cameras")
 def cameras(machine: Machine) -> Finding:
-    """The kernel's video devices, and whether the daemon for CSI cameras has its socket; none is opened."""
+    """Find the kernel's video devices, and whether the daemon for CSI cameras has its socket; none is opened."""
     found = []
     for folder in machine.matches("/sys/class/video4linux/video*"):
         name = machine.text(f"/sys/class/video4linux/{folder.name}/name")
@@ -79,7 +79,7 @@ def cameras(machine: Machine) -> Finding:
 
 @probe("driver")
 def driver(machine: Machine) -> Finding:
-    """NVIDIA's GPUs, and the kernel's driver for them: `loaded`, and its version where it has one."""
+    """Find NVIDIA's GPUs, and the kernel's driver for them: `loaded`, and its version where it has one."""
     text = machine.text("/proc/driver/nvidia/version")
     tegra = any(machine.path(path).exists() for path in ("/dev/nvhost-gpu", "/dev/nvhost-ctrl-gpu"))
     devices = sum(_is_nvidia(machine, folder.name) for folder in machine.matches("/sys/bus/pci/devices/*"))
@@ -94,7 +94,7 @@ def driver(machine: Machine) -> Finding:
 
 
 def _is_nvidia(machine: Machine, device: str) -> bool:
-    """Whether a PCI device is an NVIDIA GPU."""
+    """Say whether a PCI device is an NVIDIA GPU."""
     folder = f"/sys/bus/pci/devices/{device}"
     kind = machine.text(f"{folder}/class") or ""
     return machine.text(f"{folder}/vendor") == NVIDIA_PCI and kind.startswith(DISPLAY_PCI)

@@ -23,7 +23,7 @@ MARK = "aerocam-doctor:"
 
 
 def ask_a_process(name: str) -> dict[str, Any]:
-    """The finding of a probe, run in a fresh interpreter that finds the same packages as this one."""
+    """Return the finding of a probe, run in a fresh interpreter that finds the same packages as this one."""
     code = (
         f"import sys; sys.path[:] = {sys.path!r}\nfrom aerocam.runtime.doctor.registry import answer; answer({name!r})"
     )
@@ -45,7 +45,7 @@ def ask_a_process(name: str) -> dict[str, Any]:
 
 
 def _ended(code: int) -> str:
-    """How a process ended, by its return code."""
+    """Say how a process ended, by its return code."""
     if code >= 0:
         return f"ended the process with code {code}"
     try:
@@ -59,12 +59,12 @@ COMMAND_LIMIT = 5.0
 
 
 class Absent(Exception):
-    """What a probe looks for is not there; the text says how that was found."""
+    """Says that what a probe looks for is not there, and how that was found."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where probes look.
+    """Shows probes the machine that they look at.
 
     Attributes:
         root: Folder with this machine's `etc`, `proc`, `sys`, ...
@@ -81,11 +81,11 @@ class Machine:
     ask: Callable[[str], dict[str, Any]] = ask_a_process
 
     def path(self, path: str) -> Path:
-        """An absolute path of this machine."""
+        """Return an absolute path of this machine."""
         return self.root / path.lstrip("/")
 
     def text(self, *paths: str) -> str | None:
-        """What the first of these files that can be read holds, without blanks and the zeros of device trees."""
+        """Return what the first of these files that can be read holds, without blanks and the zeros of device trees."""
         for path in paths:
             try:
                 return self.path(path).read_text(encoding="utf-8", errors="replace").strip("\0 \t\n")
@@ -94,12 +94,12 @@ class Machine:
         return None
 
     def matches(self, pattern: str) -> list[Path]:
-        """Files and folders whose absolute path matches a pattern, in order."""
+        """Return files and folders whose absolute path matches a pattern, in order."""
         return sorted(self.root.glob(pattern.lstrip("/")))
 
 
 def run_command(command: Sequence[str]) -> str:
-    """What a command prints to standard output.
+    """Run a command and return what it prints to standard output.
 
     Raises:
         Absent: It is not there, fails, or does not answer in time.

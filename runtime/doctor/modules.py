@@ -30,7 +30,7 @@ OPENCV_PACKAGES = (
 
 @probe("environment", isolated=True)
 def environment(machine: Machine) -> Finding:
-    """Whether this Python is a virtual environment, and sees the system's packages."""
+    """Find whether this Python is a virtual environment, and sees the system's packages."""
     purelib = sysconfig.get_paths()["purelib"]
     return {
         "virtual": sys.prefix != sys.base_prefix,
@@ -45,7 +45,7 @@ def environment(machine: Machine) -> Finding:
 
 @probe("numpy", isolated=True)
 def numpy(machine: Machine) -> Finding:
-    """NumPy, which everything needs."""
+    """Find NumPy, which everything needs."""
     module = _module("numpy")
     module.zeros(2).sum()  # its compiled part
     return {"version": module.__version__, "from": _origin(module)}
@@ -53,7 +53,7 @@ def numpy(machine: Machine) -> Finding:
 
 @probe("opencv", isolated=True)
 def opencv(machine: Machine) -> Finding:
-    """OpenCV, and what its build can open."""
+    """Find OpenCV, and what its build can open."""
     module = _module("cv2")
     build = module.getBuildInformation()
     has = {name: re.search(rf"^\s*{name}:\s*YES", build, re.MULTILINE) is not None for name in VIDEO}
@@ -73,7 +73,7 @@ VIDEO = ("GStreamer", "FFMPEG", "v4l/v4l2")
 
 @probe("onnxruntime", isolated=True)
 def onnxruntime(machine: Machine) -> Finding:
-    """ONNX Runtime and its execution providers."""
+    """Find ONNX Runtime and its execution providers."""
     module = _module("onnxruntime")
     if not hasattr(module, "get_available_providers"):
         raise Absent(
@@ -89,7 +89,7 @@ def onnxruntime(machine: Machine) -> Finding:
 
 @probe("tensorrt", isolated=True)
 def tensorrt(machine: Machine) -> Finding:
-    """TensorRT, as sessions and the builder load it."""
+    """Find TensorRT, as sessions and the builder load it."""
     from aerocam.runtime.trt.bindings import load_tensorrt
 
     try:
@@ -106,7 +106,7 @@ def tensorrt(machine: Machine) -> Finding:
 
 @probe("cuda", isolated=True)
 def cuda(machine: Machine) -> Finding:
-    """The GPU, through the package that engines are run with."""
+    """Find the GPU, through the package that engines are run with."""
     try:
         choice = importlib.import_module("aerocam.runtime.cuda.choice")
     except ModuleNotFoundError as error:
@@ -134,7 +134,7 @@ def cuda(machine: Machine) -> Finding:
 
 @probe("cuda_packages", isolated=True)
 def cuda_packages(machine: Machine) -> Finding:
-    """The packages through which Python reaches CUDA; one is enough."""
+    """Find the packages through which Python reaches CUDA; one is enough."""
     found = {name: version for name in ("cuda-python", "cuda-bindings", "pycuda") if (version := _version(name))}
     if not found:
         raise Absent("neither cuda-python nor pycuda is installed")
@@ -143,7 +143,7 @@ def cuda_packages(machine: Machine) -> Finding:
 
 @probe("scikit_learn", isolated=True)
 def scikit_learn(machine: Machine) -> Finding:
-    """scikit-learn, for CF-CAM's clusters."""
+    """Find scikit-learn, for CF-CAM's clusters."""
     module = _module("sklearn")
     _module("sklearn.cluster")  # its compiled parts, and scipy
     return {"version": module.__version__, "from": _origin(module)}
@@ -151,7 +151,7 @@ def scikit_learn(machine: Machine) -> Finding:
 
 @probe("pyav", isolated=True)
 def pyav(machine: Machine) -> Finding:
-    """PyAV, for H.264 in .mp4."""
+    """Find PyAV, for H.264 in .mp4."""
     module = _module("av")
     return {"version": module.__version__, "from": _origin(module)}
 
@@ -167,7 +167,7 @@ def _module(name: str) -> Any:
 
 
 def _origin(module: Any) -> str:
-    """Where a package lies: `system` (apt), `environment` (pip), `user` (pip install --user) or `other`."""
+    """Return where a package lies: `system` (apt), `environment` (pip), `user` (pip, in the home) or `other`."""
     path = str(getattr(module, "__file__", "") or "")
     if "/dist-packages/" in path and path.startswith("/usr/"):
         return "user" if path.startswith("/usr/local/") else "system"
@@ -177,12 +177,12 @@ def _origin(module: Any) -> str:
 
 
 def _installed(names: tuple[str, ...]) -> list[str]:
-    """Those of these packages that pip has installed, with versions."""
+    """Return those of these packages that pip has installed, with versions."""
     return [f"{name} {version}" for name in names if (version := _version(name))]
 
 
 def _version(name: str) -> str | None:
-    """Version of what pip has installed."""
+    """Return the version of what pip has installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -72,7 +72,7 @@ those of PyPI know neither its GPU nor its cameras. A thing that is not named ca
 
 
 def platform_of(findings: Findings, machine: Machine) -> Platform:
-    """What kind of machine this is."""
+    """Return what kind of machine this is."""
     soc = findings["board"].get("soc") or ""
     major = findings["jetpack"].get("major")
     if findings["jetpack"]["state"] == "found" or soc.startswith("tegra"):
@@ -84,5 +84,5 @@ def platform_of(findings: Findings, machine: Machine) -> Platform:
 
 
 def is_jetson(platform: str) -> bool:
-    """Whether it is a Jetson of any kind."""
+    """Say whether it is a Jetson of any kind."""
     return platform.startswith("jetson")

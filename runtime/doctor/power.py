@@ -10,7 +10,7 @@ from aerocam.runtime.doctor.registry import Finding, probe
 
 @probe("power")
 def power(machine: Machine) -> Finding:
-    """The mode that `nvpmodel -q` names, and its number."""
+    """Find the mode that `nvpmodel -q` names, and its number."""
     if not machine.path("/etc/nvpmodel.conf").exists() and not machine.path("/usr/sbin/nvpmodel").exists():
         raise Absent("no nvpmodel: this is no Jetson")
     text = machine.run(["nvpmodel", "-q"])
@@ -30,7 +30,7 @@ def power(machine: Machine) -> Finding:
 
 @probe("clocks")
 def clocks(machine: Machine) -> Finding:
-    """Frequencies of the GPU and of the processor, in MHz; `fixed` where the least and the greatest are one."""
+    """Find frequencies of the GPU and of the processor, MHz; `fixed` where the least and the greatest are one."""
     gpu = _gpu(machine)
     policies = [folder.name for folder in machine.matches("/sys/devices/system/cpu/cpufreq/policy*")]
     cpu = [
@@ -47,7 +47,7 @@ def clocks(machine: Machine) -> Finding:
 
 
 def _gpu(machine: Machine) -> dict[str, int] | None:
-    """The GPU's clock: the kernel's file, else what jetson_clocks shows (which asks for root)."""
+    """Return the GPU's clock: the kernel's file, else what jetson_clocks shows (which asks for root)."""
     for folder in machine.matches("/sys/class/devfreq/*"):
         if re.search(r"gpu|ga10b|gv11b|gp10b|gb10b", folder.name):
             found = _range(machine, f"/sys/class/devfreq/{folder.name}/{{}}_freq", 1_000_000, "cur")
@@ -65,7 +65,7 @@ def _gpu(machine: Machine) -> dict[str, int] | None:
 
 
 def _range(machine: Machine, pattern: str, unit: int, current: str) -> dict[str, int] | None:
-    """Current, least and greatest frequency of three files, in MHz."""
+    """Return current, least and greatest frequency of three files, in MHz."""
     values = [machine.text(pattern.format(name)) for name in (current, "min", "max")]
     if not all(value and value.isdigit() for value in values):
         return None
@@ -75,7 +75,7 @@ def _range(machine: Machine, pattern: str, unit: int, current: str) -> dict[str,
 
 @probe("temperatures")
 def temperatures(machine: Machine) -> Finding:
-    """Of the kernel's thermal zones, in degrees Celsius: a board that is hot slows down."""
+    """Find the temperatures of the kernel's thermal zones, in degrees Celsius: a board that is hot slows down."""
     found = {}
     for folder in machine.matches("/sys/class/thermal/thermal_zone*"):
         zone = f"/sys/class/thermal/{folder.name}"

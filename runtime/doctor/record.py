@@ -42,7 +42,7 @@ def examine(machine: Machine | None = None) -> dict[str, Any]:
 
 
 def uses(findings: Findings) -> dict[str, str | None]:
-    """By what it does, the package that will do it; None where none can."""
+    """Return by what is done the package that will do it; None where none can."""
     return {
         "engine": _engine(findings),
         "builder": _builder(findings),
@@ -56,14 +56,14 @@ def uses(findings: Findings) -> dict[str, str | None]:
 
 
 def _engine(findings: Findings) -> str | None:
-    """What opens .engine files: all of TensorRT, a package for CUDA and a GPU."""
+    """Return what opens .engine files: all of TensorRT, a package for CUDA and a GPU."""
     if findings["tensorrt"]["state"] != "found" or findings["cuda"]["state"] != "found":
         return None
     return f"{findings['tensorrt']['module']} {findings['tensorrt']['version']}"
 
 
 def _builder(findings: Findings) -> str | None:
-    """What builds them: TensorRT for the GPU here; that for RTX without one too."""
+    """Return what builds engines: TensorRT for the GPU here; that for RTX without one too."""
     found = findings["tensorrt"]
     if found["state"] != "found" or not found["builder"]:
         return None
@@ -74,13 +74,13 @@ def _builder(findings: Findings) -> str | None:
 
 
 def _cuda(findings: Findings) -> str | None:
-    """The package through which engines get their data."""
+    """Return the package through which engines get their data."""
     cuda = findings["cuda"]
     return f"{cuda['package']} on {cuda['device']}" if cuda["state"] == "found" else None
 
 
 def _onnx(findings: Findings) -> str | None:
-    """What opens .onnx files."""
+    """Return what opens .onnx files."""
     found = findings["onnxruntime"]
     if found["state"] != "found":
         return None
@@ -90,7 +90,7 @@ def _onnx(findings: Findings) -> str | None:
 
 
 def _cameras(opencv: dict[str, Any]) -> str | None:
-    """By what cameras and videos are opened."""
+    """Return by what cameras and videos are opened."""
     if opencv["state"] != "found":
         return None
     ways = {"gstreamer": "GStreamer (CSI)", "v4l2": "V4L2 (USB)", "ffmpeg": "FFmpeg (files, RTSP)"}
@@ -98,7 +98,7 @@ def _cameras(opencv: dict[str, Any]) -> str | None:
 
 
 def _clustering(findings: Findings) -> str | None:
-    """What clusters CF-CAM's channels; a fused head does it in the graph."""
+    """Return what clusters CF-CAM's channels; a fused head does it in the graph."""
     if findings["scikit_learn"]["state"] == "found":
         return f"scikit-learn {findings['scikit_learn']['version']}"
     own = "aerocam's own, with the option dbscan=numpy of `method='cfcam'`"
@@ -106,6 +106,6 @@ def _clustering(findings: Findings) -> str | None:
 
 
 def _named(findings: Findings, name: str, title: str) -> str | None:
-    """A package and its version."""
+    """Return a package and its version."""
     found = findings[name]
     return f"{title} {found['version']}" if found["state"] == "found" else None

@@ -21,7 +21,7 @@ Look = Callable[[Machine], Finding]
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to look for.
+    """Names one thing to look for.
 
     Attributes:
         name: Its key in the record.
@@ -51,7 +51,7 @@ def probe(name: str, *, isolated: bool = False) -> Callable[[Look], Look]:
 
 
 def finding(look: Look, machine: Machine) -> Finding:
-    """What a probe finds; its failures are findings too."""
+    """Return what a probe finds; its failures are findings too."""
     try:
         return {"state": "found", **look(machine)}
     except Absent as error:

@@ -50,7 +50,7 @@ WATCHED = (
 
 @probe("system")
 def system(machine: Machine) -> Finding:
-    """The distribution, the kernel and this Python."""
+    """Find the distribution, the kernel and this Python."""
     release = machine.text("/etc/os-release", "/usr/lib/os-release") or ""
     fields = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', release, re.MULTILINE))
     own = machine.root == Path("/")
@@ -63,7 +63,7 @@ def system(machine: Machine) -> Finding:
 
 @probe("packages")
 def packages(machine: Machine) -> Finding:
-    """Versions of what apt has installed, of `WATCHED`."""
+    """Find the versions of what apt has installed, of `WATCHED`."""
     text = machine.text("/var/lib/dpkg/status")
     if text is None:
         raise Absent("/var/lib/dpkg/status cannot be read: this is no Debian or Ubuntu")
@@ -77,7 +77,7 @@ def packages(machine: Machine) -> Finding:
 
 @probe("jetpack")
 def jetpack(machine: Machine) -> Finding:
-    """Jetson Linux's release from its own file, and JetPack from apt, or by the release."""
+    """Find Jetson Linux's release in its own file, and JetPack in apt, or by the release."""
     text = machine.text("/etc/nv_tegra_release")
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text or "")
     apt = packages(machine)["installed"] if machine.path("/var/lib/dpkg/status").exists() else {}

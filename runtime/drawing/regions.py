@@ -57,7 +57,7 @@ class Region:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """Which px of the whole map belong to it, bool (H, W); a new array."""
+        """Return which px of the whole map belong to it, bool (H, W); a new array."""
         whole = np.zeros(self.frame_size, np.bool_)
         x0, y0, x1, y1 = self.box
         whole[y0:y1, x0:x1] = self.inside
@@ -65,14 +65,17 @@ class Region:
 
     @functools.cached_property
     def contours(self) -> list[NDArray[np.int32]]:
-        """The outline and those of holes, each int32 (n, 1, 2) with x, y of px on the edge, as OpenCV draws them."""
+        """Return the outline and those of holes, int32 (n, 1, 2) each: x, y of px on the edge, as OpenCV draws them."""
         found, _ = cv2.findContours(
             self.inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=self.box[:2]
         )
         return list(found)
 
     def record(self) -> dict[str, Any]:
-        """Ready for JSON; `polygons`: outline and holes as lists of [x, y], to 1 px; even-odd filled the mask."""
+        """Return the region ready for JSON.
+
+        `polygons` are outline and holes as lists of [x, y], to 1 px; filled by the even-odd rule they are the mask.
+        """
         outlines = [cv2.approxPolyDP(contour, TOLERANCE, True)[:, 0].tolist() for contour in self.contours]
         shown = {"box": list(self.box), "area": self.area, "mean": round(self.mean, 4), "peak": round(self.peak, 4)}
         return {**shown, "polygons": outlines}
@@ -85,7 +88,7 @@ def find_regions(
     largest: bool = True,
     within: tuple[int, int, int, int] | None = None,
 ) -> list[Region]:
-    """The connected parts of a map that lie above a threshold; px that touch at a corner are connected.
+    """Find the connected parts of a map above a threshold; px that touch at a corner are connected.
 
     Args:
         map_: float32 (H, W) in [0, 1], such as `explanation.map[0]`.
@@ -100,7 +103,7 @@ def find_regions(
         further left. Empty for a map that is constant or nowhere above 0.
 
     Raises:
-        UsageError: Not such a map, or no such rule.
+        UsageError: The map or the rule is none of these.
     """
     check_rule(rule)
     if map_.ndim != 2 or not np.issubdtype(map_.dtype, np.floating) or not map_.size:
@@ -121,14 +124,14 @@ def check_rule(rule: RegionRule) -> None:
     """Make sure that there is such a rule.
 
     Raises:
-        UsageError: There is none.
+        UsageError: The rule is neither `otsu` nor a share.
     """
     if rule != "otsu" and not (isinstance(rule, (int, float)) and 0 < rule <= 1):
         raise UsageError(f"regions: got {rule!r}, expected otsu or a share of the map's maximum such as 0.2")
 
 
 def _above_otsu(seen: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    """1 where the map is in the upper class, uint8 (H, W)."""
+    """Return 1 where the map is in the upper class, uint8 (H, W)."""
     levels = cv2.convertScaleAbs(seen - np.float32(low), alpha=255 / (high - low))
     above: NDArray[np.uint8] = cv2.threshold(levels, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[1]
     return above
@@ -141,7 +144,7 @@ def _parts(
     frame_size: tuple[int, int],
     largest: bool,
 ) -> list[Region]:
-    """The connected parts where `above` is 1, or those of them with the most px; `corner` is (top, left) of `seen`."""
+    """Return the connected parts where `above` is 1, or the largest; `corner` is (top, left) of `seen`."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
     found = []
@@ -160,5 +163,5 @@ def _parts(
 
 
 def _order(region: Region) -> tuple[int, float, int, int]:
-    """What regions are sorted by."""
+    """Return what regions are sorted by."""
     return -region.area, -region.peak, region.box[1], region.box[0] + int(region.inside[0].argmax())

@@ -96,7 +96,7 @@ def read(path: str) -> NDArray[Any]:
     """Read the picture at a path, or on standard input; uint8 (H, W, 3), BGR.
 
     Raises:
-        MediaError: It is not there, or not a picture.
+        MediaError: The file is absent, or not a picture.
     """
     from aerocam.runtime.frames.pictures import decode_picture, read_picture
 

@@ -39,7 +39,7 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
         name: What to call it in messages.
 
     Raises:
-        MediaError: It is not a picture that OpenCV can read.
+        MediaError: The content is not a picture that OpenCV can read.
     """
     if _cut_short(content):
         raise MediaError(f"{name}: found a JPEG that is cut short at {len(content)} bytes, expected a whole one")

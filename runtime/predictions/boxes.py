@@ -16,7 +16,7 @@ from aerocam.manifest import Boxes
 def boxes_at(
     outputs: Mapping[str, NDArray[Any]], where: Boxes, anchors: NDArray[np.intp], size: Size
 ) -> NDArray[np.float32]:
-    """The boxes at these anchors.
+    """Return the boxes at these anchors.
 
     Args:
         outputs: Of the model, by name; that which `where` names is read.
@@ -48,7 +48,7 @@ def boxes_at(
 def _cells(
     where: Boxes, size: Size, count: int, anchors: NDArray[np.intp]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column and row of each anchor's cell, (n, 2), and the px between cells there, (n, 1)."""
+    """Return column and row of each anchor's cell, (n, 2), and the px between cells there, (n, 1)."""
     places, steps = [], []
     for stride in where.strides:
         rows, columns = size[0] // stride, size[1] // stride
@@ -67,7 +67,7 @@ def _cells(
 def _from_cells(
     numbers: NDArray[np.float32], cells: NDArray[np.float32], strides: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Centre and size in px of centres that count from a cell and logarithms of sizes, both in cells (YOLOX)."""
+    """Return centre and size in px, of centres that count from a cell and logarithms of sizes, in cells (YOLOX)."""
     return np.concatenate([(numbers[:, :2] + cells) * strides, np.exp(numbers[:, 2:]) * strides], axis=1)
 
 
@@ -78,7 +78,7 @@ def suppress(
     iou: float,
     most: int,
 ) -> NDArray[np.intp]:
-    """The boxes that no better one of their class overlaps too much.
+    """Return the boxes that no better one of their class overlaps too much.
 
     Args:
         boxes: (n, 4), corners.

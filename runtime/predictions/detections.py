@@ -92,7 +92,7 @@ class Objects:
             class_index(item, manifest)
 
     def find(self, outputs: Mapping[str, NDArray[Any]], manifest: Manifest, placement: Placement) -> list[Detection]:
-        """The objects meant; see `detections` for the arguments."""
+        """Return the objects that are meant; see `detections` for the arguments."""
         most = max(self.most, self.number or 0)
         found = detections(
             outputs,
@@ -117,7 +117,7 @@ def detections(
     max_detections: int = 300,
     agnostic: bool = False,
 ) -> list[Detection]:
-    """The boxes that a detector finds, best first; the defaults are Ultralytics'.
+    """Find the boxes of a detector, best first; the defaults are Ultralytics'.
 
     An anchor counts for its best class. Of boxes of one class that overlap, the best is kept, as torchvision's `nms`
     has it; where the model has done so itself, or need not (YOLOv10, DETR), all are kept.
@@ -160,7 +160,7 @@ def detections(
 
 
 def box_at(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, anchor: int, size: Size) -> Box | None:
-    """The box at an anchor in px of the input tensor, or None where the model gives no boxes.
+    """Return the box at an anchor in px of the input tensor, or None where the model gives no boxes.
 
     Args:
         outputs: Of the model, by name.

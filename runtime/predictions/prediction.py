@@ -21,7 +21,7 @@ from aerocam.runtime.sessions.session import Run
 
 @dataclass(eq=False)
 class Prediction:
-    """What the model says of a frame, and what `Explainer.explain` needs to say why.
+    """Holds what the model says of a frame, and what `Explainer.explain` needs to say why.
 
     Attributes:
         frame: uint8 (H, W, 3) in BGR, or (H, W). Not a copy.

@@ -16,7 +16,7 @@ NUMBERS = frozenset({"embed", "regress", "scalar"})
 
 @dataclass(frozen=True)
 class ClassScore:
-    """A class and how sure the model is of it.
+    """Names a class, and says how sure the model is of it.
 
     Attributes:
         index: Of the class.
@@ -30,7 +30,7 @@ class ClassScore:
 
 
 def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
-    """Each class's probability; for a detector or segmenter that at the class's best anchor or position.
+    """Return each class's probability; for a detector or segmenter that at the class's best anchor or position.
 
     Args:
         output: The model's output that `score` describes.
@@ -79,7 +79,7 @@ def logits(probabilities: NDArray[Any], sigmoid: bool) -> NDArray[np.float64]:
 
 
 def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> float:
-    """The probability of one class at one anchor of a detector, times the objectness where there is one.
+    """Return the probability of one class at one anchor of a detector, times the objectness where there is one.
 
     Where an anchor has one class and one score it is that score.
     """
@@ -91,7 +91,7 @@ def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> fl
 def anchor_scores(
     output: NDArray[Any], score: Score, above: float
 ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]:
-    """The anchors of a detector whose best class has a probability above a threshold.
+    """Return the anchors of a detector whose best class has a probability above a threshold.
 
     Args:
         output: The model's output that `score` describes.
@@ -120,18 +120,18 @@ def anchor_scores(
 
 
 def _columns(output: NDArray[Any], score: Score, start: int, count: int) -> NDArray[Any]:
-    """Columns of a detector's output as (anchors, count), a view."""
+    """Return columns of a detector's output as (anchors, count), a view."""
     return np.moveaxis(output[0], score.class_axis - 1, -1)[:, start : start + count]
 
 
 def _labels(output: NDArray[Any], score: Score) -> NDArray[np.int64]:
-    """The one class of each anchor."""
+    """Return the one class of each anchor."""
     assert score.label_at is not None
     return np.asarray(_columns(output, score, score.label_at, 1)[:, 0]).astype(np.int64)
 
 
 def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] | slice) -> NDArray[np.float32]:
-    """The probability of each class at these anchors, objectness included: (n, classes), never a view."""
+    """Return each class's probability at these anchors, objectness included: (n, classes), never a view."""
     count = max(score.classes, 0 if score.background is None else score.background + 1)
     shares = np.array(_columns(output, score, score.class_offset, count)[anchors], np.float32)
     if score.activation == "none":
@@ -142,7 +142,7 @@ def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] 
 
 
 def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int) -> list[ClassScore]:
-    """The `count` best classes, best first; equal ones in the order of their index."""
+    """Return the `count` best classes, best first; equal ones in the order of their index."""
     count = min(count, len(values))
     if count < 1:
         return []
@@ -152,7 +152,7 @@ def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int
 
 
 def numbers(values: NDArray[np.float32], manifest: Manifest, count: int) -> list[ClassScore]:
-    """The `count` numbers of a regression farthest from 0, as they are; none of an embedding."""
+    """Return the `count` numbers of a regression farthest from 0, as they are; none of an embedding."""
     if manifest.task == "embed":
         return []
     order = np.argsort(-np.abs(values), kind="stable")[:count].tolist()
@@ -160,25 +160,25 @@ def numbers(values: NDArray[np.float32], manifest: Manifest, count: int) -> list
 
 
 def number_label(index: int, manifest: Manifest) -> str:
-    """What a score is called that is no class's."""
+    """Return what a score is called that is not a class's."""
     if manifest.task == "embed":
         return "similarity"
     return manifest.labels[index] if manifest.labels else f"output {index}"
 
 
 def label_of(index: int, labels: tuple[str, ...]) -> str:
-    """The name of a class, or `class <index>` where the model has no names."""
+    """Return the name of a class, or `class <index>` where the model has no names."""
     return labels[index] if labels else f"class {index}"
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """exp(x) / sum(exp(x)) over the last axis, safe against overflow."""
+    """Return exp(x) / sum(exp(x)) over the last axis, safe against overflow."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     shares: NDArray[np.float32] = powers / powers.sum(axis=-1, keepdims=True)
     return shares
 
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / (1 + exp(-x)), safe against overflow."""
+    """Return 1 / (1 + exp(-x)), safe against overflow."""
     values: NDArray[np.float32] = 0.5 * (1 + np.tanh(0.5 * logits))
     return values

@@ -51,7 +51,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class ResolvedTargets:
-    """Targets as they were given, and as one model takes them.
+    """Holds targets as they were given, and as one model takes them.
 
     Attributes:
         given: What was asked for, as `as_list` returns it.

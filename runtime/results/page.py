@@ -67,7 +67,7 @@ class ResultsPage:
         self._failures: list[str] = []
 
     def __enter__(self) -> ResultsPage:
-        """The page itself."""
+        """Return the page itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -109,7 +109,7 @@ class ResultsPage:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}") from error
 
     def _parts(self) -> Iterator[bytes]:
-        """The page, piece by piece."""
+        """Yield the page, piece by piece."""
         title = f"aerocam: {self._facts.get('Model', 'results')}"
         yield _utf8(
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -128,7 +128,7 @@ class ResultsPage:
         yield _utf8(f"</div>\n</main>\n<script>{SCRIPT}</script>\n</body>\n</html>\n")
 
     def _summary(self) -> dict[str, str]:
-        """What is known at the end."""
+        """Return what is known at the end."""
         counts = f"{len(self._spent)} explained, {len(self._failures)} not, {self._warned} with a warning"
         seconds = perf_counter() - self._started
         spent = f"; model and map: median {median(self._spent):.1f} ms" if self._spent else ""
@@ -137,13 +137,13 @@ class ResultsPage:
 
 
 class _Card:
-    """The part of the page that shows one picture."""
+    """Makes the part of the page that shows one picture."""
 
     def __init__(self, folder: Path, look: Look) -> None:
         self._folder, self._look = folder, look
 
     def html(self, number: int, name: str, explanation: Explanation, files: Mapping[str, Path]) -> str:
-        """All of it."""
+        """Return the whole card as HTML."""
         labels = [target.label for target in explanation.targets] + [one.label for one in explanation.classes[:1]]
         words = " ".join([name, *labels]).lower()
         score = explanation.target.score if math.isfinite(explanation.target.score) else -1
@@ -157,7 +157,7 @@ class _Card:
         )
 
     def _figures(self, shown: str, name: str, explanation: Explanation, files: Mapping[str, Path]) -> str:
-        """The picture, and the overlay of each target."""
+        """Return the picture, and the overlay of each target, as HTML."""
         frame = (
             explanation.frame if explanation.frame.ndim == 3 else cv2.cvtColor(explanation.frame, cv2.COLOR_GRAY2BGR)
         )
@@ -182,7 +182,7 @@ class _Card:
         return f"<figure>{shown}<figcaption>{caption}</figcaption></figure>\n"
 
     def _places(self, explanation: Explanation, target: int) -> str:
-        """Where a target's box and region lie."""
+        """Return where a target's box and region lie, as HTML."""
         said = []
         box = explanation.targets[target].box
         if box is not None:
@@ -195,7 +195,7 @@ class _Card:
         return "".join(f'<br><span class="faint">{text}</span>' for text in said)
 
     def _details(self, explanation: Explanation, files: Mapping[str, Path]) -> str:
-        """Times and files."""
+        """Return times and files as HTML."""
         times = {stage: f"{spent:.1f} ms" for stage, spent in explanation.timings.items()}
         links = ", ".join(f'<a href="{self._link(path)}">{escape(path.name)}</a>' for path in files.values())
         return (
@@ -204,7 +204,7 @@ class _Card:
         )
 
     def _link(self, path: Path) -> str:
-        """A link that holds as long as page and file keep their places to each other."""
+        """Return a link that holds as long as page and file keep their places to each other."""
         relative = os.path.relpath(path, self._folder)
         return escape(quote(os.fsencode(relative.replace(os.sep, "/")), safe="/"))
 
@@ -214,7 +214,7 @@ def _shown(name: str) -> str:
 
 
 def _classes(explanation: Explanation) -> str:
-    """The model's top classes, with bars."""
+    """Return the model's top classes, with bars, as HTML."""
     rows = ""
     for one in explanation.classes:
         label, value = escape(one.label), max(one.score, 0) if math.isfinite(one.score) else 0
@@ -233,5 +233,5 @@ def _pairs(facts: Mapping[str, str]) -> str:
 
 
 def _utf8(text: str) -> bytes:
-    """`text` as bytes; what stands for the odd byte in a file's name is shown as `?`."""
+    """Return `text` as bytes; what stands for the odd byte in a file's name is shown as `?`."""
     return text.encode("utf-8", "replace")

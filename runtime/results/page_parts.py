@@ -87,6 +87,6 @@ CONTROLS = """<form hidden>
 
 
 def policy() -> str:
-    """What the page may load and run: pictures within it, this style, this script; nothing of any network."""
+    """Return what the page may load and run: pictures within it, this style, this script; nothing of a network."""
     style, script = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (STYLE, SCRIPT))
     return f"default-src 'none'; img-src data:; style-src 'sha256-{style}'; script-src 'sha256-{script}'"

@@ -104,14 +104,14 @@ class ResultsSheet:
         self.written: list[Path] = []
 
     def __enter__(self) -> ResultsSheet:
-        """The sheet itself."""
+        """Return the sheet itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Write the last sheet, unless there was an error.
 
         Raises:
-            WriteError: It cannot be written.
+            WriteError: The sheet cannot be written.
         """
         if kind is None and self._tiles:
             self._write()
@@ -145,7 +145,7 @@ class ResultsSheet:
         self._texts.append([Path(name).name, *said, *[""] * missing])
 
     def fail(self, name: str, reason: str) -> None:
-        """A picture that could not be explained is not on the sheet."""
+        """Leave out a picture that could not be explained."""
 
     def _write(self) -> None:
         """Write what waits, and begin a new sheet."""
@@ -161,6 +161,6 @@ class ResultsSheet:
 
 
 def sheet_paths(path: Path, pictures: int) -> list[Path]:
-    """Where the sheets of so many pictures are written, the first at `path`."""
+    """Return where the sheets of so many pictures are written, the first at `path`."""
     count = max(math.ceil(pictures / PICTURES), 1)
     return [path, *(path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(2, count + 1))]

@@ -46,7 +46,7 @@ class Buffers:
             self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
 
     def holds(self, feeds: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether `feeds` are the very arrays that are bound."""
+        """Say whether `feeds` are the very arrays that are bound."""
         bound = self._inputs
         return len(feeds) == len(bound) and all(bound.get(name) is array for name, array in feeds.items())
 
@@ -107,7 +107,7 @@ DTYPES = {
 
 
 class OrtSession(Closing):
-    """An explainable model on ONNX Runtime; see `Session` and `open_session`."""
+    """Runs an explainable model on ONNX Runtime; see `Session` and `open_session`."""
 
     depth = 1
 
@@ -167,7 +167,7 @@ class OrtSession(Closing):
 
 
 def _options(threads: int | None) -> Any:
-    """Session options: quiet, with so many threads inside an operator."""
+    """Return session options: quiet, with so many threads inside an operator."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.add_session_config_entry(*STOP_SPINNING)
@@ -179,7 +179,7 @@ def _options(threads: int | None) -> Any:
 
 
 def _load(path: str, providers: Sequence[Provider], options: Any) -> Any:
-    """ONNX Runtime's own session for the file, or one line on why there is none."""
+    """Return ONNX Runtime's own session for the file, or raise an error that says why there is none."""
     if not os.path.isfile(path):
         raise ModelError(f"{path}: there is no such file, expected an .onnx model written by `aerocam export`")
     given = with_defaults(providers, onnxruntime.__version__, path)
@@ -203,10 +203,10 @@ def _load(path: str, providers: Sequence[Provider], options: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its prefix, on one line."""
+    """Return ONNX Runtime's message without its prefix, on one line."""
     return re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(str(error).split()))
 
 
 def _spec(node: Any) -> TensorSpec:
-    """One input or output as ONNX Runtime describes it."""
+    """Return one input or output as ONNX Runtime describes it."""
     return TensorSpec(node.name, tuple(node.shape), np.dtype(DTYPES.get(node.type, np.object_)))

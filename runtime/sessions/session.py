@@ -22,7 +22,7 @@ Opened = TypeVar("Opened", bound="Closing")
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """An input or output of a model.
+    """Describes an input or output of a model.
 
     Attributes:
         name: Its name in the model.
@@ -53,7 +53,7 @@ class TensorSpec:
 
 
 class Run(Generic[Result]):
-    """A run of a model that was submitted; `result` waits for it.
+    """Stands for a run of a model that was submitted; `result` waits for it.
 
     That of a session has the model's outputs. `then` gives one whose result is made of them.
     """
@@ -100,7 +100,7 @@ class Closing:
 
 
 class Session(Protocol):
-    """A model ready to run. For the thread that made it alone.
+    """Runs a model that is loaded. For the thread that made it alone.
 
     Example:
         >>> import numpy as np
@@ -190,7 +190,7 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
     """Make sure that a model has the outputs asked for.
 
     Raises:
-        UsageError: One is unknown.
+        UsageError: The model lacks one of them.
     """
     known = [spec.name for spec in outputs]
     for name in names:

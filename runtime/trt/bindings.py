@@ -18,7 +18,7 @@ KEPT = 20
 
 @dataclass(frozen=True)
 class TensorRt:
-    """TensorRT as it is installed.
+    """Describes TensorRT as it is installed.
 
     Attributes:
         module: The Python module.
@@ -36,13 +36,13 @@ class TensorRt:
 
 
 def load_tensorrt(names: Sequence[str] = MODULES) -> TensorRt:
-    """The first of these modules that is installed.
+    """Return the first of these modules that is installed.
 
     Args:
         names: Of `MODULES`, in the order in which they are looked for.
 
     Raises:
-        MissingDependencyError: None is, or one cannot be loaded.
+        MissingDependencyError: None of them is installed, or one cannot be loaded.
     """
     said = []
     for name in names:
@@ -64,7 +64,7 @@ def load_tensorrt(names: Sequence[str] = MODULES) -> TensorRt:
 
 
 def message_logger(trt: Any) -> Any:
-    """A logger for TensorRT that keeps its last warnings and errors in `messages`, and prints nothing.
+    """Return a logger for TensorRT that keeps its last warnings and errors in `messages`, and prints nothing.
 
     Args:
         trt: The module. Its objects must not outlive the logger.
@@ -79,12 +79,12 @@ def message_logger(trt: Any) -> Any:
             self.messages: list[tuple[str, str]] = []
 
         def log(self, severity: Any, message: str) -> None:
-            """TensorRT calls this, from any of its threads."""
+            """Keep a message; TensorRT calls this, from any of its threads."""
             if severity in (severities.INTERNAL_ERROR, severities.ERROR, severities.WARNING):
                 self.messages = [*self.messages, (severity.name, " ".join(message.split()))][-KEPT:]
 
         def errors(self) -> str:
-            """What went wrong, one line; empty where nothing did."""
+            """Return what went wrong, on one line; empty where nothing did."""
             return "; ".join(dict.fromkeys(text for name, text in self.messages if name != "WARNING"))
 
     return MessageLogger()

@@ -14,7 +14,7 @@ from aerocam.runtime.trt.bindings import TensorRt
 
 @dataclass(frozen=True)
 class BuildTarget:
-    """A GPU.
+    """Describes a GPU.
 
     Attributes:
         compute_capability: As in "8.7".
@@ -26,12 +26,12 @@ class BuildTarget:
 
     @property
     def present(self) -> bool:
-        """Whether engines for it can be loaded here."""
+        """Say whether engines for it can be loaded here."""
         return bool(self.device)
 
 
 def present_device() -> tuple[BuildTarget | None, str]:
-    """The GPU of this machine; where there is none, or none can be reached, why."""
+    """Return the GPU of this machine; where there is none, or none can be reached, why."""
     try:
         with contextlib.closing(open_cuda()) as cuda:
             found = cuda.device()
@@ -41,7 +41,7 @@ def present_device() -> tuple[BuildTarget | None, str]:
 
 
 def build_target(found: TensorRt, asked: str | None) -> BuildTarget:
-    """What to build for.
+    """Return the GPU to build for.
 
     Args:
         found: TensorRT as it is installed.

@@ -38,7 +38,7 @@ FALLING_BACK = re.compile(r"fall(s|ing)? ?back|fell back|no implementation .*pre
 
 @dataclass(frozen=True)
 class Built:
-    """An engine, as it was built.
+    """Describes an engine, as it was built.
 
     Attributes:
         path: Its file.
@@ -64,7 +64,7 @@ class Built:
 
 @dataclass(frozen=True)
 class _Workshop:
-    """What all engines of a model are built with; see `build_engines`."""
+    """Holds what all engines of a model are built with; see `build_engines`."""
 
     found: TensorRt
     settings: BuildSettings
@@ -117,7 +117,7 @@ def build_engines(
 
 
 def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
-    """One engine: what is said of it, and the plan."""
+    """Build one engine; return what is said of it, and the plan."""
     trt, log = shop.found.module, message_logger(shop.found.module)
     logger.info("%s: building for compute capability %s", job.model.name, shop.target.compute_capability)
     begun = perf_counter()
@@ -146,10 +146,10 @@ def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
 
 
 def _builder(found: TensorRt, log: Any) -> Any:
-    """TensorRT's builder.
+    """Return TensorRT's builder.
 
     Raises:
-        EngineError: It does not start.
+        EngineError: The builder does not start.
     """
     try:
         return found.module.Builder(log)
@@ -160,10 +160,10 @@ def _builder(found: TensorRt, log: Any) -> Any:
 
 
 def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, model: Path) -> memoryview:
-    """The engine, serialised.
+    """Build the engine and return it serialised.
 
     Raises:
-        EngineError: TensorRT builds none.
+        EngineError: TensorRT builds no engine.
         KeyboardInterrupt: The build was to end.
     """
     line = TerminalLine()
@@ -189,7 +189,7 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
 
 
 def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str, str]) -> Inspection | None:
-    """What became of the layers; None where the engine's GPU is not here, or TensorRT does not say."""
+    """Return what became of the layers; None where the engine's GPU is not here, or TensorRT does not say."""
     if not shop.target.present:
         return None
     in_int8 = {name for name, dtype in types.items() if dtype == "int8"}
@@ -197,7 +197,7 @@ def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str,
 
 
 def _failure(found: TensorRt, log: Any, model: Path) -> str:
-    """Why there is no engine, and what to do."""
+    """Say why there is no engine, and what to do."""
     said = log.errors() or "it gave no reason"
     if MEMORY.search(said):
         return (
@@ -216,7 +216,7 @@ def _failure(found: TensorRt, log: Any, model: Path) -> str:
 
 
 def _record(shop: _Workshop, job: EngineJob, plan: memoryview, tensors: Any) -> EngineRecord:
-    """What is written beside the engine."""
+    """Return what is written beside the engine."""
     return EngineRecord(
         bindings=cast(Bindings, shop.found.name),
         tensorrt=shop.found.version,

@@ -20,11 +20,11 @@ HARDWARE = {"ampere_plus": "AMPERE_PLUS", "same_compute_capability": "SAME_COMPU
 
 
 def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: BuildTarget) -> Any:
-    """The builder's configuration.
+    """Return the builder's configuration.
 
     Raises:
         UsageError: A setting that TensorRT never takes.
-        EngineError: One that this TensorRT does not have.
+        EngineError: A setting that this TensorRT does not have.
     """
     trt, config = found.module, builder.create_builder_config()
     # What is rounded to TF32 breaks equality masks, clusters' distances and grey levels; TensorRT has it on by default.
@@ -53,7 +53,7 @@ def _flag(found: TensorRt, config: Any, name: str, wanted: bool, setting: str, a
     """Set or clear a flag; one that is not wanted need not exist.
 
     Raises:
-        EngineError: It is wanted and does not exist.
+        EngineError: The flag is wanted and does not exist.
     """
     flag = getattr(found.module.BuilderFlag, name, None)
     if flag is not None:
@@ -63,7 +63,7 @@ def _flag(found: TensorRt, config: Any, name: str, wanted: bool, setting: str, a
 
 
 def _hardware(found: TensorRt, wanted: Hardware) -> Any:
-    """TensorRT's own name for it."""
+    """Return TensorRT's own name for a kind of hardware compatibility."""
     levels = getattr(found.module, "HardwareCompatibilityLevel", None)
     level = getattr(levels, HARDWARE[wanted], None)
     if level is None:
@@ -76,7 +76,7 @@ def _hardware(found: TensorRt, wanted: Hardware) -> Any:
 
 
 def _compute_capability(trt: Any, target: BuildTarget) -> Any:
-    """TensorRT's own name for it."""
+    """Return TensorRT's own name for a compute capability."""
     if target.present:
         return trt.ComputeCapability.CURRENT
     return getattr(trt.ComputeCapability, f"SM{target.compute_capability.replace('.', '')}")

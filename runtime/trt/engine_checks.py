@@ -25,7 +25,7 @@ def check_model(path: Path, record: EngineRecord) -> None:
     """Make sure that the model beside an engine is the one that it was built from. Without that model nothing is said.
 
     Raises:
-        EngineError: It was exported anew since.
+        EngineError: The model was exported anew since the engine was built.
     """
     model = path.parent / record.model
     if model.is_file() and sha256(model) != record.model_sha256:
@@ -86,7 +86,7 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
         engine: TensorRT's own object.
 
     Raises:
-        EngineError: It has others.
+        EngineError: The engine has other tensors.
     """
     found, wanted = engine_tensors(trt, engine), {tensor.name: tensor for tensor in record.tensors}
     for name in dict.fromkeys((*wanted, *found)):
@@ -104,7 +104,7 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
 
 
 def engine_tensors(trt: Any, engine: Any) -> dict[str, EngineTensor]:
-    """Inputs and outputs of TensorRT's engine, by name."""
+    """Return inputs and outputs of TensorRT's engine, by name."""
     found = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
@@ -115,7 +115,7 @@ def engine_tensors(trt: Any, engine: Any) -> dict[str, EngineTensor]:
 
 
 def _dtype(trt: Any, dtype: Any) -> str:
-    """NumPy's name of an element type, or TensorRT's where NumPy has none."""
+    """Return NumPy's name of an element type, or TensorRT's where NumPy has none."""
     try:
         return np.dtype(trt.nptype(dtype)).name
     except TypeError:  # bfloat16, float8 and smaller
@@ -127,5 +127,5 @@ def _described(tensor: EngineTensor | None, name: str) -> str:
 
 
 def _series(version: str) -> tuple[int, ...]:
-    """The numbers of a version that count for compatibility: major and minor."""
+    """Return the numbers of a version that count for compatibility: major and minor."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:2])

@@ -33,7 +33,7 @@ Bindings = Literal["tensorrt", "tensorrt_rtx"]
 
 @dataclass(frozen=True)
 class EngineTensor:
-    """An input or output of an engine.
+    """Describes an input or output of an engine.
 
     Attributes:
         name: Its name.
@@ -49,13 +49,13 @@ class EngineTensor:
 
     @property
     def spec(self) -> TensorSpec:
-        """As sessions describe it."""
+        """Return the tensor as sessions describe it."""
         return TensorSpec(self.name, self.shape, np.dtype(self.dtype))
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """How an engine was built.
+    """Says how an engine was built.
 
     Attributes:
         workspace: Most bytes of scratch memory; 0 where the builder's own limit was left.
@@ -77,7 +77,7 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine is, and for which machine.
+    """Says what an engine is, and for which machine.
 
     Attributes:
         bindings: The Python module whose TensorRT built it: `tensorrt` or `tensorrt_rtx`.
@@ -110,22 +110,22 @@ class EngineRecord:
     schema: int = SCHEMA
 
     def specs(self, mode: Mode) -> tuple[TensorSpec, ...]:
-        """The inputs, or the outputs, as sessions describe them."""
+        """Return the inputs, or the outputs, as sessions describe them."""
         return tuple(tensor.spec for tensor in self.tensors if tensor.mode == mode)
 
     def to_json(self) -> str:
-        """The record as one JSON object, with a checksum of itself under `sha256`."""
+        """Return the record as one JSON object, with a checksum of itself under `sha256`."""
         data = json.loads(json.dumps(dataclasses.asdict(self)))
         return json.dumps({**data, "sha256": _checksum(data)}, ensure_ascii=False, indent=1) + "\n"
 
 
 def record_path(engine: str | os.PathLike[str]) -> Path:
-    """Where the record of an engine file lies."""
+    """Return where the record of an engine file lies."""
     return Path(f"{os.fspath(engine)}.json")
 
 
 def engine_files(path: Path, plan: bytes | memoryview, record: EngineRecord) -> dict[Path, list[bytes | memoryview]]:
-    """What an engine's file holds, and its record's; for `write_together`."""
+    """Return what an engine's file holds, and its record's; for `write_together`."""
     return {path: [plan], record_path(path): [record.to_json().encode()]}
 
 
@@ -139,7 +139,7 @@ def write_engine(path: Path, plan: bytes | memoryview, record: EngineRecord) -> 
 
 
 def read_record(path: str | os.PathLike[str]) -> EngineRecord:
-    """The record of an engine file, and the file as the record says.
+    """Read the record of an engine file, and make sure that the file is as the record says.
 
     Raises:
         EngineError: There is no such file, or it is not the one that the record was written for.
@@ -171,7 +171,7 @@ def read_record(path: str | os.PathLike[str]) -> EngineRecord:
 
 
 def _decoded(data: Any, beside: Path, engine: Path) -> EngineRecord:
-    """The record, once its form and its checksum hold."""
+    """Return the record, once its form and its checksum hold."""
     found = data.get("schema") if isinstance(data, dict) else None
     if found != SCHEMA:
         raise ManifestError(
@@ -190,7 +190,7 @@ def _decoded(data: Any, beside: Path, engine: Path) -> EngineRecord:
 
 
 def _checksum(data: Any) -> str:
-    """SHA-256 of decoded JSON, whatever its spacing."""
+    """Return the SHA-256 of decoded JSON, whatever its spacing."""
     return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 

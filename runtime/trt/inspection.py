@@ -27,7 +27,7 @@ COPIES = ("reformat", "noop", "constant", "shuffle", "signal", "wait")
 
 @dataclass(frozen=True)
 class EngineLayer:
-    """A layer of an engine, often several of the network's in one.
+    """Describes a layer of an engine, often several of the network's in one.
 
     Attributes:
         name: Names of the network's layers in it, joined.
@@ -43,7 +43,7 @@ class EngineLayer:
 
     @property
     def computes(self) -> bool:
-        """Whether it does more than move numbers."""
+        """Say whether it does more than move numbers."""
         return not self.kind.lower().startswith(COPIES)
 
     @property
@@ -54,7 +54,7 @@ class EngineLayer:
 
 @dataclass(frozen=True)
 class Inspection:
-    """Of a whole engine.
+    """Describes the layers of a whole engine.
 
     Attributes:
         layers: How many it has.
@@ -100,7 +100,7 @@ def inspect_plan(
 
 
 def read_layers(information: str) -> list[EngineLayer]:
-    """The layers in the inspector's JSON; without types where the engine holds their names alone."""
+    """Return the layers in the inspector's JSON; without types where the engine holds their names alone."""
     layers = json.loads(information).get("Layers", [])
     return [
         EngineLayer(layer, "", (), ())
@@ -116,7 +116,7 @@ def read_layers(information: str) -> list[EngineLayer]:
 
 
 def inspection(layers: Iterable[EngineLayer], settings: BuildSettings, in_int8: Collection[str]) -> Inspection:
-    """What is said of them.
+    """Return what is said of the layers.
 
     Args:
         layers: Of the engine.
@@ -139,7 +139,7 @@ def inspection(layers: Iterable[EngineLayer], settings: BuildSettings, in_int8: 
 
 
 def _types(tensors: Any) -> tuple[str, ...]:
-    """Element types of the inspector's tensors; none for one whose words are unknown."""
+    """Return element types of the inspector's tensors; none for one whose words are unknown."""
     texts = [" ".join(str(tensor[key]) for key in tensor if key != "Name") for tensor in tensors]
     found = (next((name for name, how in TYPES.items() if re.search(how, text, re.IGNORECASE)), None) for text in texts)
     return tuple(name for name in found if name is not None)

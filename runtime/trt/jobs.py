@@ -15,7 +15,7 @@ from aerocam.onnx_metadata import read_manifest
 
 
 class EngineJob(NamedTuple):
-    """An engine to build.
+    """Names an engine to build.
 
     Attributes:
         model: Its ONNX file.
@@ -30,7 +30,7 @@ class EngineJob(NamedTuple):
 
 
 def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
-    """The engines of an exported model, that of the file that runs on every frame first.
+    """Return the engines of an exported model, that of the file that runs on every frame first.
 
     Args:
         model: The file that runs on every frame.
@@ -60,7 +60,7 @@ def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
 
 
 def needs_float32(manifest: Manifest) -> str | None:
-    """What of a graph TF32 would spoil, as far as the manifest tells; None where it names nothing."""
+    """Return what of a graph TF32 would spoil, as far as the manifest tells; None where it names nothing."""
     if manifest.head is not None and (spoiled := find(manifest.head.method).needs_float32):
         return spoiled
     if manifest.preprocess is not None and manifest.preprocess.frame is not None:
@@ -69,7 +69,7 @@ def needs_float32(manifest: Manifest) -> str | None:
 
 
 def _engine_path(model: Path, output: Path | None) -> Path:
-    """Where the first engine goes. A build may take many minutes, so what can be wrong with it is said now.
+    """Return where the first engine goes; a build may take minutes, so what can be wrong with that is said now.
 
     Raises:
         UsageError: The suffix is none of an engine, or there is no such folder.

@@ -14,7 +14,7 @@ from aerocam.runtime.trt.engine_file import EngineRecord, build_command
 
 
 class LoadedEngine:
-    """TensorRT's objects of one engine. They are used and let go while the GPU's context is current.
+    """Holds TensorRT's objects of one engine; they are used and let go while the GPU's context is current.
 
     Attributes:
         context: TensorRT's execution context; None once closed.
@@ -104,5 +104,5 @@ class LoadedEngine:
         )
 
     def _said(self) -> str:
-        """TensorRT's own errors, on one line."""
+        """Return TensorRT's own errors, on one line."""
         return self._logger.errors() or "it gives no reason"

@@ -13,32 +13,32 @@ WIDTH = 20
 
 
 class Phases:
-    """The phases that a builder has begun and not finished, one within the other. Any thread may call."""
+    """Keeps the phases that a builder has begun and not finished, one within the other. Any thread may call."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Begin without any phase."""
         self._lock = threading.Lock()
         self._open: dict[str, tuple[str | None, int, int]] = {}
 
     def start(self, name: str, parent: str | None, steps: int) -> None:
-        """A phase of so many steps begins, within another or by itself."""
+        """Note that a phase of so many steps begins, within another or by itself."""
         with self._lock:
             self._open[name] = (parent, max(steps, 1), 0)
 
     def step(self, name: str, step: int) -> None:
-        """Its step of this number, from 0, is done."""
+        """Note that a phase's step of this number, from 0, is done."""
         with self._lock:
             if name in self._open:
                 parent, steps, done = self._open[name]
                 self._open[name] = (parent, steps, max(done, min(step + 1, steps)))
 
     def finish(self, name: str) -> None:
-        """It is over, whether or not all its steps were done."""
+        """Note that a phase is over, whether or not all its steps were done."""
         with self._lock:
             self._open.pop(name, None)
 
     def __str__(self) -> str:
-        """A bar for the outermost phase, and the name and steps of the innermost."""
+        """Return a bar for the outermost phase, and the name and steps of the innermost."""
         with self._lock:
             if not self._open:
                 return ""
@@ -49,7 +49,7 @@ class Phases:
             return f"[{'#' * filled}{'.' * (WIDTH - filled)}] {names[-1]}, {done} of {steps}"
 
     def _share(self, name: str) -> float:
-        """How much of a phase is done, 0 to 1, with what is done of those within it."""
+        """Return how much of a phase is done, 0 to 1, with what is done of those within it."""
         _, steps, done = self._open[name]
         within = [self._share(other) for other, (parent, _, _) in self._open.items() if parent == name]
         return (done + sum(within)) / steps
@@ -66,18 +66,18 @@ class BuildMonitor:
         self.phases, self._line, self._stopped = Phases(), line, stopped
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-        """A phase begins."""
+        """Note and draw that a phase begins."""
         self.phases.start(phase_name, parent_phase, num_steps)
         self._draw()
 
     def step_complete(self, phase_name: str, step: int) -> bool:
-        """A step is done; whether to go on."""
+        """Note and draw that a step is done; return whether to go on."""
         self.phases.step(phase_name, step)
         self._draw()
         return not self._stopped()
 
     def phase_finish(self, phase_name: str) -> None:
-        """A phase is over."""
+        """Note and draw that a phase is over."""
         self.phases.finish(phase_name)
         self._draw()
 
@@ -87,7 +87,7 @@ class BuildMonitor:
 
 
 def build_monitor(trt: Any, line: TerminalLine, stopped: Callable[[], bool]) -> Any:
-    """TensorRT's progress monitor.
+    """Return TensorRT's progress monitor.
 
     Args:
         trt: The module.
@@ -96,7 +96,7 @@ def build_monitor(trt: Any, line: TerminalLine, stopped: Callable[[], bool]) -> 
     """
 
     class ProgressMonitor(BuildMonitor, trt.IProgressMonitor):  # type: ignore[misc]
-        """The same, as TensorRT's own class."""
+        """Is the same monitor as TensorRT's own class."""
 
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)  # TensorRT refuses an object whose own part was not made

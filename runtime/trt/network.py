@@ -22,7 +22,7 @@ DTYPES = {
 
 
 def empty_network(trt: Any, builder: Any, typed: bool) -> Any:
-    """A network to parse into: explicit batch where that has to be asked for, strongly typed where that can be.
+    """Return a network to parse into: explicit batch where that has to be asked for, strongly typed where it can.
 
     Args:
         trt: TensorRT's module.
@@ -54,7 +54,7 @@ def parse(found: TensorRt, logger: Any, network: Any, path: str | os.PathLike[st
 
 
 def _described(error: Any) -> str:
-    """Node, operator, and the first line of the parser's own words."""
+    """Return node, operator, and the first line of the parser's own words."""
     told = {name: str(getattr(error, name)()) for name in ("node_name", "node_operator") if hasattr(error, name)}
     words = (str(error.desc()).strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if not any(told.values()):
@@ -63,7 +63,7 @@ def _described(error: Any) -> str:
 
 
 def network_tensors(network: Any, path: str | os.PathLike[str]) -> tuple[EngineTensor, ...]:
-    """Inputs and outputs of a parsed network, in the model's order.
+    """Return inputs and outputs of a parsed network, in the model's order.
 
     Raises:
         EngineError: One has no static shape, or a type that NumPy does not have.
@@ -90,7 +90,7 @@ def _tensor(tensor: Any, mode: Mode, path: str) -> EngineTensor:
 
 
 def computed_in(trt: Any, network: Any) -> dict[str, str]:
-    """In which type each convolution and product of a network can run, by its name: NumPy's name of it.
+    """Return the type in which each convolution and product of a network can run, NumPy's name by the layer's.
 
     That is int8 where the input comes from a DequantizeLinear, else the type of what it gives.
     """

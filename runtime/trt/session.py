@@ -26,7 +26,7 @@ from aerocam.runtime.trt.runs import RunQueue, Slot
 
 
 class TensorRtSession(Closing):
-    """An explainable model on TensorRT; see `Session` and `open_session`.
+    """Runs an explainable model on TensorRT; see `Session` and `open_session`.
 
     For the thread that made it alone. Two runs may be under way: while the GPU does one, the results of the other are
     used and the feeds of the next are prepared. Results are views of memory that the run after the next uses again.
@@ -132,7 +132,7 @@ class TensorRtSession(Closing):
 
 
 def _fitting(path: Path) -> tuple[EngineRecord, TensorRt]:
-    """The record of an engine and the TensorRT that runs it, once they fit together."""
+    """Return the record of an engine and the TensorRT that runs it, once they fit together."""
     record = read_record(path)
     check_model(path, record)
     tensorrt = load_tensorrt((record.bindings, *(name for name in MODULES if name != record.bindings)))

@@ -20,7 +20,7 @@ logger = logging.getLogger("aerocam.runtime")
 
 
 def default_folder() -> Path:
-    """Where caches lie: below `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
+    """Return where caches lie: in `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
     chosen = os.environ.get("AEROCAM_CACHE")
     if chosen:
         return Path(chosen).expanduser() / "tensorrt"
@@ -28,7 +28,7 @@ def default_folder() -> Path:
 
 
 def cache_file(folder: Path, found: TensorRt, target: BuildTarget) -> Path | None:
-    """The file for this TensorRT and this GPU; None for a builder that measures nothing."""
+    """Return the file for this TensorRT and this GPU; None for a builder that measures nothing."""
     if hasattr(found.module.IBuilderConfig, "set_compute_capability"):  # it builds without the GPU
         logger.info("no timing cache: %s measures no kernels while it builds", found)
         return None
@@ -48,7 +48,7 @@ def use(config: Any, path: Path) -> None:
 
 
 def _read(path: Path) -> bytes:
-    """What is kept there; nothing where there is none, or where it cannot be read."""
+    """Return what is kept in a file; nothing where there is none, or where it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -59,7 +59,7 @@ def _read(path: Path) -> bytes:
 
 
 def _begin_with(config: Any, measured: bytes) -> bool:
-    """Whether the builder took it."""
+    """Let a build begin with a cache; return whether the builder took it."""
     cache = config.create_timing_cache(measured)
     return cache is not None and bool(config.set_timing_cache(cache, ignore_mismatch=False))
 

@@ -16,14 +16,14 @@ POLL = 0.1
 
 
 class _End:
-    """The last thing in a queue: no more items come, or this error came instead."""
+    """Ends a queue: no more items come, or this error came instead."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
 
 
 class ReadAhead(Generic[Item]):
-    """The items of an iterable, taken by a thread of its own, at most `depth` of them in advance.
+    """Takes the items of an iterable in a thread of its own, at most `depth` of them in advance.
 
     Ends when the items end or soon after `stop` is set, even if the next item never comes. An error of the iterable is
     raised here.
@@ -39,7 +39,7 @@ class ReadAhead(Generic[Item]):
         self._thread.start()
 
     def __iter__(self) -> Iterator[Item]:
-        """The items, as they come."""
+        """Yield the items, as they come."""
         while not self._stop.is_set() and self._end is None:
             with contextlib.suppress(queue.Empty):
                 item = self._waiting.get(timeout=POLL)
@@ -51,7 +51,7 @@ class ReadAhead(Generic[Item]):
             raise self._end.error
 
     def ready(self) -> Item | None:
-        """The next item if it is there already, else None; whatever ends the items shows when they are iterated on."""
+        """Return the next item if it is there already, else None; what ends the items shows in the iteration."""
         if self._end is None and not self._stop.is_set():
             with contextlib.suppress(queue.Empty):
                 item = self._waiting.get_nowait()
@@ -61,7 +61,7 @@ class ReadAhead(Generic[Item]):
         return None
 
     def __enter__(self) -> ReadAhead[Item]:
-        """The reader itself."""
+        """Return the reader itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -112,7 +112,7 @@ class WriteBehind(Generic[Item]):
         self._waiting.put(item)
 
     def __enter__(self) -> WriteBehind[Item]:
-        """The writer itself."""
+        """Return the writer itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

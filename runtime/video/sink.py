@@ -108,7 +108,7 @@ class VideoSink:
         self.close()
 
     def __enter__(self) -> VideoSink:
-        """The sink itself."""
+        """Return the sink itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -120,7 +120,7 @@ class VideoSink:
 
 
 def _writer(path: Path, codec: str | None) -> Callable[[Path, tuple[int, int], float], VideoWriter]:
-    """What makes the writer for this container and codec."""
+    """Return the function that makes the writer for this container and codec."""
     suffix = path.suffix.lower()
     if codec is None and suffix == ".mp4":
         return AvWriter

@@ -24,7 +24,7 @@ DEFAULT_FPS = 25.0
 
 
 class VideoSource:
-    """Frames from a file, a camera index, a URL or a GStreamer pipeline; uint8 (H, W, 3), BGR.
+    """Reads frames from a file, a camera index, a URL or a GStreamer pipeline; uint8 (H, W, 3), BGR.
 
     Iterating gives the frames once, in order. The first one is read at once, so that a source that opens but gives
     nothing is an error here and the size is that of a real frame.
@@ -73,7 +73,7 @@ class VideoSource:
         self.live = self.count == 0
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """The frames that are left; each is a new array."""
+        """Yield the frames that are left; each is a new array."""
         given = 0
         while (frame := self._read()) is not None:
             given += 1
@@ -88,7 +88,7 @@ class VideoSource:
             self._busy.release()
 
     def __enter__(self) -> VideoSource:
-        """The source itself."""
+        """Return the source itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -96,7 +96,7 @@ class VideoSource:
         self.close()
 
     def _read(self) -> NDArray[np.uint8] | None:
-        """The next frame, or None at the end."""
+        """Return the next frame, or None at the end."""
         if self._first is not None:
             frame, self._first = self._first, None
             return frame
@@ -106,7 +106,7 @@ class VideoSource:
 
 
 def _open(text: str) -> Any:
-    """OpenCV's capture for a source, open or not."""
+    """Return OpenCV's capture for a source, open or not."""
     if text.isdigit():
         return cv2.VideoCapture(int(text))
     if "!" in text:
@@ -117,7 +117,7 @@ def _open(text: str) -> Any:
 
 
 def _why_not(text: str, name: str, opened: bool) -> str:
-    """Why there is no video, by kind of source."""
+    """Say why there is no video, by kind of source."""
     if text.isdigit():
         return f"camera {name}: {'it opens but gives no frame' if opened else 'there is none'}; see: ls /dev/video*"
     if "!" in text:

@@ -33,7 +33,7 @@ class VideoWriter(Protocol):
 
 
 class OpencvWriter:
-    """A video through OpenCV."""
+    """Writes a video through OpenCV."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float, fourcc: str) -> None:
         """Open the file.
@@ -72,7 +72,7 @@ class OpencvWriter:
 
 
 class AvWriter:
-    """An H.264 video through PyAV that a browser plays (yuv420p)."""
+    """Writes an H.264 video through PyAV that a browser plays (yuv420p)."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         """Open the file.

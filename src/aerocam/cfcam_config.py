@@ -96,7 +96,7 @@ class CfCamConfig:
 
     @classmethod
     def published(cls) -> CfCamConfig:
-        """The released algorithm."""
+        """Return the released algorithm."""
         return cls(
             dominant_percentile=75.0,
             similarity="values",
@@ -135,7 +135,7 @@ class CfCamConfig:
             raise UsageError(f"CF-CAM: {name} is {getattr(self, name)!r}, expected {expected}; correct it")
 
     def min_samples(self, channels: int) -> int:
-        """Neighbours that make a core among `channels` channels."""
+        """Return neighbours that make a core among `channels` channels."""
         return max(self.min_samples_floor, int(self.min_samples_fraction * channels))
 
 

@@ -41,7 +41,7 @@ def decode(kind: type[T], data: Any, path: str) -> T:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """`value` as the annotated type: dataclass, Literal, tuple, optional or scalar."""
+    """Return `value` as the annotated type: dataclass, Literal, tuple, optional or scalar."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))

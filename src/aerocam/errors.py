@@ -59,7 +59,7 @@ class PipError(AerocamError):
 
 
 def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
-    """The error for an optional dependency that is not installed.
+    """Return the error for an optional dependency that is not installed.
 
     Args:
         package: Name as `pip install` takes it.

@@ -18,7 +18,7 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts"
 
 
 def part_name(path: Path) -> Path:
-    """A hidden name beside `path`, with its suffix, for the time of writing."""
+    """Return a hidden name beside `path`, with its suffix, for the time of writing."""
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
@@ -59,7 +59,7 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal.
+    """Return SHA-256 of a file, hexadecimal.
 
     Raises:
         ModelError: It cannot be read.
@@ -75,7 +75,7 @@ def sha256(path: str | Path) -> str:
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
-    """The error for a model's file that is not there, or not to be read."""
+    """Return the error for a model's file that is not there, or not to be read."""
     if Path(path).is_dir():
         return ModelError(f"{os.fspath(path)}: this is a folder, a model's file was expected; give one in it")
     if not Path(path).is_file():

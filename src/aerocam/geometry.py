@@ -35,7 +35,7 @@ class Geometry:
 
     @classmethod
     def of(cls: type[Self], rule: Preprocess, frame_size: Size) -> Self:
-        """The placement of a frame of this size under the manifest's rule.
+        """Return the placement of a frame of this size under the manifest's rule.
 
         Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
 
@@ -64,19 +64,19 @@ class Geometry:
 
     @property
     def seen(self) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the tensor's part that is frame, not padding, in tensor px."""
+        """Return (top, left, bottom, right) of the tensor's part that is frame, not padding, in tensor px."""
         (top, left), (height, width), (rows, columns) = self.offset, self.resized, self.tensor_size
         return max(top, 0), max(left, 0), min(top + height, rows), min(left + width, columns)
 
     @property
     def region(self) -> tuple[int, int, int, int]:
-        """(top, left, bottom, right) of the frame's part that the tensor covers, in whole frame px."""
+        """Return (top, left, bottom, right) of the frame's part that the tensor covers, in whole frame px."""
         top, left, bottom, right = self.seen
         x0, y0, x1, y1 = self.to_frame((left, top, right, bottom))
         return round(y0), round(x0), round(y1), round(x1)
 
     def to_frame(self, box: Box) -> Box:
-        """A box in tensor px as one in frame px, cut to the frame."""
+        """Return a box in tensor px as one in frame px, cut to the frame."""
         (height, width), (top, left) = self.frame_size, self.offset
         x_scale, y_scale = width / self.resized[1], height / self.resized[0]
         x0, x1 = ((x - left) * x_scale for x in box[0::2])

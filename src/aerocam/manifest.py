@@ -243,7 +243,7 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Of the input tensor, in the order of `layout`."""
+        """Return of the input tensor, in the order of `layout`."""
         (height, width), channels = self.size, len(self.mean)
         return (1, channels, height, width) if self.layout == "NCHW" else (1, height, width, channels)
 
@@ -332,7 +332,7 @@ class Manifest:
         return tuple(dict.fromkeys((self.score.output, *boxes)))
 
     def to_json(self) -> str:
-        """The manifest as one JSON object."""
+        """Return the manifest as one JSON object."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
     @classmethod

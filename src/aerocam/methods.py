@@ -81,7 +81,7 @@ class MethodFacts:
 
     @property
     def at_input(self) -> bool:
-        """Whether all that it takes is at the model's input, which has to be a target layer of the file."""
+        """Return whether all that it takes is at the model's input, which has to be a target layer of the file."""
         return self.kind == "input" and not self.activations
 
     @property

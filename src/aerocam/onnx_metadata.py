@@ -31,7 +31,7 @@ class Field(NamedTuple):
 
 
 def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
-    """The fields of the message in `data[start:end]`.
+    """Yield the fields of the message in `data[start:end]`.
 
     Raises:
         ValueError: These bytes are no message.
@@ -55,7 +55,7 @@ def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
 
 
 def _varint(data: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
-    """An integer of seven bits per byte, and where it ends."""
+    """Return an integer of seven bits per byte, and where it ends."""
     value = 0
     for place in range(start, min(end, start + 10)):
         value |= (data[place] & 0x7F) << 7 * (place - start)
@@ -83,7 +83,7 @@ KEY, VALUE = 1, 2
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The `metadata_props` of an ONNX file.
+    """Return the `metadata_props` of an ONNX file.
 
     Raises:
         ModelError: No such file, or not ONNX.
@@ -98,7 +98,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """The manifest in an ONNX file.
+    """Return the manifest in an ONNX file.
 
     Raises:
         ModelError: No such file, or not ONNX.
@@ -114,7 +114,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
-    """The error for a file that does not parse, in words for what it may be."""
+    """Return the error for a file that does not parse, in words for what it may be."""
     name = os.fspath(path)
     if Path(path).suffix.lower() in ENGINE_SUFFIXES:
         return ModelError(f"{name}: this is an engine, ONNX was expected; give the .onnx file it was built of")
@@ -122,7 +122,7 @@ def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
 
 
 def _entries(data: mmap.mmap) -> dict[str, str]:
-    """Keys and values of the whole file.
+    """Return keys and values of the whole file.
 
     Raises:
         ValueError: These bytes are no message, or the texts no UTF-8.

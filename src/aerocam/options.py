@@ -10,7 +10,7 @@ from aerocam.errors import UsageError
 
 
 def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
-    """`NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
+    """Return `NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
 
     Args:
         given: The items.

@@ -25,7 +25,7 @@ class TerminalLine:
         self._drawn = 0.0
 
     def due(self) -> bool:
-        """Whether it is time to draw it again."""
+        """Return whether it is time to draw it again."""
         return self._shown and perf_counter() - self._drawn >= INTERVAL
 
     def draw(self, text: str) -> None:

@@ -36,7 +36,7 @@ TF32_VARIABLE = "NVIDIA_TF32_OVERRIDE"
 
 
 def names(providers: Sequence[Provider]) -> list[str]:
-    """The providers' names.
+    """Return the providers' names.
 
     Raises:
         UsageError: One is there twice.
@@ -49,7 +49,7 @@ def names(providers: Sequence[Provider]) -> list[str]:
 
 
 def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provider]:
-    """Providers with options as the command line has them.
+    """Return providers with options as the command line has them.
 
     Args:
         providers: Names.
@@ -81,7 +81,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
 
 
 def _owner(name: str, providers: Sequence[str]) -> str:
-    """The provider that an option without one is for."""
+    """Return the provider that an option without one is for."""
     if name.startswith("trt_"):
         return TENSORRT
     return next((provider for provider in providers if provider != TENSORRT), CPU)
@@ -111,7 +111,7 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
 def with_defaults(
     providers: Sequence[Provider], version: str, model: str | os.PathLike[str] | None = None
 ) -> list[tuple[str, dict[str, str]]]:
-    """Providers with every option that ONNX Runtime is given; what the caller says holds.
+    """Return providers with every option that ONNX Runtime is given; what the caller says holds.
 
     CUDA: no TF32, which rounds what masks and clusters need exact. TensorRT: no float16 but what the model says itself,
     and where a model is named, engines and timings kept beside it, by the hash of its file: ONNX Runtime's own names
@@ -143,7 +143,7 @@ def with_defaults(
 
 
 def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | None) -> dict[str, str]:
-    """TensorRT's options with the defaults; the folder for engines is made."""
+    """Return TensorRT's options with the defaults; the folder for engines is made."""
     options = {"trt_fp16_enable": "False", **options}
     if os.environ.get(TF32_VARIABLE) != "0":
         logger.warning(
@@ -180,28 +180,28 @@ def option_error(error: Exception) -> UsageError | None:
 
 
 def described(providers: Sequence[tuple[str, Mapping[str, str]]], started: Sequence[str]) -> list[str]:
-    """The providers that ONNX Runtime started, with the options that it was given."""
+    """Return the providers that ONNX Runtime started, with the options that it was given."""
     given = dict(providers)
     options = {name: ", ".join(f"{key}={value}" for key, value in given.get(name, {}).items()) for name in started}
     return [f"{name} ({text})" if text else name for name, text in options.items()]
 
 
 def cache_folder(model: str | os.PathLike[str]) -> Path:
-    """Where the engines of a model file are kept: beside it, by the hash of its contents."""
+    """Return where the engines of a model file are kept: beside it, by the hash of its contents."""
     path = Path(model)
     return path.with_name(f"{path.stem}.trt-cache") / sha256(path)[:16]
 
 
 def _text(value: Any) -> str:
-    """An option's value as ONNX Runtime reads it."""
+    """Return an option's value as ONNX Runtime reads it."""
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
 def _flag(name: str, value: str) -> str:
-    """The value of an option of TensorRT's provider, 0 and 1 in its own words where it is one of `FLAGS`."""
+    """Return the value of an option of TensorRT's provider, 0 and 1 in its own words where it is one of `FLAGS`."""
     return {"0": "False", "1": "True"}.get(value, value) if FLAGS.fullmatch(name) else value
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Major and minor version."""
+    """Return major and minor version."""
     return tuple(int(part) for part in version.split(".")[:2])

@@ -48,23 +48,23 @@ class Target:
 
     @property
     def jetson(self) -> bool:
-        """Whether it brings packages of its own that pip must leave alone."""
+        """Return whether it brings packages of its own that pip must leave alone."""
         return bool(self.system)
 
     @property
     def python_text(self) -> str:
-        """As in "3.10"."""
+        """Return as in "3.10"."""
         return ".".join(map(str, self.python))
 
     @property
     def tags(self) -> list[str]:
-        """Its platform tags, best first. pip takes each as it stands, and none that follows from it."""
+        """Return its platform tags, best first. pip takes each as it stands, and none that follows from it."""
         newest = [f"manylinux_2_{minor}_{self.machine}" for minor in range(self.glibc, OLDEST_GLIBC - 1, -1)]
         return [*newest, f"manylinux2014_{self.machine}"]
 
 
 def _pc(machine: str) -> Target:
-    """A PC or a server, of this Python's version."""
+    """Return a PC or a server, of this Python's version."""
     packages = ("numpy>=1.23", "opencv-python-headless>=4.5", "onnxruntime>=1.16.3", "scikit-learn>=1.0")
     return Target(f"linux-{machine}", machine, (sys.version_info.major, sys.version_info.minor), 28, packages)
 
@@ -88,7 +88,7 @@ TARGETS = {
 
 
 def find_target(name: str, python: str | None = None) -> Target:
-    """A kind of machine, perhaps with another Python.
+    """Return a kind of machine, perhaps with another Python.
 
     Raises:
         UsageError: There is none of this name, or it has another Python.

@@ -170,12 +170,12 @@ With TensorRT there, start.sh builds an engine for this very GPU (model/*.engine
 
 
 def start_script(facts: Facts) -> str:
-    """The script that sets up and runs."""
+    """Return the script that sets up and runs."""
     return START.substitute(_fields(facts), install=OFFLINE.replace("PIP", facts.pip) if facts.wheels else ONLINE)
 
 
 def readme(facts: Facts) -> str:
-    """The text for people."""
+    """Return the text for people."""
     title = f"{facts.model}, explained by aerocam {facts.version}"
     network = (
         "No network is needed." if facts.wheels else "The packages are fetched from the network: made --no-wheels."
@@ -190,7 +190,7 @@ def readme(facts: Facts) -> str:
 
 
 def _system(facts: Facts) -> str:
-    """What is not in the bundle, and where it comes from."""
+    """Return what is not in the bundle, and where it comes from."""
     if facts.target.jetson:
         return SYSTEM.format(lines="\n".join(f"    {name}: {where}" for name, where in facts.target.system))
     if facts.target.machine != "x86_64":
@@ -199,7 +199,7 @@ def _system(facts: Facts) -> str:
 
 
 def _fields(facts: Facts) -> dict[str, str]:
-    """What both texts name."""
+    """Return what both texts name."""
     target = facts.target
     return {
         "version": facts.version,

@@ -27,7 +27,7 @@ PIP = "pip"
 
 
 def resolve(target: Target) -> dict[str, str]:
-    """Versions of all packages that a machine needs, by name in lower case; asks the package index.
+    """Return versions of all packages that a machine needs, by name in lower case; asks the package index.
 
     Raises:
         PipError: There are none that fit, or no index answers.
@@ -58,7 +58,7 @@ def fetch(target: Target, versions: dict[str, str], folder: Path) -> None:
 
 
 def _for(target: Target) -> list[str]:
-    """What tells pip about a machine."""
+    """Return what tells pip about a machine."""
     tags = [option for tag in target.tags for option in ("--platform", tag)]
     return ["--only-binary=:all:", "--python-version", target.python_text, "--implementation", "cp", *tags]
 
@@ -101,7 +101,7 @@ DATE = (2020, 1, 1, 0, 0, 0)
 
 
 def own_wheel() -> tuple[str, bytes]:
-    """File name and content of the wheel.
+    """Return file name and content of the wheel.
 
     Raises:
         UsageError: aerocam was not installed by pip, or another version was than the one that runs.
@@ -122,7 +122,7 @@ def own_wheel() -> tuple[str, bytes]:
 
 
 def _code(package: Path) -> dict[str, bytes]:
-    """The package's files by their path in it; in a source tree, halves are links to folders elsewhere."""
+    """Return the package's files by their path in it; in a source tree, halves are links to folders elsewhere."""
     found = {}
     for folder in (package, *(path for path in package.iterdir() if path.is_symlink() and path.is_dir())):
         inside = "" if folder == package else f"{folder.name}/"
@@ -135,7 +135,7 @@ def _code(package: Path) -> dict[str, bytes]:
 
 
 def _metadata(version: str) -> dict[str, bytes]:
-    """What pip wrote of this version."""
+    """Return what pip wrote of this version."""
     try:
         installed = importlib.metadata.distribution("aerocam")
     except importlib.metadata.PackageNotFoundError as error:
@@ -152,7 +152,7 @@ def _metadata(version: str) -> dict[str, bytes]:
 
 
 def _record(entries: dict[str, bytes], own: str) -> bytes:
-    """Checksums of all entries, as pip checks them."""
+    """Return Checksums of all entries, as pip checks them."""
     lines = []
     for name, content in entries.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

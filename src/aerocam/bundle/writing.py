@@ -90,7 +90,7 @@ def make_bundle(
 
 
 def model_files(model: Path) -> tuple[list[Path], Manifest]:
-    """All files of a model, that of every frame first, and its manifest.
+    """Return all files of a model, that of every frame first, and its manifest.
 
     Raises:
         UsageError: It is the half that explains, or its name is none that a shell takes.
@@ -147,13 +147,13 @@ def _fill(
 
 
 def _installed(packages: Mapping[str, str]) -> dict[str, str]:
-    """What is installed on the device: aerocam too, and pip not, which only does it."""
+    """Return what is installed on the device: aerocam too, and pip not, which only does it."""
     found = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
     return dict(sorted(found.items()))
 
 
 def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> dict[str, object]:
-    """What a bundle is, for programs."""
+    """Return what a bundle is, for programs."""
     return {
         "aerocam": __version__,
         "platform": target.name,
@@ -166,7 +166,7 @@ def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> 
 
 
 def _json(data: object) -> str:
-    """JSON for people."""
+    """Return JSON for people."""
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 

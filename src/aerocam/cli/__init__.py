@@ -36,7 +36,7 @@ epilog with complete commands), `add_arguments(parser)` and `run(args) -> int | 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line."""
+    """Return the parser of the whole command line."""
     parser = argparse.ArgumentParser(
         prog="aerocam",
         description="Class activation maps for ONNX models on the edge.",

@@ -40,7 +40,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]]:
-    """`NAME=1,3,224,224` per item as a dictionary; a nameless shape goes to the model's only input.
+    """Return `NAME=1,3,224,224` per item as a dictionary; a nameless shape goes to the model's only input.
 
     Raises:
         UsageError: Not of that form.
@@ -89,7 +89,7 @@ def add_providers(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
-    """The providers that `--providers` names, with their options; None where it names none.
+    """Return the providers that `--providers` names, with their options; None where it names none.
 
     Raises:
         UsageError: An option that cannot be read, or without providers.

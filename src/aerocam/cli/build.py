@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def described(built: Built) -> list[str]:
-    """What is printed of an engine."""
+    """Return what is printed of an engine."""
     record = built.record
     flags = " chosen among by the builder" if record.settings.precision == "float16" else ""
     lines = [
@@ -128,7 +128,7 @@ def described(built: Built) -> list[str]:
 
 
 def size_in_bytes(text: str) -> int:
-    """Bytes of `512M`, `1.5G` or a plain number.
+    """Return bytes of `512M`, `1.5G` or a plain number.
 
     Raises:
         UsageError: Not of that form, or nothing.

@@ -85,7 +85,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
 
 
 def _unused(path: Path) -> Path:
-    """This path, or one beside it with a number: no report goes over another, though they end in one second."""
+    """Return this path, or one beside it with a number: no report goes over another, though they end in one second."""
     others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return next(one for one in chain([path], others) if not one.exists())
 
@@ -111,7 +111,7 @@ def _refuse_itself(model: Path, other: Path | None, providers: list[Any] | None)
 
 
 def _files(args: argparse.Namespace, providers: list[Any] | None) -> tuple[Path, Path | None]:
-    """The .onnx file and the engine, in whichever order they were given."""
+    """Return the .onnx file and the engine, in whichever order they were given."""
     if args.onnx is not None:
         if args.exported is not None:
             raise UsageError("--onnx: MODEL is the engine then, and there is no third file; leave EXPORTED out")
@@ -126,7 +126,7 @@ def _files(args: argparse.Namespace, providers: list[Any] | None) -> tuple[Path,
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """What came out, for people."""
+    """Return what came out, for people."""
     compared, reference = record.get("compared", "the engine"), "ONNX Runtime on the CPU"
     lines = [f"{step['name']}: failed: {step['reason']}" for step in record["steps"] if step["state"] == "failed"]
     for case in record.get("comparisons", []):
@@ -149,7 +149,7 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _difference(one: dict[str, Any]) -> str:
-    """One line on one array."""
+    """Return one line on one array."""
     if one["kind"] == "choice":
         said = "equal" if one["good"] else "another choice"
     elif one["absolute"] is None:
@@ -162,7 +162,7 @@ def _difference(one: dict[str, Any]) -> str:
 
 
 def _speed(name: str, speed: dict[str, Any]) -> list[str]:
-    """Lines on what a session takes."""
+    """Return lines on what a session takes."""
     lines = []
     for what, stages in speed["milliseconds"].items():
         told = ", ".join(f"{stage} {figures['p50']:.2f}" for stage, figures in stages.items() if stage != "all")

@@ -112,7 +112,7 @@ def _open(args: argparse.Namespace, model: str) -> Explainer:
 
 
 def _target(args: argparse.Namespace, first: Explainer) -> Any:
-    """The one target that is meant.
+    """Return the one target that is meant.
 
     Raises:
         UsageError: Several are.
@@ -126,10 +126,10 @@ def _target(args: argparse.Namespace, first: Explainer) -> Any:
 
 
 def _box(given: str | None) -> Box | None:
-    """The box of `--box`.
+    """Return the box of `--box`.
 
     Raises:
-        UsageError: It is none.
+        UsageError: The text is not four numbers of a box.
     """
     if given is None:
         return None
@@ -141,7 +141,7 @@ def _box(given: str | None) -> Box | None:
 
 
 def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iterable[Frame], int, float]:
-    """The frames, how many there are (0: nobody knows), and of how many numbers one may be shown.
+    """Return the frames, how many there are (0: nobody knows), and of how many numbers one may be shown.
 
     Raises:
         MediaError: The source cannot be read.
@@ -210,7 +210,7 @@ def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
 def _records(
     pair: Pair, frames: Iterable[Frame], moved: MovedMost, total: int, quiet: bool
 ) -> Iterator[dict[str, Any]]:
-    """The record of each frame; those that moved most are kept."""
+    """Yield the record of each frame; those that moved most are kept."""
     from aerocam.progress import Progress
 
     progress = Progress(total)

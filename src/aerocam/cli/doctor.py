@@ -93,7 +93,7 @@ USES = {
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """The record for people."""
+    """Return the record for people."""
     lines = [f"aerocam {record['aerocam']} on {record['platform']}", ""]
     probes = record["probes"]
     for name in [*LINES, *(name for name in probes if name not in LINES)]:
@@ -114,23 +114,23 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _joined(*parts: str | None) -> str:
-    """The parts that there are."""
+    """Return the parts that there are."""
     return ", ".join(part for part in parts if part)
 
 
 def _package(one: dict[str, Any]) -> str:
-    """Version and origin of a package."""
+    """Return version and origin of a package."""
     return f"{one['version']} ({one['from']})"
 
 
 def _cameras(one: dict[str, Any]) -> str:
-    """Devices with their names."""
+    """Return devices with their names."""
     named = [f"{device['device']} {device['name']}".strip() for device in one["devices"]]
     return _joined(*named, "CSI daemon runs" if one["argus_daemon"] else None)
 
 
 def _clocks(one: dict[str, Any]) -> str:
-    """GPU's and processor's frequencies."""
+    """Return GPU's and processor's frequencies."""
     gpu, cpu = one["gpu"], one["cpu"]
     return _joined(
         f"GPU {gpu['current']} MHz ({gpu['min']} to {gpu['max']})" if gpu else None,
@@ -140,12 +140,12 @@ def _clocks(one: dict[str, Any]) -> str:
 
 
 def _hottest(celsius: dict[str, float]) -> str:
-    """The zone with the highest temperature."""
+    """Return the zone with the highest temperature."""
     name = max(celsius, key=lambda zone: celsius[zone])
     return f"{name} {celsius[name]:g} °C"
 
 
 def _environment(one: dict[str, Any]) -> str:
-    """Kind of Python environment."""
+    """Return kind of Python environment."""
     kind = "virtual environment" if one["virtual"] else "conda" if one["conda"] else "no virtual environment"
     return _joined(kind, "sees the system's packages" if one["sees_system_packages"] else "does not see the system's")

@@ -130,7 +130,7 @@ def _say(text: str) -> None:
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """What is measured."""
+    """Return what is measured."""
     from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
 
     providers = parse_providers(args)

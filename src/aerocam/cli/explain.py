@@ -168,7 +168,7 @@ class _Run:
         try:
             explanation = self.explainer(read(path), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
-            reason = str(error).removeprefix(f"{shown(path)}: ")
+            reason = with_flags(str(error).removeprefix(f"{shown(path)}: "))
             for result in self.results:
                 result.fail(path, reason)
             return False, f"aerocam explain: error: {shown(path)}: {reason}"
@@ -182,7 +182,7 @@ class _Run:
 
 
 def open_explainer(args: argparse.Namespace) -> Explainer:
-    """The explainer that the shared options ask for."""
+    """Return the explainer that the shared options ask for."""
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.frames.pictures import read_picture
     from aerocam.runtime.maps.smoothing import MapSmoothing
@@ -208,7 +208,7 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
 
 
 def look_of(args: argparse.Namespace) -> Look:
-    """How overlays look by the shared options.
+    """Return how overlays look by the shared options.
 
     Raises:
         UsageError: No such colour map, weight or rule.

@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess | None:
-    """The preset, changed by what was given one by one; None for an input that is no picture."""
+    """Return the preset, changed by what was given one by one; None for an input that is no picture."""
     from aerocam.export.preprocessing import default_preprocess
 
     preprocess = default_preprocess(model, args.preprocess)
@@ -174,7 +174,7 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
 
 
 def frame_size(text: str | None) -> tuple[int, int] | None:
-    """(H, W) of `--frame HxW`."""
+    """Return (H, W) of `--frame HxW`."""
     if text is None:
         return None
     parts = text.lower().split("x")

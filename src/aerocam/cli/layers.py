@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _short(count: int) -> str:
-    """A count in three digits and a letter."""
+    """Return a count in three digits and a letter."""
     for unit, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= unit:
             return f"{count / unit:.3g} {letter}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Result(Protocol):
-    """What takes the explanations one by one, and writes when its context ends without an error."""
+    """Takes the explanations one by one, and writes when its context ends without an error."""
 
     def add(self, name: str, explanation: Explanation, files: Mapping[str, Path]) -> None:
         """Take the explanation of a picture, and what was saved of it."""
@@ -32,7 +32,7 @@ class Result(Protocol):
 def open_results(
     args: argparse.Namespace, explainer: Explainer, targets: Targets | Objects, look: Look
 ) -> list[AbstractContextManager[Any]]:
-    """The results that are asked for; each is a `Result` in its context.
+    """Open the results that are asked for; each is a `Result` in its context.
 
     Raises:
         UsageError: A format that cannot be written.
@@ -54,7 +54,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     """Make sure that neither page nor sheet is one of the pictures, or the other.
 
     Raises:
-        UsageError: It is.
+        UsageError: One of them is.
     """
     from aerocam.runtime.results.sheet import sheet_paths
 
@@ -70,7 +70,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
 
 
 def _titles(targets: Targets | Objects) -> list[str]:
-    """What the targets are called above their columns."""
+    """Return what the targets are called above their columns."""
     from aerocam.runtime.predictions.detections import Objects
 
     if not isinstance(targets, Objects):
@@ -81,7 +81,7 @@ def _titles(targets: Targets | Objects) -> list[str]:
 
 
 def _title(target: Any) -> str:
-    """What a target is called above its column."""
+    """Return what a target is called above its column."""
     wanted, anchor = target if isinstance(target, tuple) else (target, None)
     title = f"class {wanted}" if isinstance(wanted, int) else str(wanted)
     if wanted is None or wanted == -1:
@@ -92,7 +92,7 @@ def _title(target: Any) -> str:
 
 
 def _facts(args: argparse.Namespace, explainer: Explainer, titles: Sequence[str], look: Look) -> dict[str, str]:
-    """The settings of the run, as the page says them."""
+    """Return the settings of the run, as the page says them."""
     source, layers = explainer.manifest.source, ", ".join(layer.name for layer in explainer.manifest.layers)
     regions = "none" if look.regions is None else f"{look.regions}, the largest of each target"
     return {

@@ -18,7 +18,7 @@ Handler = Callable[[int, FrameType | None], object]
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second raises KeyboardInterrupt."""
+    """Yield an event that the first Ctrl-C or SIGTERM sets; the second raises KeyboardInterrupt."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -49,7 +49,7 @@ def interrupt_on_signal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handle: Handler) -> Iterator[None]:
-    """Signals go to a function for as long as this is open."""
+    """Yield signals go to a function for as long as this is open."""
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield

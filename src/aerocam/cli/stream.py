@@ -124,7 +124,7 @@ def _stream(
 
 @contextlib.contextmanager
 def json_lines(path: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """A function that writes a record as one line at once, so that a reader can follow and nothing written is lost.
+    """Yield a function that writes a record as one line at once: a reader can follow, nothing written is lost.
 
     After an error the lines written so far stay; a file without any is removed.
 

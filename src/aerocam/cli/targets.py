@@ -42,7 +42,7 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = None) -> Targets | Objects:
-    """The targets that the shared options ask for: one, a list of several, or a detector's objects.
+    """Return the targets that the shared options ask for: one, a list of several, or a detector's objects.
 
     Args:
         args: Of the command line.
@@ -87,7 +87,7 @@ def _objects(args: argparse.Namespace, most: int | None) -> Objects:
 
 
 def _split(given: str, labels: Sequence[str]) -> list[str]:
-    """The classes in one --target."""
+    """Return the classes in one --target."""
     parts = [given] if given in labels else [part.strip() for part in given.split(",")]
     if not all(parts):
         raise UsageError(f"--target '{given}': found an empty class, expected names or indices, as in cat,dog or -1,-2")

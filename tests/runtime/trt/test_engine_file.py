@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import pytest
 
 from aerocam.cli.build import add_arguments, size_in_bytes
+from aerocam.cli.flags import with_flags
 from aerocam.errors import EngineError, ManifestError, WriteError
 from aerocam.manifest import Split
 from aerocam.onnx_metadata import read_manifest
@@ -153,12 +152,6 @@ def test_both_are_written_or_neither(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert list(tmp_path.iterdir()) == []
 
 
-def in_flags(text: str) -> str:
-    """Return a message of the library as the command line prints it."""
-    text = re.sub(r"`(\w+)=True`", lambda m: f"--{m[1].replace('_', '-')}", text)
-    return re.sub(r"`(\w+)=([^`]*)`", lambda m: f"--{m[1].replace('_', '-')} {ast.literal_eval(m[2])}", text)
-
-
 def test_the_command_that_builds_it_again() -> None:
     """With what it was built with, as the command takes it."""
     plain = record(settings=BuildSettings())
@@ -168,7 +161,7 @@ def test_the_command_that_builds_it_again() -> None:
     add_arguments(parser)
     for settings in (record().settings, BuildSettings(precision="float16", optimization_level=0)):
         said = build_command(Path("tiny.engine"), record(settings=settings))
-        given = parser.parse_args(in_flags(said).split()[2:])
+        given = parser.parse_args(with_flags(said).split()[2:])
         assert (given.model, given.output) == ("stretch.onnx", "tiny.engine")
         assert size_in_bytes(given.workspace or "1") == (settings.workspace or 1)
         asked = {name: getattr(given, name) for name in vars(settings) if name != "workspace"}
