@@ -28,11 +28,12 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies gpu test lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies gpu test quick lint format test-host test-jetson models picture crosscheck docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
+	@echo "make quick   the tests that take no seconds each: some two minutes"
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
@@ -62,6 +63,9 @@ format: $(VENV)/.dev
 
 test-host: $(VENV)/.dev $(ZOO) $(BINDINGS)
 	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -q -n $(WORKERS)
+
+quick: $(VENV)/.dev $(ZOO) $(BINDINGS)
+	@OPENBLAS_NUM_THREADS=1 $(RUN) -m pytest -q -n $(WORKERS) -m "not slow"
 
 # The old environment sees only the runtime and the models that the first environment exported for it.
 test-jetson: $(JETSON)/.ready models

@@ -163,22 +163,22 @@ class Explanation:
             size, rules = self.placement.tensor_size, (self.normalisation, self.fusion, self.gaussian)
             maps = [saliency.combine(raws, size, *rules) for raws in (self.raws, *self.augmented)]
             return maps[0] if len(maps) == 1 else np.mean(maps, axis=0, dtype=np.float32)
-        given = saliency.finite(self.raws[0])
+        model_map = saliency.finite(self.raws[0])
         if self.form == "frame":
             raise UsageError(
                 "tensor_map: the model gives its map over the frame, not over the tensor; read map, or export it again"
                 " with `map_form='layer'`"
             )
         if self.form == "tensor":
-            return given
-        return saliency.normalise(saliency.resize(given, self.placement.tensor_size), self.normalisation)
+            return model_map
+        return saliency.normalise(saliency.resize(model_map, self.placement.tensor_size), self.normalisation)
 
     @functools.cached_property
     def map(self) -> NDArray[np.float32]:
         """Return the map over the frame, float32 (targets, H, W) in [0, 1]; 0 outside what the model sees."""
         if self.form == "frame":
             return saliency.finite(self.raws[0])
-        return np.stack([self.placement.place(one) for one in self.tensor_map])
+        return np.stack([self.placement.place(map_) for map_ in self.tensor_map])
 
     def _seen_map(self, shown: Sequence[int]) -> NDArray[np.float32]:
         """Return the strongest of these maps over what the model sees, (h, w) at the tensor's size or the frame's.
@@ -207,8 +207,8 @@ class Explanation:
         """
         if (rule, largest) not in self._regions:
             seen = self.placement.region
-            found = [find_regions(one, rule, largest=largest, within=seen) for one in self.map]
-            self._regions[rule, largest] = found
+            regions = [find_regions(map_, rule, largest=largest, within=seen) for map_ in self.map]
+            self._regions[rule, largest] = regions
         return self._regions[rule, largest]
 
     @functools.cached_property
@@ -264,10 +264,10 @@ class Explanation:
 
     def _annotation(self, target: int, boxes: bool, rule: RegionRule | None) -> Annotation:
         """Return what the overlay shows of a target."""
-        one, colour = self.targets[target], PALETTE[target % len(PALETTE)]
-        found = [] if rule is None else self.regions(rule)[target]
+        shown, colour = self.targets[target], PALETTE[target % len(PALETTE)]
+        regions = [] if rule is None else self.regions(rule)[target]
         mask = self._mask_parts[target] if boxes and self.predicted else ()
-        return Annotation(f"{one.label} {one.score:.2f}", colour, one.box if boxes else None, found, mask)
+        return Annotation(f"{shown.label} {shown.score:.2f}", colour, shown.box if boxes else None, regions, mask)
 
     def record(self, regions: RegionRule | None = None) -> dict[str, Any]:
         """Return everything but the arrays, ready for JSON: numbers that are not finite are None.

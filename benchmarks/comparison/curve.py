@@ -21,7 +21,7 @@ def curve(
     worst: str = "lowest",
     along: str = "s",
 ) -> str:
-    """Lines over the frames.
+    """Draw lines over the frames.
 
     Args:
         title: What they show, with its unit.
@@ -67,7 +67,7 @@ def curve(
 
 
 def _thinned(at: Sequence[float], line: Sequence[float | None], worst: str) -> list[tuple[float, float | None]]:
-    """The points of a line, of more than `MOST` the worst of each few that follow each other."""
+    """Return the points of a line; of more than `MOST`, the worst of each few that follow each other."""
     step = math.ceil(len(at) / MOST)
     found: list[tuple[float, float | None]] = []
     for start in range(0, len(at), step):
@@ -79,7 +79,7 @@ def _thinned(at: Sequence[float], line: Sequence[float | None], worst: str) -> l
 
 
 def _line(points: Sequence[tuple[float, float] | None], number: int) -> str:
-    """One line, with a gap at each None; a point between two gaps is a dot."""
+    """Draw one line, with a gap at each None; a point between two gaps is a dot."""
     path, pen = "", "M"
     for i, point in enumerate(points):
         if point is None:

@@ -16,12 +16,12 @@ from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.results.sheet import fitted
 
 SIDE, QUALITY = 480, 75
-"""Of a picture on the page: at most, in px; of its JPEG, 0 to 100."""
+"""Longest side of a picture on the page, px; quality of its JPEG, 0 to 100."""
 
 
 @dataclass(frozen=True)
 class Moved:
-    """One of them.
+    """A frame among those that moved most.
 
     Attributes:
         record: Its record.
@@ -60,12 +60,12 @@ class MovedMost:
 
     @property
     def frames(self) -> list[Moved]:
-        """Those kept, furthest first."""
+        """The frames kept, the one that moved furthest first."""
         return sorted(self._kept.values(), key=lambda one: -distance(one.record))
 
 
 def distance(record: dict[str, Any]) -> float:
-    """How far a frame's map moved, px; a map that is there in one network only moved furthest, two zeros not at all."""
+    """Return how far a frame's map moved, px; infinite if only one network has a map, 0 if neither has."""
     if record["shift"] is not None:
         return float(record["shift"])
     return 0.0 if record["overlap"] is None else math.inf

@@ -42,7 +42,7 @@ def report(
     records: Sequence[Mapping[str, Any]],
     moved: Sequence[Moved],
 ) -> bytes:
-    """The page, UTF-8.
+    """Return the report as an HTML page, UTF-8.
 
     Args:
         facts: What to say of the run.
@@ -98,7 +98,7 @@ def _curves(records: Sequence[Mapping[str, Any]], moved: Sequence[Moved]) -> str
 
 
 def _card(moved: Moved) -> str:
-    """One frame, both overlays side by side."""
+    """Show one frame with both overlays side by side."""
     record = moved.record
     said = [f"{NAMES[name]}: {_number(record[name])}" for name in ("shift", "correlation", "overlap")]
     figures = ""

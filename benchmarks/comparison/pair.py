@@ -24,7 +24,7 @@ from aerocam.runtime.video.source import VideoSource
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One of them.
+    """A frame of a video, or a picture.
 
     Attributes:
         number: Its place in the source, from 0.
@@ -40,7 +40,7 @@ class Frame:
 
 
 def of_video(source: VideoSource, every: int = 1, most: int | None = None) -> Iterator[Frame]:
-    """Every so many frames of a video, at most so many."""
+    """Yield every `every`-th frame of a video, `most` frames at most."""
     for number, pixels in enumerate(source):
         if most is not None and number // every >= most:
             return
@@ -50,10 +50,10 @@ def of_video(source: VideoSource, every: int = 1, most: int | None = None) -> It
 
 
 def of_pictures(paths: Sequence[str], every: int = 1, most: int | None = None) -> Iterator[Frame]:
-    """The same of pictures.
+    """Yield every `every`-th picture, `most` pictures at most.
 
     Raises:
-        MediaError: One of them is none.
+        MediaError: A file cannot be read as a picture.
     """
     for number, path in list(enumerate(paths))[::every][:most]:
         yield Frame(number, path, None, read_picture(path))
@@ -64,7 +64,7 @@ class Compared:
     """A frame as both networks see it.
 
     Attributes:
-        frame: It.
+        frame: The frame.
         first: Of the first network.
         second: Of the second, for the same target.
         maps: How like their maps are, where the frame is seen.
@@ -85,7 +85,7 @@ class Compared:
         return self.first.classes[0].index == self.second.classes[0].index
 
     def values(self) -> dict[str, float]:
-        """The numbers by name."""
+        """Return the figures by name."""
         found = asdict(self.maps)
         if self.inside is not None:
             a, b = self.inside
@@ -93,7 +93,7 @@ class Compared:
         return found
 
     def record(self) -> dict[str, Any]:
-        """All of it, ready for JSON; numbers that are not finite are None."""
+        """Return the frame's record, ready for JSON; numbers that are not finite are None."""
         target = self.first.target
         record: dict[str, Any] = jsonable(
             {
@@ -119,7 +119,7 @@ class Pair:
     """Two networks that have the same task and the same classes."""
 
     def __init__(self, first: Explainer, second: Explainer, target: TargetLike = None, box: Box | None = None) -> None:
-        """Take them.
+        """Check that two networks can be compared.
 
         Args:
             first: The network whose target is explained by both.
@@ -128,7 +128,7 @@ class Pair:
             box: (x0, y0, x1, y1) in px of the frame, edges; None: of a detector, the first one's own box.
 
         Raises:
-            UsageError: They cannot be compared, or there is no such target.
+            UsageError: The networks cannot be compared, or have no such target.
         """
         _check_alike(first, second)
         first.check(target)
@@ -138,7 +138,7 @@ class Pair:
         """Explain a frame by both.
 
         Raises:
-            UsageError: A frame that one of them cannot take.
+            UsageError: One of the networks cannot take the frame.
             ModelError: An engine failed.
         """
         first = self._first(frame.pixels, self._target)
@@ -149,23 +149,23 @@ class Pair:
         return Compared(frame, first, second, consistency(*_seen(first, second, maps)), box, inside)
 
     def _same(self, target: Target) -> TargetLike:
-        """The first network's target, for the second: at the same anchor if both have as many, else at its best one."""
+        """Return the first network's target for the second: at the same anchor if both have as many, else the best."""
         alike = self._first.manifest.score.anchors == self._second.manifest.score.anchors
         return target.index if target.anchor is None or not alike else (target.index, target.anchor)
 
 
 def _seen(first: Explanation, second: Explanation, maps: list[Floats]) -> list[Floats]:
-    """The part of the maps over the frame that one of the networks sees at least: elsewhere both are 0, always."""
+    """Cut the maps to the part of the frame that at least one network sees; elsewhere both are always 0."""
     a, b = first.placement.region, second.placement.region
     (top, left), (bottom, right) = map(min, a[:2], b[:2]), map(max, a[2:], b[2:])
     return [one[top:bottom, left:right] for one in maps]
 
 
 def _check_alike(first: Explainer, second: Explainer) -> None:
-    """Make sure that a target of the one is a target of the other, and that one method explains both.
+    """Check that a target of the one is a target of the other, and that one method explains both.
 
     Raises:
-        UsageError: It is not so.
+        UsageError: Tasks, classes, labels or methods differ.
     """
     a, b = (os.path.basename(one.session.path) for one in (first, second))
     ours, theirs = first.manifest, second.manifest
@@ -193,11 +193,11 @@ def _check_alike(first: Explainer, second: Explainer) -> None:
 
 
 WORST_IS_HIGHEST = frozenset({"shift"})
-"""Of all other figures the lowest is the worst."""
+"""Figures whose highest value is the worst; of all others it is the lowest."""
 
 
 def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, quartiles and worst of each figure, from the frames' records; how many frames, how many agree.
+    """Summarise the figures of all records: mean, quartiles and worst of each, and how often the top classes agree.
 
     Returns:
         Ready for JSON. `frames` of a figure is the number of frames that have it: a map of zeros has no centre.
@@ -215,7 +215,7 @@ def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Of one figure."""
+    """Return mean, worst and quartiles of one figure."""
     assert all(map(math.isfinite, values))
     low, middle, high = np.percentile(values, (25, 50, 75))
     worst = max(values) if name in WORST_IS_HIGHEST else min(values)

@@ -17,7 +17,7 @@ from aerocam.runtime.predictions.targets import TargetLike
 from aerocam.runtime.sessions.session import Session
 
 SEEDS = (0, 1)
-"""Of the noise for models that take no pictures."""
+"""Seeds of the noise for models that take no pictures."""
 
 
 def compare_sessions(
@@ -51,7 +51,7 @@ def compare_sessions(
 
 
 def _own_choices(reference: Session, engine: Session, given: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """What each explains where nobody says what: not judged, where two classes are all but equal it may differ."""
+    """Record what each explains by default; not judged, because it may differ if two classes are nearly equal."""
     if contract.CHOSEN not in {spec.name for spec in reference.outputs}:
         return {}
     chosen = [session.run(given, (contract.CHOSEN,))[contract.CHOSEN].tolist() for session in (reference, engine)]
@@ -61,14 +61,14 @@ def _own_choices(reference: Session, engine: Session, given: dict[str, NDArray[A
 def _outputs(
     reference: Session, engine: Session, given: dict[str, NDArray[Any]], bounds: Tolerance
 ) -> list[Difference]:
-    """All outputs, for the targets that the reference chooses."""
+    """Compare all outputs for the targets that the reference chooses."""
     given = inputs.with_choice(given, reference.run(given))
     expected = {name: array.copy() for name, array in reference.run(given).items()}
     return compare_outputs(expected, engine.run(given), reference.manifest, bounds)
 
 
 def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bounds: Tolerance) -> list[Difference]:
-    """Raw maps, and maps in [0, 1], for the target that the reference chooses."""
+    """Compare raw maps, and maps in [0, 1], for the target that the reference chooses."""
     if reference.manifest.task == "embed":
         other = frame[::-1].copy()
         reference.compare_with(other)
@@ -81,7 +81,7 @@ def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bou
 
 
 def _map_differences(expected: Explanation, found: Explanation, bounds: Tolerance) -> list[Difference]:
-    """Of two explanations of one frame and one target."""
+    """Compare two explanations of one frame and one target."""
     raws = [
         compare(f"{expected.method}, raw map of {layer}", "raw", one, other, bounds)
         for layer, one, other in zip(expected.layers, expected.raws, found.raws, strict=False)

@@ -17,7 +17,7 @@ Precision = Literal["float32", "tf32", "float16"]
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Bounds.
+    """Bounds of the differences between two runs.
 
     Each but the correlation is of the largest difference over the largest magnitude of the reference.
 
@@ -44,7 +44,7 @@ TOLERANCES: dict[Precision, Tolerance] = {
 
 
 def precision_of(manifest: Manifest, settings: dict[str, object]) -> Precision:
-    """The coarsest type that products may be in.
+    """Return the coarsest type that products may be computed in.
 
     Args:
         manifest: Of the model; one that came in float16 has scaled gradients.
@@ -62,12 +62,13 @@ FAINT = 0.1
 
 
 GREY_LEVELS, STEEPEST = 255, 2
-"""Of an overlay: a channel of jet changes four times as fast as the map, and is laid over at a weight of a half."""
+"""Levels of an overlay, and the slope of its colours: a channel of jet changes four times as fast as the map, and is
+laid over at a weight of a half."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Two arrays.
+    """The difference between two arrays.
 
     Attributes:
         name: What they are.
@@ -89,7 +90,7 @@ class Difference:
 def compare_outputs(
     reference: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], manifest: Manifest, bounds: Tolerance
 ) -> list[Difference]:
-    """Every output of a model by name."""
+    """Compare every output of a model by name."""
     kinds: dict[str | None, Kind] = {layer.gradients: "gradient" for layer in manifest.layers}
     kinds[contract.CHOSEN] = "choice"
     if manifest.head is not None:
@@ -99,7 +100,7 @@ def compare_outputs(
 
 
 def compare(name: str, kind: Kind, reference: NDArray[Any], found: NDArray[Any], bounds: Tolerance) -> Difference:
-    """Two arrays of one shape."""
+    """Compare two arrays of one shape."""
     one, other = (np.asarray(array, np.float64).ravel() for array in (reference, found))
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return Difference(name, kind, None, None, None, bool(np.array_equal(one, other, equal_nan=True)))
@@ -112,7 +113,7 @@ def compare(name: str, kind: Kind, reference: NDArray[Any], found: NDArray[Any],
 
 
 def _good(kind: Kind, absolute: float, relative: float, correlation: float | None, bounds: Tolerance) -> bool:
-    """Whether a difference is within its bounds."""
+    """Tell whether a difference is within its bounds."""
     if kind == "choice":
         return absolute == 0
     if kind == "map":
@@ -127,13 +128,13 @@ def _good(kind: Kind, absolute: float, relative: float, correlation: float | Non
 
 
 def _correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float | None:
-    """Pearson's correlation."""
+    """Return Pearson's correlation; None if an array is constant."""
     if one.size < 2 or one.std() == 0 or other.std() == 0:
         return None
     return float(np.corrcoef(one, other)[0, 1])
 
 
 def clear_enough(raw: NDArray[np.float32]) -> bool:
-    """Whether normalising a raw map shows something of it, and not noise: what is positive is not faint beside it."""
+    """Tell whether the positive part of a raw map stands out, so that normalising it does not enlarge noise."""
     largest = float(np.abs(raw).max(initial=0))
     return largest > 0 and float(raw.max(initial=0)) >= FAINT * largest

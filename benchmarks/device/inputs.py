@@ -21,7 +21,7 @@ NOISE_SIZE = (480, 640)
 
 
 def frames(session: Session, picture: Path | None, count: int = 2) -> dict[str, NDArray[np.uint8]]:
-    """Frames by what they are: uint8 (H, W, 3) in BGR. None for a model that takes no pictures."""
+    """Return frames by name, uint8 (H, W, 3) in BGR; none for a model that takes no pictures."""
     rule = session.manifest.preprocess
     if rule is None:
         return {}
@@ -37,7 +37,7 @@ def frames(session: Session, picture: Path | None, count: int = 2) -> dict[str, 
 
 
 def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> dict[str, NDArray[Any]]:
-    """One array for every input of a model.
+    """Return one array for every input of a model.
 
     Args:
         session: The model.
@@ -63,7 +63,7 @@ def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> d
 
 
 def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The same feeds with the targets that a run chose, so that another one explains the same."""
+    """Return the same feeds with the targets that a run chose, so that another run explains the same."""
     fixed = dict(given)
     if contract.TARGET in fixed and contract.CHOSEN in outputs:
         fixed[contract.TARGET] = outputs[contract.CHOSEN].reshape(fixed[contract.TARGET].shape).copy()
@@ -73,7 +73,7 @@ def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray
 def open_plain(
     path: Path, explained: Session, providers: Sequence[Provider] | None, opened: ExitStack
 ) -> Callable[[], object]:
-    """A call that runs the plain model once.
+    """Open the plain model, and return a call that runs it once.
 
     Args:
         path: Of the plain model: the original .onnx file, or a file or engine of a split export that runs on every
@@ -83,7 +83,7 @@ def open_plain(
         opened: Closes it.
 
     Raises:
-        UsageError: The one is an engine, the other is not.
+        UsageError: One of the two is an engine and the other is not.
     """
     onnx = path.suffix == ".onnx"
     if onnx != (Path(explained.path).suffix == ".onnx"):
@@ -103,7 +103,7 @@ def open_plain(
 
 
 def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], object]:
-    """A model without a manifest, in ONNX Runtime with the options and providers that sessions have."""
+    """Open a model without a manifest in ONNX Runtime, with the options and providers of the runtime's sessions."""
     import onnxruntime
 
     from aerocam.runtime.sessions.ort import DTYPES, STOP_SPINNING

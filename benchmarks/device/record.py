@@ -24,7 +24,7 @@ SYSTEM = ("/usr/", "/etc/", "/dev/", "/proc/", "/sys/", "/opt/")
 
 
 def anonymous(data: Any, folders: Iterable[Path] = ()) -> Any:
-    """JSON-able data with paths cut to their last names, in keys and values alike; the system's folders are kept.
+    """Cut all paths in JSON-able data to their last names, in keys and values alike; the system's folders are kept.
 
     Args:
         data: What is to be sent.
@@ -37,7 +37,7 @@ def anonymous(data: Any, folders: Iterable[Path] = ()) -> Any:
 
 
 def _cut(data: Any, known: list[str]) -> Any:
-    """The same of every part."""
+    """Cut the paths in every part of some data."""
     if isinstance(data, dict):
         return {_cut(key, known): _cut(value, known) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -46,7 +46,7 @@ def _cut(data: Any, known: list[str]) -> Any:
 
 
 def _text(text: str, known: list[str]) -> str:
-    """One text; known folders first, whose names may have blanks."""
+    """Cut the paths in one text, known folders first, because their names may contain blanks."""
     for folder in known:
         text = text.replace(folder + "/", "").replace(folder, "")
     text = FOLDERS.sub(lambda found: found[0] if _of_the_system(found[0]) else "", text)
@@ -55,7 +55,7 @@ def _text(text: str, known: list[str]) -> str:
 
 
 def _of_the_system(folders: str) -> bool:
-    """Whether they are the system's, and lead out of it by no `..`."""
+    """Tell whether a path is one of the system's, and no `..` leads out of it."""
     return folders.startswith(SYSTEM) and "/../" not in folders
 
 
@@ -66,7 +66,7 @@ Verdict = Literal["agrees", "differs", "incomplete"]
 
 
 def _now() -> dict[str, str]:
-    """Date and time of day, UTC."""
+    """Return date and time of day, UTC."""
     date, _, time = datetime.now(timezone.utc).isoformat(timespec="seconds").partition("T")
     return {"date": date, "time": time.partition("+")[0]}
 
@@ -111,18 +111,18 @@ class DeviceReport:
 
     @property
     def verdict(self) -> Verdict:
-        """What came out."""
+        """The outcome of the check."""
         verdict: Verdict = self.record["verdict"]
         return verdict
 
     @property
     def interrupted(self) -> bool:
-        """Whether it was cut short."""
+        """Whether the check was cut short."""
         return bool(self.record["interrupted"])
 
     @property
     def name(self) -> str:
-        """Of the file that it is written to."""
+        """Name of the file that the report is written to."""
         board = self.record.get("doctor", {}).get("probes", {}).get("board", {})
         text = board.get("model") or board.get("architecture") or "device"
         text = re.sub(r"\b(NVIDIA|Engineering|Reference|Developer|Kit)\b", " ", text)
@@ -130,7 +130,7 @@ class DeviceReport:
         return f"aerocam-device-{name}-{self.record['date']}-{self.record['time'].replace(':', '')}.json"
 
     def finish(self) -> None:
-        """Take the verdict, and what says where or whose the device is out of the record."""
+        """Set the verdict, and remove from the record what says where or whose the device is."""
         differences = [one for case in self.record.get("comparisons", []) for one in case["differences"]]
         if differences:
             self.record["verdict"] = "agrees" if all(one["good"] for one in differences) else "differs"

@@ -30,7 +30,7 @@ from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.session import Session
 
 REFERENCE_ROUNDS = 10
-"""Most timed rounds of ONNX Runtime on the CPU."""
+"""Largest number of timed rounds of ONNX Runtime on the CPU."""
 
 WATCHED = ("power", "clocks", "temperatures", "memory")
 """Probes that are asked again at the end."""
@@ -96,7 +96,7 @@ def check_device(
 
 
 def _look(record: dict[str, Any]) -> None:
-    """What the machine is, and how it is before the check."""
+    """Record what the machine is, and its state before the check."""
     record["doctor"] = examine()
     record["before"] = {name: record["doctor"]["probes"][name] for name in WATCHED}
 
@@ -132,7 +132,7 @@ def _run(report: DeviceReport, asked: _Asked) -> None:
 
 
 def _called(asked: _Asked) -> str:
-    """What is compared with ONNX Runtime on the CPU, as messages call it; `engine` in the record's keys."""
+    """Return what messages call the session under test; the record's key is `engine` in all cases."""
     if asked.engine is not None and asked.engine.suffix != ".onnx":
         return "the engine"
     if asked.providers:
@@ -143,7 +143,7 @@ def _called(asked: _Asked) -> str:
 
 
 def _described(model: Path) -> dict[str, Any]:
-    """The model, as far as it says something of its engine."""
+    """Return the model's facts as far as they tell something about its engine."""
     manifest = read_manifest(model)
     return {
         "file": model.name,
@@ -158,7 +158,7 @@ def _described(model: Path) -> dict[str, Any]:
 
 
 def _open_engine(asked: _Asked, record: dict[str, Any]) -> Session:
-    """What is compared with ONNX Runtime on the CPU, once it is known to be of the same export."""
+    """Open the session under test, and check that it is of the same export as the reference."""
     model, engine, providers = asked.model, asked.engine, asked.providers
     if engine is None and providers is None:
         raise EngineError(f"{model.with_suffix('.engine')}: there is no engine; build it here: {_build(model)}")
@@ -174,14 +174,14 @@ def _open_engine(asked: _Asked, record: dict[str, Any]) -> Session:
 
 
 def _build(model: Path) -> str:
-    """The command that builds an engine, by this very aerocam where a shell does not find it."""
+    """Return the command that builds an engine, by this very aerocam if a shell does not find it."""
     found, here = shutil.which("aerocam"), Path(sys.executable)
     own = "aerocam" if found and Path(found).parent == here.parent else f"{shlex.quote(str(here))} -m aerocam"
     return f"{own} build {shlex.quote(str(model))}"
 
 
 def _engine_record(path: Path, model: Path) -> dict[str, Any]:
-    """What an engine's record says of it; of an .onnx file its name."""
+    """Return what an engine's record says about it; of an .onnx file, its name and checksum."""
     if path.suffix == ".onnx":
         return {"file": path.name, "sha256": sha256(path), "settings": {}}
     from aerocam.runtime.trt.engine_file import read_record
@@ -194,7 +194,7 @@ def _engine_record(path: Path, model: Path) -> dict[str, Any]:
 
 
 def _precision(record: dict[str, Any], sessions: dict[str, Session]) -> Precision:
-    """The type that decides the bounds; both go into the record."""
+    """Return the type that decides the bounds, and put both into the record."""
     session = sessions.get("engine") or sessions.get("reference")
     if session is None:
         return "float32"
@@ -204,7 +204,7 @@ def _precision(record: dict[str, Any], sessions: dict[str, Session]) -> Precisio
 
 
 def _turns(protocol: Protocol, name: str) -> Protocol:
-    """Fewer rounds for the reference: a device's CPU is slow, and nobody waits for it in flight."""
+    """Return fewer rounds for the reference: a device's CPU is slow, and nobody waits for it in flight."""
     most = protocol.iterations if name == "engine" else min(protocol.iterations, REFERENCE_ROUNDS)
     return dataclasses.replace(protocol, iterations=most)
 
@@ -212,7 +212,7 @@ def _turns(protocol: Protocol, name: str) -> Protocol:
 def _measured(
     session: Session, picture: Path | None, plain: Callable[[], object] | None, protocol: Protocol, method: str | None
 ) -> dict[str, Any]:
-    """Times of a session on the first input."""
+    """Time a session on the first input."""
     frames = inputs.frames(session, picture, 1)
     frame = next(iter(frames.values()), None)
     return measure(session, inputs.feeds(session, frame), frame, plain, protocol, method)

@@ -72,14 +72,14 @@ def measure(
 
 
 def _whole(explainer: Explainer, frame: NDArray[np.uint8]) -> Candidate:
-    """From a frame to its map, by stage."""
+    """Return a candidate that goes from a frame to its map, timed by stage."""
     if explainer.manifest.task == "embed":
         explainer.compare_with(frame[::-1].copy())
     return lambda timed: explainer(frame).timings
 
 
 def throughput(session: Session, given: Feeds, depth: int, count: int) -> float:
-    """Runs per second with `depth` of them under way at once; all results are waited for."""
+    """Return runs per second with `depth` of them under way at once; all results are waited for."""
     under_way: deque[Run] = deque()
     started = time.perf_counter()
     for _ in range(count):

@@ -22,10 +22,10 @@ FRACTIONS = (0.0, 0.02, 0.05, 0.5, 0.95, 0.98, 1.0)
 """Where the bins end, as shares of all maps, from the best map on."""
 
 PERCENTILE = 99.5
-"""Of all values of the bins' means: what is shown at full brightness."""
+"""Percentile of all values of the bins' means that is shown at full brightness."""
 
 SIDE, MARGIN, LINE = 112, 6, 18
-"""Of a panel, between panels, and of a line of text, px."""
+"""Side of a panel, gap between panels, and height of a line of text, px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,10 @@ class Aggregate:
 
 
 def to_first_cell(attribution: Floats, cells: int, cell: int) -> Floats:
-    """A map (H, W) with its target's cell and the one at the top left exchanged; a new array.
+    """Return a new map (H, W) in which the target's cell and the one at the top left have changed places.
 
     Raises:
-        UsageError: Cells of different sizes.
+        UsageError: `cells` does not divide the sides of the map.
     """
     if any(side % cells for side in attribution.shape):
         raise UsageError(f"AggAtt: found a map of {attribution.shape} px, sides that {cells} divides are expected")
@@ -70,7 +70,7 @@ def aggregate(maps: Sequence[Floats], cells: int, fractions: Sequence[float] = F
         fractions: Where the bins end, from 0 to 1.
 
     Raises:
-        UsageError: Too few maps: a bin would be empty.
+        UsageError: There are so few maps that a bin would be empty.
     """
     edges = [round(len(maps) * fraction) for fraction in fractions]
     if any(start == end for start, end in pairwise(edges)):
@@ -89,7 +89,7 @@ def aggregate(maps: Sequence[Floats], cells: int, fractions: Sequence[float] = F
 
 
 def picture(rows: Mapping[str, Aggregate], cells: int) -> NDArray[np.uint8]:
-    """One row per method, one panel per bin, the best maps on the left: uint8 (H, W, 3), BGR.
+    """Draw one row per method and one panel per bin, the best maps on the left: uint8 (H, W, 3), BGR.
 
     Each row has its own scale; below each panel how many maps it is the mean of, and their mean share.
     """
@@ -97,7 +97,7 @@ def picture(rows: Mapping[str, Aggregate], cells: int) -> NDArray[np.uint8]:
 
 
 def _row(name: str, one: Aggregate, cells: int) -> NDArray[np.uint8]:
-    """The panels of a method."""
+    """Draw the panels of one method."""
     step = SIDE + MARGIN
     canvas = np.full((SIDE + 2 * LINE + MARGIN, len(one.means) * step + MARGIN, 3), 255, np.uint8)
     _write(canvas, name, (MARGIN, LINE - 5))
@@ -109,7 +109,7 @@ def _row(name: str, one: Aggregate, cells: int) -> NDArray[np.uint8]:
 
 
 def _panel(mean: Floats, scale: float, cells: int) -> NDArray[np.uint8]:
-    """A mean map in colour, with the borders of the cells."""
+    """Draw a mean map in colour, with the borders of the cells."""
     levels = np.clip(mean / scale if scale > 0 else mean, 0, 1) * 255
     small = cv2.resize(levels.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     panel = cv2.applyColorMap(small.round().astype(np.uint8), cv2.COLORMAP_INFERNO)

@@ -12,7 +12,7 @@ from aerocam.errors import AerocamError, MissingDependencyError, UsageError, did
 BACKENDS = ("sequential", "loky", "threading", "dask", "ray")
 
 PACKAGES = {"dask": "distributed", "ray": "ray"}
-"""What pip calls them."""
+"""Names of the backends' packages as pip takes them."""
 
 ROUND = 4
 """Tasks per process that are given at once to a backend that gives nothing back before all are done."""
@@ -22,10 +22,10 @@ Made = TypeVar("Made")
 
 
 def check(backend: str, jobs: int) -> None:
-    """Make sure that tasks can run so.
+    """Check that tasks can run on this backend.
 
     Raises:
-        UsageError: No such backend, or no process.
+        UsageError: The backend is unknown, or `jobs` is less than 1.
         MissingDependencyError: A package is not installed.
     """
     if backend not in BACKENDS:
@@ -44,7 +44,7 @@ def check(backend: str, jobs: int) -> None:
 def run_all(
     function: Callable[[Given], Made], tasks: Sequence[Given], backend: str, jobs: int, cluster: str | None = None
 ) -> Iterator[Made]:
-    """What the function makes of each task, as they finish, in any order.
+    """Yield what the function returns for each task, in the order in which they finish.
 
     Args:
         function: Importable by name, in every process.
@@ -54,8 +54,8 @@ def run_all(
         cluster: Address of a dask scheduler or of a ray head; None: one is started here, with as many workers.
 
     Raises:
-        UsageError: There is no cluster at this address.
-        AerocamError: None can be started here, or a process was killed.
+        UsageError: No cluster answers at this address.
+        AerocamError: No cluster can be started here, or a process was killed.
     """
     if backend == "sequential":
         yield from map(function, tasks)
@@ -75,7 +75,7 @@ def run_all(
 
 @contextlib.contextmanager
 def _told_if_killed() -> Iterator[None]:
-    """One line where a process of loky's or dask's has gone."""
+    """Raise a one-line error in place of loky's or dask's own when one of their processes has been killed."""
     try:
         yield
     except Exception as error:
@@ -89,7 +89,7 @@ def _told_if_killed() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _told_if_absent(backend: str, address: str | None) -> Iterator[None]:
-    """One line where a cluster cannot be joined, or none can be started here."""
+    """Raise a one-line error when a cluster cannot be joined, or none can be started here."""
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
@@ -100,7 +100,7 @@ def _told_if_absent(backend: str, address: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _cluster(backend: str, jobs: int, address: str | None) -> Iterator[str]:
-    """The name of joblib's backend while its cluster is there."""
+    """Yield the name of joblib's backend while its cluster is up."""
     if backend == "dask":
         import distributed
 

@@ -73,7 +73,7 @@ def _size(explainer: Explainer) -> Size:
 
 
 def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Agreement:
-    """Of one picture."""
+    """Compare two models on one picture."""
     said = one.predict(frame)
     target, known = int(said.probabilities.argmax()), float(said.probabilities.max())
     map_ = one.explain(said, target).tensor_map[0]
@@ -84,6 +84,6 @@ def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Ag
 
 
 def average(found: Iterable[Agreement]) -> Agreement:
-    """The mean of each figure over the pictures where it is a number."""
+    """Return the mean of each figure over the pictures that have a finite one."""
     rows: list[dict[str, Any]] = [asdict(one) for one in found]
     return Agreement(**{name: mean([row[name] for row in rows]) for name in Agreement.__dataclass_fields__})

@@ -15,7 +15,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Truth:
-    """Where the target really is, over the model's input tensor.
+    """The true place of the target, over the model's input tensor.
 
     Attributes:
         boxes: (x0, y0, x1, y1) each, in px: edges, x1 - x0 is the width.
@@ -57,23 +57,23 @@ class Subject(Protocol):
     fill: Floats
 
     def logits(self, tensors: Floats) -> Floats:
-        """The scores before softmax or sigmoid, float32 (n, classes), of input tensors (n, C, H, W).
+        """Return the scores before softmax or sigmoid, float32 (n, classes), of input tensors (n, C, H, W).
 
         Raises:
-            UsageError: They cannot be known of a graph that ends in softmax.
+            UsageError: The graph ends in softmax, which leaves the logits open.
         """
         ...
 
     def probabilities(self, tensors: Floats) -> Floats:
-        """The model's probabilities, float32 (n, classes), of input tensors (n, C, H, W)."""
+        """Return the model's probabilities, float32 (n, classes), of input tensors (n, C, H, W)."""
         ...
 
     def explain(self, tensor: Floats, target: int) -> Map:
-        """The method's map of a class on another input tensor (1, C, H, W)."""
+        """Return the method's map of a class on any input tensor (1, C, H, W)."""
         ...
 
     def explain_with_noise(self, tensor: Floats, target: int, share: float, seed: int) -> Map:
-        """The same with Gaussian noise on the gradients, of `share` times their standard deviation.
+        """Return the map under Gaussian noise on the gradients, of `share` times their standard deviation.
 
         Raises:
             UsageError: The method reads no gradients, or they do not leave the graph.
@@ -109,9 +109,9 @@ class Case:
         return self.found.map
 
     def probability(self, tensors: Floats) -> Floats:
-        """The target's probability, float32 (n,), of input tensors (n, C, H, W)."""
+        """Return the target's probability, float32 (n,), of input tensors (n, C, H, W)."""
         return self.subject.probabilities(tensors)[:, self.target]
 
     def logit(self, tensors: Floats) -> Floats:
-        """The target's score before softmax, float32 (n,), of input tensors (n, C, H, W)."""
+        """Return the target's score before softmax, float32 (n,), of input tensors (n, C, H, W)."""
         return self.subject.logits(tensors)[:, self.target]

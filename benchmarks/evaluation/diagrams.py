@@ -7,13 +7,13 @@ from html import escape
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#a6761d", "#7570b3")
 DASHES = ("", ' stroke-dasharray="7 3"', ' stroke-dasharray="2 3"')
-"""Of curves, told apart by most eyes: each colour in one dash after the other."""
+"""Dashes of the curves; all colours come with one dash, then with the next."""
 
 CROWD = 10
 """Curves in a diagram at most, where several models have theirs: of more, each model has its own diagram."""
 
 LONGEST = 27
-"""Letters of a name in a legend."""
+"""Letters at most of a name in a legend."""
 
 STYLE = """
 .curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1rem; }
@@ -29,7 +29,7 @@ Line = Sequence[tuple[float, float]]
 
 
 def diagrams(name: str, lines: Mapping[tuple[str, str], Line], pens: Mapping[str, int]) -> str:
-    """All curves in one diagram, or one for each model with the same axes, as `figure` elements.
+    """Draw all curves in one diagram, or in one per model with the same axes, as `figure` elements.
 
     Args:
         name: What they show.
@@ -53,7 +53,7 @@ def diagrams(name: str, lines: Mapping[tuple[str, str], Line], pens: Mapping[str
 
 
 def _figure(name: str, lines: Sequence[tuple[str, int, Line]], ends: Sequence[tuple[float, float]]) -> str:
-    """One diagram with a legend below, of each curve its name, the number of its pen, and its points."""
+    """Draw one diagram with a legend below it, from each curve's name, pen number and points."""
     (x0, x1), (y0, y1) = ends
     deep = -(-len(lines) // 2)
     parts = [
@@ -77,12 +77,12 @@ def _figure(name: str, lines: Sequence[tuple[str, int, Line]], ends: Sequence[tu
 
 
 def _pen(number: int) -> str:
-    """The attributes of a line."""
+    """Return the SVG attributes of a line."""
     colour, dash = COLOURS[number % len(COLOURS)], DASHES[number // len(COLOURS) % len(DASHES)]
     return f'fill="none" stroke="{colour}" stroke-width="1.6"{dash}'
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:
-    """From where to where an axis goes, never nowhere."""
+    """Return the first and the last value of an axis, which are never equal."""
     low, high = min(values), max(values)
     return (low, high) if high > low else (low - 0.5, high + 0.5)

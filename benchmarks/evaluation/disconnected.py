@@ -45,7 +45,7 @@ class Disconnected:
     cells: int
 
     def target(self, cell: int, label: int) -> int:
-        """The number of a cell's class among the network's."""
+        """Return the index of a cell's class among all classes of the network."""
         return cell * self.classes + label
 
 
@@ -92,7 +92,7 @@ class _Surgery:
         self._input, self._output, self._pool = inputs[0], self._graph.output[0], pools[0]
 
     def classes(self) -> int:
-        """How many classes the output has."""
+        """Return the number of classes of the output."""
         found = self._shape(self._output.name)
         if len(found) != 2 or found[0] != 1:
             raise ModelError(f"{self._name}: its output is of shape {found}, logits (1, classes) are expected")
@@ -147,7 +147,7 @@ class _Surgery:
         self._set_shape(self._input, (1, channels, n * height, n * width))
 
     def join_scores(self, classes: int) -> None:
-        """One row of scores out of one per cell."""
+        """Join the scores of all cells to one row."""
         name = self._output.name
         for node in self._graph.node:
             for place, result in enumerate(node.output):
@@ -158,7 +158,7 @@ class _Surgery:
         self._set_shape(self._output, joined)
 
     def finish(self, classes: int) -> onnx.ModelProto:
-        """The changed model, its shapes inferred anew."""
+        """Return the changed model, with its shapes inferred anew."""
         del self._graph.value_info[:]
         onnx.checker.check_model(self._proto)
         try:

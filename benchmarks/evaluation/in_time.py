@@ -54,7 +54,7 @@ def stability_in_time(
             map for another reason.
 
     Raises:
-        UsageError: Fewer than two frames.
+        UsageError: There are fewer than two frames.
     """
     rule = explainer.manifest.preprocess
     assert rule is not None

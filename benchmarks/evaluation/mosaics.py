@@ -80,19 +80,19 @@ class Mosaic:
 
     @property
     def frame(self) -> Frame:
-        """uint8 (n h, n w, 3) in BGR, or (n h, n w)."""
+        """The mosaic as one frame: uint8 (n h, n w, 3) in BGR, or (n h, n w)."""
         frames, n = [tile.frame for tile in self.tiles], self.cells
         return np.concatenate([np.concatenate(frames[row * n : row * n + n], axis=1) for row in range(n)])
 
     def questions(self, asked: Asked = "all") -> Iterator[Question]:
-        """One per cell that is asked about."""
+        """Yield one question per cell that is asked about."""
         frame, last = self.frame, len(self.tiles) - 1
         for cell in range(last + 1) if asked == "all" else (0, last):
             yield Question(self.name, frame, self.tiles[cell].target, Truth(cells=self.cells, cell=cell))
 
 
 def sure_tiles(pictures: Iterable[tuple[str, Frame, int]], model: Explainer, threshold: float = 0.5) -> list[Tile]:
-    """The pictures of which the model is sure: its top class is the label, with more than this probability.
+    """Select the pictures whose label is the model's top class with more than this probability.
 
     Args:
         pictures: Name, frame and class of each.
@@ -100,7 +100,7 @@ def sure_tiles(pictures: Iterable[tuple[str, Frame, int]], model: Explainer, thr
         threshold: 0 to 1. The paper takes 0.99, of thousands of pictures.
 
     Raises:
-        UsageError: A frame that the model cannot take.
+        UsageError: The model cannot take one of the frames.
     """
     rule, found = model.manifest.preprocess, []
     assert rule is not None
@@ -113,7 +113,7 @@ def sure_tiles(pictures: Iterable[tuple[str, Frame, int]], model: Explainer, thr
 
 
 def seen(frame: Frame, rule: Preprocess) -> Frame:
-    """The part of a frame that a model sees, at its input's size: uint8 (h, w, 3) in BGR, or (h, w)."""
+    """Return the part of a frame that a model sees, at its input's size: uint8 (h, w, 3) in BGR, or (h, w)."""
     bare: dict[str, Any] = {"mean": (0.0,) * len(rule.mean), "std": (1.0,) * len(rule.std), "layout": "NHWC"}
     bare["color"] = "GRAY" if rule.color == "GRAY" else "BGR"
     levels, _ = Preprocessor(dataclasses.replace(rule, **bare))(frame)
@@ -121,7 +121,7 @@ def seen(frame: Frame, rule: Preprocess) -> Frame:
 
 
 def mosaic_rule(rule: Preprocess, cells: int = 2) -> Preprocess:
-    """How a mosaic becomes the input of the model at n times the size: pixel for pixel."""
+    """Return the preprocessing of the model at n times the size, which takes a mosaic pixel for pixel."""
     height, width = rule.size
     return dataclasses.replace(rule, size=(height * cells, width * cells), resize="stretch", short_side=0)
 
@@ -140,7 +140,7 @@ def draw_mosaics(
             class if there is one, else by the same.
 
     Raises:
-        UsageError: Fewer classes than a mosaic shows.
+        UsageError: The tiles have fewer classes than a mosaic shows.
     """
     by_class: dict[int, list[Tile]] = {}
     for tile in tiles:
@@ -176,7 +176,7 @@ def write_mosaics(folder: str | Path, questions: Iterable[Question], classes: in
         The path of `labels.json`: rows of `file`, `label`, `cells` and `cell`.
 
     Raises:
-        WriteError: The folder or a file cannot be written; then none is.
+        WriteError: The folder or a file cannot be written; no file is written then.
     """
     folder = Path(folder)
     make_folder(folder)

@@ -61,7 +61,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Data:
-    """The pictures.
+    """The pictures of an evaluation.
 
     Attributes:
         samples: One per picture and target, in the order of the files.
@@ -73,10 +73,10 @@ class Data:
 
 
 def find_data(folder: str | Path) -> Data:
-    """The pictures of a folder, those that `aerocam explain` takes, with what is known of them.
+    """Find the pictures in a folder that `aerocam explain` takes, and read their labels.
 
     Raises:
-        UsageError: No such folder, no picture in it, or labels that cannot be read.
+        UsageError: The folder does not exist or holds no picture, or its labels cannot be read.
     """
     from aerocam.runtime.frames.picture_files import find_pictures
 
@@ -107,7 +107,7 @@ def find_data(folder: str | Path) -> Data:
 def _labelled(
     paths: Sequence[Path], rows: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, file: str
 ) -> list[Sample]:
-    """One sample per row of a picture; pictures without a row, and rows without a picture, are faults."""
+    """Make one sample per row of a picture; pictures without a row, and rows without a picture, are faults."""
     found = []
     for path in paths:
         plain = Sample(path.name, str(path.resolve()))
@@ -155,7 +155,7 @@ def _corners(box: Any) -> Box:
 
 
 def _rows(folder: Path) -> dict[str, list[dict[str, Any]]] | None:
-    """The rows of each file; None where there are no labels."""
+    """Read the rows of each file; None if the folder has no labels."""
     names = [name for name in ("labels.json", "labels.csv") if (folder / name).exists()]
     if not names:
         return None

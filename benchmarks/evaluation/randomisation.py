@@ -52,7 +52,7 @@ class Step:
 
 
 def weight_names(model: onnx.ModelProto) -> list[str]:
-    """The initialisers that Conv, ConvTranspose, Gemm and MatMul read as weights, from the output to the input.
+    """List the initialisers that Conv, ConvTranspose, Gemm and MatMul read as weights, from the output to the input.
 
     In the reverse order of the nodes, each once; biases, and weights that are stored quantised, are not among them.
     """
@@ -65,7 +65,7 @@ def weight_names(model: onnx.ModelProto) -> list[str]:
 
 
 def randomised(model: onnx.ModelProto, count: int, seed: int = 0, draw: Draw = "redraw") -> onnx.ModelProto:
-    """A copy of a model with the `count` weights nearest its output randomised.
+    """Return a copy of a model with the `count` weights nearest its output randomised.
 
     Each weight has random numbers of its own, so a step keeps those of the steps before.
     """
@@ -81,7 +81,7 @@ def randomised(model: onnx.ModelProto, count: int, seed: int = 0, draw: Draw = "
 
 
 def _drawn(old: NDArray[Any], rng: np.random.Generator, draw: Draw) -> NDArray[Any]:
-    """Random weights in place of old ones."""
+    """Draw random weights in place of old ones."""
     if draw == "permute":
         return rng.permutation(old.ravel()).reshape(old.shape)
     return rng.normal(old.mean(dtype=np.float64), old.std(dtype=np.float64), old.shape).astype(old.dtype)
@@ -97,7 +97,7 @@ def cascade(
     draw: Draw = "redraw",
     options: Mapping[str, Any] | None = None,
 ) -> dict[str, list[Step]]:
-    """Randomise more and more weights, and see what becomes of the maps.
+    """Randomise more and more weights, and compare the maps with the original ones.
 
     Args:
         model: The original ONNX file, not an exported one.
@@ -112,7 +112,7 @@ def cascade(
         By method: one entry per step.
 
     Raises:
-        UsageError: More weights than the model has.
+        UsageError: A count is larger than the number of weights.
         ModelError: The model has no weights that can be randomised, or cannot be exported.
     """
     proto = onnx.load(str(model))
@@ -144,14 +144,14 @@ def cascade(
 def _maps(
     path: Path, frames: Sequence[NDArray[np.uint8]], targets: Sequence[int], methods: Sequence[str]
 ) -> Iterator[tuple[str, list[Floats]]]:
-    """Each method's maps over the input tensor."""
+    """Yield each method with its maps over the input tensor."""
     for method in methods:
         with Explainer(path, method=method) as explainer:
             yield method, [explainer(*one).tensor_map[0] for one in zip(frames, targets, strict=True)]
 
 
 def compare(first: Sequence[Floats], second: Sequence[Floats], count: int = 0, last: str = "") -> Step:
-    """Two lists of maps (H, W) in [0, 1] over the same pictures, compared pair by pair."""
+    """Compare two lists of maps (H, W) in [0, 1] over the same pictures, pair by pair."""
     ranks = [rank_correlation(*pair) for pair in zip(first, second, strict=True)]
     finite = [one for one in ranks if np.isfinite(one)]
     mean = float(np.mean(finite)) if finite else float("nan")
@@ -160,7 +160,7 @@ def compare(first: Sequence[Floats], second: Sequence[Floats], count: int = 0, l
 
 
 def rank_correlation(first: Floats, second: Floats) -> float:
-    """Spearman's correlation over the px, by SciPy; NaN where a map is constant."""
+    """Return Spearman's correlation over the px, by SciPy; NaN if a map is constant."""
     from scipy.stats import ConstantInputWarning, spearmanr
 
     with warnings.catch_warnings():

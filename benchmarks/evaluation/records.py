@@ -23,7 +23,7 @@ FILE, SETTINGS = "records.jsonl", "settings.json"
 
 
 def plain(value: Any) -> Any:
-    """A metric's value ready for JSON: arrays as lists, what is not finite as None."""
+    """Convert a metric's value for JSON: arrays to lists, numbers that are not finite to None."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):
@@ -36,7 +36,7 @@ def plain(value: Any) -> Any:
 
 
 def read_back(value: Any) -> Any:
-    """What `plain` wrote, with NaN for None."""
+    """Convert what `plain` wrote back, with NaN for None."""
     if isinstance(value, dict):
         return {key: read_back(one) for key, one in value.items()}
     if isinstance(value, list):
@@ -45,11 +45,11 @@ def read_back(value: Any) -> Any:
 
 
 def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Write down what is measured in a folder, or make sure that it is what was measured there before.
+    """Write the settings of a run into its folder, or check that they equal those of the run that began there.
 
     Raises:
-        UsageError: It was something else, or cannot be read.
-        WriteError: It cannot be written.
+        UsageError: The folder holds a run with other settings, or its settings cannot be read.
+        WriteError: The settings cannot be written.
     """
     path, wanted = folder / SETTINGS, json.loads(json.dumps(settings))
     if not path.exists():
@@ -67,7 +67,7 @@ def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _differences(before: Any, wanted: Any, name: str = "") -> list[str]:
-    """What differs, field by field."""
+    """List the fields that differ."""
     if before == wanted:
         return []
     if not (isinstance(before, dict) and isinstance(wanted, dict)):
@@ -91,11 +91,11 @@ class Records:
     """The records in a folder. A line counts once it ends: a last line without an end is dropped, and done again."""
 
     def __init__(self, folder: Path) -> None:
-        """Read those that are there, and hold the file for this run alone.
+        """Read the records of earlier runs, and lock the file for this run alone.
 
         Raises:
-            UsageError: Another run writes to it, or a line within is damaged.
-            WriteError: It cannot be opened.
+            UsageError: Another run writes to the file, or one of its lines is damaged.
+            WriteError: The file cannot be opened.
         """
         self._path = folder / FILE
         try:
@@ -125,7 +125,7 @@ class Records:
                 logger.warning("%s: it cannot be locked (%s); start no other run with this --out", self._path, error)
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        """The records by key."""
+        """Read the records, by key."""
         self._file.seek(0)
         content = self._file.readall()
         whole = content.rfind(b"\n") + 1
@@ -143,7 +143,7 @@ class Records:
         """Append the records of a picture as one line, and return when it is on the disk.
 
         Raises:
-            WriteError: The disk is full.
+            WriteError: The file cannot be written, as on a full disk.
         """
         kept = list(records)
         line = json.dumps({"records": kept}, allow_nan=False) + "\n"
@@ -157,9 +157,9 @@ class Records:
         self.found.update({one["key"]: one for one in kept})
 
     def __enter__(self) -> Records:
-        """The records themselves."""
+        """Return the records themselves."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let the file go."""
+        """Close the file, which unlocks it."""
         self._file.close()

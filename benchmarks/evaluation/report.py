@@ -46,11 +46,11 @@ ABSCISSAE = ("fraction", "threshold", "share")
 """What a metric's values call the list that their curves lie over."""
 
 Curves = dict[str, dict[tuple[str, str], Line]]
-"""By metric and curve, then by model and method: the points of the mean curve."""
+"""Points of the mean curves, by metric and curve, then by model and method."""
 
 
 def as_html(results: Results, record: Mapping[str, Any]) -> str:
-    """The page.
+    """Return the report as an HTML page.
 
     Args:
         results: Of the run.
@@ -84,7 +84,7 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 
 def _table(record: Mapping[str, Any]) -> str:
-    """Rows of methods, model by model; the best of each model is bold."""
+    """Make the rows of methods, model by model; the best value of each model is bold."""
     titles = ["method", "n", "failures", *header(record)]
     heads = "".join(f'<th scope="col">{_breaking(one)}</th>' for one in titles)
     rows, above = "", None
@@ -108,12 +108,12 @@ def _table(record: Mapping[str, Any]) -> str:
 
 
 def _breaking(name: str) -> str:
-    """A name that may be broken behind each of its parts."""
+    """Return a name that a browser may break behind each of its parts."""
     return re.sub(r"([_:])", r"\1<wbr>", escape(name))
 
 
 def _mark(record: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
-    """Whether this is the best method of its model."""
+    """Return the attribute that marks the best method of its model; empty for the others."""
     rivals = [one["metrics"][name]["value"] for one in record["rows"] if one["model"] == row["model"]]
     known = [value for value in rivals if value is not None]
     if row["metrics"][name]["value"] is None or min(known) == max(known):
@@ -123,7 +123,7 @@ def _mark(record: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
 
 
 def mean_curves(results: Results) -> Curves:
-    """The mean over pictures of each list of numbers among a metric's values, where all have one of the same length.
+    """Average each list of numbers among a metric's values over the pictures, if all lists have one length.
 
     It lies over the list of that length that is one of `ABSCISSAE`; where there is none, over 0 to 1.
     """
@@ -145,7 +145,7 @@ def mean_curves(results: Results) -> Curves:
 
 
 def _mean(curves: Sequence[Any]) -> NDArray[np.float64] | None:
-    """The mean of the curves that are finite; None where these are no curves of one length."""
+    """Return the mean of the curves that are finite; None if their lengths differ."""
     try:
         arrays = np.array(curves, float)
     except (TypeError, ValueError):
@@ -170,7 +170,7 @@ def _curves(results: Results) -> str:
 
 
 def _examples(results: Results) -> str:
-    """The overlays of the first pictures, method by method."""
+    """Show the overlays of the first pictures, method by method."""
     cards: dict[tuple[str, str, int, str], list[str]] = {}
     for (model, method), records in results.records.items():
         for one in records:
@@ -197,7 +197,7 @@ def _examples(results: Results) -> str:
 
 
 def _definitions(record: Mapping[str, Any]) -> str:
-    """What every metric is."""
+    """List the definitions of all metrics."""
     rows = ""
     for name, one in record["settings"]["metrics"].items():
         needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
@@ -212,7 +212,7 @@ def _definitions(record: Mapping[str, Any]) -> str:
 
 
 def _notes(record: Mapping[str, Any]) -> str:
-    """What was refused, what went wrong, what was left out."""
+    """List what was refused, what went wrong and what was left out."""
     return "".join(_list(title, lines) for title, lines in _noted(record))
 
 
@@ -236,7 +236,7 @@ def write_results(results: Results, out: Path) -> dict[str, Any]:
         The record, as table.json has it.
 
     Raises:
-        WriteError: One cannot be written.
+        WriteError: A file cannot be written.
     """
     record = table.as_record(results)
     contents = {

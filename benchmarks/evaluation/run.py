@@ -68,7 +68,7 @@ class Results:
 
 
 def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ...]:
-    """Open every model once, to see what it gives.
+    """Open every model once, to see which methods it gives.
 
     Raises:
         UsageError: No model gives any of the methods.
@@ -88,13 +88,13 @@ def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ..
 
 
 def _plain(path: str) -> str:
-    """A model's path with one suffix only: x.onnx for x.cam.onnx."""
+    """Return a model's path with one suffix only: x.onnx for x.cam.onnx."""
     plain = Path(path)
     return str(plain.with_name(f"{plain.stem.removesuffix('.cam') or plain.stem}{plain.suffix}"))
 
 
 def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
-    """What a model gives, and what it refuses."""
+    """Describe a model: its facts, the methods that it gives, and why it refuses others."""
     known = sha256(path)
     refused: dict[str, str] = {}
     try:
@@ -128,7 +128,7 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
 
 
 def _preprocessing(rule: Preprocess) -> str:
-    """How a picture becomes the input, on which every figure depends."""
+    """Describe how a picture becomes the input; every figure depends on it."""
     side = f" of a short side of {rule.short_side} px" if rule.resize == "crop" else ""
     return (
         f"{rule.resize}{side}, {rule.interpolation}, {rule.color}, mean {_numbers(rule.mean)}, std {_numbers(rule.std)}"
@@ -164,7 +164,7 @@ def run(
         progress: Makes a progress bar for so many tasks; None: there is none.
 
     Raises:
-        UsageError: The folder holds another run, no model gives any of the methods, or no such backend.
+        UsageError: The folder holds another run, no model gives any of the methods, or the backend is unknown.
         ModelError: A model cannot be read.
         WriteError: A file cannot be written.
     """
@@ -192,7 +192,7 @@ def _do(
     finished: Iterator[list[dict[str, Any]]],
     progress: Callable[[int], Progress] | None,
 ) -> None:
-    """Keep what tasks have found as they finish."""
+    """Keep the records of tasks as they finish."""
     bar, failed = progress(len(tasks)) if progress is not None else None, 0
     try:
         for number, done in enumerate(finished, 1):
@@ -207,7 +207,7 @@ def _do(
 
 
 def _tasks(model: ModelFile, samples: Sequence[Sample], settings: Settings) -> list[Task]:
-    """One per picture and target."""
+    """Make one task per picture and target."""
     found, config = [], json.dumps(settings.record(), sort_keys=True)
     for number, sample in enumerate(samples):
         content = _content(sample.path)
@@ -223,13 +223,13 @@ def _tasks(model: ModelFile, samples: Sequence[Sample], settings: Settings) -> l
 
 
 def _left(task: Task, known: dict[str, Any]) -> Task | None:
-    """The task with the methods that have no record yet; None where all have one."""
+    """Return the task with the methods that have no record yet; None if all have one."""
     methods = tuple(one for one in task.methods if task.keys[one.label] not in known)
     return replace(task, methods=methods) if methods else None
 
 
 def _content(path: str) -> str:
-    """SHA-256 of a file; empty where it cannot be read, which its task will say."""
+    """Return the SHA-256 of a file; empty if it cannot be read, which its task will say."""
     try:
         return sha256(path)
     except AerocamError:

@@ -13,7 +13,7 @@ from aerocam.errors import UsageError, did_you_mean
 from aerocam.providers import Provider
 
 FORMAT = 1
-"""Of the records: those of another one are not read."""
+"""Version of the records' form; records of another one are not read."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Settings:
     examples: int = 3
 
     def record(self) -> dict[str, Any]:
-        """All that a record depends on beside model, method and picture, ready for JSON."""
+        """Return all that a record depends on besides model, method and picture, ready for JSON."""
         return {
             "format": FORMAT,
             "aerocam": aerocam.__version__,
@@ -65,7 +65,7 @@ class Settings:
 
 
 def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A metric as the result repeats it."""
+    """Return a metric's facts and parameters as the result repeats them."""
     return {
         "direction": metric.direction,
         "definition": metric.definition,
@@ -77,10 +77,10 @@ def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
-    """Methods as the command line has them: `gradcam`, or with options `rise:masks=500:probability=0.3`.
+    """Read methods as the command line has them: `gradcam`, or with options `rise:masks=500:probability=0.3`.
 
     Raises:
-        UsageError: An unknown method, an option that cannot be read, or a method twice.
+        UsageError: A method is unknown or named twice, or one of its options cannot be read.
     """
     from aerocam.options import parse_options
     from aerocam.runtime.methods import find
@@ -105,14 +105,14 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
 def metrics_of(
     names: Sequence[str], given: Mapping[str, Any] | None = None
 ) -> tuple[tuple[Metric, dict[str, Any]], ...]:
-    """Metrics by name, by group, or `all`; each once, in the order of the table.
+    """Return metrics by name, by group, or `all`; each once, in the order of the table.
 
     Args:
         names: Metrics and groups.
         given: Parameters, `METRIC.NAME` each.
 
     Raises:
-        UsageError: There is no such metric or parameter.
+        UsageError: A metric, a group or a parameter is unknown.
     """
     groups = {metric.group for metric in METRICS.values()}
     wanted = set()
@@ -139,10 +139,10 @@ def metrics_of(
 
 
 def _check_value(name: str, value: Any) -> None:
-    """Make sure that the result can repeat a value.
+    """Check that the result can repeat a value.
 
     Raises:
-        UsageError: JSON has no such value.
+        UsageError: The value cannot be written as JSON.
     """
     try:
         json.dumps(value, allow_nan=False)

@@ -16,7 +16,7 @@ WINDOW = 7
 
 
 def pearson(first: Floats, second: Floats, epsilon: float = 0.0) -> float:
-    """Pearson's correlation over px; NaN where a map is constant, but 0 with an `epsilon` beside the deviations."""
+    """Return Pearson's correlation over px; for a constant map NaN, or 0 with an `epsilon` beside the deviations."""
     a, b = (np.asarray(x, np.float64).ravel() for x in (first, second))
     a, b = a - a.mean(), b - b.mean()
     spread = np.sqrt((a * a).mean() * (b * b).mean()) + epsilon
@@ -24,7 +24,7 @@ def pearson(first: Floats, second: Floats, epsilon: float = 0.0) -> float:
 
 
 def ssim(first: Floats, second: Floats) -> float:
-    """Structural similarity of two maps in [0, 1], by scikit-image: window of 7 px, uniform, data range 1.
+    """Return the structural similarity of two maps in [0, 1]: scikit-image's, uniform window of 7 px, data range 1.
 
     Raises:
         UsageError: The maps are smaller than the window.
@@ -61,12 +61,12 @@ def consistency(first: Floats, second: Floats) -> Consistency:
 
 
 def shift(first: Floats, second: Floats) -> float:
-    """How far the second map's centre of mass lies from the first one's, px."""
+    """Return the distance between the centres of mass of two maps, px."""
     return math.dist(centre_of_mass(first), centre_of_mass(second))
 
 
 def centre_of_mass(saliency: Floats) -> tuple[float, float]:
-    """(x, y) in px, the middle of the first px being (0.5, 0.5); NaN where the map is zero."""
+    """Return (x, y) in px, the middle of the first px being (0.5, 0.5); NaN if the map is zero."""
     total = float(saliency.sum(dtype=np.float64))
     if total <= 0:
         return math.nan, math.nan
@@ -76,7 +76,7 @@ def centre_of_mass(saliency: Floats) -> tuple[float, float]:
 
 
 def mass_inside(saliency: Floats, box: Box) -> float:
-    """The share of the map's mass inside a box (x0, y0, x1, y1), edges in px; NaN where the map is zero.
+    """Return the share of the map's mass inside a box (x0, y0, x1, y1), edges in px; NaN if the map is zero.
 
     A px counts by its middle.
     """

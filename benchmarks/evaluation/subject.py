@@ -44,11 +44,11 @@ class ModelUnderTest:
     """An exported file, open: one session for all methods. For the thread that made it."""
 
     def __init__(self, path: str, threads: int | None = 1, providers: Sequence[Provider] | None = None) -> None:
-        """Open it.
+        """Open the model.
 
         Raises:
-            UsageError: It is no classifier of pictures with two classes or more, or takes frames only.
-            ModelError: It cannot be read.
+            UsageError: The model is not a classifier of pictures with two classes or more, or takes frames only.
+            ModelError: The model cannot be read.
         """
         engine = not path.lower().endswith(".onnx")
         self._opening: dict[str, Any] = {"providers": providers, "threads": None if engine else threads}
@@ -65,13 +65,13 @@ class ModelUnderTest:
         self.forget()
 
     def forget(self) -> None:
-        """Begin with another picture: nothing is known, nothing counted."""
+        """Forget all runs and maps and reset the counts, for another picture."""
         self.counts = Counts()
         self._rows: dict[bytes, NDArray[np.float32]] = {}
         self.maps: dict[tuple[str, bytes, int], Map] = {}
 
     def explainer(self, method: MethodSpec) -> Explainer:
-        """For a method; opened once.
+        """Return the explainer of a method, opened once.
 
         Raises:
             UsageError: The file cannot give the method.
@@ -82,11 +82,11 @@ class ModelUnderTest:
         return self._explainers[method.label]
 
     def probabilities(self, tensors: Floats) -> Floats:
-        """See `case.Subject`."""
+        """Return the probabilities of input tensors; see `case.Subject`."""
         return np.stack([self._row(one[None]) for one in tensors])
 
     def logits(self, tensors: Floats) -> Floats:
-        """See `case.Subject`.
+        """Return the logits of input tensors; see `case.Subject`.
 
         Raises:
             UsageError: The graph ends in softmax.
@@ -99,7 +99,7 @@ class ModelUnderTest:
         return np.stack([self._row(one[None], logits=True) for one in tensors])
 
     def _row(self, tensor: Floats, logits: bool = False) -> NDArray[np.float32]:
-        """The logits or the probabilities of one tensor."""
+        """Return the logits or the probabilities of one tensor."""
         key = digest(tensor)
         if key in self._rows:
             self.counts.known += 1
@@ -113,18 +113,18 @@ class ModelUnderTest:
         return scores.probabilities(self._rows[key], self.manifest.score)
 
     def close(self) -> None:
-        """Give back its memory."""
+        """Close the model and all its explainers."""
         for explainer in self._explainers.values():
             explainer.close()
         self._passes.close()
         self.session.close()
 
     def __enter__(self) -> ModelUnderTest:
-        """The model itself."""
+        """Return the model itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close it."""
+        """Close the model."""
         self.close()
 
 
@@ -132,7 +132,7 @@ class FileSubject:
     """A model under test with one method; a `case.Subject`."""
 
     def __init__(self, model: ModelUnderTest, method: MethodSpec) -> None:
-        """Take both.
+        """Open the method on the model.
 
         Raises:
             UsageError: The file cannot give the method.
@@ -151,7 +151,7 @@ class FileSubject:
         return any(name in given for name in self._explainer.raw_maps.outputs)
 
     def explain(self, tensor: Floats, target: int) -> Map:
-        """See `case.Subject`."""
+        """Return the map of a class, computed once; see `case.Subject`."""
         key = (self._label, digest(tensor), target)
         if key not in self._model.maps:
             return self.explained(tensor, target)[1]
@@ -159,7 +159,7 @@ class FileSubject:
         return self._model.maps[key]
 
     def explain_with_noise(self, tensor: Floats, target: int, share: float, seed: int) -> Map:
-        """See `case.Subject`."""
+        """Return the map of a class under noise on the gradients; see `case.Subject`."""
         self._model.counts.explained += 1
         return _map(self._explainer.on_tensor(tensor, target, GradientNoise(share, seed)))
 
@@ -172,12 +172,12 @@ class FileSubject:
 
 
 def digest(tensor: NDArray[Any]) -> bytes:
-    """What the content of an array is known by."""
+    """Return a hash of an array's content, to find it again by."""
     return hashlib.blake2b(np.ascontiguousarray(tensor).tobytes(), digest_size=16).digest()
 
 
 def _map(found: Explanation) -> Map:
-    """The map of the first target; of several layers the raw map of the first, or of the first that is not finite.
+    """Return the first target's map; of several layers the raw map of the first, or the first that is not finite.
 
     Then the map, which is zero as the runtime shows it, is NaN: it is no map that shows nothing.
     """
@@ -191,7 +191,7 @@ def _map(found: Explanation) -> Map:
 
 
 def _checked(manifest: Manifest, path: str) -> Preprocess:
-    """The rule of its input, if it is a model that can be measured."""
+    """Return the rule of the model's input, after a check that the model can be measured."""
     rule, score = manifest.preprocess, manifest.score
     if manifest.task != "classify":
         raise UsageError(
@@ -212,7 +212,7 @@ def _checked(manifest: Manifest, path: str) -> Preprocess:
 
 
 def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float32]:
-    """The scores before softmax, where that is not in the graph, or before sigmoid; float32 (classes,)."""
+    """Return the scores before softmax, if that is not in the graph, or before sigmoid; float32 (classes,)."""
     score, values = manifest.score, output.reshape(-1)
     if score.activation == "none":
         return np.concatenate([-values, values]) if len(values) < score.classes else values

@@ -18,11 +18,11 @@ from aerocam.benchmarks.evaluation.run import Results
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 REASONS = ("left out", "refused", "failed")
-"""Why a metric has no value of a picture: the picture has not what it needs; the file or method has not; an error."""
+"""Why a metric has no value of a picture: the picture, or the file or method, lacks what it needs; an error."""
 
 
 def as_record(results: Results) -> dict[str, Any]:
-    """The whole result, ready for JSON; equal for equal runs, however they were spread over processes."""
+    """Return the whole result, ready for JSON; equal for equal runs, however they were spread over processes."""
     rows = [_row(results, model, method, records) for (model, method), records in results.records.items()]
     return {
         "aerocam": aerocam.__version__,
@@ -39,7 +39,7 @@ def as_record(results: Results) -> dict[str, Any]:
 
 
 def _row(results: Results, model: str, method: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One method of one model over all pictures."""
+    """Summarise one method of one model over all pictures."""
     mapped = [one for one in records if "fault" not in one]
     known = [one["correct"] for one in mapped if one["correct"] is not None]
     return {
@@ -55,7 +55,7 @@ def _row(results: Results, model: str, method: str, records: Sequence[Mapping[st
 
 
 def _cell(metric: Metric, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A metric over all pictures: its number, of how many pictures, and why not of the others."""
+    """Summarise a metric over all pictures: its number, of how many pictures, and why the others have none."""
     found = [read_back(one["values"][metric.name]) for one in records if metric.name in one["values"]]
     good = [value for value in found if _is_number(value)]
     value = float(metric.gather(good)) if good else math.nan
@@ -67,13 +67,13 @@ def _cell(metric: Metric, records: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a picture's value is one; of several by name, that of the name `value`."""
+    """Tell whether a picture's value is a number; of several values by name, whether `value` is one."""
     one = value.get("value", 0.0) if isinstance(value, Mapping) else value
     return not isinstance(one, float) or math.isfinite(one)
 
 
 def _faults(results: Results) -> list[dict[str, Any]]:
-    """What went wrong, once for all methods that it went wrong for."""
+    """List what went wrong, once for all methods that it went wrong for."""
     found: dict[tuple[str, str, int, str], list[str]] = {}
     for (model, method), records in results.records.items():
         for one in records:
@@ -86,7 +86,7 @@ def _faults(results: Results) -> list[dict[str, Any]]:
 
 
 def _told(record: Mapping[str, Any]) -> list[str]:
-    """What is to be said of a record."""
+    """List the faults of one record."""
     if "fault" in record:
         return [record["fault"]]
     zero = ["the map is zero everywhere"] if record.get("zero map") else []
@@ -94,7 +94,7 @@ def _told(record: Mapping[str, Any]) -> list[str]:
 
 
 def fault_lines(record: Mapping[str, Any]) -> list[str]:
-    """One line for each fault."""
+    """Return one line for each fault."""
     lines = []
     for one in record["faults"]:
         of = _of(record, one["model"], one["methods"])
@@ -104,36 +104,36 @@ def fault_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def _of(record: Mapping[str, Any], model: str, methods: Sequence[str]) -> str:
-    """Which methods something is true of; nothing where it is of all that the model gives."""
+    """Name the methods that something is true of; empty if that is all methods of the model."""
     everything = {row["method"] for row in record["rows"] if row["model"] == model}
     return "" if set(methods) == everything else f" ({', '.join(methods)})"
 
 
 def _together(record: Mapping[str, Any], told: Mapping[tuple[str, str, str], Sequence[str]]) -> list[str]:
-    """One line for each model, metric and text, with the methods that it is true of."""
+    """Return one line for each model, metric and text, with the methods that it is true of."""
     return [f"{model}: {name}{_of(record, model, found)}: {text}" for (model, name, text), found in told.items()]
 
 
 def failures(record: Mapping[str, Any]) -> int:
-    """How many maps and values could not be had because of an error; zero maps and refusals are none."""
+    """Count the maps and values that are missing because of an error; zero maps and refusals do not count."""
     failed = (sum(cell["failed"].values()) for row in record["rows"] for cell in row["metrics"].values())
     return sum(row["failures"] for row in record["rows"]) + sum(failed)
 
 
 def header(record: Mapping[str, Any]) -> list[str]:
-    """The metrics with their arrows."""
+    """Return the names of the metrics with their arrows."""
     return [f"{name} {ARROWS[one['direction']]}" for name, one in record["settings"]["metrics"].items()]
 
 
 def shown(cell: Mapping[str, Any], n: int) -> str:
-    """A cell for people: the number, and of how many pictures where these are not all."""
+    """Format a cell for people: the number, and of how many pictures if not of all."""
     if cell["value"] is None:
         return "refused" if cell["refused"] else "–"
     return f"{cell['value']:.4g}" + (f" (n {cell['n']})" if cell["n"] != n else "")
 
 
 def as_markdown(record: Mapping[str, Any]) -> str:
-    """The table as a page, with all settings and definitions."""
+    """Return the table as a Markdown page, with all settings and definitions."""
     titles = ["model", "method", "n", "failures", *header(record)]
     lines = [
         "# aerocam eval",
@@ -162,7 +162,7 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 
 
 def model_lines(record: Mapping[str, Any], digits: int | None = None) -> dict[str, str]:
-    """What is to be said of each model: its facts, and of how many targets the label is its top class.
+    """Describe each model: its facts, and for how many targets the label is its top class.
 
     Args:
         record: Of the run.
@@ -179,12 +179,12 @@ def model_lines(record: Mapping[str, Any], digits: int | None = None) -> dict[st
 
 
 def _as_text(text: str) -> str:
-    """Names as one line of Markdown in which they are no markup."""
+    """Return names as one line of Markdown in which they are no markup."""
     return escape(" ".join(text.split()), quote=False)
 
 
 def definition_line(name: str, one: Mapping[str, Any]) -> str:
-    """A metric's definition as one item of a list."""
+    """Return a metric's definition as one item of a list."""
     variant = f" Variant: {one['variant']}." if one["variant"] else ""
     parameters = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
     needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
@@ -196,7 +196,7 @@ def definition_line(name: str, one: Mapping[str, Any]) -> str:
 
 
 def refused_lines(record: Mapping[str, Any]) -> list[str]:
-    """What files and methods cannot give."""
+    """Return one line for each thing that files and methods cannot give."""
     lines = [
         f"{model}: {method}: {reason}" for model, found in record["refused"].items() for method, reason in found.items()
     ]
@@ -209,7 +209,7 @@ def refused_lines(record: Mapping[str, Any]) -> list[str]:
 
 
 def left_out(record: Mapping[str, Any]) -> list[str]:
-    """Which metrics have no value of some pictures because these, or the file, have not what it needs."""
+    """Name the metrics that lack a value of some pictures because the picture or the file lacks what they need."""
     told: dict[tuple[str, str, str], list[str]] = {}
     for row in record["rows"]:
         for name, cell in row["metrics"].items():
@@ -220,7 +220,7 @@ def left_out(record: Mapping[str, Any]) -> list[str]:
 
 
 def without_value(record: Mapping[str, Any]) -> list[str]:
-    """Metrics that no method has a value of, and why."""
+    """Name the metrics that no method has a value of, and why."""
     lines = []
     for name in record["settings"]["metrics"]:
         cells = [row["metrics"][name] for row in record["rows"]]
@@ -231,7 +231,7 @@ def without_value(record: Mapping[str, Any]) -> list[str]:
 
 
 def as_csv(record: Mapping[str, Any]) -> str:
-    """The table with all digits, and of each metric how many pictures it is the number of."""
+    """Return the table with all digits, and for each metric the number of pictures behind it."""
     names = list(record["settings"]["metrics"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -72,7 +72,7 @@ class _Seen:
 
 
 def evaluate(task: Task) -> list[dict[str, Any]]:
-    """One record per method; a picture that nothing can be measured on has its fault in all of them.
+    """Make one record per method; if nothing can be measured on the picture, all of them have its fault.
 
     Raises:
         AerocamError: The model cannot be opened.
@@ -105,7 +105,7 @@ def evaluate(task: Task) -> list[dict[str, Any]]:
 
 
 def _model(task: Task) -> ModelUnderTest:
-    """The model, opened once in each thread, until another one is asked for."""
+    """Return the model, opened once in each thread until another one is asked for."""
     wanted = (task.model, task.sha256, task.settings.threads, task.settings.providers)
     if getattr(_open, "key", None) != wanted:
         close_model()
@@ -115,18 +115,18 @@ def _model(task: Task) -> ModelUnderTest:
 
 
 def close_model() -> None:
-    """Close what this thread has open."""
+    """Close the model that this thread has open."""
     if getattr(_open, "key", None) is not None:
         _open.model.close()
         _open.key = _open.model = None
 
 
 def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
-    """What the model sees of a picture.
+    """Read a picture and preprocess it, and find its target as the model numbers it.
 
     Raises:
         MediaError: The picture or its mask cannot be read.
-        UsageError: A label that the model does not have, or a picture that its preprocessing does not take.
+        UsageError: The model does not have the label, or its preprocessing does not take the picture.
     """
     try:
         frame = decode_picture(Path(sample.path).read_bytes(), sample.path)
@@ -144,7 +144,7 @@ def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
 
 
 def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
-    """The method's map of the picture, and what the metrics say of it."""
+    """Explain the picture by the method, and compute all metrics of its map."""
     try:
         explanation, found = subject.explained(seen.tensor, seen.target)
     except AerocamError as error:
@@ -169,7 +169,7 @@ def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
 def _measure(
     metric: Metric, given: Mapping[str, Any], case: Case, subject: FileSubject, record: dict[str, dict[str, Any]]
 ) -> None:
-    """One metric's value into the record, or why there is none."""
+    """Put one metric's value into the record, or why there is none."""
     missing = lacking(metric, case.truth, case.second, subject.reads_gradients)
     if missing:
         record["left out"][metric.name] = "no " + ", no ".join(missing)
@@ -183,7 +183,7 @@ def _measure(
 
 
 def lacking(metric: Metric, truth: Truth, second: int, gradients: bool) -> Sequence[str]:
-    """What the metric needs and is not there."""
+    """List what the metric needs and the picture or file does not have."""
     there = {
         "box": bool(truth.boxes),
         "mask": truth.mask is not None,

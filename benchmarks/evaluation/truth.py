@@ -17,13 +17,13 @@ from aerocam.runtime.frames.preprocess import Placement
 
 
 def placed(sample: Sample, place: Placement) -> Truth:
-    """Where the target is over the input tensor. Boxes and masks outside of what the model sees are dropped.
+    """Move a sample's boxes and mask to the input tensor; those outside of what the model sees are dropped.
 
     A target with a mask and no boxes has the box around its mask; one of a mosaic, with neither, has its cell as both.
 
     Raises:
         MediaError: The mask cannot be read, or has another size than the picture.
-        UsageError: A mosaic whose cells are not equal parts of what the model sees.
+        UsageError: The cells of a mosaic are not equal parts of what the model sees.
     """
     if sample.cells:
         _check_cells(sample.cells, place)
@@ -39,10 +39,10 @@ def placed(sample: Sample, place: Placement) -> Truth:
 
 
 def _check_cells(cells: int, place: Placement) -> None:
-    """Make sure that the borders between cells are where `grid.cell_window` looks for them, to a px.
+    """Check that the borders between cells are where `grid.cell_window` looks for them, to a px.
 
     Raises:
-        UsageError: They are not: the picture is cropped or padded.
+        UsageError: The borders lie elsewhere: the picture is cropped or padded.
     """
     sides = zip(place.resized, place.tensor_size, place.offset, strict=True)
     apart = [abs(k * (size - whole) / cells + start) for size, whole, start in sides for k in range(1, cells)]
@@ -54,13 +54,13 @@ def _check_cells(cells: int, place: Placement) -> None:
 
 
 def _around(mask: NDArray[np.bool_]) -> Box:
-    """The box around a mask that is not empty."""
+    """Return the box around a mask that is not empty."""
     rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
 def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
-    """The mask over the tensor: of a tensor pixel at least half is object; None where the model sees nothing of it."""
+    """Return the mask over the tensor: of a tensor px at least half is object; None if the model sees none of it."""
     found = read_picture(sample.mask).any(axis=2).astype(np.float32)
     if found.shape != place.frame_size:
         (height, width), (h, w) = place.frame_size, found.shape
@@ -73,10 +73,10 @@ def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
 
 
 def classes_of(sample: Sample, manifest: Manifest, probabilities: NDArray[np.float32]) -> tuple[int, int]:
-    """The target and a second plausible class, -1 where there is none: the second label, else the best other class.
+    """Return the target and a second plausible class: the second label, else the best other class; -1 if there is none.
 
     Raises:
-        UsageError: A label that the model does not have.
+        UsageError: The model does not have a label.
     """
     known = [_index(label, manifest) for label in sample.labels]
     order = [int(one) for one in np.argsort(-probabilities, kind="stable")]
@@ -86,7 +86,7 @@ def classes_of(sample: Sample, manifest: Manifest, probabilities: NDArray[np.flo
 
 
 def _index(label: int | str, manifest: Manifest) -> int:
-    """The index of a class by index or name."""
+    """Return the index of a class by index or name."""
     classes = manifest.score.classes
     if isinstance(label, int):
         if not 0 <= label < classes:

@@ -135,7 +135,7 @@ def _export(path: str | Path, folder: Path, method: Method, common: Mapping[str,
 
 @contextlib.contextmanager
 def _silent(logger: logging.Logger) -> Iterator[None]:
-    """Without the logger's choices, which the record names anyway."""
+    """Silence the logger's choices, which the record names anyway."""
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
@@ -171,7 +171,7 @@ def _run_plain(session: Any, name: str, preprocess: Preprocessor, frame: NDArray
 
 
 def _explain(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Stages:
-    """The overlay is drawn after a timed call only: drawn before one, it would have the caches and OpenCV's threads."""
+    """Explain a frame, and draw the overlay if timed: drawn before, it would warm caches and OpenCV's threads."""
     explanation = explainer(frame)
     if not timed:
         return {}

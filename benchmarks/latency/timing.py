@@ -44,7 +44,7 @@ class Protocol:
     pause: float = 0.005
 
     def __post_init__(self) -> None:
-        """Raise UsageError for numbers that cannot be."""
+        """Check the numbers; raise UsageError if they are impossible."""
         if self.iterations < 4 or self.warmup < 0 or self.pause < 0:
             raise UsageError(
                 f"iterations {self.iterations}, warmup {self.warmup}, pause {self.pause}:"
@@ -59,19 +59,19 @@ class Samples:
     rounds: list[dict[str, float]] = field(default_factory=list)
 
     def total(self, stages: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Per round, the sum over `stages` (None: all of them)."""
+        """Return per round the sum over `stages` (None: all of them)."""
         return np.array(
             [sum(ms for name, ms in one.items() if stages is None or name in stages) for one in self.rounds]
         )
 
     def stages(self) -> dict[str, NDArray[np.float64]]:
-        """Per stage, the rounds."""
+        """Return the rounds by stage."""
         names = list(dict.fromkeys(name for one in self.rounds for name in one))
         return {name: np.array([one.get(name, 0.0) for one in self.rounds]) for name in names}
 
 
 def timed(call: Callable[[], object]) -> Callable[[bool], Stages]:
-    """A candidate of one stage, `infer`."""
+    """Return a candidate of one stage, `infer`."""
 
     def run(timed: bool) -> Stages:
         started = time.perf_counter()
@@ -108,18 +108,18 @@ def alternate(
 
 
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
-    """p50, p90 and p99."""
+    """Return p50, p90 and p99."""
     return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
 
 
 def ratio(ours: NDArray[np.float64], base: NDArray[np.float64]) -> dict[str, float]:
-    """Quartiles of the ratios taken round by round."""
+    """Return the quartiles of the ratios taken round by round."""
     low, median, high = np.percentile(ours / base, QUARTILES)
     return {"median": float(median), "q1": float(low), "q3": float(high)}
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores and versions, JSON-able."""
+    """Describe processor, cores and versions, JSON-able."""
     import onnxruntime
 
     return {

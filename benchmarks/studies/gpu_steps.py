@@ -49,7 +49,7 @@ class NotRunError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """What became of a case of a step."""
+    """The outcome of one case of a step."""
 
     step: str
     case: str
@@ -70,7 +70,7 @@ class Network:
         """Return its file, and what `export_model` is told of it.
 
         Raises:
-            NotRunError: It cannot be had.
+            NotRunError: The network cannot be fetched.
         """
         if self.models is not None:
             return self.models / f"{self.name}.onnx", {}
@@ -97,7 +97,7 @@ class Network:
         """Return its file with a head, or with its `TENSORS` as outputs; it is exported the first time.
 
         Raises:
-            NotRunError: The export refuses it, or it cannot be had.
+            NotRunError: The export refuses the network, or it cannot be fetched.
         """
         from aerocam.export import export_model
 
@@ -115,7 +115,7 @@ class Network:
         """Return the engine of its export for TensorRT.
 
         Raises:
-            NotRunError: It was not built.
+            NotRunError: The engine was not built.
         """
         path = self.exported(head, "tensorrt").with_suffix(".engine")
         if not path.is_file():
@@ -143,7 +143,7 @@ def open_on_cuda(path: Path, profile: Path | None = None) -> Any:
     """Open an ONNX Runtime session on `ON_CUDA`; with `profile`, it writes what each kernel does to such a file.
 
     Raises:
-        AerocamError: ONNX Runtime has no such provider, or does not start it.
+        AerocamError: ONNX Runtime does not have the provider, or does not start it.
     """
     import onnxruntime
 

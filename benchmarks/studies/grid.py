@@ -35,7 +35,7 @@ SMALL = (112, 112)
 
 @dataclass(frozen=True)
 class Network:
-    """What mosaics are shown to.
+    """A network that mosaics are shown to.
 
     Attributes:
         path: The exported file.
@@ -51,7 +51,7 @@ class Network:
 
 
 def tiles(folder: Path) -> list[Tile]:
-    """The photographs that Lite0 is sure of, at its size."""
+    """Return the photographs that Lite0 is sure of, at its size."""
     known = zoo.lite0.PREPROCESS
     exported = export_model(zoo.lite0.model(), folder / "one.cam.onnx", preprocess=known, check=False)
     pictures = [(name, zoo.labelled_photograph(name), one.label) for name, one in zoo.LABELLED.items()]
@@ -60,7 +60,7 @@ def tiles(folder: Path) -> list[Tile]:
 
 
 def networks(folder: Path, shown: Sequence[Tile], count: int) -> dict[str, Network]:
-    """Lite0 on mosaics, and its two forms whose cells know nothing of each other."""
+    """Make Lite0 for mosaics, and its two forms whose cells do not depend on each other."""
     whole, rule = zoo.lite0.model(224 * CELLS), mosaic_rule(zoo.lite0.PREPROCESS, CELLS)
     given: dict[str, Any] = {"preprocess": rule, "check": False}
     plain = export_model(whole, folder / "grid.cam.onnx", targets=CELLS**2, **given)
@@ -76,7 +76,7 @@ def networks(folder: Path, shown: Sequence[Tile], count: int) -> dict[str, Netwo
 
 
 def measure_method(network: Network, method: str, count: int) -> tuple[dict[str, Any], list[Floats]]:
-    """GridPG shares of a method on the first `count` mosaics, and its maps for AggAtt, the target at the top left."""
+    """Return a method's GridPG shares on the first `count` mosaics, and its maps for AggAtt, target at the top left."""
     shares: list[float] = []
     maps: list[Floats] = []
     spent = 0.0
@@ -97,7 +97,7 @@ def measure_method(network: Network, method: str, count: int) -> tuple[dict[str,
 
 
 def measure(folder: Path, count: int, slow: int) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
-    """All methods in all settings.
+    """Measure all methods in all settings.
 
     Args:
         folder: For the exported files.
@@ -121,7 +121,7 @@ def measure(folder: Path, count: int, slow: int) -> tuple[dict[str, Any], NDArra
 
 
 def settings(shown: Sequence[Tile], count: int, slow: int) -> Mapping[str, Any]:
-    """What the figures depend on."""
+    """Return the settings that the figures depend on."""
     return {
         "cells": CELLS,
         "seed": SEED,

@@ -75,7 +75,7 @@ PARAMETERS: dict[str, Any] = {
     "input_noise.shares": (0.1,),
     "input_noise.samples": 1,
 }
-"""Those that differ from the metrics' own: fewer, so that all of it takes a quarter of an hour."""
+"""Metrics' parameters that differ from the defaults: fewer, so that all of it takes a quarter of an hour."""
 
 MOSAICS = 5
 
@@ -112,7 +112,7 @@ PARTS = (
 
 
 def write_photographs(folder: str | Path) -> Path:
-    """The labelled photographs as a folder for `aerocam eval --data`; the folder."""
+    """Write the labelled photographs as a folder for `aerocam eval --data`; return the folder."""
     folder = Path(folder)
     make_folder(folder)
     rows, contents = [], {}
@@ -124,7 +124,7 @@ def write_photographs(folder: str | Path) -> Path:
 
 
 def write_grid(folder: Path) -> Path:
-    """Mosaics of the photographs that Lite0 is sure of, every cell asked about; the folder."""
+    """Write mosaics of the photographs that Lite0 is sure of, every cell asked about; return the folder."""
     questions: Iterator[Question] = (
         one for mosaic in draw_mosaics(tiles(folder), MOSAICS, cells=CELLS, seed=SEED) for one in mosaic.questions()
     )
@@ -132,7 +132,7 @@ def write_grid(folder: Path) -> Path:
 
 
 def write_models(folder: Path, data: str) -> dict[str, Path]:
-    """The exports for photographs or for mosaics, by name."""
+    """Export the files for photographs or for mosaics; return them by name."""
     make_folder(folder)
     size, rule = (
         (224, zoo.lite0.PREPROCESS)
@@ -181,7 +181,7 @@ def _measure_part(
     rows: dict[str, dict[str, Any]],
     found: dict[str, Any],
 ) -> None:
-    """One part's cells into `rows`, and what else is to be said into `found`."""
+    """Put one part's cells into `rows`, and its faults and facts into `found`."""
     shown = replace(data, samples=_first(data, part.first))
     given = {key: value for key, value in PARAMETERS.items() if key.partition(".")[0] in part.metrics}
     metrics = metrics_of(part.metrics, given)
@@ -211,6 +211,6 @@ def _measure_part(
 
 
 def _first(data: Data, count: int | None) -> tuple[Any, ...]:
-    """The targets of the first pictures."""
+    """Return the targets of the first pictures."""
     names = list(dict.fromkeys(sample.name for sample in data.samples))[:count]
     return tuple(sample for sample in data.samples if sample.name in names)

@@ -199,7 +199,7 @@ def look(gpu: Mapping[str, str], doctor: Mapping[str, Any]) -> Outcome:
     """Say which GPU and which driver there are; the first step.
 
     Raises:
-        NotRunError: There is no GPU.
+        NotRunError: The machine has no GPU.
     """
     if reason := lacking([GPU], gpu, doctor):
         raise NotRunError(reason)

@@ -61,7 +61,7 @@ class _Unpickler(pickle.Unpickler):
     """Admits an ordered dictionary, tensors, parameters and storages, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for. Functions are made anew each time: the pickle may set attributes."""
+        """Return what a name in the pickle stands for; functions are made anew, as the pickle may set attributes."""
         if (module, name) == ("collections", "OrderedDict"):
             return OrderedDict
         if module == "torch" and name in STORAGES:
@@ -73,7 +73,7 @@ class _Unpickler(pickle.Unpickler):
         raise ModelError(f"it asks for {module}.{name}, expected tensors only; do not trust this file")
 
     def persistent_load(self, pid: Any) -> _Storage:
-        """A reference to a storage: ("storage", class, key, device, count, view)."""
+        """Resolve a reference to a storage: ("storage", class, key, device, count, view)."""
         kind, dtype, key, _device, count, view = pid
         if kind != "storage" or dtype not in STORAGES.values() or view is not None:
             raise ModelError(f"it refers to {kind!r} with view {view!r}, expected a whole storage")
@@ -109,7 +109,7 @@ def load_state_dict(content: bytes, name: str) -> dict[str, NDArray[Any]]:
 
 
 def _parse(stream: io.BytesIO) -> dict[str, NDArray[Any]]:
-    """The file, part by part."""
+    """Parse the file, part by part."""
     magic, protocol = _Unpickler(stream).load(), _Unpickler(stream).load()
     if (magic, protocol) != (MAGIC, PROTOCOL):
         raise ModelError(f"it begins with {magic!r}, {protocol!r}; expected PyTorch's {MAGIC:#x}, {PROTOCOL}")
@@ -125,7 +125,7 @@ def _parse(stream: io.BytesIO) -> dict[str, NDArray[Any]]:
 
 
 def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
-    """The numbers of the next storage of the file."""
+    """Read the numbers of the file's next storage."""
     count = int.from_bytes(stream.read(8), "little", signed=True)
     size = np.dtype(storage.dtype).itemsize * storage.count
     raw = stream.read(size) if count == storage.count >= 0 else b""
@@ -138,7 +138,7 @@ def _read_storage(stream: io.BytesIO, storage: _Storage) -> NDArray[Any]:
 
 
 def _view(numbers: NDArray[Any], tensor: _Tensor) -> NDArray[Any]:
-    """A copy of what the tensor sees of its storage."""
+    """Copy the part of its storage that a tensor is a view of."""
     shape, strides, offset = tensor.shape, tensor.strides, tensor.offset
     count = math.prod(shape)
     sound = len(shape) == len(strides) and min((*shape, *strides, offset), default=0) >= 0

@@ -36,7 +36,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
 """Fields of TensorFlow's messages: number and type, `*` where repeated. A map is its repeated entries."""
 
 NUMBERS = {1: ("<f4", "float_val"), 3: ("<i4", "int_val"), 9: ("<i8", "int64_val")}
-"""Of TensorFlow's DataType: NumPy's name, and the field that holds the numbers where `tensor_content` does not."""
+"""TensorFlow's DataType: NumPy's name, and the field that holds the numbers where `tensor_content` does not."""
 
 Attribute: TypeAlias = "NDArray[Any] | tuple[Any, ...] | bytes | int | float | bool"
 
@@ -59,7 +59,7 @@ class Node:
 
 
 def _declare() -> Any:
-    """The class of GraphDef messages."""
+    """Declare the class of GraphDef messages."""
     types = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="frozen_graph.proto", package="frozen", syntax="proto3")
     for name, fields in MESSAGES.items():
@@ -86,14 +86,14 @@ GraphDef = _declare()
 
 
 def parse(content: bytes, name: str) -> Any:
-    """The file as a `GraphDef` message.
+    """Parse the file as a `GraphDef` message.
 
     Args:
         content: Of the file.
         name: Of the file, for the error message.
 
     Raises:
-        ModelError: Truncated, or no frozen graph.
+        ModelError: The bytes are truncated, or are no frozen graph.
     """
     try:
         graph = GraphDef.FromString(content)
@@ -105,7 +105,7 @@ def parse(content: bytes, name: str) -> Any:
 
 
 def read(content: bytes, name: str) -> dict[str, Node]:
-    """The graph's nodes by name, in the file's order.
+    """Read the graph's nodes by name, in the file's order.
 
     Args and errors are those of `parse`.
     """
@@ -127,7 +127,7 @@ def _attribute(value: Any) -> Attribute | None:
 
 
 def _array(tensor: Any) -> NDArray[Any] | None:
-    """A tensor's numbers; a single one stands for all."""
+    """Return a tensor's numbers; a single one stands for all."""
     if tensor.dtype not in NUMBERS:
         return None
     dtype, field = NUMBERS[tensor.dtype]

@@ -13,7 +13,7 @@ from aerocam.errors import MediaError, did_you_mean
 
 WHEEL = "foolbox"
 CLASSES = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471, 129, 99, 251, 22, 317, 305)
-"""Of the photographs in the wheel's order; the wheel writes them into the files' names. Class 609 has two."""
+"""Classes of the photographs in the wheel's order; the wheel writes them into the files' names. Class 609 has two."""
 
 
 BOXES: dict[int, tuple[tuple[int, int, int, int], ...]] = {
@@ -70,17 +70,17 @@ LABELLED = {
     )
     for place, label in enumerate(CLASSES)
 }
-"""By name. ImageNet's terms: they are loaded for measurements, never copied into the repository or a report."""
+"""Photographs by name. ImageNet's terms: loaded for measurements, never copied to the repository or a report."""
 
 
 def labelled_file(name: str) -> Path:
-    """Where a labelled photograph lies in the cache, as JPEG.
+    """Return the path of a labelled photograph in the cache, a JPEG.
 
     Args:
         name: Key of `LABELLED`.
 
     Raises:
-        AerocamError: An unknown name, or the wheel cannot be had.
+        AerocamError: The name is unknown, or the wheel cannot be fetched.
     """
     if name not in LABELLED:
         raise MediaError(f"no labelled photograph {name!r} in the zoo; {did_you_mean(name, LABELLED)}")
@@ -88,13 +88,13 @@ def labelled_file(name: str) -> Path:
 
 
 def labelled_photograph(name: str) -> NDArray[np.uint8]:
-    """A labelled photograph as a frame: uint8 (H, W, 3), BGR.
+    """Return a labelled photograph as a frame: uint8 (H, W, 3), BGR.
 
     Args:
         name: Key of `LABELLED`.
 
     Raises:
-        AerocamError: An unknown name, or the wheel cannot be had.
+        AerocamError: The name is unknown, or the wheel cannot be fetched.
         MissingDependencyError: OpenCV is not installed.
     """
     from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV

@@ -24,12 +24,12 @@ NARROW = 256
 
 
 def light_path(name: str) -> Path:
-    """The file in the onnx package, as shipped."""
+    """Return the path of the file in the onnx package, as shipped."""
     return FOLDER / f"{name}.onnx"
 
 
 def with_random_weights(name: str, seed: int = 0) -> onnx.ModelProto:
-    """A light graph with weights drawn by the part they play: He-normal kernels, batch norms near the identity.
+    """Draw a light graph's weights by the part they play: He-normal kernels, batch norms near the identity.
 
     Weights are initializers and no inputs (IR 4). Hidden layers `HIDDEN` wide are made `NARROW`.
     """

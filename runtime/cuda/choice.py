@@ -42,18 +42,18 @@ def open_cuda(package: str | None = None) -> Cuda:
         MissingDependencyError: The package is not installed, or none of them is.
         EngineError: There is no GPU with a driver.
     """
-    wanted = package or os.environ.get(VARIABLE) or None
-    if wanted is not None and wanted not in PACKAGES:
+    named = package or os.environ.get(VARIABLE) or None
+    if named is not None and named not in PACKAGES:
         said = "cuda" if package else VARIABLE
-        raise UsageError(f"{said}: there is no package '{wanted}' for CUDA. {did_you_mean(wanted, PACKAGES)}")
-    found = installed()
-    if wanted is None and not found:
+        raise UsageError(f"{said}: there is no package '{named}' for CUDA. {did_you_mean(named, PACKAGES)}")
+    available = installed()
+    if named is None and not available:
         ways = "; or ".join(INSTALL[name] for name in PACKAGES)
         raise MissingDependencyError(
             f"CUDA: neither cuda-python nor pycuda is installed, one is needed to run a TensorRT engine: {ways}"
         )
-    name = wanted or found[0]
-    if name not in found:
+    name = named or available[0]
+    if name not in available:
         raise MissingDependencyError(f"CUDA: {name} is not installed, and was asked for: {INSTALL[name]}")
     return _open(name)
 

@@ -67,8 +67,8 @@ def rule(decide: Rule) -> Rule:
 def advise(findings: Findings, platform: Platform, machine: Machine) -> list[dict[str, Any]]:
     """Return what all rules say of a machine, missing things first."""
     case = Case(findings, platform, machine)
-    given = [one for decide in RULES if (one := decide(case)) is not None]
-    return [asdict(one) | {"commands": list(one.commands)} for one in sorted(given, key=lambda one: one.kind)]
+    advice = [said for decide in RULES if (said := decide(case)) is not None]
+    return [asdict(said) | {"commands": list(said.commands)} for said in sorted(advice, key=lambda said: said.kind)]
 
 
 @rule
@@ -81,10 +81,10 @@ def python_of_jetpack(case: Case) -> Advice | None:
             "JetPack 5 has Python 3.8, aerocam needs 3.10: its TensorRT and OpenCV cannot be used from here. On an Orin"
             " flash JetPack 6 or 7; a Xavier can run .onnx files on the CPU with a Python 3.10 of its own",
         )
-    wanted = SYSTEM_PYTHON.get(case.platform)
-    if wanted is None or case.machine.python == wanted:
+    needed = SYSTEM_PYTHON.get(case.platform)
+    if needed is None or case.machine.python == needed:
         return None
-    got, need = (".".join(map(str, version)) for version in (case.machine.python, wanted))
+    got, need = (".".join(map(str, version)) for version in (case.machine.python, needed))
     return Advice(
         "warning",
         "environment",

@@ -31,24 +31,24 @@ def two_onnxruntimes(case: Case) -> Advice | None:
 @rule
 def onnxruntime_without_gpu(case: Case) -> Advice | None:
     """Warn of PyPI's build of ONNX Runtime on a Jetson, which has no GPU."""
-    found = case.findings["onnxruntime"]
-    if not is_jetson(case.platform) or not case.found("onnxruntime") or set(found["providers"]) - CPU_ONLY:
+    finding = case.findings["onnxruntime"]
+    if not is_jetson(case.platform) or not case.found("onnxruntime") or set(finding["providers"]) - CPU_ONLY:
         return None
     again = case.commands("onnxruntime")
-    if not again or len(found["packages"]) > 1:
+    if not again or len(finding["packages"]) > 1:
         return None
-    why = f"ONNX Runtime {found['version']} is a build for the CPU alone; .onnx files run, slowly"
+    why = f"ONNX Runtime {finding['version']} is a build for the CPU alone; .onnx files run, slowly"
     return Advice("warning", "onnxruntime", why, ("python3 -m pip uninstall -y onnxruntime", *again))
 
 
 @rule
 def opencv_without_gstreamer(case: Case) -> Advice | None:
     """Warn of pip's OpenCV over JetPack's: it opens no CSI camera."""
-    found = case.findings["opencv"]
-    if not is_jetson(case.platform) or not case.found("opencv") or found["gstreamer"]:
+    finding = case.findings["opencv"]
+    if not is_jetson(case.platform) or not case.found("opencv") or finding["gstreamer"]:
         return None
-    names = " ".join(package.split()[0] for package in found["packages"])
-    why = f"OpenCV {found['version']} is built without GStreamer, so that CSI cameras cannot be opened"
+    names = " ".join(package.split()[0] for package in finding["packages"])
+    why = f"OpenCV {finding['version']} is built without GStreamer, so that CSI cameras cannot be opened"
     removed = (f"python3 -m pip uninstall -y {names}",) if names else ()
     return Advice("warning", "opencv", why, (*removed, *case.commands("opencv")))
 
@@ -56,10 +56,10 @@ def opencv_without_gstreamer(case: Case) -> Advice | None:
 @rule
 def numpy_of_another_age(case: Case) -> Advice | None:
     """Warn of NumPy 2 on a Jetson: JetPack's OpenCV is compiled for NumPy 1."""
-    found = case.findings["numpy"]
-    if not is_jetson(case.platform) or not case.found("numpy") or int(found["version"].partition(".")[0]) < 2:
+    finding = case.findings["numpy"]
+    if not is_jetson(case.platform) or not case.found("numpy") or int(finding["version"].partition(".")[0]) < 2:
         return None
-    why = f"NumPy {found['version']}: JetPack's OpenCV is compiled for NumPy 1 and may not load beside it"
+    why = f"NumPy {finding['version']}: JetPack's OpenCV is compiled for NumPy 1 and may not load beside it"
     return Advice("warning", "numpy", why, case.commands("numpy"))
 
 
@@ -67,7 +67,7 @@ def numpy_of_another_age(case: Case) -> Advice | None:
 def cameras_not_readable(case: Case) -> Advice | None:
     """Warn where no camera can be opened by this user: they belong to a group."""
     devices = case.findings["cameras"].get("devices", [])
-    locked = [one["device"] for one in devices if not one["readable"]]
+    locked = [device["device"] for device in devices if not device["readable"]]
     if not locked or len(locked) < len(devices):
         return None
     why = f"{', '.join(locked)}: this user may not open them; a new login is needed after the command"
@@ -77,12 +77,12 @@ def cameras_not_readable(case: Case) -> Advice | None:
 @rule
 def little_memory(case: Case) -> Advice | None:
     """Warn of little memory on a Jetson: the builder shares it with everything else."""
-    found = case.findings["memory"]
-    if not is_jetson(case.platform) or not case.found("memory") or found["available_mib"] >= LEAST_MIB:
+    finding = case.findings["memory"]
+    if not is_jetson(case.platform) or not case.found("memory") or finding["available_mib"] >= LEAST_MIB:
         return None
     why = (
-        f"{found['available_mib']} MiB of memory are free, {found['swap_free_mib']} MiB of swap: building an engine may"
-        " run out of it; end the desktop while it builds, and give `aerocam build` a `workspace`"
+        f"{finding['available_mib']} MiB of memory are free, {finding['swap_free_mib']} MiB of swap: building an engine"
+        " may run out of it; end the desktop while it builds, and give `aerocam build` a `workspace`"
     )
     return Advice("warning", "memory", why, ("sudo systemctl isolate multi-user.target",))
 
@@ -90,11 +90,11 @@ def little_memory(case: Case) -> Advice | None:
 @rule
 def power_below_the_most(case: Case) -> Advice | None:
     """Warn of a power mode below the most: figures of a throttled board say little."""
-    found = case.findings["power"]
-    if not case.found("power") or found["mode"].startswith("MAXN"):
+    finding = case.findings["power"]
+    if not case.found("power") or finding["mode"].startswith("MAXN"):
         return None
-    best = next((name for name in sorted(found["modes"], reverse=True) if name.startswith("MAXN")), None)
+    best = next((name for name in sorted(finding["modes"], reverse=True) if name.startswith("MAXN")), None)
     if best is None:
         return None
-    why = f"power mode {found['mode']}; for figures that can be compared take {best} and fix the clocks"
-    return Advice("warning", "power", why, (f"sudo nvpmodel -m {found['modes'][best]}", "sudo jetson_clocks"))
+    why = f"power mode {finding['mode']}; for figures that can be compared take {best} and fix the clocks"
+    return Advice("warning", "power", why, (f"sudo nvpmodel -m {finding['modes'][best]}", "sudo jetson_clocks"))

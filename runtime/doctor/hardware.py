@@ -58,11 +58,11 @@ def disk(machine: Machine) -> Finding:
 @probe("cameras")
 def cameras(machine: Machine) -> Finding:
     """Find the kernel's video devices, and whether the daemon for CSI cameras has its socket; none is opened."""
-    found = []
+    devices = []
     for folder in machine.matches("/sys/class/video4linux/video*"):
         name = machine.text(f"/sys/class/video4linux/{folder.name}/name")
         device = machine.path(f"/dev/{folder.name}")
-        found.append(
+        devices.append(
             {
                 "device": f"/dev/{folder.name}",
                 "name": name or "",
@@ -70,11 +70,11 @@ def cameras(machine: Machine) -> Finding:
                 "readable": os.access(device, os.R_OK | os.W_OK),
             }
         )
-    found.sort(key=lambda one: int(re.sub(r"\D", "", str(one["device"])) or 0))
+    devices.sort(key=lambda one: int(re.sub(r"\D", "", str(one["device"])) or 0))
     argus = machine.path("/tmp/argus_socket").exists()
-    if not found and not argus:
+    if not devices and not argus:
         raise Absent("no /dev/video*, and no /tmp/argus_socket")
-    return {"devices": found, "argus_daemon": argus}
+    return {"devices": devices, "argus_daemon": argus}
 
 
 @probe("driver")

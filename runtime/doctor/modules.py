@@ -135,10 +135,10 @@ def cuda(machine: Machine) -> Finding:
 @probe("cuda_packages", isolated=True)
 def cuda_packages(machine: Machine) -> Finding:
     """Find the packages through which Python reaches CUDA; one is enough."""
-    found = {name: version for name in ("cuda-python", "cuda-bindings", "pycuda") if (version := _version(name))}
-    if not found:
+    versions = {name: version for name in ("cuda-python", "cuda-bindings", "pycuda") if (version := _version(name))}
+    if not versions:
         raise Absent("neither cuda-python nor pycuda is installed")
-    return {"versions": found}
+    return {"versions": versions}
 
 
 @probe("scikit_learn", isolated=True)

@@ -76,8 +76,8 @@ def platform_of(findings: Findings, machine: Machine) -> Platform:
     soc = findings["board"].get("soc") or ""
     major = findings["jetpack"].get("major")
     if findings["jetpack"]["state"] == "found" or soc.startswith("tegra"):
-        known: dict[int | None, Platform] = {5: "jetson-jp5", 6: "jetson-jp6", 7: "jetson-jp7"}
-        return known.get(major, "jetson")
+        of_jetpack: dict[int | None, Platform] = {5: "jetson-jp5", 6: "jetson-jp6", 7: "jetson-jp7"}
+        return of_jetpack.get(major, "jetson")
     if machine.architecture == "x86_64":
         return "linux-x86_64-nvidia" if findings["driver"]["state"] == "found" else "linux-x86_64"
     return "linux-aarch64" if machine.architecture == "aarch64" else "other"

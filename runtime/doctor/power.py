@@ -38,11 +38,11 @@ def clocks(machine: Machine) -> Finding:
     ]
     if gpu is None and not any(cpu):
         raise Absent("the kernel shows no frequencies of a GPU or of the processor")
-    shown = [one for one in (gpu, *cpu) if one is not None]
+    shown = [clock for clock in (gpu, *cpu) if clock is not None]
     return {
         "gpu": gpu,
-        "cpu": [one for one in cpu if one is not None],
-        "fixed": all(one["min"] == one["max"] for one in shown),
+        "cpu": [clock for clock in cpu if clock is not None],
+        "fixed": all(clock["min"] == clock["max"] for clock in shown),
     }
 
 
@@ -50,9 +50,9 @@ def _gpu(machine: Machine) -> dict[str, int] | None:
     """Return the GPU's clock: the kernel's file, else what jetson_clocks shows (which asks for root)."""
     for folder in machine.matches("/sys/class/devfreq/*"):
         if re.search(r"gpu|ga10b|gv11b|gp10b|gb10b", folder.name):
-            found = _range(machine, f"/sys/class/devfreq/{folder.name}/{{}}_freq", 1_000_000, "cur")
-            if found is not None:
-                return found
+            clock = _range(machine, f"/sys/class/devfreq/{folder.name}/{{}}_freq", 1_000_000, "cur")
+            if clock is not None:
+                return clock
     try:
         text = machine.run(["jetson_clocks", "--show"]) if machine.path("/usr/bin/jetson_clocks").exists() else ""
     except Absent:  # without root it refuses; the kernel's files were asked first
@@ -76,12 +76,12 @@ def _range(machine: Machine, pattern: str, unit: int, current: str) -> dict[str,
 @probe("temperatures")
 def temperatures(machine: Machine) -> Finding:
     """Find the temperatures of the kernel's thermal zones, in degrees Celsius: a board that is hot slows down."""
-    found = {}
+    celsius = {}
     for folder in machine.matches("/sys/class/thermal/thermal_zone*"):
         zone = f"/sys/class/thermal/{folder.name}"
         name, text = machine.text(f"{zone}/type"), machine.text(f"{zone}/temp")
         if name and text and text.lstrip("-").isdigit():
-            found[name] = int(text) / 1000
-    if not found:
+            celsius[name] = int(text) / 1000
+    if not celsius:
         raise Absent("the kernel shows no temperatures")
-    return {"celsius": found}
+    return {"celsius": celsius}

@@ -29,7 +29,7 @@ def examine(machine: Machine | None = None) -> dict[str, Any]:
         what, None where nothing can) and `advice` (what is missing or will make trouble, and the commands).
     """
     machine = machine or Machine()
-    findings = {name: run_probe(one, machine) for name, one in PROBES.items()}
+    findings = {name: run_probe(probe, machine) for name, probe in PROBES.items()}
     platform = platform_of(findings, machine)
     return {
         "schema": SCHEMA,
@@ -64,13 +64,13 @@ def _engine(findings: Findings) -> str | None:
 
 def _builder(findings: Findings) -> str | None:
     """Return what builds engines: TensorRT for the GPU here; that for RTX without one too."""
-    found = findings["tensorrt"]
-    if found["state"] != "found" or not found["builder"]:
+    finding = findings["tensorrt"]
+    if finding["state"] != "found" or not finding["builder"]:
         return None
-    text = f"{found['module']} {found['version']}"
+    text = f"{finding['module']} {finding['version']}"
     if findings["cuda"]["state"] == "found":
         return text
-    return f"{text}, for other GPUs (`compute_capability`)" if found["module"] == "tensorrt_rtx" else None
+    return f"{text}, for other GPUs (`compute_capability`)" if finding["module"] == "tensorrt_rtx" else None
 
 
 def _cuda(findings: Findings) -> str | None:
@@ -81,12 +81,12 @@ def _cuda(findings: Findings) -> str | None:
 
 def _onnx(findings: Findings) -> str | None:
     """Return what opens .onnx files."""
-    found = findings["onnxruntime"]
-    if found["state"] != "found":
+    finding = findings["onnxruntime"]
+    if finding["state"] != "found":
         return None
-    others = [name for name in found["providers"] if name != "CPUExecutionProvider"]
+    others = [name for name in finding["providers"] if name != "CPUExecutionProvider"]
     offered = f"; `providers` can name {', '.join(others)}" if others else ""
-    return f"ONNX Runtime {found['version']} on the CPU{offered}"
+    return f"ONNX Runtime {finding['version']} on the CPU{offered}"
 
 
 def _cameras(opencv: dict[str, Any]) -> str | None:
@@ -107,5 +107,5 @@ def _clustering(findings: Findings) -> str | None:
 
 def _named(findings: Findings, name: str, title: str) -> str | None:
     """Return a package and its version."""
-    found = findings[name]
-    return f"{title} {found['version']}" if found["state"] == "found" else None
+    finding = findings[name]
+    return f"{title} {finding['version']}" if finding["state"] == "found" else None

@@ -60,14 +60,14 @@ def finding(look: Look, machine: Machine) -> Finding:
         return {"state": "failed", "reason": f"{type(error).__name__}: {' '.join(str(error).split())}"}
 
 
-def run_probe(one: Probe, machine: Machine, limit: float = LIMIT + 5) -> Finding:
+def run_probe(probe: Probe, machine: Machine, limit: float = LIMIT + 5) -> Finding:
     """Run a probe; give up on it after `limit` seconds, and leave its thread to the end of the process."""
-    found: list[Finding] = []
-    look = (lambda machine: machine.ask(one.name)) if one.isolated else one.look
-    thread = threading.Thread(target=lambda: found.append(finding(look, machine)), daemon=True)
+    findings: list[Finding] = []
+    look = (lambda machine: machine.ask(probe.name)) if probe.isolated else probe.look
+    thread = threading.Thread(target=lambda: findings.append(finding(look, machine)), daemon=True)
     thread.start()
     thread.join(limit)
-    return found[0] if found else {"state": "timeout", "reason": f"no answer within {limit:g} s"}
+    return findings[0] if findings else {"state": "timeout", "reason": f"no answer within {limit:g} s"}
 
 
 def answer(name: str) -> None:

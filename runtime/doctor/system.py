@@ -67,25 +67,25 @@ def packages(machine: Machine) -> Finding:
     text = machine.text("/var/lib/dpkg/status")
     if text is None:
         raise Absent("/var/lib/dpkg/status cannot be read: this is no Debian or Ubuntu")
-    found = {}
+    versions = {}
     for paragraph in text.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", paragraph, re.MULTILINE))
         if fields.get("Package") in WATCHED and fields.get("Status", "").endswith(" installed"):
-            found[fields["Package"]] = fields.get("Version", "")
-    return {"installed": found}
+            versions[fields["Package"]] = fields.get("Version", "")
+    return {"installed": versions}
 
 
 @probe("jetpack")
 def jetpack(machine: Machine) -> Finding:
     """Find Jetson Linux's release in its own file, and JetPack in apt, or by the release."""
     text = machine.text("/etc/nv_tegra_release")
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text or "")
+    release = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text or "")
     apt = packages(machine)["installed"] if machine.path("/var/lib/dpkg/status").exists() else {}
     core = re.match(r"[\d.]+", apt.get("nvidia-l4t-core", ""))
-    if found is None and core is None:
+    if release is None and core is None:
         held = "" if text is None else f", it begins '{text[:40]}'"
         raise Absent(f"no release in /etc/nv_tegra_release{held}, and no package nvidia-l4t-core: this is no Jetson")
-    l4t = f"{found.group(1)}.{found.group(2)}" if found else core.group() if core else ""
+    l4t = f"{release.group(1)}.{release.group(2)}" if release else core.group() if core else ""
     meta = re.match(r"[\d.]+", apt.get("nvidia-jetpack", ""))
     version = meta.group() if meta else JETPACKS.get(l4t)
     major = int(version.partition(".")[0]) if version else MAJORS.get(l4t.partition(".")[0])

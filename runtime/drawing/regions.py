@@ -66,10 +66,10 @@ class Region:
     @functools.cached_property
     def contours(self) -> list[NDArray[np.int32]]:
         """Return the outline and those of holes, int32 (n, 1, 2) each: x, y of px on the edge, as OpenCV draws them."""
-        found, _ = cv2.findContours(
+        outlines, _ = cv2.findContours(
             self.inside.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=self.box[:2]
         )
-        return list(found)
+        return list(outlines)
 
     def record(self) -> dict[str, Any]:
         """Return the region ready for JSON.
@@ -116,8 +116,8 @@ def find_regions(
     if high <= 0 or high - low <= FLAT * high:
         return []
     above = _above_otsu(seen, low, high) if rule == "otsu" else (seen >= np.float32(rule * high)).astype(np.uint8)
-    found = _parts(above, seen, (top, left), (map_.shape[0], map_.shape[1]), largest)
-    return sorted(found, key=_order)[: 1 if largest else None]
+    regions = _parts(above, seen, (top, left), (map_.shape[0], map_.shape[1]), largest)
+    return sorted(regions, key=_order)[: 1 if largest else None]
 
 
 def check_rule(rule: RegionRule) -> None:
@@ -147,7 +147,7 @@ def _parts(
     """Return the connected parts where `above` is 1, or the largest; `corner` is (top, left) of `seen`."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(above, connectivity=8)
     areas = stats[:, cv2.CC_STAT_AREA]
-    found = []
+    parts = []
     for number in range(1, count):  # 0 is what lies below
         if largest and areas[number] < areas[1:].max():
             continue
@@ -158,8 +158,8 @@ def _parts(
         x0, y0 = x + corner[1], y + corner[0]
         box = (x0, y0, x0 + width, y0 + height)
         mean = float(values.mean(dtype=np.float64))
-        found.append(Region(box, int(areas[number]), mean, float(values.max()), inside, frame_size))
-    return found
+        parts.append(Region(box, int(areas[number]), mean, float(values.max()), inside, frame_size))
+    return parts
 
 
 def _order(region: Region) -> tuple[int, float, int, int]:

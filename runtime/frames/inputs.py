@@ -57,19 +57,19 @@ class FrameInput:
         return frame, self._place
 
 
-def require_array(given: object, name: str, expected: str) -> None:
+def require_array(value: object, name: str, expected: str) -> None:
     """Make sure that a caller has given a NumPy array.
 
     Args:
-        given: What the caller has given.
+        value: What the caller has given.
         name: What it is called in the message.
         expected: Its type and shape, as the message says them.
 
     Raises:
         UsageError: It is something else, such as a path or a list.
     """
-    if not isinstance(given, np.ndarray):
-        raise UsageError(f"{name}: got a value of type {type(given).__name__}, expected a NumPy array, {expected}")
+    if not isinstance(value, np.ndarray):
+        raise UsageError(f"{name}: got a value of type {type(value).__name__}, expected a NumPy array, {expected}")
 
 
 def model_input(tensor: NDArray[Any], rule: Preprocess, path: str) -> NDArray[np.float32]:

@@ -44,15 +44,15 @@ def find_pictures(arguments: Sequence[str], recursive: bool | None = None) -> li
     """
     if list(arguments).count(STDIN) > 1:
         raise UsageError("IMAGES: - is there twice, standard input holds one picture; give it once")
-    found: list[str] = []
+    pictures: list[str] = []
     for argument in arguments:
         if os.path.isdir(argument):
-            found += _in_folder(Path(argument), recursive)
+            pictures += _in_folder(Path(argument), recursive)
         elif glob.has_magic(argument) and not os.path.exists(argument):
-            found += _matching(argument)
+            pictures += _matching(argument)
         else:
-            found.append(argument)
-    return found
+            pictures.append(argument)
+    return pictures
 
 
 def _in_folder(folder: Path, recursive: bool | None) -> list[str]:
@@ -65,17 +65,17 @@ def _in_folder(folder: Path, recursive: bool | None) -> list[str]:
         named = [path for path in paths if not _hidden(path.relative_to(folder)) and path.is_file()]
     except OSError as error:
         raise UsageError(f"{folder}: cannot read this folder: {error.strerror}; give another one") from error
-    found = sorted(path for path in named if path.suffix.lower() in SUFFIXES and not OVERLAY.search(path.name))
+    pictures = sorted(path for path in named if path.suffix.lower() in SUFFIXES and not OVERLAY.search(path.name))
     counts = sorted(Counter(path.suffix.lower() for path in named).items())
     left_out = ", ".join(f"{n} {suffix}" for suffix, n in counts if suffix in VIDEO_SUFFIXES or UNREAD.match(suffix))
-    if not found:
+    if not pictures:
         left_out = f" but {left_out}" if left_out else ""
         deeper = "; `recursive=True` also looks into the folders below" if recursive is False else ""
         raise UsageError(f"{folder}: found no picture in this folder{left_out}, expected {', '.join(SUFFIXES)}{deeper}")
     if left_out:
         way = "convert pictures to PNG or JPEG, give videos to `aerocam stream`"
         logger.warning("%s: left out %s; %s", folder, left_out, way)
-    return [str(path) for path in found]
+    return [str(path) for path in pictures]
 
 
 def _hidden(path: Path) -> bool:
@@ -86,10 +86,10 @@ def _hidden(path: Path) -> bool:
 def _matching(pattern: str) -> list[str]:
     """Return the files of a pattern, all but our own overlays."""
     paths = glob.glob(pattern, recursive=True)
-    found = sorted(path for path in paths if os.path.isfile(path) and not OVERLAY.search(path))
-    if not found:
+    pictures = sorted(path for path in paths if os.path.isfile(path) and not OVERLAY.search(path))
+    if not pictures:
         raise UsageError(f"{pattern}: found no picture by this pattern, expected one or more; try ls {pattern}")
-    return found
+    return pictures
 
 
 def read(path: str) -> NDArray[Any]:

@@ -135,8 +135,8 @@ class Mapper:
 
     def _of_altered_frames(self, rerun: Rerun) -> list[LayerMaps]:
         """Return the raw maps of altered frames for the target that was chosen, turned back."""
-        found = []
+        maps = []
         for tensor, mirrored in altered(rerun.tensor, 3 if rerun.rule.layout == "NCHW" else 2):
             raws = self.raw_maps(self.passes.again(tensor, rerun.target, self.raw_maps.outputs))
-            found.append([raw[:, :, ::-1] if mirrored else raw for raw in raws])
-        return found
+            maps.append([raw[:, :, ::-1] if mirrored else raw for raw in raws])
+        return maps

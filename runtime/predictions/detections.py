@@ -88,13 +88,13 @@ class Objects:
             raise UsageError(
                 f"task {manifest.task}: the model gives no boxes; a detector whose graph decodes them is expected"
             )
-        for item in self.classes or ():
-            class_index(item, manifest)
+        for class_ in self.classes or ():
+            class_index(class_, manifest)
 
     def find(self, outputs: Mapping[str, NDArray[Any]], manifest: Manifest, placement: Placement) -> list[Detection]:
         """Return the objects that are meant; see `detections` for the arguments."""
         most = max(self.most, self.number or 0)
-        found = detections(
+        objects = detections(
             outputs,
             manifest,
             placement,
@@ -103,7 +103,7 @@ class Objects:
             classes=self.classes,
             max_detections=most,
         )
-        return found if self.number is None else found[self.number - 1 : self.number]
+        return objects if self.number is None else objects[self.number - 1 : self.number]
 
 
 def detections(
@@ -137,12 +137,12 @@ def detections(
     """
     Objects(confidence=confidence, iou=iou).check(manifest)
     assert manifest.boxes is not None
-    wanted = None if classes is None else np.array([class_index(item, manifest) for item in classes], np.int64)
+    indices = None if classes is None else np.array([class_index(class_, manifest) for class_ in classes], np.int64)
     score = manifest.score
     anchors, labels, scores = anchor_scores(outputs[score.output], score, confidence)
-    if wanted is not None:
-        found = np.isin(labels, wanted)
-        anchors, labels, scores = anchors[found], labels[found], scores[found]
+    if indices is not None:
+        asked = np.isin(labels, indices)
+        anchors, labels, scores = anchors[asked], labels[asked], scores[asked]
     boxes = boxes_at(outputs, manifest.boxes, anchors, placement.tensor_size)
     kept = np.argsort(-scores, kind="stable")[:CANDIDATES]
     if not manifest.boxes.suppressed:

@@ -96,8 +96,8 @@ class Predictor:
             ModelError: The engine failed.
         """
         require_array(tensor, "tensor", "float32 (1, C, H, W), normalised")
-        given = model_input(tensor, self._rule, path)
-        return self._submit(as_frame(tensor, self._rule), given, whole(self._rule), targets, 0.0)
+        model_tensor = model_input(tensor, self._rule, path)
+        return self._submit(as_frame(tensor, self._rule), model_tensor, whole(self._rule), targets, 0.0)
 
     def _submit(
         self,

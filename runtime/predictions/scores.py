@@ -46,11 +46,11 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
             return np.concatenate([1 - values, values])
         return values if score.activation != "none" else _softmax(values)
     if score.label_at is not None:
-        found = np.zeros(score.classes, np.float32)
+        best_shares = np.zeros(score.classes, np.float32)
         labels, shares = _labels(output, score), _columns(output, score, score.class_offset, 1)[:, 0]
-        known = (labels >= 0) & (labels < score.classes)
-        np.maximum.at(found, labels[known], np.asarray(shares[known], np.float32))
-        return found
+        valid = (labels >= 0) & (labels < score.classes)
+        np.maximum.at(best_shares, labels[valid], np.asarray(shares[valid], np.float32))
+        return best_shares
     if score.objectness is None and score.background is None:
         rows = np.moveaxis(output[0], score.class_axis - 1, 0)[score.class_offset :][: score.classes]
         best = np.asarray(rows.reshape(score.classes, -1).max(axis=1), np.float32)
@@ -115,8 +115,8 @@ def anchor_scores(
         shares[:, score.background] = -1
     labels = shares.argmax(axis=1)
     best = shares[np.arange(len(anchors)), labels]
-    found = best > above
-    return anchors[found], labels[found].astype(np.int64), best[found]
+    above_it = best > above
+    return anchors[above_it], labels[above_it].astype(np.int64), best[above_it]
 
 
 def _columns(output: NDArray[Any], score: Score, start: int, count: int) -> NDArray[Any]:

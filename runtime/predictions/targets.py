@@ -95,10 +95,10 @@ def as_list(targets: Targets) -> list[TargetLike]:
     given: Any = targets
     if isinstance(given, np.ndarray):
         given = [tuple(row) if isinstance(row, list) else row for row in np.atleast_1d(given).tolist()]
-    wanted = given if isinstance(given, list) else [given]
-    if not wanted:
+    listed = given if isinstance(given, list) else [given]
+    if not listed:
         raise UsageError("targets: an empty list, one target or more is expected; None is the model's own choice")
-    return [tuple(map(_plain, one)) if isinstance(one, tuple) else _plain(one) for one in wanted]  # type: ignore[misc]
+    return [tuple(map(_plain, target)) if isinstance(target, tuple) else _plain(target) for target in listed]  # type: ignore[misc]
 
 
 def _plain(value: object) -> Class:
@@ -115,10 +115,10 @@ def _plain(value: object) -> Class:
 
 
 def _row(target: TargetLike, manifest: Manifest) -> list[int]:
-    wanted, *anchors = target if isinstance(target, tuple) else (target, None)
+    class_, *anchors = target if isinstance(target, tuple) else (target, None)
     if len(anchors) != 1 or isinstance(anchors[0], str):
         raise UsageError(f"target {target!r}: (class, anchor) is expected, the anchor as a number")
-    index, anchor = class_index(wanted, manifest), anchors[0]
+    index, anchor = class_index(class_, manifest), anchors[0]
     if manifest.task != "detect":
         if anchor is not None:
             raise UsageError(f"target {target!r}: only a detector has anchors; give a class without an anchor")
@@ -142,32 +142,32 @@ def slots(rows: NDArray[np.int32], count: int) -> list[NDArray[np.int32]]:
     return [np.ascontiguousarray(part).reshape(-1) for part in full.reshape(-1, count, rows.shape[1])]
 
 
-def class_index(wanted: Class, manifest: Manifest) -> int:
+def class_index(class_: Class, manifest: Manifest) -> int:
     """Return the index of a class, -1 for the model's own choice.
 
     Raises:
         UsageError: The model has no such class.
     """
-    wanted = _plain(wanted)
-    if wanted is None:
+    class_ = _plain(class_)
+    if class_ is None:
         return -1
-    if isinstance(wanted, str):
-        return _named(wanted, manifest.labels)
+    if isinstance(class_, str):
+        return _named(class_, manifest.labels)
     classes = manifest.score.classes
     lowest = -1 if manifest.task == "detect" else -classes
-    if not lowest <= wanted < classes:
+    if not lowest <= class_ < classes:
         ranks = "" if lowest == -1 else ", -2 for its second best and so on"
-        raise UsageError(f"target class {wanted}: expected 0 to {classes - 1}, or -1 for the model's own choice{ranks}")
-    return wanted
+        raise UsageError(f"target class {class_}: expected 0 to {classes - 1}, or -1 for the model's own choice{ranks}")
+    return class_
 
 
 def _named(name: str, labels: tuple[str, ...]) -> int:
     """Return the index of the one class of this name."""
-    found = [index for index, label in enumerate(labels) if label == name]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"target class '{name}': classes {found} have this name; give the index")
+    indices = [index for index, label in enumerate(labels) if label == name]
+    if len(indices) == 1:
+        return indices[0]
+    if indices:
+        raise UsageError(f"target class '{name}': classes {indices} have this name; give the index")
     if not labels:
         raise UsageError(f"target class '{name}': the model carries no class names; give the index")
     raise UsageError(f"target class '{name}': the model has no such class. {did_you_mean(name, labels)}")

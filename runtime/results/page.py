@@ -144,7 +144,7 @@ class _Card:
 
     def html(self, number: int, name: str, explanation: Explanation, files: Mapping[str, Path]) -> str:
         """Return the whole card as HTML."""
-        labels = [target.label for target in explanation.targets] + [one.label for one in explanation.classes[:1]]
+        labels = [target.label for target in explanation.targets] + [class_.label for class_ in explanation.classes[:1]]
         words = " ".join([name, *labels]).lower()
         score = explanation.target.score if math.isfinite(explanation.target.score) else -1
         shown = _shown(name)
@@ -188,10 +188,10 @@ class _Card:
         if box is not None:
             said.append("box " + ", ".join(f"{value:.0f}" for value in box))
         if self._look.regions is not None:
-            found = explanation.regions(self._look.regions)[target]
+            regions = explanation.regions(self._look.regions)[target]
             pixels = explanation.frame.shape[0] * explanation.frame.shape[1]
-            said += [f"region {', '.join(map(str, one.box))} ({one.area / pixels:.1%})" for one in found]
-            said += [] if found else ["no region"]
+            said += [f"region {', '.join(map(str, region.box))} ({region.area / pixels:.1%})" for region in regions]
+            said += [] if regions else ["no region"]
         return "".join(f'<br><span class="faint">{text}</span>' for text in said)
 
     def _details(self, explanation: Explanation, files: Mapping[str, Path]) -> str:
@@ -216,10 +216,10 @@ def _shown(name: str) -> str:
 def _classes(explanation: Explanation) -> str:
     """Return the model's top classes, with bars, as HTML."""
     rows = ""
-    for one in explanation.classes:
-        label, value = escape(one.label), max(one.score, 0) if math.isfinite(one.score) else 0
+    for class_ in explanation.classes:
+        label, value = escape(class_.label), max(class_.score, 0) if math.isfinite(class_.score) else 0
         bar = f'<meter min="0" max="1" value="{value:.4f}" aria-label="{label}">{value:.1%}</meter>'
-        rows += f'<tr><th scope="row">{label}</th><td>{bar}</td><td>{_probability(one.score)}</td></tr>\n'
+        rows += f'<tr><th scope="row">{label}</th><td>{bar}</td><td>{_probability(class_.score)}</td></tr>\n'
     return f'<table aria-label="Top classes">\n{rows}</table>\n'
 
 

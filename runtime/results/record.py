@@ -40,8 +40,8 @@ def explanation_record(
     height, width = prediction.frame.shape[:2]
     kind = "raw" if recipe.form == "raw" else "map"
     return {
-        "targets": [one | {kind: _extremes(maps, i)} for i, one in enumerate(targets)],
-        "classes": [asdict(one) for one in prediction.classes],
+        "targets": [target | {kind: _extremes(maps, i)} for i, target in enumerate(targets)],
+        "classes": [asdict(class_) for class_ in prediction.classes],
         "method": recipe.method,
         "fusion": recipe.fusion,
         **({} if recipe.gaussian == 0 else {"gaussian": recipe.gaussian}),
@@ -64,7 +64,7 @@ def target_records(maps: Maps, masks: Parts, regions: Parts | None) -> list[Reco
     for key, parts in (("mask", masks or None), ("regions", regions)):
         if parts is not None:
             pairs = zip(records, parts, strict=True)
-            records = [one | {key: [region.record() for region in found]} for one, found in pairs]
+            records = [record | {key: [region.record() for region in of_one]} for record, of_one in pairs]
     return records
 
 
@@ -104,7 +104,7 @@ def write_explanation(
 def _extremes(maps: Maps, target: int) -> list[Record]:
     """Return size, minimum and maximum of a target's maps in `raws`, layer by layer."""
     layers = [raw[target] for raw in maps.raws]
-    return [{"size": list(one.shape), "min": float(one.min()), "max": float(one.max())} for one in layers]
+    return [{"size": list(raw.shape), "min": float(raw.min()), "max": float(raw.max())} for raw in layers]
 
 
 def json_text(record: Record) -> str:

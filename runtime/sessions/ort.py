@@ -149,12 +149,12 @@ class OrtSession(Closing):
         try:
             if buffers is not None:
                 return buffers.run(feeds)
-            found = dict(zip(names, self._session.run(names, feeds), strict=True))
+            arrays = dict(zip(names, self._session.run(names, feeds), strict=True))
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise ModelError(f"{self.path}: ONNX Runtime failed to run it: {_reason(error)}") from error
-        if all(spec.fixed and spec.takes(found[spec.name]) for spec in self.outputs if spec.name in found):
-            self._buffers = Buffers(self._session, found)
-        return found
+        if all(spec.fixed and spec.takes(arrays[spec.name]) for spec in self.outputs if spec.name in arrays):
+            self._buffers = Buffers(self._session, arrays)
+        return arrays
 
     def submit(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Run[Arrays]:
         """Run the model once, now; see `Session.submit`."""

@@ -179,8 +179,8 @@ class SplitPasses:
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """Run the explaining file alone; see `Passes`."""
         half = self._half = self._half or self._open()
-        found = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
-        return {**self._feeds, **found}
+        explaining = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
+        return {**self._feeds, **explaining}
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
         """Set an input that stays; see `Passes`."""
@@ -197,22 +197,22 @@ class SplitPasses:
             feeds |= self._session.run({self._input: tensor}, self._carried)
         if self._takes_image:
             feeds[self._input] = tensor
-        wanted = [name for name in outputs if name not in feeds]
-        return {**feeds, **(half.run(feeds, wanted) if wanted else {})}
+        missing = [name for name in outputs if name not in feeds]
+        return {**feeds, **(half.run(feeds, missing) if missing else {})}
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
         """Run the tail's file on so many activations at a time as it takes; see `Passes`."""
         tail = self._tail = self._tail or self._open_tail()
         taken, batch = {spec.name: spec.dtype for spec in tail.inputs}, self._split.batch
         feeds = {name: array for name, array in self._feeds.items() if name in taken} | self._fixed
-        found = []
+        scores = []
         for start in range(0, len(activations), batch):
             part = activations[start : start + batch]
             short = batch - len(part)
             full = np.concatenate([part, np.repeat(part[-1:], short, axis=0)]) if short else part
             feeds |= {contract.TARGET: targets, contract.BATCH: full.astype(taken[contract.BATCH], copy=False)}
-            found.append(tail.run(feeds, (contract.SCORES,))[contract.SCORES][: len(part)].copy())
-        return np.concatenate(found)
+            scores.append(tail.run(feeds, (contract.SCORES,))[contract.SCORES][: len(part)].copy())
+        return np.concatenate(scores)
 
     def close(self) -> None:
         """Close the other halves."""
@@ -253,10 +253,10 @@ def _check_input(session: Session) -> None:
     rule, name = session.manifest.preprocess, _image_input(session)
     assert rule is not None  # or there would be no explainer
     expected = np.empty(rule.shape, np.float32) if rule.frame is None else np.empty((*rule.frame, 3), np.uint8)
-    for found in (spec for spec in session.inputs if spec.name == name):
-        if not found.takes(expected):
+    for image in (spec for spec in session.inputs if spec.name == name):
+        if not image.takes(expected):
             raise ModelError(
-                f"{session.path}: input '{name}' is {found}, its manifest says {expected.dtype} {expected.shape};"
+                f"{session.path}: input '{name}' is {image}, its manifest says {expected.dtype} {expected.shape};"
                 " export the model again"
             )
 

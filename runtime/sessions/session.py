@@ -192,7 +192,7 @@ def check_outputs(names: Sequence[str], outputs: Sequence[TensorSpec]) -> None:
     Raises:
         UsageError: The model lacks one of them.
     """
-    known = [spec.name for spec in outputs]
+    names_known = [spec.name for spec in outputs]
     for name in names:
-        if name not in known:
-            raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, known)}")
+        if name not in names_known:
+            raise UsageError(f"output '{name}': the model has no such output. {did_you_mean(name, names_known)}")

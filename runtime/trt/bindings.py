@@ -56,9 +56,9 @@ def load_tensorrt(names: Sequence[str] = MODULES) -> TensorRt:
             said.append(f"{name}: {' '.join(str(error).split())}")
             continue
         return TensorRt(module, name, str(module.__version__))
-    found = f"it cannot be loaded ({'; '.join(said)})" if said else "it is not installed"
+    state = f"it cannot be loaded ({'; '.join(said)})" if said else "it is not installed"
     raise MissingDependencyError(
-        f"TensorRT: {found}; on a Jetson: sudo apt install python3-libnvinfer, in an environment that sees the system's"
+        f"TensorRT: {state}; on a Jetson: sudo apt install python3-libnvinfer, in an environment that sees the system's"
         " packages (python3 -m venv --system-site-packages); on other machines: pip install tensorrt"
     )
 

@@ -34,56 +34,58 @@ def present_device() -> tuple[BuildTarget | None, str]:
     """Return the GPU of this machine; where there is none, or none can be reached, why."""
     try:
         with contextlib.closing(open_cuda()) as cuda:
-            found = cuda.device()
+            device = cuda.device()
     except (EngineError, MissingDependencyError) as error:
         return None, str(error)
-    return BuildTarget(found.compute_capability, found.name), ""
+    return BuildTarget(device.compute_capability, device.name), ""
 
 
-def build_target(found: TensorRt, asked: str | None) -> BuildTarget:
+def build_target(tensorrt: TensorRt, asked: str | None) -> BuildTarget:
     """Return the GPU to build for.
 
     Args:
-        found: TensorRT as it is installed.
+        tensorrt: TensorRT as it is installed.
         asked: A compute capability, as in "8.6"; None: that of the GPU here.
 
     Raises:
         UsageError: Such an engine cannot be built with this TensorRT.
         EngineError: Nothing was asked for, and there is no GPU.
     """
-    (here, reason), known = present_device(), choices(found.module)
+    (here, reason), offered = present_device(), choices(tensorrt.module)
     if asked is None:
         if here is None:
-            raise EngineError(_without_gpu(found, known, reason))
+            raise EngineError(_without_gpu(tensorrt, offered, reason))
         return here
     if here is not None and here.compute_capability == asked:
         return here
-    if not known:
+    if not offered:
         raise UsageError(
-            f"`compute_capability={asked!r}`: {found} builds engines for the GPU of this machine alone"
+            f"`compute_capability={asked!r}`: {tensorrt} builds engines for the GPU of this machine alone"
             f" ({here.compute_capability if here else 'there is none'}); leave it out, and run `aerocam build` on the"
             " device"
         )
-    if asked not in known:
-        raise UsageError(f"`compute_capability={asked!r}`: {found} builds for {', '.join(known)}; give one of them")
+    if asked not in offered:
+        raise UsageError(
+            f"`compute_capability={asked!r}`: {tensorrt} builds for {', '.join(offered)}; give one of them"
+        )
     return BuildTarget(asked, "")
 
 
 def choices(trt: Any) -> tuple[str, ...]:
-    """Compute capabilities that engines can be built for without such a GPU; empty where they cannot."""
+    """Return the compute capabilities that engines can be built for without such a GPU; empty where they cannot."""
     if not hasattr(trt.IBuilderConfig, "set_compute_capability"):
         return ()
-    found = (re.fullmatch(r"SM(\d+)(\d)", name) for name in dir(trt.ComputeCapability))
-    return tuple(sorted((f"{match[1]}.{match[2]}" for match in found if match), key=float))
+    matches = (re.fullmatch(r"SM(\d+)(\d)", name) for name in dir(trt.ComputeCapability))
+    return tuple(sorted((f"{match[1]}.{match[2]}" for match in matches if match), key=float))
 
 
-def _without_gpu(found: TensorRt, known: tuple[str, ...], reason: str) -> str:
-    if known:
+def _without_gpu(tensorrt: TensorRt, offered: tuple[str, ...], reason: str) -> str:
+    if offered:
         return (
-            f"{found}: it has to know which GPU to build for; give `compute_capability` (of {', '.join(known)}), for"
-            f" none can be asked here: {reason}"
+            f"{tensorrt}: it has to know which GPU to build for; give `compute_capability` (of {', '.join(offered)}),"
+            f" for none can be asked here: {reason}"
         )
     return (
-        f"{found}: it builds engines for the GPU of its own machine alone, and none can be asked here: {reason}; run"
+        f"{tensorrt}: it builds engines for the GPU of its own machine alone, and none can be asked here: {reason}; run"
         " `aerocam build` on the device"
     )

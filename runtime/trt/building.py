@@ -66,7 +66,7 @@ class Built:
 class _Workshop:
     """Holds what all engines of a model are built with; see `build_engines`."""
 
-    found: TensorRt
+    tensorrt: TensorRt
     settings: BuildSettings
     target: BuildTarget
     cache: Path | None
@@ -103,10 +103,10 @@ def build_engines(
     jobs = engine_jobs(Path(model), None if output is None else Path(output))
     if settings is not None and settings.tf32 and (part := needs_float32(jobs[0].manifest)):
         logger.warning("%s: TF32 rounds what %s needs exact: build it without `tf32`", model, part)
-    found = load_tensorrt()
-    target = build_target(found, compute_capability)
-    cache = None if cache_folder is None else timing_cache.cache_file(cache_folder, found, target)
-    workshop = _Workshop(found, settings or BuildSettings(), target, cache, stopped)
+    tensorrt = load_tensorrt()
+    target = build_target(tensorrt, compute_capability)
+    cache = None if cache_folder is None else timing_cache.cache_file(cache_folder, tensorrt, target)
+    workshop = _Workshop(tensorrt, settings or BuildSettings(), target, cache, stopped)
     done, files = [], {}
     for job in jobs:
         built, plan = _build(workshop, job)
@@ -118,14 +118,14 @@ def build_engines(
 
 def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     """Build one engine; return what is said of it, and the plan."""
-    trt, log = shop.found.module, message_logger(shop.found.module)
+    trt, log = shop.tensorrt.module, message_logger(shop.tensorrt.module)
     logger.info("%s: building for compute capability %s", job.model.name, shop.target.compute_capability)
     begun = perf_counter()
-    builder = _builder(shop.found, log)
+    builder = _builder(shop.tensorrt, log)
     network = empty_network(trt, builder, shop.settings.precision == "typed")
-    parser = parse(shop.found, log, network, job.model)
+    parser = parse(shop.tensorrt, log, network, job.model)
     tensors, parsed = network_tensors(network, job.model), perf_counter()
-    config = configure(shop.found, builder, shop.settings, shop.target)
+    config = configure(shop.tensorrt, builder, shop.settings, shop.target)
     plan = _plan(shop, log, builder, network, config, job.model)
     seconds, layers, types = perf_counter() - parsed, network.num_layers, computed_in(trt, network)
     # The engine is loaded below, where memory may be short. Not before: weights of the network may lie in the parser.
@@ -145,17 +145,18 @@ def _build(shop: _Workshop, job: EngineJob) -> tuple[Built, memoryview]:
     return built, plan
 
 
-def _builder(found: TensorRt, log: Any) -> Any:
+def _builder(tensorrt: TensorRt, log: Any) -> Any:
     """Return TensorRT's builder.
 
     Raises:
         EngineError: The builder does not start.
     """
     try:
-        return found.module.Builder(log)
+        return tensorrt.module.Builder(log)
     except (TypeError, RuntimeError) as error:  # the bindings' word for a builder that is null
         raise EngineError(
-            f"{found}: its builder does not start: {log.errors() or error}; `aerocam doctor` says what this machine has"
+            f"{tensorrt}: its builder does not start: {log.errors() or error}; `aerocam doctor` says what this machine"
+            " has"
         ) from error
 
 
@@ -167,8 +168,8 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
         KeyboardInterrupt: The build was to end.
     """
     line = TerminalLine()
-    if hasattr(shop.found.module, "IProgressMonitor"):
-        monitor = build_monitor(shop.found.module, line, shop.stopped)
+    if hasattr(shop.tensorrt.module, "IProgressMonitor"):
+        monitor = build_monitor(shop.tensorrt.module, line, shop.stopped)
         config.progress_monitor = monitor
     if shop.cache is not None:
         timing_cache.use(config, shop.cache)
@@ -176,13 +177,13 @@ def _plan(shop: _Workshop, log: Any, builder: Any, network: Any, config: Any, mo
         plan = builder.build_serialized_network(network, config)
     except MemoryError:
         plan = None
-        log.log(shop.found.module.ILogger.Severity.ERROR, "out of memory")
+        log.log(shop.tensorrt.module.ILogger.Severity.ERROR, "out of memory")
     finally:
         line.close()
     if shop.stopped():
         raise KeyboardInterrupt
     if plan is None:
-        raise EngineError(_failure(shop.found, log, model))
+        raise EngineError(_failure(shop.tensorrt, log, model))
     if shop.cache is not None:
         timing_cache.keep(config, shop.cache)
     return memoryview(plan)
@@ -193,24 +194,24 @@ def _inspection(shop: _Workshop, log: Any, plan: memoryview, types: Mapping[str,
     if not shop.target.present:
         return None
     in_int8 = {name for name, dtype in types.items() if dtype == "int8"}
-    return inspect_plan(shop.found, log, plan, shop.settings, in_int8)
+    return inspect_plan(shop.tensorrt, log, plan, shop.settings, in_int8)
 
 
-def _failure(found: TensorRt, log: Any, model: Path) -> str:
+def _failure(tensorrt: TensorRt, log: Any, model: Path) -> str:
     """Say why there is no engine, and what to do."""
     said = log.errors() or "it gave no reason"
     if MEMORY.search(said):
         return (
-            f"{model}: {found} ran out of memory while it built the engine: {said}. Close what else holds memory, and"
-            " give a smaller `workspace` or `optimization_level`"
+            f"{model}: {tensorrt} ran out of memory while it built the engine: {said}. Close what else holds memory,"
+            " and give a smaller `workspace` or `optimization_level`"
         )
     if "nvinfer_lean" in said:
         return (
-            f"{model}: {found} builds no engine of it: {said}. An engine for later versions holds TensorRT's lean"
+            f"{model}: {tensorrt} builds no engine of it: {said}. An engine for later versions holds TensorRT's lean"
             " runtime; leave out `version_compatible`, or install that library"
         )
     return (
-        f"{model}: {found} builds no engine of it: {said}. Export the model with `destination='tensorrt'`; if it"
+        f"{model}: {tensorrt} builds no engine of it: {said}. Export the model with `destination='tensorrt'`; if it"
         " was, this is a limit of that TensorRT: choose another layer, or a method of the runtime in place of a head"
     )
 
@@ -218,8 +219,8 @@ def _failure(found: TensorRt, log: Any, model: Path) -> str:
 def _record(shop: _Workshop, job: EngineJob, plan: memoryview, tensors: Any) -> EngineRecord:
     """Return what is written beside the engine."""
     return EngineRecord(
-        bindings=cast(Bindings, shop.found.name),
-        tensorrt=shop.found.version,
+        bindings=cast(Bindings, shop.tensorrt.name),
+        tensorrt=shop.tensorrt.version,
         compute_capability=shop.target.compute_capability,
         device=shop.target.device,
         model=job.model.name,

@@ -19,23 +19,23 @@ HARDWARE = {"ampere_plus": "AMPERE_PLUS", "same_compute_capability": "SAME_COMPU
 """Names of `HardwareCompatibilityLevel`."""
 
 
-def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: BuildTarget) -> Any:
+def configure(tensorrt: TensorRt, builder: Any, settings: BuildSettings, target: BuildTarget) -> Any:
     """Return the builder's configuration.
 
     Raises:
         UsageError: A setting that TensorRT never takes.
         EngineError: A setting that this TensorRT does not have.
     """
-    trt, config = found.module, builder.create_builder_config()
+    trt, config = tensorrt.module, builder.create_builder_config()
     # What is rounded to TF32 breaks equality masks, clusters' distances and grey levels; TensorRT has it on by default.
-    _flag(found, config, "TF32", settings.tf32, "tf32=True", "leave it out")
+    _flag(tensorrt, config, "TF32", settings.tf32, "tf32=True", "leave it out")
     if settings.precision == "float16":
         advice = "export the model with `precision='float16'`, and build that as it is"
-        _flag(found, config, "FP16", True, "precision='float16'", advice)
+        _flag(tensorrt, config, "FP16", True, "precision='float16'", advice)
     if settings.version_compatible:
-        _flag(found, config, "VERSION_COMPATIBLE", True, "version_compatible=True", "leave it out")
+        _flag(tensorrt, config, "VERSION_COMPATIBLE", True, "version_compatible=True", "leave it out")
     if settings.hardware != "none":
-        config.hardware_compatibility_level = _hardware(found, settings.hardware)
+        config.hardware_compatibility_level = _hardware(tensorrt, settings.hardware)
     if settings.workspace:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace)
     if settings.optimization_level >= 0:
@@ -49,28 +49,28 @@ def configure(found: TensorRt, builder: Any, settings: BuildSettings, target: Bu
     return config
 
 
-def _flag(found: TensorRt, config: Any, name: str, wanted: bool, setting: str, advice: str) -> None:
+def _flag(tensorrt: TensorRt, config: Any, name: str, wanted: bool, setting: str, advice: str) -> None:
     """Set or clear a flag; one that is not wanted need not exist.
 
     Raises:
         EngineError: The flag is wanted and does not exist.
     """
-    flag = getattr(found.module.BuilderFlag, name, None)
+    flag = getattr(tensorrt.module.BuilderFlag, name, None)
     if flag is not None:
         (config.set_flag if wanted else config.clear_flag)(flag)
     elif wanted:
-        raise EngineError(f"`{setting}`: {found} has no builder flag {name}; {advice}")
+        raise EngineError(f"`{setting}`: {tensorrt} has no builder flag {name}; {advice}")
 
 
-def _hardware(found: TensorRt, wanted: Hardware) -> Any:
+def _hardware(tensorrt: TensorRt, wanted: Hardware) -> Any:
     """Return TensorRT's own name for a kind of hardware compatibility."""
-    levels = getattr(found.module, "HardwareCompatibilityLevel", None)
+    levels = getattr(tensorrt.module, "HardwareCompatibilityLevel", None)
     level = getattr(levels, HARDWARE[wanted], None)
     if level is None:
-        known = [name for name, theirs in HARDWARE.items() if hasattr(levels, theirs)]
+        levels_here = [name for name, theirs in HARDWARE.items() if hasattr(levels, theirs)]
         raise EngineError(
-            f"`hardware={wanted!r}`: {found} has no such hardware compatibility"
-            f" ({', '.join(known) or 'none at all'}); leave it out, and build on each kind of device"
+            f"`hardware={wanted!r}`: {tensorrt} has no such hardware compatibility"
+            f" ({', '.join(levels_here) or 'none at all'}); leave it out, and build on each kind of device"
         )
     return level
 

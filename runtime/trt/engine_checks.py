@@ -88,10 +88,10 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
     Raises:
         EngineError: The engine has other tensors.
     """
-    found, wanted = engine_tensors(trt, engine), {tensor.name: tensor for tensor in record.tensors}
-    for name in dict.fromkeys((*wanted, *found)):
-        if found.get(name) != wanted.get(name):
-            here, there = _described(found.get(name), name), _described(wanted.get(name), name)
+    tensors, recorded = engine_tensors(trt, engine), {tensor.name: tensor for tensor in record.tensors}
+    for name in dict.fromkeys((*recorded, *tensors)):
+        if tensors.get(name) != recorded.get(name):
+            here, there = _described(tensors.get(name), name), _described(recorded.get(name), name)
             raise EngineError(
                 f"{path}: found {here}, its record says {there};"
                 f" the two are not of one build, run: {build_command(path, record)}"
@@ -105,13 +105,13 @@ def check_tensors(path: Path, record: EngineRecord, trt: Any, engine: Any) -> No
 
 def engine_tensors(trt: Any, engine: Any) -> dict[str, EngineTensor]:
     """Return inputs and outputs of TensorRT's engine, by name."""
-    found = {}
+    tensors = {}
     for index in range(engine.num_io_tensors):
         name = engine.get_tensor_name(index)
         mode = "input" if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else "output"
         shape = tuple(int(size) for size in engine.get_tensor_shape(name))
-        found[name] = EngineTensor(name, mode, _dtype(trt, engine.get_tensor_dtype(name)), shape)  # type: ignore[arg-type]
-    return found
+        tensors[name] = EngineTensor(name, mode, _dtype(trt, engine.get_tensor_dtype(name)), shape)  # type: ignore[arg-type]
+    return tensors
 
 
 def _dtype(trt: Any, dtype: Any) -> str:

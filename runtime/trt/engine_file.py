@@ -162,9 +162,9 @@ def read_record(path: str | os.PathLike[str]) -> EngineRecord:
     record = _decoded(data, beside, engine)
     size = engine.stat().st_size
     if size != record.plan_bytes or sha256(engine) != record.plan_sha256:
-        found = f"{size} bytes" if size != record.plan_bytes else f"{size} bytes with another checksum"
+        content = f"{size} bytes" if size != record.plan_bytes else f"{size} bytes with another checksum"
         raise EngineError(
-            f"{engine}: found {found}, its record was written for {record.plan_bytes} bytes; it was truncated or"
+            f"{engine}: found {content}, its record was written for {record.plan_bytes} bytes; it was truncated or"
             f" replaced: copy both files anew, or run: {build_command(engine, record)}"
         )
     return record
@@ -172,10 +172,10 @@ def read_record(path: str | os.PathLike[str]) -> EngineRecord:
 
 def _decoded(data: Any, beside: Path, engine: Path) -> EngineRecord:
     """Return the record, once its form and its checksum hold."""
-    found = data.get("schema") if isinstance(data, dict) else None
-    if found != SCHEMA:
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
         raise ManifestError(
-            f"{beside}: schema {found!r} of an engine's record, this aerocam reads {SCHEMA}; run:"
+            f"{beside}: schema {schema!r} of an engine's record, this aerocam reads {SCHEMA}; run:"
             f" {build_command(engine)}"
         )
     checksum = data.pop("sha256", None)

@@ -68,12 +68,12 @@ class Inspection:
 
 
 def inspect_plan(
-    found: TensorRt, logger: Any, plan: Any, settings: BuildSettings, in_int8: Collection[str]
+    tensorrt: TensorRt, logger: Any, plan: Any, settings: BuildSettings, in_int8: Collection[str]
 ) -> Inspection | None:
     """Load an engine and ask what is in it; None where TensorRT does not say: it runs all the same.
 
     Args:
-        found: TensorRT as it is installed.
+        tensorrt: TensorRT as it is installed.
         logger: Its logger.
         plan: The engine, serialised.
         settings: How it was built.
@@ -82,20 +82,22 @@ def inspect_plan(
     Raises:
         EngineError: It cannot be loaded on the GPU it was built on.
     """
-    trt = found.module
+    trt = tensorrt.module
     runtime = trt.Runtime(logger)
     if settings.version_compatible:
         runtime.engine_host_code_allowed = True
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise EngineError(f"{found} built an engine, but cannot load it here: {logger.errors() or 'it gave no reason'}")
+        raise EngineError(
+            f"{tensorrt} built an engine, but cannot load it here: {logger.errors() or 'it gave no reason'}"
+        )
     inspector = engine.create_engine_inspector()
     text = "" if inspector is None else inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     try:
         return inspection(read_layers(text), settings, in_int8)
     except json.JSONDecodeError:
         said = logger.errors() or "it gave no reason"
-        log.warning("%s built the engine, but its inspector does not say what is in it: %s", found, said)
+        log.warning("%s built the engine, but its inspector does not say what is in it: %s", tensorrt, said)
         return None
 
 
@@ -141,5 +143,5 @@ def inspection(layers: Iterable[EngineLayer], settings: BuildSettings, in_int8: 
 def _types(tensors: Any) -> tuple[str, ...]:
     """Return element types of the inspector's tensors; none for one whose words are unknown."""
     texts = [" ".join(str(tensor[key]) for key in tensor if key != "Name") for tensor in tensors]
-    found = (next((name for name, how in TYPES.items() if re.search(how, text, re.IGNORECASE)), None) for text in texts)
-    return tuple(name for name in found if name is not None)
+    types = (next((name for name, how in TYPES.items() if re.search(how, text, re.IGNORECASE)), None) for text in texts)
+    return tuple(name for name in types if name is not None)

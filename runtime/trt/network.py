@@ -29,12 +29,12 @@ def empty_network(trt: Any, builder: Any, typed: bool) -> Any:
         builder: Its builder.
         typed: Whether every tensor keeps the type that the file gives it.
     """
-    wanted = ("EXPLICIT_BATCH", "STRONGLY_TYPED") if typed else ("EXPLICIT_BATCH",)
-    known = trt.NetworkDefinitionCreationFlag
-    return builder.create_network(sum(1 << int(getattr(known, name)) for name in wanted if hasattr(known, name)))
+    names = ("EXPLICIT_BATCH", "STRONGLY_TYPED") if typed else ("EXPLICIT_BATCH",)
+    flags = trt.NetworkDefinitionCreationFlag
+    return builder.create_network(sum(1 << int(getattr(flags, name)) for name in names if hasattr(flags, name)))
 
 
-def parse(found: TensorRt, logger: Any, network: Any, path: str | os.PathLike[str]) -> Any:
+def parse(tensorrt: TensorRt, logger: Any, network: Any, path: str | os.PathLike[str]) -> Any:
     """Read an ONNX file into a network; weights beside the file are found too.
 
     Returns:
@@ -43,12 +43,12 @@ def parse(found: TensorRt, logger: Any, network: Any, path: str | os.PathLike[st
     Raises:
         EngineError: The parser refuses the file.
     """
-    parser = found.module.OnnxParser(network, logger)
+    parser = tensorrt.module.OnnxParser(network, logger)
     if not parser.parse_from_file(os.fspath(path)):
         said = [_described(parser.get_error(i)) for i in range(parser.num_errors)] or [logger.errors()]
         raise EngineError(
-            f"{os.fspath(path)}: the parser of {found} does not take it: {'; '.join(dict.fromkeys(said))}. Export the"
-            " model with `destination='tensorrt'`, which says what to do about each such operator"
+            f"{os.fspath(path)}: the parser of {tensorrt} does not take it: {'; '.join(dict.fromkeys(said))}. Export"
+            " the model with `destination='tensorrt'`, which says what to do about each such operator"
         )
     return parser
 
@@ -97,10 +97,10 @@ def computed_in(trt: Any, network: Any) -> dict[str, str]:
     kinds = {getattr(trt.LayerType, name) for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY")}
     layers = [network.get_layer(i) for i in range(network.num_layers)]
     dequantised = {layer.get_output(0).name for layer in layers if layer.type == trt.LayerType.DEQUANTIZE}
-    found = {}
+    types = {}
     for layer in layers:
         if layer.type in kinds:
             dtype = str(layer.get_output(0).dtype.name)
             quantised = layer.get_input(0).name in dequantised
-            found[str(layer.name)] = "int8" if quantised else DTYPES.get(dtype, dtype.lower())
-    return found
+            types[str(layer.name)] = "int8" if quantised else DTYPES.get(dtype, dtype.lower())
+    return types

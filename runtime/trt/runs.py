@@ -135,14 +135,14 @@ class RunQueue:
             EngineError: CUDA or TensorRT refuses.
         """
         key = slot.event, tuple(outputs)
-        known = key in self._graphs
-        if known:
+        captured = key in self._graphs
+        if captured:
             self._cuda.launch(self._graphs[key], self._stream)
         else:
             self._work(slot, outputs)
         self._cuda.record(slot.event, self._stream)
         slot.waiting = True
-        if self._capture and not known:
+        if self._capture and not captured:
             self._graphs[key] = self._captured(slot, outputs)
 
     def _work(self, slot: Slot, outputs: Sequence[str]) -> None:

@@ -27,12 +27,12 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aerocam" / "tensorrt"
 
 
-def cache_file(folder: Path, found: TensorRt, target: BuildTarget) -> Path | None:
+def cache_file(folder: Path, tensorrt: TensorRt, target: BuildTarget) -> Path | None:
     """Return the file for this TensorRT and this GPU; None for a builder that measures nothing."""
-    if hasattr(found.module.IBuilderConfig, "set_compute_capability"):  # it builds without the GPU
-        logger.info("no timing cache: %s measures no kernels while it builds", found)
+    if hasattr(tensorrt.module.IBuilderConfig, "set_compute_capability"):  # it builds without the GPU
+        logger.info("no timing cache: %s measures no kernels while it builds", tensorrt)
         return None
-    parts = (found.name, found.version, f"sm{target.compute_capability}", target.device)
+    parts = (tensorrt.name, tensorrt.version, f"sm{target.compute_capability}", target.device)
     return folder / ("-".join(re.sub(r"[^A-Za-z0-9.]+", "_", part) for part in parts if part) + ".timing")
 
 

@@ -74,12 +74,12 @@ class VideoSource:
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames that are left; each is a new array."""
-        given = 0
+        count = 0
         while (frame := self._read()) is not None:
-            given += 1
+            count += 1
             yield frame
-        if given < self.count:
-            logger.warning("%s: it announces %d frames, %d could be read", self.name, self.count, given)
+        if count < self.count:
+            logger.warning("%s: it announces %d frames, %d could be read", self.name, self.count, count)
 
     def close(self) -> None:
         """Let the source go; one that another thread is hung reading from is left to the end of the process."""

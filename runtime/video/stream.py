@@ -194,7 +194,7 @@ def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | N
             "time": round(frame.time, 6),
             "explained": frame.due,
             "targets": explanation.target_records(regions),
-            "classes": [asdict(one) for one in explanation.classes],
+            "classes": [asdict(class_) for class_ in explanation.classes],
             **run_record(explanation.timings, explanation.warnings),
         }
     )

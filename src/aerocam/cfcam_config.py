@@ -20,7 +20,7 @@ are neighbours then, on every machine and for scikit-learn too, whichever way th
 which on channels are dominant is reduced by the same share: channels of one norm are all dominant, or none."""
 
 CURVE = 512
-"""Most channels that a k-distance curve is drawn from."""
+"""Largest number of channels that a k-distance curve is drawn from."""
 
 FLAT = 1e-6
 """A map whose deviation from its mean is at most this share of its norm has no shape: float32 resolves no less."""
@@ -74,7 +74,7 @@ class CfCamConfig:
             device without scikit-learn.
 
     Raises:
-        UsageError: A value outside its range.
+        UsageError: A value is outside its range.
     """
 
     dominant_percentile: float = 50.0
@@ -96,7 +96,7 @@ class CfCamConfig:
 
     @classmethod
     def published(cls) -> CfCamConfig:
-        """Return the released algorithm."""
+        """Return the constants of the released algorithm."""
         return cls(
             dominant_percentile=75.0,
             similarity="values",
@@ -135,7 +135,7 @@ class CfCamConfig:
             raise UsageError(f"CF-CAM: {name} is {getattr(self, name)!r}, expected {expected}; correct it")
 
     def min_samples(self, channels: int) -> int:
-        """Return neighbours that make a core among `channels` channels."""
+        """Return how many neighbours make a core point among `channels` channels."""
         return max(self.min_samples_floor, int(self.min_samples_fraction * channels))
 
 

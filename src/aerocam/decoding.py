@@ -21,7 +21,7 @@ def decode(kind: type[T], data: Any, path: str) -> T:
         path: Where `data` stands, for the error message.
 
     Raises:
-        ManifestError: A missing, unknown or ill-typed field.
+        ManifestError: A field is missing, unknown or ill-typed.
     """
     if not isinstance(data, Mapping):
         raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")
@@ -41,7 +41,7 @@ def decode(kind: type[T], data: Any, path: str) -> T:
 
 
 def _convert(hint: Any, value: Any, path: str) -> Any:
-    """Return `value` as the annotated type: dataclass, Literal, tuple, optional or scalar."""
+    """Convert `value` to the annotated type: dataclass, Literal, tuple, optional or scalar."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         inner = next(argument for argument in arguments if argument is not type(None))

@@ -35,7 +35,7 @@ class Geometry:
 
     @classmethod
     def of(cls: type[Self], rule: Preprocess, frame_size: Size) -> Self:
-        """Return the placement of a frame of this size under the manifest's rule.
+        """Place a frame of this size in the tensor, by the manifest's rule.
 
         Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
 
@@ -76,7 +76,7 @@ class Geometry:
         return round(y0), round(x0), round(y1), round(x1)
 
     def to_frame(self, box: Box) -> Box:
-        """Return a box in tensor px as one in frame px, cut to the frame."""
+        """Move a box from tensor px to frame px, cut to the frame."""
         (height, width), (top, left) = self.frame_size, self.offset
         x_scale, y_scale = width / self.resized[1], height / self.resized[0]
         x0, x1 = ((x - left) * x_scale for x in box[0::2])
@@ -89,7 +89,7 @@ class Geometry:
         )
 
     def to_tensor(self, box: Box) -> Box:
-        """A box in frame px as one in tensor px, cut to the part of the tensor that is frame; it may be empty then."""
+        """Move a box from frame px to tensor px, cut to the part of the tensor that is frame; it may be empty then."""
         (height, width), (top, left), (low, first, high, last) = self.frame_size, self.offset, self.seen
         x0, x1 = (x * self.resized[1] / width + left for x in box[0::2])
         y0, y1 = (y * self.resized[0] / height + top for y in box[1::2])

@@ -243,7 +243,7 @@ class Preprocess:
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return of the input tensor, in the order of `layout`."""
+        """Shape of the input tensor, in the order of `layout`."""
         (height, width), channels = self.size, len(self.mean)
         return (1, channels, height, width) if self.layout == "NCHW" else (1, height, width, channels)
 
@@ -304,7 +304,7 @@ class Manifest:
         """Check what holds between fields.
 
         Raises:
-            ManifestError: A count or an order that cannot be.
+            ManifestError: A count or an order is impossible.
         """
         if not self.layers:
             raise ManifestError("manifest: it names no target layer, at least one is expected; export the model again")
@@ -344,7 +344,7 @@ class Manifest:
             origin: Where it comes from (a file name), for the error message.
 
         Raises:
-            ManifestError: Not JSON, another schema, a missing, unknown or ill-typed field.
+            ManifestError: The text is not JSON or has another schema, or a field is missing, unknown or ill-typed.
         """
         try:
             data = json.loads(text)

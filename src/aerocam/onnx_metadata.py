@@ -34,7 +34,7 @@ def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
     """Yield the fields of the message in `data[start:end]`.
 
     Raises:
-        ValueError: These bytes are no message.
+        ValueError: The bytes are no message.
     """
     while start < end:
         tag, first = _varint(data, start, end)
@@ -55,7 +55,7 @@ def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
 
 
 def _varint(data: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
-    """Return an integer of seven bits per byte, and where it ends."""
+    """Read an integer of seven bits per byte; return it, and where it ends."""
     value = 0
     for place in range(start, min(end, start + 10)):
         value |= (data[place] & 0x7F) << 7 * (place - start)
@@ -83,10 +83,10 @@ KEY, VALUE = 1, 2
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the `metadata_props` of an ONNX file.
+    """Read the `metadata_props` of an ONNX file.
 
     Raises:
-        ModelError: No such file, or not ONNX.
+        ModelError: The file does not exist, or is not ONNX.
     """
     try:
         with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -98,10 +98,10 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Return the manifest in an ONNX file.
+    """Read the manifest in an ONNX file.
 
     Raises:
-        ModelError: No such file, or not ONNX.
+        ModelError: The file does not exist, or is not ONNX.
         ManifestError: The model was not exported by aerocam, or by another version.
     """
     text = read_metadata(path).get(manifest.KEY)
@@ -114,7 +114,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
-    """Return the error for a file that does not parse, in words for what it may be."""
+    """Make the error for a file that does not parse, in words for what it may be."""
     name = os.fspath(path)
     if Path(path).suffix.lower() in ENGINE_SUFFIXES:
         return ModelError(f"{name}: this is an engine, ONNX was expected; give the .onnx file it was built of")
@@ -122,10 +122,10 @@ def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
 
 
 def _entries(data: mmap.mmap) -> dict[str, str]:
-    """Return keys and values of the whole file.
+    """Read the keys and values of the whole file.
 
     Raises:
-        ValueError: These bytes are no message, or the texts no UTF-8.
+        ValueError: The bytes are no message, or its texts are not UTF-8.
     """
     found = {}
     for entry in fields(data, 0, len(data)):

@@ -10,14 +10,14 @@ from aerocam.errors import UsageError
 
 
 def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
-    """Return `NAME=VALUE` per item as a dictionary; a value that reads as a Python literal is one, any other is text.
+    """Parse items `NAME=VALUE` to a dictionary; a value is a Python literal if it reads as one, else text.
 
     Args:
         given: The items.
         where: How messages begin, before the item: where the user gave it.
 
     Raises:
-        UsageError: Not of that form, or a name twice.
+        UsageError: An option is not of that form, or its name is given twice.
     """
     options: dict[str, Any] = {}
     for item in given:

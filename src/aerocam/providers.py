@@ -39,7 +39,7 @@ def names(providers: Sequence[Provider]) -> list[str]:
     """Return the providers' names.
 
     Raises:
-        UsageError: One is there twice.
+        UsageError: A provider is named twice.
     """
     found = [item if isinstance(item, str) else item[0] for item in providers]
     for name in found:
@@ -49,7 +49,7 @@ def names(providers: Sequence[Provider]) -> list[str]:
 
 
 def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provider]:
-    """Return providers with options as the command line has them.
+    """Combine providers with their options as the command line has them.
 
     Args:
         providers: Names.
@@ -57,7 +57,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
             `trt_`, else that of the first provider that is not TensorRT's.
 
     Raises:
-        UsageError: Not of that form, of a provider that is not named, or given twice.
+        UsageError: An option is not of that form, is of a provider that is not named, or is given twice.
     """
     found: dict[str, dict[str, str]] = {name: {} for name in providers}
     for text in options:
@@ -81,7 +81,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
 
 
 def _owner(name: str, providers: Sequence[str]) -> str:
-    """Return the provider that an option without one is for."""
+    """Return the provider that an option without one is meant for."""
     if name.startswith("trt_"):
         return TENSORRT
     return next((provider for provider in providers if provider != TENSORRT), CPU)
@@ -96,7 +96,7 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
         version: ONNX Runtime's.
 
     Raises:
-        UsageError: None are named, one twice, or one is not there.
+        UsageError: No provider is named, one is named twice, or one is not available.
     """
     if not providers:
         raise UsageError(f"execution providers: none were named; available here: {', '.join(available)}")
@@ -111,7 +111,7 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
 def with_defaults(
     providers: Sequence[Provider], version: str, model: str | os.PathLike[str] | None = None
 ) -> list[tuple[str, dict[str, str]]]:
-    """Return providers with every option that ONNX Runtime is given; what the caller says holds.
+    """Return providers with every option that ONNX Runtime is given; the caller's values take precedence.
 
     CUDA: no TF32, which rounds what masks and clusters need exact. TensorRT: no float16 but what the model says itself,
     and where a model is named, engines and timings kept beside it, by the hash of its file: ONNX Runtime's own names
@@ -124,7 +124,7 @@ def with_defaults(
 
     Raises:
         UsageError: A provider is there twice, or the CPU's has options, which ONNX Runtime would ignore.
-        WriteError: There can be no folder for the engines.
+        WriteError: The folder for the engines cannot be made.
     """
     asked = dict(zip(names(providers), ({} if isinstance(item, str) else item[1] for item in providers), strict=True))
     found = []
@@ -172,7 +172,7 @@ def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | N
 
 
 def option_error(error: Exception) -> UsageError | None:
-    """The error for an option that ONNX Runtime does not know or cannot read; None where it said something else."""
+    """Make the error for an option that ONNX Runtime does not know or cannot read; None if it failed otherwise."""
     text = " ".join(str(error).split())
     if isinstance(error, AerocamError) or not REFUSED.search(text):
         return None
@@ -180,14 +180,14 @@ def option_error(error: Exception) -> UsageError | None:
 
 
 def described(providers: Sequence[tuple[str, Mapping[str, str]]], started: Sequence[str]) -> list[str]:
-    """Return the providers that ONNX Runtime started, with the options that it was given."""
+    """Describe the providers that ONNX Runtime started, with the options that it was given."""
     given = dict(providers)
     options = {name: ", ".join(f"{key}={value}" for key, value in given.get(name, {}).items()) for name in started}
     return [f"{name} ({text})" if text else name for name, text in options.items()]
 
 
 def cache_folder(model: str | os.PathLike[str]) -> Path:
-    """Return where the engines of a model file are kept: beside it, by the hash of its contents."""
+    """Return the folder for the engines of a model file: beside it, named by the hash of its content."""
     path = Path(model)
     return path.with_name(f"{path.stem}.trt-cache") / sha256(path)[:16]
 
@@ -198,7 +198,7 @@ def _text(value: Any) -> str:
 
 
 def _flag(name: str, value: str) -> str:
-    """Return the value of an option of TensorRT's provider, 0 and 1 in its own words where it is one of `FLAGS`."""
+    """Return the value of an option of TensorRT's provider; 0 and 1 become False and True if it is one of `FLAGS`."""
     return {"0": "False", "1": "True"}.get(value, value) if FLAGS.fullmatch(name) else value
 
 

@@ -26,7 +26,7 @@ AREA = (
     source=RISE,
 )
 def deletion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "probability") -> Value:
-    """The area under the score as px go; see `metric`."""
+    """Return the area under the score as px are taken away, and the curve; `METRICS` has the definition."""
     return _curve(case, steps, case.tensor, filling(case, fill), score)
 
 
@@ -40,12 +40,12 @@ def deletion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "
     variant=VARIANT,
 )
 def insertion_auc(case: Case, steps: int = 20, fill: str = "zero", score: str = "probability") -> Value:
-    """The area under the score as px come; see `metric`."""
+    """Return the area under the score as px are put back, and the curve; `METRICS` has the definition."""
     return _curve(case, steps, filling(case, fill), case.tensor, score)
 
 
 def _curve(case: Case, steps: int, start: Floats, end: Floats, kind: str) -> Value:
-    """The area, and the points: fractions of px that are of `end`, and the score there."""
+    """Return the area, and the curve's points: the fractions of px taken from `end`, and the score at each."""
     check_count("steps", steps)
     if not finite(case.map):
         return float("nan")

@@ -37,7 +37,7 @@ def average_drop(
     threshold: float | None = None,
     signed: bool = False,
 ) -> Value:
-    """How much of its score the target loses; see `metric`."""
+    """Return the share of its score that the target loses; `METRICS` has the definition."""
     before, after = _before_and_after(case, space, score, threshold)
     if not (before + epsilon > 0 and np.isfinite(after)):
         return NAN
@@ -54,7 +54,7 @@ def average_drop(
     source="pytorch-grad-cam's DropInConfidence (its score is whatever target it is given)",
 )
 def drop_in_confidence(case: Case, space: str = "normalised", score: str = "probability") -> Value:
-    """How much score the target loses; see `metric`."""
+    """Return how much score the target loses; `METRICS` has the definition."""
     before, after = _before_and_after(case, space, score)
     return max(0.0, before - after) if np.isfinite(after) else NAN
 
@@ -68,7 +68,7 @@ def drop_in_confidence(case: Case, space: str = "normalised", score: str = "prob
     source=f"{GRADCAM_PLUS_PLUS}; equals torch-cam's conf_increase and pytorch-grad-cam's IncreaseInConfidence",
 )
 def increase_in_confidence(case: Case, space: str = "normalised", score: str = "probability") -> Value:
-    """Whether the target's score rises; see `metric`."""
+    """Return 1 if the target's score rises, else 0; `METRICS` has the definition."""
     before, after = _before_and_after(case, space, score)
     return float(after > before) if np.isfinite(after) else NAN
 
@@ -82,7 +82,7 @@ def increase_in_confidence(case: Case, space: str = "normalised", score: str = "
     source="Zhang et al., Opti-CAM, 2024; the formula and epsilon of xplique's AverageGainMetric",
 )
 def average_gain(case: Case, space: str = "normalised", epsilon: float = 1e-8) -> Value:
-    """How much of what was left to gain the target gains; see `metric`."""
+    """Return the share of what was left to gain that the target gains; `METRICS` has the definition."""
     before, after = _before_and_after(case, space, "probability")
     left = 1 - before + epsilon
     return max(0.0, after - before) / left if left > 0 and np.isfinite(after) else NAN
@@ -98,7 +98,7 @@ def average_gain(case: Case, space: str = "normalised", epsilon: float = 1e-8) -
     source=f"{ADCC}; equals pytorch-grad-cam's Coherency",
 )
 def coherency(case: Case, space: str = "normalised") -> Value:
-    """Whether what the map shows has the same map; see `metric`."""
+    """Return how alike the map and the map of the picture under it are; `METRICS` has the definition."""
     if not finite(case.map):
         return NAN
     again = case.subject.explain(masked(case, case.map, space), case.target).map
@@ -114,12 +114,12 @@ def coherency(case: Case, space: str = "normalised") -> Value:
     source=f"{ADCC}; equals pytorch-grad-cam's Complexity, not Quantus' (an entropy)",
 )
 def complexity(case: Case) -> Value:
-    """How much of the picture the map lights up; see `metric`."""
+    """Return how much of the picture the map lights up; `METRICS` has the definition."""
     return float(np.mean(case.map, dtype=np.float64)) if finite(case.map) else NAN
 
 
 def harmonic(coherent: float, complex_: float, drop: float) -> float:
-    """3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - average drop)): 0 where one of these is, NaN of NaN."""
+    """Return 3 / (1 / coherency + 1 / (1 - complexity) + 1 / (1 - drop)): 0 if a denominator is, NaN if a part is."""
     parts = np.array([coherent, 1 - complex_, 1 - drop])
     if not np.isfinite(parts).all():
         return NAN
@@ -127,7 +127,7 @@ def harmonic(coherent: float, complex_: float, drop: float) -> float:
 
 
 def harmonic_of_means(values: Sequence[Any]) -> float:
-    """ADCC over a set: each part's mean over the pictures that have all three, then their harmonic mean."""
+    """Return ADCC over a set: the harmonic mean of each part's mean over the pictures that have all three."""
     parts = ("coherency", "complexity", "average_drop")
     found = np.array([[value[part] for part in parts] for value in values if np.isfinite(value["value"])], float)
     return harmonic(*found.mean(axis=0).tolist()) if len(found) else NAN
@@ -144,7 +144,7 @@ def harmonic_of_means(values: Sequence[Any]) -> float:
     variant="the means first, then the harmonic mean",
 )
 def adcc(case: Case, space: str = "normalised", score: str = "probability") -> Value:
-    """The three parts, and the harmonic mean of this picture's; see `metric`."""
+    """Return the three parts and their harmonic mean for one picture; `METRICS` has the definition."""
     parts: Mapping[str, Any] = {
         "coherency": coherency(case, space),
         "complexity": complexity(case),
@@ -163,12 +163,12 @@ def adcc(case: Case, space: str = "normalised", score: str = "probability") -> V
     variant="the harmonic mean of each picture first, then the mean",
 )
 def adcc_per_picture(case: Case, space: str = "normalised", score: str = "probability") -> Value:
-    """The same, but averaged over pictures as a number; see `metric`."""
+    """Return what `adcc` returns, to be averaged over pictures as a number; `METRICS` has the definition."""
     return adcc(case, space, score)
 
 
 def _before_and_after(case: Case, space: str, kind: str, threshold: float | None = None) -> tuple[float, float]:
-    """The target's score on the picture and on that under its map; NaN where the map is not finite."""
+    """Return the target's score on the picture and under its map; NaN for the second if the map is not finite."""
     before = float(score(case, case.tensor, kind)[0])
     if not finite(case.map):
         return before, NAN

@@ -28,18 +28,18 @@ SILENT = 1e-7
     variant="resized, then ReLU; of the raw map, not the normalised one",
 )
 def gridpg(case: Case) -> float:
-    """The share of the map's positive mass inside the cell, 0 to 1; see `metric`."""
+    """Return the share of the map's positive mass inside the target's cell, 0 to 1; `METRICS` has the definition."""
     return cell_share(positive(raw_of(case.found), case.map.shape), case.truth.cells, case.truth.cell)
 
 
 def positive(raw: Floats, size: tuple[int, ...]) -> Floats:
-    """The positive part of a raw map (h, w), resized to the input tensor's (H, W); zeros where it is not finite."""
+    """Return the positive part of a raw map (h, w), resized to the input tensor's (H, W); 0 where not finite."""
     resized: Floats = np.maximum(resize(finite(raw[None]), (size[0], size[1])), 0)[0]
     return resized
 
 
 def cell_share(attribution: Floats, cells: int, cell: int) -> float:
-    """The share of a map (H, W), none of it negative, that lies inside a cell; cells are counted by rows."""
+    """Return the share of a map (H, W) without negative values that lies inside a cell, counted by rows."""
     total = float(attribution.sum(dtype=np.float64))
     if total <= SILENT:
         return 0.0
@@ -47,7 +47,7 @@ def cell_share(attribution: Floats, cells: int, cell: int) -> float:
 
 
 def cell_window(size: tuple[int, ...], cells: int, cell: int) -> tuple[slice, slice]:
-    """Rows and columns of a cell in a map of this (H, W); n need not divide the sides: edges are rounded down."""
+    """Return the rows and columns of a cell in a map (H, W); edges are rounded down if n does not divide the sides."""
     (height, width), (row, column) = size, divmod(cell, cells)
     rows = slice(height * row // cells, height * (row + 1) // cells)
     return rows, slice(width * column // cells, width * (column + 1) // cells)

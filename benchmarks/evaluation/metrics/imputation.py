@@ -18,7 +18,7 @@ LEAF = 16
 
 
 def impute(tensor: Floats, missing: NDArray[np.bool_]) -> Floats:
-    """A picture whose missing px are weighted means of their neighbours, known and missing alike; without noise.
+    """Replace missing px by weighted means of their neighbours, known and missing alike; without noise.
 
     Each missing px solves sum_n w_n x_n = s x, where w is 1/6 beside it and 1/12 at its corners, and s the sum of the
     weights of those neighbours that lie in the picture. The system is symmetric and positive definite; SciPy's SuperLU
@@ -48,7 +48,7 @@ def impute(tensor: Floats, missing: NDArray[np.bool_]) -> Floats:
 
 
 def _system(missing: NDArray[np.bool_], places: NDArray[np.intp]) -> Any:
-    """The matrix of the missing px, in the order of `places`; sparse (n, n)."""
+    """Return the matrix of the missing px in the order of `places`, sparse (n, n)."""
     from scipy import ndimage, sparse
 
     height, width = missing.shape
@@ -69,7 +69,7 @@ def _system(missing: NDArray[np.bool_], places: NDArray[np.intp]) -> Any:
 
 @functools.lru_cache(maxsize=4)
 def _dissected(height: int, width: int) -> NDArray[np.intp]:
-    """When each px is eliminated, (H, W): first one half, then the other, last the line between them (George, 1973)."""
+    """Return when each px is eliminated, (H, W): one half, the other, last the line between (George, 1973)."""
     rank = np.zeros((height, width), np.intp)
     _dissect(rank, 0)
     return rank

@@ -32,7 +32,7 @@ def infidelity(
     scaling: str = "optimal",
     score: str = "probability",
 ) -> Value:
-    """The squared error of what the map foretells; see `metric`."""
+    """Return the mean squared error of the changes of score that the map foretells; `METRICS` has the definition."""
     check("perturbation", perturbation, ("square", "gaussian"))
     check("scaling", scaling, ("optimal", "none"))
     check_count("samples", samples)
@@ -43,7 +43,7 @@ def infidelity(
 
 
 def _error(case: Case, changes: Floats, scaled: bool, kind: str) -> float:
-    """Infidelity under perturbations I, float32 (n, C, H, W)."""
+    """Return the infidelity under perturbations I, float32 (n, C, H, W)."""
     foretold = np.einsum("nchw,hw->n", changes, case.map, dtype=np.float64)
     seen = score(case, case.tensor, kind) - score(case, case.tensor - changes, kind)
     if scaled:
@@ -53,7 +53,7 @@ def _error(case: Case, changes: Floats, scaled: bool, kind: str) -> float:
 
 
 def _squares(case: Case, samples: int, side: int, fill: str) -> Floats:
-    """What is taken away when a square is replaced by the fill, float32 (samples, C, H, W)."""
+    """Draw what is taken away when a square is replaced by the fill, float32 (samples, C, H, W)."""
     height, width = case.tensor.shape[2:]
     check_count("side", side)
     if not 1 <= side <= min(height, width):
@@ -69,6 +69,6 @@ def _squares(case: Case, samples: int, side: int, fill: str) -> Floats:
 
 
 def _noise(case: Case, samples: int, sigma: float) -> Floats:
-    """Gaussian noise, float32 (samples, C, H, W)."""
+    """Draw Gaussian noise, float32 (samples, C, H, W)."""
     drawn = np.random.default_rng(case.seed).standard_normal((samples, *case.tensor.shape[1:]), np.float32)
     return np.asarray(sigma * drawn, np.float32)

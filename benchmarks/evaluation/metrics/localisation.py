@@ -31,7 +31,7 @@ NO_TRUTH = "NaN where the map is not finite or no px of the picture is the targe
     needs=("box",),
 )
 def pointing_game(case: Case, tolerance: float = 0.0) -> Value:
-    """Whether the map's maximum hits; see `metric`."""
+    """Return 1 if the map's maximum lies in a true box, else 0; `METRICS` has the definition."""
     from scipy import ndimage
 
     there = _boxed(case)
@@ -51,7 +51,7 @@ def pointing_game(case: Case, tolerance: float = 0.0) -> Value:
     needs=("box",),
 )
 def energy_pointing_game(case: Case) -> Value:
-    """How much of the map's mass lies in the boxes; see `metric`."""
+    """Return the share of the map's mass inside the true boxes; `METRICS` has the definition."""
     return _mass(case.map, _boxed(case))
 
 
@@ -65,7 +65,7 @@ def energy_pointing_game(case: Case) -> Value:
     needs=("mask",),
 )
 def relevance_mass(case: Case) -> Value:
-    """How much of the map's mass lies on the mask; see `metric`."""
+    """Return the share of the map's mass on the true mask; `METRICS` has the definition."""
     return _mass(case.map, _masked(case))
 
 
@@ -80,7 +80,7 @@ def relevance_mass(case: Case) -> Value:
     needs=("mask",),
 )
 def relevance_rank(case: Case) -> Value:
-    """How many of the largest values lie on the mask; see `metric`."""
+    """Return the share of the map's largest values that lies on the true mask; `METRICS` has the definition."""
     there = _masked(case)
     if there is None:
         return NAN
@@ -102,7 +102,7 @@ def relevance_rank(case: Case) -> Value:
     needs=("mask",),
 )
 def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value:
-    """How well the map's region covers the mask; see `metric`."""
+    """Return the intersection over union of the map's region and the true mask; `METRICS` has the definition."""
     check("parts", parts, ("largest", "all"))
     there = _masked(case)
     if there is None:
@@ -124,7 +124,7 @@ def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value
     needs=("box",),
 )
 def box_iou(case: Case, threshold: RegionRule = 0.2) -> Value:
-    """How well the map's box covers a true one; see `metric`."""
+    """Return the best intersection over union of the map's box and a true box; `METRICS` has the definition."""
     if _boxed(case) is None:
         return NAN
     found = np.array([region.box for region in find_regions(case.map, threshold)], float).reshape(-1, 4)
@@ -132,7 +132,7 @@ def box_iou(case: Case, threshold: RegionRule = 0.2) -> Value:
 
 
 def best_threshold(values: Sequence[Any]) -> float:
-    """MaxBoxAcc over a set: per delta the threshold at which most pictures reach it, then the mean over the deltas."""
+    """Return MaxBoxAcc of a set: per delta the best share of pictures that reach it at one threshold, averaged."""
     rows = [value for value in values if isinstance(value, dict)]
     if not rows:
         return NAN
@@ -156,7 +156,7 @@ def best_threshold(values: Sequence[Any]) -> float:
 def max_box_acc_v2(
     case: Case, deltas: Sequence[float] = (0.3, 0.5, 0.7), steps: int = 100, parts: str = "all"
 ) -> Value:
-    """The best overlap at each threshold, and what this picture alone would have; see `metric`."""
+    """Return the best overlap at each threshold, and MaxBoxAcc of this picture alone; `METRICS` has the definition."""
     check("parts", parts, ("largest", "all"))
     check_count("steps", steps)
     deltas = numbers("deltas", deltas, 0, 1)
@@ -172,12 +172,12 @@ def max_box_acc_v2(
 
 
 def _boxed(case: Case) -> NDArray[np.bool_] | None:
-    """Which px the true boxes hold, bool (H, W); None where nothing can be said of the map."""
+    """Return the px inside the true boxes, bool (H, W); None if there are none, or the map is not finite."""
     return _there(case.map, inside(case.truth.boxes, (case.map.shape[0], case.map.shape[1])))
 
 
 def _masked(case: Case) -> NDArray[np.bool_] | None:
-    """The true mask, bool (H, W); None where nothing can be said of the map."""
+    """Return the true mask, bool (H, W); None if it is absent or empty, or the map is not finite."""
     truth: Truth = case.truth
     if truth.mask is not None and truth.mask.shape != case.map.shape:
         raise UsageError(f"mask: found {truth.mask.shape}, expected {case.map.shape}, the model's input")
@@ -185,12 +185,12 @@ def _masked(case: Case) -> NDArray[np.bool_] | None:
 
 
 def _there(map_: Floats, there: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """The px that are the target's; None without any, or without a map."""
+    """Return the target's px; None if there are none, or the map is not finite."""
     return there if there.any() and finite(map_) else None
 
 
 def _mass(map_: Floats, there: NDArray[np.bool_] | None) -> float:
-    """The share of a map's sum that lies on some px."""
+    """Return the share of a map's sum that lies on some px; NaN without px, or if the sum is 0."""
     whole = float(map_.sum(dtype=np.float64)) if there is not None else 0.0
     return float(map_[there].sum(dtype=np.float64)) / whole if whole > 0 else NAN
 
@@ -199,7 +199,7 @@ Boxes = NDArray[np.float64]
 
 
 def inside(boxes: Sequence[Box], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """The px whose centres lie in one of the boxes, bool (H, W)."""
+    """Return the px whose centres lie in one of the boxes, bool (H, W)."""
     y, x = np.arange(size[0])[:, None] + 0.5, np.arange(size[1]) + 0.5
     held = np.zeros(size, np.bool_)
     for x0, y0, x1, y1 in boxes:
@@ -208,12 +208,12 @@ def inside(boxes: Sequence[Box], size: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 def whole_picture(map_: Floats) -> Boxes:
-    """The box around all of a map (H, W): (1, 4)."""
+    """Return the box around all of a map (H, W): (1, 4)."""
     return np.array([[0, 0, map_.shape[1], map_.shape[0]]], float)
 
 
 def parts_above(map_: Floats, threshold: float, largest: bool) -> Boxes:
-    """The boxes around the connected parts of a map (H, W) that reach a threshold, or the largest one's: (n, 4)."""
+    """Return the boxes around the connected parts of a map (H, W) that reach a threshold, or the largest's: (n, 4)."""
     above = (map_ >= np.float32(threshold)).astype(np.uint8)
     stats = cv2.connectedComponentsWithStats(above, connectivity=8)[2][1:]  # the first is what lies below
     if largest and len(stats):
@@ -223,7 +223,7 @@ def parts_above(map_: Floats, threshold: float, largest: bool) -> Boxes:
 
 
 def best_iou(found: Boxes, true: Sequence[Box]) -> float:
-    """The largest intersection over union of a found box (n, 4) and a true one; 0 without any."""
+    """Return the largest intersection over union of a map's box (n, 4) and a true one; 0 without any."""
     if not len(found) or not len(true):
         return 0.0
     a, b = found[:, None], np.asarray(true, float)[None]

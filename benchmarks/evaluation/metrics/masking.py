@@ -18,27 +18,27 @@ BLUR = (11, 5.0)
 
 
 def check(name: str, value: object, known: Sequence[str]) -> None:
-    """Make sure that a metric's parameter has one of the values it can have.
+    """Check that a metric's parameter is one of its possible values.
 
     Raises:
-        UsageError: It has not.
+        UsageError: The value is not one of them.
     """
     if value not in known:
         raise UsageError(f"{name} {value!r}: a metric's parameter cannot be that. {did_you_mean(str(value), known)}")
 
 
 def check_count(name: str, value: int) -> None:
-    """Make sure that a metric's parameter is a whole number from 1.
+    """Check that a metric's parameter is a whole number of 1 or more.
 
     Raises:
-        UsageError: It is not.
+        UsageError: The value is not a whole number of 1 or more.
     """
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise UsageError(f"{name} {value!r}: found no count, expected a whole number from 1")
 
 
 def numbers(name: str, given: object, low: float, high: float, least: bool = False) -> tuple[float, ...]:
-    """A metric's parameter that is one number or several.
+    """Return a metric's parameter that is one number or several as a tuple.
 
     Args:
         name: The parameter's.
@@ -48,7 +48,7 @@ def numbers(name: str, given: object, low: float, high: float, least: bool = Fal
         least: Whether they may be `low` itself.
 
     Raises:
-        UsageError: It is something else.
+        UsageError: The value is not a number or several, or one of them is out of range.
     """
     found = tuple(given) if isinstance(given, (list, tuple, np.ndarray)) else (given,)
     good = [not isinstance(one, bool) and isinstance(one, (int, float, np.number)) for one in found]
@@ -59,10 +59,10 @@ def numbers(name: str, given: object, low: float, high: float, least: bool = Fal
 
 
 def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
-    """The target's score, (n,): its `probability` or its `logit`.
+    """Return the target's score, float64 (n,): its `probability` or its `logit`.
 
     Raises:
-        UsageError: There is no such score.
+        UsageError: `kind` is not a score.
     """
     check("score", kind, SCORES)
     found = case.probability(tensors) if kind == "probability" else case.logit(tensors)
@@ -70,15 +70,15 @@ def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
 
 
 def finite(map_: Floats) -> bool:
-    """Whether a map has values everywhere; a metric has no value of one that has not."""
+    """Tell whether all values of a map are finite; metrics have no value of a map that is not."""
     return bool(np.isfinite(map_).all())
 
 
 def raw_of(found: Map) -> Floats:
-    """The raw map, (h, w).
+    """Return the raw map, (h, w).
 
     Raises:
-        UsageError: The file gives normalised ones only.
+        UsageError: The file gives normalised maps only.
     """
     if not found.raw.size:
         raise UsageError(
@@ -88,22 +88,22 @@ def raw_of(found: Map) -> Floats:
 
 
 def constant(map_: Floats) -> bool:
-    """Whether a map has the same value everywhere."""
+    """Tell whether a map has the same value everywhere."""
     return bool(np.ptp(map_) == 0)
 
 
 def black(case: Case) -> Floats:
-    """A black picture of one px, as the model is given it: float32 (1, C, 1, 1)."""
+    """Return a black picture of one px as the model is given it: float32 (1, C, 1, 1)."""
     return np.asarray(case.subject.fill, np.float32).reshape(1, -1, 1, 1)
 
 
 def masked(case: Case, mask: Floats, space: str) -> Floats:
-    """The tensor under a soft mask (H, W): float32 (1, C, H, W).
+    """Return the tensor under a soft mask (H, W): float32 (1, C, H, W).
 
     `normalised`: x M. `raw`: the picture itself is multiplied before normalisation, which is x M + fill (1 - M).
 
     Raises:
-        UsageError: There is no such space.
+        UsageError: `space` is not one of `SPACES`.
     """
     check("space", space, SPACES)
     dimmed = case.tensor * mask
@@ -113,12 +113,12 @@ def masked(case: Case, mask: Floats, space: str) -> Floats:
 
 
 def filling(case: Case, fill: str) -> Floats:
-    """What stands where a px was taken away: float32 (1, C, H, W).
+    """Return what takes the place of px that are removed: float32 (1, C, H, W).
 
     `zero` is 0 after normalisation, `black` a black px, `blur` the picture under RISE's Gaussian.
 
     Raises:
-        UsageError: There is no such fill.
+        UsageError: `fill` is not one of `FILLS`.
     """
     check("fill", fill, FILLS)
     if fill == "blur":
@@ -128,7 +128,7 @@ def filling(case: Case, fill: str) -> Floats:
 
 
 def blurred(tensor: Floats) -> Floats:
-    """A tensor (1, C, H, W) under RISE's Gaussian, with zeros around the picture as there."""
+    """Blur a tensor (1, C, H, W) with RISE's Gaussian, with zeros around the picture as RISE has them."""
     from scipy import ndimage
 
     side, sigma = BLUR
@@ -140,12 +140,12 @@ def blurred(tensor: Floats) -> Floats:
 
 
 def order(values: Floats) -> NDArray[np.intp]:
-    """The px of a map (H, W) from its largest value to its smallest; equal ones in reading order."""
+    """Return the px of a map (H, W) from the largest value to the smallest; equal ones in reading order."""
     return np.argsort(-np.asarray(values, np.float64), axis=None, kind="stable")
 
 
 def first(ranked: NDArray[np.intp], count: int, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """True on the first `count` px of an order, bool (H, W)."""
+    """Return a mask that is True on the first `count` px of an order, bool (H, W)."""
     chosen = np.zeros(size[0] * size[1], np.bool_)
     chosen[ranked[:count]] = True
     return chosen.reshape(size)

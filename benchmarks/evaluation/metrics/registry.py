@@ -17,17 +17,17 @@ Need = Literal["box", "mask", "mosaic", "gradients", "second class"]
 graph, a second plausible class."""
 
 Value: TypeAlias = "float | Mapping[str, Any]"
-"""Of one picture: a number, or several things by name, of which `value` is the picture's number and others are what
-`gather` or the report needs, such as a curve's points. NaN where there is none."""
+"""A metric's value of one picture: a number, or several by name, of which `value` is the picture's number and others
+are what `gather` or the report needs, such as a curve's points. NaN where there is none."""
 
 
 def number(value: Any) -> float:
-    """The number of one picture's value; NaN where there is none."""
+    """Return the number of one picture's value; NaN if it has none."""
     return float(value["value"] if isinstance(value, Mapping) else value)
 
 
 def mean(values: Sequence[Any]) -> float:
-    """The mean of the values that have a finite number; NaN where none has."""
+    """Return the mean of the values that have a finite number; NaN if none has."""
     found = np.array([number(value) for value in values], float)
     found = found[np.isfinite(found)]
     return float(found.mean()) if found.size else float("nan")
@@ -35,7 +35,7 @@ def mean(values: Sequence[Any]) -> float:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric.
+    """A metric and its facts.
 
     Attributes:
         name: Its key in `METRICS`.
@@ -92,10 +92,10 @@ def metric(
 
 
 def find(name: str) -> Metric:
-    """The metric of this name.
+    """Return the metric of this name.
 
     Raises:
-        UsageError: There is none.
+        UsageError: No metric has this name.
     """
     if name not in METRICS:
         raise UsageError(f"metric '{name}': there is no such metric. {did_you_mean(name, METRICS)}")

@@ -39,7 +39,7 @@ REMOVED = (
 def road_morf(
     case: Case, percentiles: Sequence[float] = PERCENTILES, noise: float = 0.01, score: str = "probability"
 ) -> Value:
-    """The score's change when the most relevant px go; see `metric`."""
+    """Return the change of score when the most relevant px go, and the curve; `METRICS` has the definition."""
     return _change(case, 1, percentiles, noise, score)
 
 
@@ -54,7 +54,7 @@ def road_morf(
 def road_lerf(
     case: Case, percentiles: Sequence[float] = PERCENTILES, noise: float = 0.01, score: str = "probability"
 ) -> Value:
-    """The score's change when the least relevant px go; see `metric`."""
+    """Return the change of score when the least relevant px go, and the curve; `METRICS` has the definition."""
     return _change(case, -1, percentiles, noise, score)
 
 
@@ -69,7 +69,7 @@ def road_lerf(
 def road_combined(
     case: Case, percentiles: Sequence[float] = PERCENTILES, noise: float = 0.01, score: str = "probability"
 ) -> Value:
-    """Both in one number; see `metric`."""
+    """Return half the difference of `road_lerf` and `road_morf`, and both curves; `METRICS` has the definition."""
     most, least = (_change(case, sign, percentiles, noise, score) for sign in (1, -1))
     if isinstance(most, float) or isinstance(least, float):
         return float("nan")
@@ -78,7 +78,7 @@ def road_combined(
 
 
 def _change(case: Case, sign: int, percentiles: Sequence[float], noise: float, kind: str) -> Value:
-    """The mean change, and the curve: the fraction of px that went, and the score's change."""
+    """Return the mean change of score, and the curve: the fractions of px removed, and the change at each."""
     percentiles = numbers("percentiles", percentiles, 0, 100)
     if not finite(case.map):
         return float("nan")
@@ -108,7 +108,7 @@ class _Known:
 def _imputed(
     tensor: _Known, ranked: _Known, size: tuple[int, int], gone: tuple[int, ...], noise: float, seed: int
 ) -> Floats:
-    """The picture without the first px of an order, once for each count of `gone`: float32 (n, C, H, W)."""
+    """Return the picture without the first px of an order, once for each count in `gone`: float32 (n, C, H, W)."""
     x: Floats = tensor.array[0]
     grain = noise * np.random.default_rng(seed).standard_normal(x.shape, np.float32)
     made = []

@@ -29,7 +29,7 @@ NAN = float("nan")
     " return_nan_when_prediction_changes",
 )
 def max_sensitivity(case: Case, radius: float = 0.02, samples: int = 10, of: str = "map", flips: str = "keep") -> Value:
-    """The largest change in a small box around the picture; see `metric`."""
+    """Return the largest relative change of the map in a small box around the picture; `METRICS` has the definition."""
     check("of", of, ("map", "raw"))
     check("flips", flips, ("keep", "nan"))
     check_count("samples", samples)
@@ -59,7 +59,7 @@ def max_sensitivity(case: Case, radius: float = 0.02, samples: int = 10, of: str
 def input_noise(
     case: Case, shares: Sequence[float] = (0.05, 0.1, 0.2), samples: int = 3, similarity: str = "ssim"
 ) -> Value:
-    """How alike the map stays under noise on the picture; see `metric`."""
+    """Return how alike the map stays under noise on the picture; `METRICS` has the definition."""
     check("similarity", similarity, ("ssim", "correlation"))
     shares = numbers("shares", shares, 0, np.inf, least=True)
     check_count("samples", samples)
@@ -84,7 +84,7 @@ def input_noise(
     needs=("gradients",),
 )
 def gradient_noise(case: Case, shares: Sequence[float] = SHARES, samples: int = 1, similarity: str = "ssim") -> Value:
-    """How alike the map stays under noise on the gradients; see `metric`."""
+    """Return how alike the map stays under noise on the gradients; `METRICS` has the definition."""
     check("similarity", similarity, ("ssim", "correlation"))
     shares = numbers("shares", shares, 0, np.inf, least=True)
     check_count("samples", samples)
@@ -97,17 +97,17 @@ def gradient_noise(case: Case, shares: Sequence[float] = SHARES, samples: int = 
 
 
 def _chosen(found: Map, of: str) -> np.ndarray:
-    """The normalised map or the raw one, in float64; see `raw_of`."""
+    """Return the normalised map or the raw one (see `raw_of`) in float64."""
     return np.asarray(found.map if of == "map" else raw_of(found), np.float64)
 
 
 def _nan_last(value: float) -> float:
-    """A key by which NaN is larger than any number: one sample without a map leaves no value."""
+    """Return a key by which NaN is larger than any number, so that one sample without a map leaves no value."""
     return np.inf if np.isnan(value) else value
 
 
 def _likeness(case: Case, shares: Sequence[float], found: Sequence[Sequence[Map]], similarity: str) -> Value:
-    """The picture's number, and per share the means of SSIM, correlation and squared difference."""
+    """Return the picture's number, and per share the means of SSIM, correlation and squared difference."""
     pairs = [[(case.map, one.map) for one in row] for row in found]
     if not all(finite(one) for row in pairs for _, one in row):
         return NAN
@@ -130,7 +130,7 @@ def _likeness(case: Case, shares: Sequence[float], found: Sequence[Sequence[Map]
     needs=("second class",),
 )
 def class_sensitivity(case: Case) -> Value:
-    """How alike the maps of two classes are; see `metric`."""
+    """Return how alike the maps of two classes are; `METRICS` has the definition."""
     if case.second < 0:
         return float("nan")
     other = case.subject.explain(case.tensor, case.second).map

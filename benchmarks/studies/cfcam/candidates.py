@@ -60,8 +60,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "chosen, sigma 0.5": {**CHOSEN, "map_sigma": 0.5},
     "chosen, sigma 1": {**CHOSEN, "map_sigma": 1.0},
 }
-"""By name: what differs from `FIRST`. Where all channels are dominant nothing is clustered, and what is left of CF-CAM
-is Grad-CAM with the share of activity less and the filter."""
+"""What each candidate changes in `FIRST`, by name. Where all channels are dominant nothing is clustered, and what is
+left of CF-CAM is Grad-CAM with the share of activity less and the filter."""
 
 CONFIGS = {
     "published": replace(PUBLISHED, dbscan="numpy"),
@@ -73,7 +73,7 @@ FILTERED = "gradcam, map filtered"
 
 
 def raw_maps(name: str, activations: Floats, gradients: Floats) -> Floats:
-    """The raw maps (T, h, w) by a candidate: A (C, h, w), and G of T targets or draws of noise (T, C, h, w)."""
+    """Return a candidate's raw maps (T, h, w) of A (C, h, w), and of G of T targets or draws of noise (T, C, h, w)."""
     if name == FILTERED:
         raws = raw_maps("gradcam", activations, gradients)
         return np.stack([gaussian(raw, CHOSEN["map_sigma"]) for raw in raws])
@@ -84,6 +84,6 @@ def raw_maps(name: str, activations: Floats, gradients: Floats) -> Floats:
 
 
 def shown(name: str, raws: Floats, size: tuple[int, int]) -> Floats:
-    """What the runtime makes of raw maps: (T, H, W) in [0, 1]."""
+    """Return raw maps as the runtime shows them: (T, H, W) in [0, 1]."""
     rule: Normalisation = "minmax" if name in (*REFERENCES, FILTERED) else "max"
     return combine([raws], size, rule)

@@ -31,7 +31,7 @@ YOLO_LAYER, YOLO_ANCHORS = "/model.21/cv2/act/Mul_output_0", 20480
 """What the last of YOLOv8n's scales reads, and the number of the first anchor that is its own."""
 
 OBJECTS = 4
-"""Of each page: the surest at that scale."""
+"""Objects per page: the surest ones of that scale."""
 
 SSDLITE_LAYER = "expanded_conv_13/expand/Relu6"
 
@@ -75,7 +75,7 @@ class Network:
         self._plain = open_plain(model.read_bytes(), 1)  # what explains would be computed with each score
 
     def run(self, tensor: Floats, target: int | tuple[int, int], names: Sequence[str]) -> list[NDArray[Any]]:
-        """Outputs by name for one target; copies."""
+        """Run for one target; return copies of the outputs by name."""
         rule = self.manifest.preprocess
         assert rule is not None
         feeds = {rule.input: tensor, TARGET: np.array(target, np.int32).reshape(self._target)}
@@ -83,31 +83,31 @@ class Network:
         return [outputs[name].copy() for name in names]
 
     def tensors(self, tensor: Floats, targets: Sequence[int | tuple[int, int]]) -> tuple[Floats, Floats]:
-        """A (C, h, w), and G (n, C, h, w) of the targets."""
+        """Return A (C, h, w), and G (n, C, h, w) of the targets."""
         layer = self.manifest.layers[0]
         names = [str(layer.activations), str(layer.gradients)]
         found = [self.run(tensor, target, names) for target in targets]
         return found[0][0][0], np.stack([gradients[0] for _, gradients in found])
 
     def probabilities(self, tensor: Floats) -> NDArray[np.float32]:
-        """Of a classifier's classes, float32 (classes,)."""
+        """Return the probabilities of a classifier's classes, float32 (classes,)."""
         return probabilities(self.output(tensor), self.manifest.score)
 
     def output(self, tensor: Floats) -> NDArray[Any]:
-        """The output that is explained, of the model as it was."""
+        """Return the plain model's output that is explained."""
         assert self.manifest.preprocess is not None
         found: NDArray[Any] = self._plain.run([self.manifest.score.output], {self.manifest.preprocess.input: tensor})[0]
         return found
 
     def probability(self, tensor: Floats, target: int | tuple[int, int]) -> float:
-        """Of one class, or of one class at one anchor."""
+        """Return the probability of one class, or of one class at one anchor."""
         if isinstance(target, int):
             return float(self.probabilities(tensor)[target])
         return at_anchor(self.output(tensor), self.manifest.score, *target)
 
 
 def photographs(folder: Path, layer: str, held_out: bool) -> Iterator[Case]:
-    """EfficientNet-Lite0 on photographs: the label and the best other class; those without label: the two best."""
+    """Yield cases of EfficientNet-Lite0 on photographs: the label and the best other class; else the best two."""
     network = Network(folder / "photographs.onnx", zoo.lite0.model(), layer, zoo.lite0.PREPROCESS)
     prepare = Preprocessor(zoo.lite0.PREPROCESS)
     frames = (
@@ -126,7 +126,7 @@ def photographs(folder: Path, layer: str, held_out: bool) -> Iterator[Case]:
 
 
 def mosaics(folder: Path, layer: str) -> Iterator[Case]:
-    """EfficientNet-Lite0 at twice the size on 2 x 2 mosaics of labelled photographs, every cell's class a target."""
+    """Yield cases of EfficientNet-Lite0 at twice the size on 2 x 2 mosaics; all cells' classes are targets."""
     small = Network(folder / "tiles.onnx", zoo.lite0.model(), layer, zoo.lite0.PREPROCESS)
     rule = mosaic_rule(zoo.lite0.PREPROCESS)
     large = Network(folder / "mosaics.onnx", zoo.lite0.model(rule.size[0]), layer, rule)
@@ -140,14 +140,14 @@ def mosaics(folder: Path, layer: str) -> Iterator[Case]:
 
 
 def pages(folder: Path) -> Iterator[Case]:
-    """YOLOv8n of document layout on two pages: its surest objects of the last scale. Too slow for insertion."""
+    """Yield cases of YOLOv8n on two pages: the surest objects of the last scale. Too slow for insertion."""
     network = Network(folder / "pages.onnx", zoo.yolov8n_doclaynet(), YOLO_LAYER)
     for name in zoo.PAGES:
         yield from _objects(network, name, zoo.page(name), most=OBJECTS, first_anchor=YOLO_ANCHORS, scored=False)
 
 
 def persons(folder: Path) -> Iterator[Case]:
-    """SSDLite-MobileNetV2 on a room full of people: all that it finds."""
+    """Yield cases of SSDLite-MobileNetV2 on a room full of people: all that it detects."""
     network = Network(
         folder / "persons.onnx", zoo.ssdlite.model(), SSDLITE_LAYER, zoo.ssdlite.PREPROCESS, zoo.ssdlite.LABELS
     )
@@ -157,7 +157,7 @@ def persons(folder: Path) -> Iterator[Case]:
 def _objects(
     network: Network, name: str, frame: NDArray[np.uint8], most: int, first_anchor: int, scored: bool
 ) -> Iterator[Case]:
-    """The surest objects from an anchor on, each beside another one."""
+    """Yield one case per object of a frame: the surest ones from an anchor on, each beside another one."""
     assert network.manifest.preprocess is not None
     tensor, placement = Preprocessor(network.manifest.preprocess)(frame)
     outputs = {output: network.run(tensor, (0, 0), [output])[0] for output in network.manifest.own_outputs}
@@ -173,7 +173,7 @@ def _objects(
 
 
 def _window(box: Box, seen: tuple[int, int, int, int], frame: tuple[int, ...]) -> tuple[slice, slice]:
-    """A box in px of the frame, all of which the model sees, as rows and columns of the tensor."""
+    """Convert a box in frame px, all of which the model sees, to rows and columns of the tensor."""
     top, left, bottom, right = seen
     rows, columns = (bottom - top) / frame[0], (right - left) / frame[1]
     x0, y0, x1, y1 = box

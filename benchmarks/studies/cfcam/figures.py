@@ -23,11 +23,11 @@ SHARES = (0.1, 0.3, 1.0)
 
 SEEDS = 5
 DRAWS = 10_000
-"""Of the bootstrap."""
+"""Draws of the bootstrap."""
 
 
 def figures(name: str, case: Case) -> dict[str, float]:
-    """Everything of one candidate on one case, by name; what the case does not tell is left out."""
+    """Return all figures of one candidate on one case, by name; those that the case cannot give are left out."""
     found: dict[str, float] = {}
     raws = raw_maps(name, case.activations, case.gradients)
     maps = shown(name, raws, case.size)
@@ -42,7 +42,7 @@ def figures(name: str, case: Case) -> dict[str, float]:
 
 
 def _localisation(raws: Floats, case: Case) -> float:
-    """The mean over the targets of the share of the raw map's positive mass that is in the window; GridPG of cells."""
+    """Return the share of the raw map's positive mass in the window, averaged over targets; of cells, GridPG."""
     shares = []
     for raw, window in zip(raws, case.windows, strict=True):
         mass = positive(raw, case.size)
@@ -59,12 +59,12 @@ class _Scored:
     classes: int = 1
 
     def probabilities(self, tensors: Floats) -> Floats:
-        """Float32 (n, 1)."""
+        """Return the scores of tensors, float32 (n, 1)."""
         return np.array([[self.score(tensor[None])] for tensor in tensors], np.float32)
 
 
 def _curves(saliency: Floats, case: Case) -> dict[str, float]:
-    """Areas under insertion and deletion, of the target's probability; 0 in normalised space stands for no px."""
+    """Return the areas under insertion and deletion of the target's probability; a px taken away is 0 (normalised)."""
     assert case.score is not None
     assert case.tensor is not None
     subject: Any = _Scored(case.score)
@@ -74,7 +74,7 @@ def _curves(saliency: Floats, case: Case) -> dict[str, float]:
 
 
 def _stability(name: str, clean: Floats, case: Case) -> dict[str, float]:
-    """How like the map stays when Gaussian noise is on G: the means over `SEEDS` draws of SSIM and correlation."""
+    """Return mean SSIM and correlation of the map with those under `SEEDS` draws of Gaussian noise on G."""
     gradients, found = case.gradients[0], {}
     for share in SHARES:
         draws = [np.random.default_rng(seed).standard_normal(gradients.shape) for seed in range(SEEDS)]
@@ -87,13 +87,13 @@ def _stability(name: str, clean: Floats, case: Case) -> dict[str, float]:
 
 
 def _correlation(first: Floats, second: Floats) -> float:
-    """Pearson's; 0 where a map is constant, as nothing of the other can be told from it."""
+    """Return Pearson's correlation; 0 if a map is constant, as it tells nothing of the other."""
     found = pearson(first, second)
     return found if math.isfinite(found) else 0.0
 
 
 def difference(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
-    """Mean of the paired differences, and the ends of its 95 % interval by bootstrap over the cases."""
+    """Return the mean of paired differences, and its 95 % interval by bootstrap over the cases."""
     paired = np.subtract(values, reference)
     picks = np.random.default_rng(0).integers(len(paired), size=(DRAWS, len(paired)))
     low, high = np.percentile(paired[picks].mean(axis=1), (2.5, 97.5))
@@ -101,7 +101,7 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> tuple[flo
 
 
 def table(names: Sequence[str], cases: Sequence[Case], say: Callable[[str], None]) -> dict[str, dict[str, list[float]]]:
-    """All figures: by candidate, by figure, one number per case, with the digits that are of use."""
+    """Return all figures by candidate and by name, one number per case, with the digits that are of use."""
     found: dict[str, dict[str, list[float]]] = {}
     for name in names:
         say(name)

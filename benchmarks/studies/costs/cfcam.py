@@ -36,7 +36,7 @@ if len(sys.argv) > 3:
 
 
 def arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Seeded activations as behind a ReLU, with channels that resemble eight patterns, and gradients; float32."""
+    """Draw activations as behind a ReLU, with channels that resemble eight patterns, and gradients; float32."""
     rng = np.random.default_rng(0)
     patterns = rng.standard_normal((8, 49))
     mixed = patterns[rng.integers(0, 8, SHAPE[1])] + 0.7 * rng.standard_normal((SHAPE[1], 49))
@@ -46,7 +46,7 @@ def arrays() -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure(threads: int, protocol: Protocol) -> dict[str, Any]:
-    """Times of both modes in NumPy and in the graph, in turn, in ms; what one map adds to a process, in MB."""
+    """Time both modes in NumPy and in the graph, in turn, in ms; measure what one map adds to a process, in MB."""
     a, g = arrays()
     calls = {}
     for name in METHODS:
@@ -63,7 +63,7 @@ def measure(threads: int, protocol: Protocol) -> dict[str, Any]:
 
 
 def _head(name: str) -> bytes:
-    """A model of nothing but the head."""
+    """Make a model of nothing but the head."""
     values = [ir.Value(name=n, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(SHAPE)) for n in "ag"]
     graph = ir.Graph(values, [], nodes=[], opset_imports={"": 17}, name=name)
     op = Builder(graph)
@@ -72,7 +72,7 @@ def _head(name: str) -> bytes:
 
 
 def _added_memory(name: str) -> float:
-    """The peak of a process that computes one map, less that of one that has everything imported and loaded."""
+    """Return the peak of a process that computes one map, less that of one that has only imported and loaded."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrays.npy"
         np.save(path, np.stack(arrays()))

@@ -109,7 +109,7 @@ def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protoco
 
 
 def _by_numpy(frame: NDArray[np.uint8], rule: Preprocess) -> NDArray[np.float32]:
-    """A frame stretched linearly to the tensor's size, normalised, channels first: as one writes it in NumPy."""
+    """Preprocess a frame as one writes it in NumPy: stretched linearly to the tensor, normalised, channels first."""
     picture = frame[..., ::-1]
     if frame.shape[:2] != rule.size:
         for axis, (have, want) in enumerate(zip(frame.shape[:2], rule.size, strict=True)):
@@ -132,7 +132,7 @@ def _once(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Stages
 
 
 def lines(size: tuple[int, int], samples: Mapping[str, Samples]) -> list[str]:
-    """The table's, one per form; medians, and the ratio of the whole to that of the steps."""
+    """Return the table's lines, one per form: medians, and the ratio of the whole to that of the steps."""
     base = samples[STEPS].total()
     found = []
     for name, one in samples.items():

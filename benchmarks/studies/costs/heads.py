@@ -73,7 +73,7 @@ def measure_heads(
 
 
 def _explaining(session: Any, image: Mapping[str, NDArray[np.float32]]) -> Callable[[], object]:
-    """A run for the model's own top choice."""
+    """Return a call that runs a model for its own top choice."""
     target = next(item for item in session.get_inputs() if item.name == manifest.TARGET)
     feeds = {**image, manifest.TARGET: np.full(target.shape, -1, np.int32)}
     return lambda: session.run(None, feeds)

@@ -52,7 +52,7 @@ with tempfile.TemporaryDirectory() as folder:
     export_model(told["path"], path, task=told["task"], input_shapes=told["input_shapes"])
     print(perf_counter() - started)
 """
-"""Imports count for memory, not for time."""
+"""Exports and prints the seconds; imports count for memory, not for time."""
 
 REPORT = """
 import re
@@ -63,7 +63,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) / 1e3)
 
 
 def peak_of_plain(model: Path, rule: dict[str, Any], picture: Path, *, threads: int = 1, frames: int = 20) -> float:
-    """MB at the peak of a process that preprocesses a picture and runs the plain model on it, again and again.
+    """Return the peak in MB of a process that preprocesses a picture and runs the plain model on it repeatedly.
 
     Args:
         model: The plain model.
@@ -78,7 +78,7 @@ def peak_of_plain(model: Path, rule: dict[str, Any], picture: Path, *, threads: 
 def peak_of_explaining(
     model: Path, picture: Path, method: str | None = None, *, threads: int = 1, frames: int = 20
 ) -> float:
-    """MB at the peak of a process that explains a picture with an exported model, map and all, again and again.
+    """Return the peak in MB of a process that explains a picture with an exported model repeatedly, map and all.
 
     Args:
         model: The exported model.

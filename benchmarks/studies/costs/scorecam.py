@@ -17,11 +17,11 @@ from aerocam.runtime import open_session
 from aerocam.runtime.methods import FORWARD_METHODS, Scorer
 
 CHANNELS = 16
-"""Of the layer's channels that are timed together: all take the same."""
+"""Channels of the layer that are timed together; all take the same time."""
 
 
 def measure(path: Path, *, threads: int, protocol: Protocol, packaging: manifest.Packaging = "fused") -> dict[str, Any]:
-    """The ratio of ScoreCAM over `CHANNELS` channels of the last layer to as many plain passes, round by round.
+    """Measure ScoreCAM over `CHANNELS` channels of the last layer against as many plain passes, round by round.
 
     Args:
         path: A plain ONNX model of one picture.

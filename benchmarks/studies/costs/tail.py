@@ -110,7 +110,7 @@ def measure_tail(
 
 
 def open_plain(model: str | Path | bytes, threads: int) -> Any:
-    """An ONNX Runtime session on the CPU, of a file or of a serialised model, with so many threads in an operator."""
+    """Open a file or a serialised model in ONNX Runtime on the CPU, with so many threads inside an operator."""
     import onnxruntime
 
     from aerocam.runtime.sessions.ort import STOP_SPINNING
@@ -126,7 +126,7 @@ def open_plain(model: str | Path | bytes, threads: int) -> Any:
 def _feeds(
     path: str | Path, tail: Tail, explained: Any, input_shapes: Mapping[str, Sequence[int]] | None
 ) -> dict[str, dict[str, NDArray[Any]]]:
-    """Noise for the model, no wish for a target, and for the tail what the model has there."""
+    """Return noise for the model, its own top choice as the target, and for the tail what the model has there."""
     rng = np.random.default_rng(0)
     model = load_model(path, input_shapes)
     typed = [(value, value.dtype) for value in model.graph.inputs if value.dtype is not None]

@@ -41,7 +41,7 @@ COLUMNS = {
 
 
 def measure(name: str) -> dict[str, Any]:
-    """All figures of one set."""
+    """Measure all figures of one set."""
     with tempfile.TemporaryDirectory() as folder:
         cases = list(SETS[name](Path(folder)))
         values = table([*REFERENCES, FILTERED, *CONFIGS], cases, partial(_say, name))
@@ -57,7 +57,7 @@ def publish(sets: Mapping[str, Any]) -> None:
 
 
 def settings() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the settings that the figures depend on."""
     return {
         "mosaics": MOSAICS,
         "seed of the mosaics": SEED,
@@ -69,7 +69,7 @@ def settings() -> dict[str, Any]:
 
 
 def tables(record: Mapping[str, Any]) -> str:
-    """The figures as Markdown."""
+    """Return the figures as Markdown."""
     host = record["machine"]
     parts = [
         f"\n`python -m aerocam.benchmarks.studies.pages.cfcam_default` wrote what follows and"

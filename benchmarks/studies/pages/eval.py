@@ -32,14 +32,14 @@ TABLES = {
     "Photographs: where the object is": ("photographs", ("localisation",)),
     "Mosaics: which cell is meant": ("mosaics", ("grid", "localisation")),
 }
-"""Of each table the pictures, and the groups of its metrics."""
+"""Pictures of each table, and groups of its metrics."""
 
 FORMATS = {"gradient_noise": ".5f"}
-"""Of metrics whose values three digits do not tell apart."""
+"""Formats of metrics whose values three digits do not tell apart."""
 
 
 def measure_all(folder: Path, jobs: int) -> dict[str, Any]:
-    """The record."""
+    """Measure everything, and return the record."""
     logging.getLogger("aerocam").setLevel(logging.WARNING)
     started = perf_counter()
     found = method_table.measure(folder, jobs, lambda part: print(part, "...", file=sys.stderr, flush=True))
@@ -47,7 +47,7 @@ def measure_all(folder: Path, jobs: int) -> dict[str, Any]:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     host = record["machine"]
     whole = "" if record["done before"] else f", in {record['seconds'] / 60:.1f} minutes"
     lines = [
@@ -91,7 +91,7 @@ def _methods(part: Mapping[str, Any]) -> str:
 
 
 def _columns(rows: Mapping[str, Any], groups: Sequence[str]) -> list[str]:
-    """The metrics of these groups that any method has a value of."""
+    """Return the metrics of these groups that any method has a value of."""
     there = {name for cells in rows.values() for name, cell in cells.items() if cell["value"] is not None}
     return [name for name, one in METRICS.items() if one.group in groups and name in there]
 
@@ -118,7 +118,7 @@ def _cell(name: str, cell: Mapping[str, Any] | None, most: int, best: bool) -> s
 
 
 def _places(rows: Mapping[str, Any], name: str) -> dict[str, int]:
-    """The place of each method that has a metric of all pictures, 1 being the best; of equal ones the same."""
+    """Rank the methods that have a metric of all pictures, 1 being the best; equal ones share a place."""
     known = {method: cells[name] for method, cells in rows.items() if cells.get(name, {}).get("value") is not None}
     most = max((cell["n"] for cell in known.values()), default=0)
     sign = 1 if METRICS[name].direction == "higher" else -1
@@ -127,7 +127,7 @@ def _places(rows: Mapping[str, Any], name: str) -> dict[str, int]:
 
 
 def _standing(record: Mapping[str, Any]) -> list[str]:
-    """Of each table: the place of `OURS` by each metric."""
+    """Return for each table the place of `OURS` by each metric."""
     lines = [
         "Its place by each metric, 1 being the best, among the methods that have it of all pictures; equal ones share a"
         " place.",

@@ -35,7 +35,7 @@ NOTES = {
 
 
 def measure_all(count: int, slow: int) -> dict[str, Any]:
-    """The record; AggAtt's picture is written too."""
+    """Measure everything, write AggAtt's picture, and return the record."""
     with tempfile.TemporaryDirectory() as folder:
         record, picture = grid.measure(Path(folder), count, slow)
     if picture is not None:
@@ -44,7 +44,7 @@ def measure_all(count: int, slow: int) -> dict[str, Any]:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     used, host = record["settings"], record["machine"]
     slow = used["mosaics for the slow"]
     command = f"python -m aerocam.benchmarks.studies.pages.grid --mosaics {used['mosaics']} --slow {slow}"
@@ -82,7 +82,7 @@ def page(record: Mapping[str, Any]) -> str:
 
 
 def _line(method: str, one: Mapping[str, Any], slow: int) -> str:
-    """A method's row."""
+    """Return a method's row."""
     means = np.array(one["shares"]).reshape(one["mosaics"], -1).mean(axis=1)
     error = means.std(ddof=1) / np.sqrt(len(means)) if len(means) > 1 else np.nan
     return (

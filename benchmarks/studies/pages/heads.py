@@ -44,7 +44,7 @@ MIDDLE_HEADS = [name for name in sorted(CAM_HEADS) if name not in ("cam", "cfcam
 
 
 def memory(folder: Path) -> dict[str, dict[str, float]]:
-    """Peaks of processes in MB: plain, with Grad-CAM fused, with Grad-CAM in NumPy."""
+    """Measure peaks of processes in MB: plain, with Grad-CAM fused, with Grad-CAM in NumPy."""
     picture, found = zoo.photograph_file("coffee"), {}
     known: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS}
     for name, path, layer, told in (
@@ -64,7 +64,7 @@ def memory(folder: Path) -> dict[str, dict[str, float]]:
 
 
 def fused_ends() -> dict[str, Any]:
-    """Per frame size, the ratios of the whole pipeline with a frame in, and with both ends, to the runtime's steps."""
+    """Measure per frame size the whole pipeline with a frame in, and with both ends, against the runtime's steps."""
     found = {}
     for size in ends.SIZES:
         samples = ends.measure(size, 1, Protocol(iterations=40))
@@ -79,7 +79,7 @@ def fused_ends() -> dict[str, Any]:
 
 
 def measure() -> dict[str, Any]:
-    """Everything, one after the other."""
+    """Measure everything, one after the other."""
     record: dict[str, Any] = {"machine": machine()}
     for key, rows, heads in (("last", LAST, HEADS), ("middle", MIDDLE, MIDDLE_HEADS)):
         record[key] = {}
@@ -104,7 +104,7 @@ def main() -> int:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     return "\n".join(
         [
             "# What every method costs",
@@ -120,7 +120,7 @@ def page(record: Mapping[str, Any]) -> str:
 
 
 def _last(rows: Mapping[str, Any]) -> list[str]:
-    """Every head at the last layer."""
+    """Return the table of all heads at the last layer."""
     lines = [
         "## Fused, at the last layer: over the plain model",
         "",
@@ -139,7 +139,7 @@ def _last(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _middle(rows: Mapping[str, Any]) -> list[str]:
-    """Heads at a layer inside the network."""
+    """Return the table of heads at a layer inside the network."""
     lines = [
         "## Fused, at a layer inside: what is added over the forward pass of the part behind it",
         "",
@@ -155,7 +155,7 @@ def _middle(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _others(record: Mapping[str, Any]) -> list[str]:
-    """CF-CAM by itself, ScoreCAM, memory, fused ends."""
+    """Return the lines on CF-CAM by itself, ScoreCAM, memory and fused ends."""
     cfcam, scorecam, peaks = record["cfcam"], record["scorecam"], record["memory"]
     lines = ["## CF-CAM at 2048 x 7 x 7, two threads", "", "| | ms, median | MB added |", "|---|--:|--:|"]
     for name, times in cfcam["milliseconds"].items():

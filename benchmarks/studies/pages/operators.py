@@ -108,7 +108,7 @@ FAMILIES: list[tuple[str, str, str]] = [
 
 
 def page() -> str:
-    """The whole page, Markdown."""
+    """Return the whole page, Markdown."""
     rules, none, refused = (_count(names) for names in (ADJOINTS, NO_GRADIENT, REFUSED))
     return "\n".join(
         [
@@ -173,7 +173,7 @@ def page() -> str:
 
 
 def _count(names: Iterable[str]) -> int:
-    """How many of the operators are of the default domain."""
+    """Count the operators of the default domain."""
     return sum("." not in name for name in names)
 
 

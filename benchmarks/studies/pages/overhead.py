@@ -76,7 +76,7 @@ def main() -> int:
 
 
 def table(records: Sequence[tuple[Row, Mapping[str, Any]]]) -> str:
-    """The records as a Markdown page."""
+    """Return the records as a Markdown page."""
     machine = records[0][1]["machine"]
     lines = [
         "# Measured costs",

@@ -37,7 +37,7 @@ ROWS: dict[str, tuple[Callable[[], Path], str, int]] = {
 
 
 def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[str, Any]:
-    """Times of a model plain, fused, split, and fused for five targets; gradients leave the graph, one thread."""
+    """Time a model plain, fused, split, and fused for five targets; gradients leave the graph, one thread."""
     options: dict[str, Any] = {"layers": layer, "check": False}
     fused = export_model(path, folder / "fused.onnx", **options)
     five = export_model(path, folder / "five.onnx", targets=TARGETS, **options)
@@ -82,7 +82,7 @@ def _noise(shape: list[int]) -> NDArray[np.float32]:
 
 
 def measure_all() -> dict[str, Any]:
-    """The record of every row."""
+    """Measure every row, and return the record."""
     record: dict[str, Any] = {"machine": machine(), "rows": {}}
     for name, (path, layer, rounds) in ROWS.items():
         print(f"{name} ...", flush=True)
@@ -97,7 +97,7 @@ def main() -> int:
 
 
 def table(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     lines = [
         "# Two files, and several targets",
         "",

@@ -19,7 +19,7 @@ YOLO_LAST = ("--layer", "/model.21/cv2/act/Mul_output_0")
 
 
 def origin(record: str, host: Mapping[str, Any]) -> str:
-    """How a page of figures says where they come from, up to ONNX Runtime's device; `host` as `machine()` gives it."""
+    """Return how a page of figures says where they come from, up to ONNX Runtime's device."""
     return (
         f"`make bench` wrote this page and `{record}`, on this machine: {host['processor']}, {host['cores']} cores,\n"
         f"ONNX Runtime {host['onnxruntime']} on the CPU"

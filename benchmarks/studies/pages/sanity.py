@@ -36,12 +36,12 @@ CLIP, FIRST, LAST = "cockatoo", 180, 225
 
 
 def frames() -> list[NDArray[np.uint8]]:
-    """The labelled photographs."""
+    """Return the labelled photographs."""
     return [zoo.labelled_photograph(name) for name in zoo.LABELLED]
 
 
 def clip() -> Iterator[NDArray[np.uint8]]:
-    """The frames of the clip."""
+    """Yield the frames of the clip."""
     capture = cv2.VideoCapture(str(zoo.video(CLIP)))
     for number in range(LAST):
         good, frame = capture.read()
@@ -51,7 +51,7 @@ def clip() -> Iterator[NDArray[np.uint8]]:
 
 
 def measure_all() -> dict[str, Any]:
-    """The record."""
+    """Measure everything, and return the record."""
     pictures = frames()
     given: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "check": False}
     print("randomisation ...", flush=True)
@@ -76,7 +76,7 @@ def measure_all() -> dict[str, Any]:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     host, count = record["machine"], len(zoo.LABELLED)
     lines = [
         "# Do maps depend on what they should?",
@@ -114,7 +114,7 @@ def page(record: Mapping[str, Any]) -> str:
 
 
 def _randomisation(rows: Mapping[str, Any]) -> list[str]:
-    """A row per method, a column per step."""
+    """Return a row per method, a column per step."""
     counts = [step["randomised"] for step in next(iter(rows.values()))]
     lines = [f"| method | {' | '.join(map(str, counts))} |", f"|---|{'--:|' * len(counts)}"]
     for method, steps in rows.items():
@@ -123,7 +123,7 @@ def _randomisation(rows: Mapping[str, Any]) -> list[str]:
 
 
 def _cell(one: Mapping[str, Any]) -> str:
-    """A step's figures."""
+    """Return a step's figures as a cell."""
     if one["constant"] == RANDOMISED:
         return f"empty ({one['ssim']:.2f})"
     empty = f", {one['constant']} empty" if one["constant"] else ""

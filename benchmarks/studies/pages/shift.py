@@ -65,7 +65,7 @@ PART = 20
 
 
 def write_models(folder: Path) -> list[Path]:
-    """Both exports."""
+    """Write both exports."""
     prepare, source = Preprocessor(zoo.lite0.PREPROCESS), zoo.lite0.model()
     tensors = (prepare(zoo.labelled_photograph(name))[0].copy() for name in zoo.LABELLED)
     models = {"float32": source, "int8": quantise(source, folder / "lite0-int8.onnx", tensors)}
@@ -74,7 +74,7 @@ def write_models(folder: Path) -> list[Path]:
 
 
 def measure(folder: Path) -> dict[str, Any]:
-    """The record."""
+    """Measure everything, and return the record."""
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     make_folder(folder)
     models = [str(path) for path in write_models(folder)]
@@ -97,7 +97,7 @@ def _rounded(value: float | None, digits: int) -> float | None:
 
 
 def page(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     host, methods = record["machine"], record["methods"]
     first = next(iter(methods.values()))["summary"]
     lines = [
@@ -133,7 +133,7 @@ def page(record: Mapping[str, Any]) -> str:
 
 
 def _over_time(methods: Mapping[str, Any]) -> list[str]:
-    """The shift along the video."""
+    """Return the shift along the video."""
     frames = len(next(iter(methods.values()))["per frame"]["shift"])
     starts = range(0, frames, PART)
     lines = [f"| frames from | {' | '.join(map(str, starts))} |", f"|---|{'--:|' * len(starts)}"]

@@ -34,7 +34,7 @@ REASONS = (
     "forward pass has activations and batch norms fused into its convolutions; in the gradient they are passes of",
     "their own.",
 )
-"""Of ratios above 1.2."""
+"""Reasons of ratios above 1.2."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Network:
 
 
 def networks() -> Iterator[tuple[str, Network]]:
-    """All of the zoo, by name; a path is made from a folder for what has to be written first."""
+    """Yield all networks of the zoo by name; a path is made from a folder, for those that have to be written first."""
     for variant in (None, *zoo.lite0.VARIANTS):
         name = f"lite0-{variant}" if variant else "lite0"
         yield name, Network(partial(_lite0, variant))
@@ -79,7 +79,7 @@ def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
 
 
 def measure_all() -> dict[str, Any]:
-    """The record of every network."""
+    """Measure every network, and return the record."""
     record: dict[str, Any] = {"machine": machine(), "networks": {}}
     for name, network in networks():
         print(f"{name} ...", flush=True)
@@ -96,7 +96,7 @@ def main() -> int:
 
 
 def table(record: Mapping[str, Any]) -> str:
-    """The record as a Markdown page."""
+    """Return the record as a Markdown page."""
     settings = next(iter(record["networks"].values()))["settings"]
     lines = [
         "# What gradients cost at the layer that is taken when nobody says",

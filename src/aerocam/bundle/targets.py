@@ -12,7 +12,7 @@ OLDEST_GLIBC = 17
 """Minor version of the glibc 2 of the oldest wheels there are for aarch64 (manylinux2014)."""
 
 NEVER_ON_A_JETSON = re.compile(r"onnxruntime|opencv|tensorrt|nvidia-|torch")
-"""Names of packages that a Jetson has from JetPack or NVIDIA; those of PyPI know nothing of it."""
+"""Names of packages that a Jetson has from JetPack or NVIDIA; those of PyPI do not fit it."""
 
 NUMPY_1 = "numpy>=1.23,<2"
 """JetPack's OpenCV, on Python 3.10 and 3.12 alike, is compiled for NumPy 1."""
@@ -53,18 +53,18 @@ class Target:
 
     @property
     def python_text(self) -> str:
-        """Return as in "3.10"."""
+        """Its Python's version as text, such as 3.10."""
         return ".".join(map(str, self.python))
 
     @property
     def tags(self) -> list[str]:
-        """Return its platform tags, best first. pip takes each as it stands, and none that follows from it."""
+        """Its platform tags, best first. pip takes each literally, and derives no others from it."""
         newest = [f"manylinux_2_{minor}_{self.machine}" for minor in range(self.glibc, OLDEST_GLIBC - 1, -1)]
         return [*newest, f"manylinux2014_{self.machine}"]
 
 
 def _pc(machine: str) -> Target:
-    """Return a PC or a server, of this Python's version."""
+    """Describe a PC or a server with this Python's version."""
     packages = ("numpy>=1.23", "opencv-python-headless>=4.5", "onnxruntime>=1.16.3", "scikit-learn>=1.0")
     return Target(f"linux-{machine}", machine, (sys.version_info.major, sys.version_info.minor), 28, packages)
 
@@ -84,14 +84,14 @@ TARGETS = {
         _pc("aarch64"),
     )
 }  # fmt: skip
-"""By name."""
+"""Kinds of machines by name."""
 
 
 def find_target(name: str, python: str | None = None) -> Target:
-    """Return a kind of machine, perhaps with another Python.
+    """Find a kind of machine by name, perhaps with another Python.
 
     Raises:
-        UsageError: There is none of this name, or it has another Python.
+        UsageError: No machine has this name, or it has another Python.
     """
     if name not in TARGETS:
         raise UsageError(f"--platform {name}: there is no such platform. {did_you_mean(name, TARGETS)}")

@@ -10,7 +10,7 @@ from aerocam.bundle.targets import Target
 
 @dataclass(frozen=True)
 class Facts:
-    """What the texts are filled in with.
+    """Facts that the texts are filled in with.
 
     Attributes:
         target: The kind of machine.
@@ -190,7 +190,7 @@ def readme(facts: Facts) -> str:
 
 
 def _system(facts: Facts) -> str:
-    """Return what is not in the bundle, and where it comes from."""
+    """Describe what is not in the bundle, and where it comes from."""
     if facts.target.jetson:
         return SYSTEM.format(lines="\n".join(f"    {name}: {where}" for name, where in facts.target.system))
     if facts.target.machine != "x86_64":
@@ -199,7 +199,7 @@ def _system(facts: Facts) -> str:
 
 
 def _fields(facts: Facts) -> dict[str, str]:
-    """Return what both texts name."""
+    """Return the fields that both texts are filled in with."""
     target = facts.target
     return {
         "version": facts.version,

@@ -28,7 +28,7 @@ SAFE = re.compile(r"[\w.+-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was made.
+    """A bundle that was made.
 
     Attributes:
         path: The folder, or the one file.
@@ -63,10 +63,10 @@ def make_bundle(
         tar: One file, `out` with .tar behind it (once), in place of the folder.
 
     Raises:
-        UsageError: `out` is there already, or the model's name is none that a shell takes.
+        UsageError: `out` exists already, or the model's name needs quoting in a shell.
         ModelError: A file of the model is absent.
-        PipError: pip finds no wheels.
-        WriteError: Something cannot be written.
+        PipError: pip finds no wheels that fit.
+        WriteError: A file cannot be written.
     """
     path = Path(out)
     if tar and path.suffix == ".tar":
@@ -90,12 +90,12 @@ def make_bundle(
 
 
 def model_files(model: Path) -> tuple[list[Path], Manifest]:
-    """Return all files of a model, that of every frame first, and its manifest.
+    """Return all files of a model, the one that runs on every frame first, and its manifest.
 
     Raises:
-        UsageError: It is the half that explains, or its name is none that a shell takes.
-        ModelError: One is absent.
-        ManifestError: It was not exported by aerocam.
+        UsageError: The model is the half that explains, or a file's name needs quoting in a shell.
+        ModelError: A file of the model is absent.
+        ManifestError: The model was not exported by aerocam.
     """
     manifest, files = read_manifest(model), [model]
     if manifest.split is not None:
@@ -147,13 +147,13 @@ def _fill(
 
 
 def _installed(packages: Mapping[str, str]) -> dict[str, str]:
-    """Return what is installed on the device: aerocam too, and pip not, which only does it."""
+    """Return the versions of what is installed on the device: aerocam too, but not pip, which installs it."""
     found = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
     return dict(sorted(found.items()))
 
 
 def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> dict[str, object]:
-    """Return what a bundle is, for programs."""
+    """Describe the bundle for programs."""
     return {
         "aerocam": __version__,
         "platform": target.name,
@@ -171,7 +171,7 @@ def _json(data: object) -> str:
 
 
 def _write_checksums(part: Path) -> None:
-    """SHA-256 of every file, as `sha256sum --check` takes it."""
+    """Write the SHA-256 of every file, as `sha256sum --check` takes it."""
     names = sorted(file.relative_to(part).as_posix() for file in part.rglob("*") if file.is_file())
     text = "".join(f"{sha256(part / name)}  {name}\n" for name in names)
     (part / "SHA256SUMS").write_text(text, encoding="utf-8")

@@ -80,7 +80,7 @@ def write_json(path: Path, record: dict[str, Any]) -> None:
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return the record as a table for people; every setting is in it."""
+    """Return the record as a table for people, with every setting in it."""
     settings, machine = record["settings"], record["machine"]
     protocol = settings["protocol"]
     lines = [

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build, and say what was built."""
+    """Build the engines, and print what was built."""
     from aerocam.runtime.trt import timing_cache
     from aerocam.runtime.trt.building import build_engines
     from aerocam.runtime.trt.engine_file import BuildSettings
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def described(built: Built) -> list[str]:
-    """Return what is printed of an engine."""
+    """Return what is printed about an engine."""
     record = built.record
     flags = " chosen among by the builder" if record.settings.precision == "float16" else ""
     lines = [
@@ -128,10 +128,10 @@ def described(built: Built) -> list[str]:
 
 
 def size_in_bytes(text: str) -> int:
-    """Return bytes of `512M`, `1.5G` or a plain number.
+    """Return the bytes of `512M`, `1.5G` or a plain number.
 
     Raises:
-        UsageError: Not of that form, or nothing.
+        UsageError: The text is not of that form, or is empty.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0

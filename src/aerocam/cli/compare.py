@@ -117,27 +117,27 @@ def _target(args: argparse.Namespace, first: Explainer) -> Any:
     Raises:
         UsageError: Several are.
     """
-    given = {"target": [args.target] if args.target else None, "anchor": args.anchor}
+    asked = {"target": [args.target] if args.target else None, "anchor": args.anchor}
     none = dict.fromkeys(("top", "objects", "box", "classes", "conf", "iou"))
-    found = targets_of(argparse.Namespace(**given, **none), first.manifest)
-    if isinstance(found, list):
-        raise UsageError(f"--target {args.target}: found {len(found)} classes, one is expected; compare them in turn")
-    return found
+    target = targets_of(argparse.Namespace(**asked, **none), first.manifest)
+    if isinstance(target, list):
+        raise UsageError(f"--target {args.target}: found {len(target)} classes, one is expected; compare them in turn")
+    return target
 
 
-def _box(given: str | None) -> Box | None:
+def _box(text: str | None) -> Box | None:
     """Return the box of `--box`.
 
     Raises:
         UsageError: The text is not four numbers of a box.
     """
-    if given is None:
+    if text is None:
         return None
     with contextlib.suppress(ValueError):
-        x0, y0, x1, y1 = (float(part) for part in given.split(","))
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
         if all(map(math.isfinite, (x0, y0, x1, y1))) and x0 < x1 and y0 < y1:
             return x0, y0, x1, y1
-    raise UsageError(f"--box {given}: four numbers are expected, left, top, right, bottom in px, as in 400,200,700,500")
+    raise UsageError(f"--box {text}: four numbers are expected, left, top, right, bottom in px, as in 400,200,700,500")
 
 
 def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iterable[Frame], int, float]:
@@ -178,7 +178,7 @@ def _compare(
     records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))
     if not records:
         raise MediaError(f"{args.source}: no frame was compared; give another source")
-    found = summary(records)
+    figures = summary(records)
     facts = {
         "A": Path(args.first).name,
         "B": Path(args.second).name,
@@ -188,16 +188,16 @@ def _compare(
         "Box": args.box or ("A's own, frame by frame" if records[0]["box"] else "none"),
     }
     settings = {**facts, "every": args.every, "interrupted": stop.is_set()}
-    lines = "".join(json.dumps(one, ensure_ascii=False, allow_nan=False) + "\n" for one in records)
+    lines = "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
     folder = Path(args.out)
     write_together(
         {
             folder / RECORDS: lines.encode("utf-8", "replace"),
-            folder / SUMMARY: json_text({"settings": settings, **found}).encode("utf-8", "replace"),
-            folder / REPORT: report(facts, found, records, moved.frames),
+            folder / SUMMARY: json_text({"settings": settings, **figures}).encode("utf-8", "replace"),
+            folder / REPORT: report(facts, figures, records, moved.frames),
         }
     )
-    return found
+    return figures
 
 
 def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
@@ -225,5 +225,5 @@ def _records(
 
 
 def _said(summary: dict[str, Any], figure: str) -> str:
-    found = summary.get(figure)
-    return f"{found['mean']:.3f} (worst {found['worst']:.3f})" if found else "none"
+    values = summary.get(figure)
+    return f"{values['mean']:.3f} (worst {values['worst']:.3f})" if values else "none"

@@ -114,7 +114,7 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _joined(*parts: str | None) -> str:
-    """Return the parts that there are."""
+    """Join the parts that are not empty."""
     return ", ".join(part for part in parts if part)
 
 
@@ -124,13 +124,13 @@ def _package(one: dict[str, Any]) -> str:
 
 
 def _cameras(one: dict[str, Any]) -> str:
-    """Return devices with their names."""
+    """Return the devices with their names."""
     named = [f"{device['device']} {device['name']}".strip() for device in one["devices"]]
     return _joined(*named, "CSI daemon runs" if one["argus_daemon"] else None)
 
 
 def _clocks(one: dict[str, Any]) -> str:
-    """Return GPU's and processor's frequencies."""
+    """Return the frequencies of GPU and processor."""
     gpu, cpu = one["gpu"], one["cpu"]
     return _joined(
         f"GPU {gpu['current']} MHz ({gpu['min']} to {gpu['max']})" if gpu else None,
@@ -146,6 +146,6 @@ def _hottest(celsius: dict[str, float]) -> str:
 
 
 def _environment(one: dict[str, Any]) -> str:
-    """Return kind of Python environment."""
+    """Return the kind of Python environment."""
     kind = "virtual environment" if one["virtual"] else "conda" if one["conda"] else "no virtual environment"
     return _joined(kind, "sees the system's packages" if one["sees_system_packages"] else "does not see the system's")

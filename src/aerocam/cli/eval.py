@@ -124,13 +124,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    """Print, also where standard output has no arrows or a model's name cannot be encoded."""
+    """Print a text, also where standard output has no arrows or a model's name cannot be encoded."""
     encoding = sys.stdout.encoding or "utf-8"
     print(with_flags(text).encode(encoding, "replace").decode(encoding))
 
 
 def _settings(args: argparse.Namespace) -> Settings:
-    """Return what is measured."""
+    """Read the settings from the command line."""
     from aerocam.benchmarks.evaluation.settings import Settings, methods_of, metrics_of
 
     providers = parse_providers(args)

@@ -126,7 +126,7 @@ def run(args: argparse.Namespace) -> int:
         targets = targets_of(args, explainer.manifest, MOST)
         explainer.check(targets)
         with contextlib.ExitStack() as stack:
-            results = [stack.enter_context(one) for one in open_results(args, explainer, targets, look)]
+            results = [stack.enter_context(result) for result in open_results(args, explainer, targets, look)]
             # A single picture, which may come from a terminal, ends at once.
             stop = stack.enter_context(stop_on_signal()) if len(images) > 1 else threading.Event()
             failed = _Run(args, explainer, targets, look, results).all(images, stop)

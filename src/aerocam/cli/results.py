@@ -42,12 +42,12 @@ def open_results(
     from aerocam.runtime.results.sheet import ResultsSheet
 
     titles = _titles(targets)
-    found: list[AbstractContextManager[Any]] = []
+    results: list[AbstractContextManager[Any]] = []
     if args.sheet:
-        found.append(ResultsSheet(args.sheet, titles, look))
+        results.append(ResultsSheet(args.sheet, titles, look))
     if args.html:
-        found.append(ResultsPage(args.html, _facts(args, explainer, titles, look), look))
-    return found
+        results.append(ResultsPage(args.html, _facts(args, explainer, titles, look), look))
+    return results
 
 
 def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
@@ -82,12 +82,12 @@ def _titles(targets: Targets | Objects) -> list[str]:
 
 def _title(target: Any) -> str:
     """Return what a target is called above its column."""
-    wanted, anchor = target if isinstance(target, tuple) else (target, None)
-    title = f"class {wanted}" if isinstance(wanted, int) else str(wanted)
-    if wanted is None or wanted == -1:
+    class_, anchor = target if isinstance(target, tuple) else (target, None)
+    title = f"class {class_}" if isinstance(class_, int) else str(class_)
+    if class_ is None or class_ == -1:
         title = "top class"
-    elif isinstance(wanted, int) and wanted < 0:
-        title = f"top class no. {-wanted}"
+    elif isinstance(class_, int) and class_ < 0:
+        title = f"top class no. {-class_}"
     return title if anchor is None else f"{title}, anchor {anchor}"
 
 

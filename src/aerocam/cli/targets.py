@@ -55,21 +55,23 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
     of_classes = {"--target": args.target, "--top": args.top, "--anchor": args.anchor}
     of_objects = {"--objects": args.objects, "--box": args.box, "--class": args.classes}
     of_objects |= {"--conf": args.conf, "--iou": args.iou}
-    given = [name for name, value in of_classes.items() if value is not None]
-    asked = [name for name, value in of_objects.items() if value is not None]
-    if given and asked:
-        raise UsageError(f"{asked[0]}: got {given[0]} as well, expected one of the two; --class chooses among objects")
-    if asked or (not given and most is not None and manifest.boxes is not None):
+    by_class = [name for name, value in of_classes.items() if value is not None]
+    by_object = [name for name, value in of_objects.items() if value is not None]
+    if by_class and by_object:
+        raise UsageError(
+            f"{by_object[0]}: got {by_class[0]} as well, expected one of the two; --class chooses among objects"
+        )
+    if by_object or (not by_class and most is not None and manifest.boxes is not None):
         return _objects(args, most)
     if args.top is not None and (args.target or args.top < 1):
-        found = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
-        raise UsageError(f"--top: got {found}")
-    wanted: list[Class] = [None]
+        problem = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
+        raise UsageError(f"--top: got {problem}")
+    classes: list[Class] = [None]
     if args.top is not None:
-        wanted = [-rank for rank in range(1, args.top + 1)]
+        classes = [-rank for rank in range(1, args.top + 1)]
     elif args.target:
-        wanted = [_class(text) for item in args.target for text in _split(item, manifest.labels)]
-    targets: list[TargetLike] = [one if args.anchor is None else (one, args.anchor) for one in wanted]
+        classes = [_class(text) for item in args.target for text in _split(item, manifest.labels)]
+    targets: list[TargetLike] = [class_ if args.anchor is None else (class_, args.anchor) for class_ in classes]
     return targets if len(targets) > 1 else targets[0]
 
 
@@ -86,11 +88,11 @@ def _objects(args: argparse.Namespace, most: int | None) -> Objects:
     return Objects(**{name: value for name, value in options.items() if value is not None})
 
 
-def _split(given: str, labels: Sequence[str]) -> list[str]:
+def _split(text: str, labels: Sequence[str]) -> list[str]:
     """Return the classes in one --target."""
-    parts = [given] if given in labels else [part.strip() for part in given.split(",")]
+    parts = [text] if text in labels else [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise UsageError(f"--target '{given}': found an empty class, expected names or indices, as in cat,dog or -1,-2")
+        raise UsageError(f"--target '{text}': found an empty class, expected names or indices, as in cat,dog or -1,-2")
     return parts
 
 

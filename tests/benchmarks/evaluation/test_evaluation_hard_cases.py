@@ -159,13 +159,13 @@ def test_a_quoted_name_in_csv_may_have_line_ends(data: Path) -> None:
 def test_an_unforeseen_error_of_a_method_is_of_that_picture_only(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    explanation, asked = subject.FileSubject.explained, []
+    explained, asked = subject.FileSubject.explained, []
 
     def fails_once(self: subject.FileSubject, tensor: np.ndarray, target: int) -> Any:
         asked.append(target)
         if len(asked) == 1:
             raise np.linalg.LinAlgError("SVD did not converge")
-        return explanation(self, tensor, target)
+        return explained(self, tensor, target)
 
     monkeypatch.setattr(subject.FileSubject, "explained", fails_once)
     record = evaluated([tiny_models.model("stretch")], data, tmp_path / "out")
