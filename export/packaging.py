@@ -15,22 +15,26 @@ import onnx_ir.passes.common as passes
 
 from aerocam import manifest
 from aerocam.export.gradients.autodiff import values_read
+from aerocam.export.layers.tensor_names import tensor_names
 from aerocam.export.nodes.builder import make_input, tensor_table
-from aerocam.export.plan import Plan, tensor_names
 from aerocam.manifest import Manifest
 
 
-def with_carried(model: ir.Model, plan: Plan) -> Manifest:
-    """Complete a plan's manifest with what is carried from file to file, if the model is to be split.
+def with_carried(model: ir.Model, written: Manifest, before: Collection[str]) -> Manifest:
+    """Complete a manifest with what is carried from file to file, if the model is to be split.
 
     Only a rewritten model shows that: the rules of the gradients read values of the model around the target layers, and
     which ones depends on the nodes on the way.
+
+    Args:
+        model: The rewritten model.
+        written: Its manifest so far.
+        before: As for `carried_values`.
     """
-    written = plan.manifest
     if written.split is None:
         return written
     layers = [layer.name for layer in written.layers]
-    carried = carried_values(model, layers, added_names(model, len(layers)), plan.tensors)
+    carried = carried_values(model, layers, added_names(model, len(layers)), before)
     return replace(written, split=replace(written.split, carried=tuple(carried)))
 
 

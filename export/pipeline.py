@@ -137,7 +137,7 @@ def export(request: ExportRequest) -> Export:
     before = model.graph.num_nodes()
     plan = make_plan(model, request, precision)
     written = rewrite(model, plan)
-    origin = origin_of(model, plan)
+    origin = origin_of(model, written, plan.tensors)
 
     def pieces() -> tuple[ir.Model, ...]:
         """Make the files' models. `join` uses them up; so those to check, and those to write, are made each anew."""

@@ -13,6 +13,7 @@ from aerocam.export.ends import require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
+from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics, model_labels
 from aerocam.export.reading.onnx_file import read_model
@@ -24,25 +25,6 @@ from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
 from aerocam.methods import METHODS
-
-ACTIVATIONS = "aerocam_activations_{}"
-"""Output with the activations of a layer that is folded or an input; others leave under their own name, uncopied."""
-
-GRADIENTS = "aerocam_gradients_{}"
-"""Output with the gradients of a layer, in the shape of its activations."""
-
-OWN_GRADIENTS = "aerocam_own_gradients_{}"
-"""Tensor with the gradients of a folded layer in its own shape."""
-
-
-def activations_name(i: int, item: Candidate) -> str:
-    """Return the name of the output with the activations of layer number `i`."""
-    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
-
-
-def tensor_names(i: int) -> tuple[str, ...]:
-    """Return the names that the tensors of layer number `i` have, if they are added to the graph."""
-    return ACTIVATIONS.format(i), GRADIENTS.format(i), OWN_GRADIENTS.format(i)
 
 
 @dataclass(frozen=True)
@@ -117,7 +99,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         _require_one(layers, f"batch={files.batch}", "one is expected")
     given = request.preprocess
     preprocess = given if isinstance(given, manifest.Preprocess) else given(model)
-    require_ends(ends, preprocess, fused.head, layers)
+    require_ends(ends.frame, ends.map_form, preprocess, fused.head, layers)
     if preprocess is not None:
         preprocess = replace(preprocess, frame=ends.frame)
     head = split = None

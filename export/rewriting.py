@@ -14,10 +14,17 @@ from aerocam.export.gradients.rule_tables import gradients_of
 from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate
+from aerocam.export.layers.tensor_names import (
+    ACTIVATIONS,
+    GRADIENTS,
+    OWN_GRADIENTS,
+    activations_name,
+    tensor_names,
+)
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.packaging import with_carried
-from aerocam.export.plan import ACTIVATIONS, GRADIENTS, OWN_GRADIENTS, Plan, activations_name, tensor_names
+from aerocam.export.plan import Plan
 from aerocam.export.scores import Chosen, append_choice
 from aerocam.export.seed_scale import scaled_seed
 from aerocam.export.tail import Tail, append_tail, tail_of
@@ -68,7 +75,7 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
         tail = tail_of(op, site, score, chosen[0], own_nodes)
         _append_forward(tail, pairs[0][0], head if runs_tail else None, plan.batch)
     ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
-    written = with_carried(model, plan)
+    written = with_carried(model, written, plan.tensors)
     model.metadata_props[manifest.KEY] = written.to_json()
     model.producer_name, model.producer_version = "aerocam", __version__
     return written

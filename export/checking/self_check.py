@@ -25,8 +25,8 @@ from aerocam.export.checking.outputs import largest_difference, outputs_apart, w
 from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE, CheckReport
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.ends import has_ends
+from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.packaging import join
-from aerocam.export.plan import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.precision import computed_in_half, in_float16
 from aerocam.export.reading.graph import freeze_inputs, load_model
 from aerocam.export.reading.light import LightModel

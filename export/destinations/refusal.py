@@ -14,7 +14,8 @@ from aerocam.export.destinations import Destination
 from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS
 from aerocam.export.gradients.autodiff import values_read
-from aerocam.export.plan import Plan, tensor_names
+from aerocam.export.layers.tensor_names import tensor_names
+from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
 
@@ -54,17 +55,18 @@ class Origin:
         return "it is added for a tail or a frame: export it without, please report the model"
 
 
-def origin_of(model: ir.Model, plan: Plan) -> Origin:
+def origin_of(model: ir.Model, written: Manifest, own: Set[str]) -> Origin:
     """Return where the nodes of a graph come from, once everything is appended.
 
     Args:
         model: The rewritten model, its gradients still among its outputs.
-        plan: What it was rewritten by.
+        written: Its manifest.
+        own: Names of all tensors of the model itself.
     """
-    head = plan.manifest.head
+    head = written.head
     score = _behind(model, {manifest.SCORE, manifest.CHOSEN})
-    gradients = _behind(model, {name for i in range(len(plan.layers)) for name in tensor_names(i)}) - score
-    return Origin(plan.tensors, score, gradients, head.method if head is not None else None)
+    gradients = _behind(model, {name for i in range(len(written.layers)) for name in tensor_names(i)}) - score
+    return Origin(own, score, gradients, head.method if head is not None else None)
 
 
 def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:

@@ -14,7 +14,6 @@ from aerocam.export.ends.map_out import Maps
 from aerocam.export.ends.overlay_out import overlay
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.request import Ends
 from aerocam.geometry import Geometry
 from aerocam.manifest import Manifest
 from aerocam.methods import find
@@ -23,11 +22,18 @@ RAW = "aerocam_raw_map"
 """Tensor with a head's raw map, where another form of it leaves the graph."""
 
 
-def require_ends(ends: Ends, rule: manifest.Preprocess | None, head: str | None, layers: Sequence[Candidate]) -> None:
+def require_ends(
+    frame: tuple[int, int] | None,
+    map_form: manifest.MapForm,
+    rule: manifest.Preprocess | None,
+    head: str | None,
+    layers: Sequence[Candidate],
+) -> None:
     """Raise unless a model can have the ends that are asked for.
 
     Args:
-        ends: What is asked for.
+        frame: (H, W) in px of the frames that the graph is to take; None: it takes the tensor.
+        map_form: What the fused head's map is to be when it leaves the graph.
         rule: The model's preprocessing.
         head: The fused head, if any.
         layers: The target layers.
@@ -36,27 +42,25 @@ def require_ends(ends: Ends, rule: manifest.Preprocess | None, head: str | None,
         UsageError: A frame or a map over it of what is no picture, or one that the model or its layers cannot have.
     """
     at_input = any(item.depth < 0 for item in layers)
-    if ends.map_form == "frame" and rule is None:
+    if map_form == "frame" and rule is None:
         raise UsageError("`map_form='frame'`: the model's input is no picture; take `map_form='layer'`")
-    if head is not None and ends.map_form != "raw" and find(head).normalisation_at(at_input) == "magnitude":
+    if head is not None and map_form != "raw" and find(head).normalisation_at(at_input) == "magnitude":
         raise UsageError(
-            f"`map_form={ends.map_form!r}`: relevance of the input itself is shown by its magnitude, which no graph"
+            f"`map_form={map_form!r}`: relevance of the input itself is shown by its magnitude, which no graph"
             " does; take `map_form='raw'`"
         )
-    if ends.frame is None:
+    if frame is None:
         return
     if rule is None:
-        raise UsageError(f"`frame={ends.frame}`: the model's input is no picture; export without it")
+        raise UsageError(f"`frame={frame}`: the model's input is no picture; export without it")
     if at_input:
         raise UsageError(
-            f"`frame={ends.frame}`: the input {rule.input!r} is a target layer, whose methods run the model on tensors"
+            f"`frame={frame}`: the input {rule.input!r} is a target layer, whose methods run the model on tensors"
             " of their own; export without `frame`"
         )
-    top, left, bottom, right = Geometry.of(rule, ends.frame).region
+    top, left, bottom, right = Geometry.of(rule, frame).region
     if top == bottom or left == right:
-        raise UsageError(
-            f"`frame={ends.frame}`: the model would see less than a pixel of it; give the size of real frames"
-        )
+        raise UsageError(f"`frame={frame}`: the model would see less than a pixel of it; give the size of real frames")
 
 
 def has_ends(written: Manifest) -> bool:
