@@ -74,7 +74,7 @@ class CfCamConfig:
             device without scikit-learn.
 
     Raises:
-        UsageError: A value outside its range.
+        UsageError: A value is outside its range.
     """
 
     dominant_percentile: float = 50.0
@@ -96,7 +96,7 @@ class CfCamConfig:
 
     @classmethod
     def published(cls) -> CfCamConfig:
-        """Return the released algorithm."""
+        """Return the constants of the released algorithm."""
         return cls(
             dominant_percentile=75.0,
             similarity="values",
@@ -116,7 +116,7 @@ class CfCamConfig:
         )
 
     def __post_init__(self) -> None:
-        """Check every field."""
+        """Check that every field is in its range."""
         for name, kind in _CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(kind):
@@ -135,7 +135,7 @@ class CfCamConfig:
             raise UsageError(f"CF-CAM: {name} is {getattr(self, name)!r}, expected {expected}; correct it")
 
     def min_samples(self, channels: int) -> int:
-        """Return neighbours that make a core among `channels` channels."""
+        """Return how many neighbours make a core among `channels` channels."""
         return max(self.min_samples_floor, int(self.min_samples_fraction * channels))
 
 

@@ -21,7 +21,7 @@ def decode(kind: type[T], data: Any, path: str) -> T:
         path: Where `data` stands, for the error message.
 
     Raises:
-        ManifestError: A missing, unknown or ill-typed field.
+        ManifestError: A field is missing, unknown or of the wrong type.
     """
     if not isinstance(data, Mapping):
         raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")

@@ -11,7 +11,7 @@ from pathlib import Path
 from aerocam.errors import ModelError, WriteError
 
 ENGINE_SUFFIXES = (".engine", ".plan", ".trt")
-"""Of TensorRT's engines."""
+"""Suffixes of TensorRT's engines."""
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 """What counts as a video where pictures are asked for, in small or capital letters."""
@@ -26,7 +26,7 @@ def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 
     Raises:
-        WriteError: It cannot be made.
+        WriteError: The folder cannot be made.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
         contents: What each holds, at once or in parts that are got as they are written.
 
     Raises:
-        WriteError: One of them cannot be written.
+        WriteError: One of the files cannot be written.
     """
     parts = {path: part_name(path) for path in contents}
     try:
@@ -59,10 +59,10 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
 
 
 def sha256(path: str | Path) -> str:
-    """Return SHA-256 of a file, hexadecimal.
+    """Return the SHA-256 of a file, hexadecimal.
 
     Raises:
-        ModelError: It cannot be read.
+        ModelError: The file cannot be read.
     """
     found = hashlib.sha256()
     try:
@@ -75,7 +75,7 @@ def sha256(path: str | Path) -> str:
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
-    """Return the error for a model's file that is not there, or not to be read."""
+    """Return the error for a model's file that does not exist or cannot be read."""
     if Path(path).is_dir():
         return ModelError(f"{os.fspath(path)}: this is a folder, a model's file was expected; give one in it")
     if not Path(path).is_file():

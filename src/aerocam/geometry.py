@@ -22,9 +22,9 @@ class Geometry:
     """How one frame size meets the model's input size.
 
     Attributes:
-        frame_size: Of the frame.
-        tensor_size: Of the input tensor.
-        resized: Of the frame after the resize, before crop or padding.
+        frame_size: Size of the frame.
+        tensor_size: Size of the input tensor.
+        resized: Size of the frame after the resize, before crop or padding.
         offset: (top, left) of the resized frame in the tensor, in px; negative where it was cropped.
     """
 
@@ -35,7 +35,7 @@ class Geometry:
 
     @classmethod
     def of(cls: type[Self], rule: Preprocess, frame_size: Size) -> Self:
-        """Return the placement of a frame of this size under the manifest's rule.
+        """Return where a frame of this size lies in the input tensor under the manifest's preprocessing.
 
         Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
 
@@ -89,7 +89,7 @@ class Geometry:
         )
 
     def to_tensor(self, box: Box) -> Box:
-        """A box in frame px as one in tensor px, cut to the part of the tensor that is frame; it may be empty then."""
+        """Return a box in frame px as one in tensor px, cut to where the tensor is frame, perhaps to nothing."""
         (height, width), (top, left), (low, first, high, last) = self.frame_size, self.offset, self.seen
         x0, x1 = (x * self.resized[1] / width + left for x in box[0::2])
         y0, y1 = (y * self.resized[0] / height + top for y in box[1::2])

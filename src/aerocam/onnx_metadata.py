@@ -55,7 +55,11 @@ def fields(data: bytes | mmap.mmap, start: int, end: int) -> Iterator[Field]:
 
 
 def _varint(data: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
-    """Return an integer of seven bits per byte, and where it ends."""
+    """Read an integer of seven bits per byte; return it, and where it ends.
+
+    Raises:
+        ValueError: The integer does not end.
+    """
     value = 0
     for place in range(start, min(end, start + 10)):
         value |= (data[place] & 0x7F) << 7 * (place - start)
@@ -65,7 +69,7 @@ def _varint(data: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
 
 
 def header(number: int, size: int) -> bytes:
-    """Tag and length of a field whose content has `size` bytes."""
+    """Return the tag and the length of a field whose content has `size` bytes."""
     written = bytearray()
     for value in (number << 3 | DELIMITED, size):
         while value >= 0x80:
@@ -86,7 +90,7 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """Return the `metadata_props` of an ONNX file.
 
     Raises:
-        ModelError: No such file, or not ONNX.
+        ModelError: The file cannot be read, or is not ONNX.
     """
     try:
         with Path(path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -101,8 +105,8 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Return the manifest in an ONNX file.
 
     Raises:
-        ModelError: No such file, or not ONNX.
-        ManifestError: The model was not exported by aerocam, or by another version.
+        ModelError: The file cannot be read, or is not ONNX.
+        ManifestError: The model was not exported by aerocam, or it was by another version.
     """
     text = read_metadata(path).get(manifest.KEY)
     if text is None:
@@ -114,7 +118,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
-    """Return the error for a file that does not parse, in words for what it may be."""
+    """Return the error for a file that does not parse; it says what the file may be."""
     name = os.fspath(path)
     if Path(path).suffix.lower() in ENGINE_SUFFIXES:
         return ModelError(f"{name}: this is an engine, ONNX was expected; give the .onnx file it was built of")
@@ -122,10 +126,10 @@ def not_onnx(path: str | os.PathLike[str], reason: str) -> ModelError:
 
 
 def _entries(data: mmap.mmap) -> dict[str, str]:
-    """Return keys and values of the whole file.
+    """Return the metadata of the whole file, values by key.
 
     Raises:
-        ValueError: These bytes are no message, or the texts no UTF-8.
+        ValueError: The file is no message, or a text in it is not UTF-8.
     """
     found = {}
     for entry in fields(data, 0, len(data)):

@@ -17,7 +17,7 @@ def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, A
         where: How messages begin, before the item: where the user gave it.
 
     Raises:
-        UsageError: Not of that form, or a name twice.
+        UsageError: An item is not of that form, or a name is given twice.
     """
     options: dict[str, Any] = {}
     for item in given:

@@ -15,7 +15,7 @@ class TerminalLine:
     """A line that is drawn over and over, on a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
-        """Nothing is drawn yet.
+        """Prepare the line, without drawing it yet.
 
         Args:
             stream: Where to draw; standard error by default. Nothing is drawn unless it is a terminal.
@@ -25,18 +25,18 @@ class TerminalLine:
         self._drawn = 0.0
 
     def due(self) -> bool:
-        """Return whether it is time to draw it again."""
+        """Return whether it is time to draw the line again."""
         return self._shown and perf_counter() - self._drawn >= INTERVAL
 
     def draw(self, text: str) -> None:
-        """Put `text` in place of what it shows."""
+        """Put `text` in place of what the line shows."""
         self._drawn = perf_counter()
         width = shutil.get_terminal_size().columns - 1
         self._stream.write(f"\r{text[:width]:{width}}")
         self._stream.flush()
 
     def close(self) -> None:
-        """Clear it: at the end, or for a line of text; after that it is due at once."""
+        """Clear the line: at the end, or for a line of text; after that it is due at once."""
         if self._shown and self._drawn:
             self._drawn = 0.0
             self._stream.write(f"\r{'':{shutil.get_terminal_size().columns - 1}}\r")
@@ -47,7 +47,7 @@ class Progress:
     """Shows how many frames are done, the rate, the time left, and how many failed."""
 
     def __init__(self, total: int = 0, stream: TextIO | None = None) -> None:
-        """Begin.
+        """Start the clock.
 
         Args:
             total: How many there will be; 0 where nobody knows.

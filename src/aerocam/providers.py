@@ -39,7 +39,7 @@ def names(providers: Sequence[Provider]) -> list[str]:
     """Return the providers' names.
 
     Raises:
-        UsageError: One is there twice.
+        UsageError: A provider is named twice.
     """
     found = [item if isinstance(item, str) else item[0] for item in providers]
     for name in found:
@@ -49,15 +49,15 @@ def names(providers: Sequence[Provider]) -> list[str]:
 
 
 def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provider]:
-    """Return providers with options as the command line has them.
+    """Return providers with their options, both as the command line has them.
 
     Args:
-        providers: Names.
+        providers: Names of the providers.
         options: `NAME=VALUE` or `PROVIDER:NAME=VALUE` each. Without a provider, NAME is TensorRT's where it begins with
             `trt_`, else that of the first provider that is not TensorRT's.
 
     Raises:
-        UsageError: Not of that form, of a provider that is not named, or given twice.
+        UsageError: An option is not of that form, is of a provider that is not named, or is given twice.
     """
     found: dict[str, dict[str, str]] = {name: {} for name in providers}
     for text in options:
@@ -81,7 +81,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
 
 
 def _owner(name: str, providers: Sequence[str]) -> str:
-    """Return the provider that an option without one is for."""
+    """Return the provider that an option is for which names none."""
     if name.startswith("trt_"):
         return TENSORRT
     return next((provider for provider in providers if provider != TENSORRT), CPU)
@@ -93,10 +93,10 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
     Args:
         providers: Those asked for.
         available: What `onnxruntime.get_available_providers` says.
-        version: ONNX Runtime's.
+        version: Version of ONNX Runtime.
 
     Raises:
-        UsageError: None are named, one twice, or one is not there.
+        UsageError: No provider is named, one is named twice, or one is not available.
     """
     if not providers:
         raise UsageError(f"execution providers: none were named; available here: {', '.join(available)}")
@@ -111,7 +111,7 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
 def with_defaults(
     providers: Sequence[Provider], version: str, model: str | os.PathLike[str] | None = None
 ) -> list[tuple[str, dict[str, str]]]:
-    """Return providers with every option that ONNX Runtime is given; what the caller says holds.
+    """Return providers with every option that ONNX Runtime is given; those of the caller take precedence.
 
     CUDA: no TF32, which rounds what masks and clusters need exact. TensorRT: no float16 but what the model says itself,
     and where a model is named, engines and timings kept beside it, by the hash of its file: ONNX Runtime's own names
@@ -119,12 +119,12 @@ def with_defaults(
 
     Args:
         providers: Those asked for.
-        version: ONNX Runtime's.
-        model: The file; None where it does not stay.
+        version: Version of ONNX Runtime.
+        model: The model's file; None where it does not stay.
 
     Raises:
-        UsageError: A provider is there twice, or the CPU's has options, which ONNX Runtime would ignore.
-        WriteError: There can be no folder for the engines.
+        UsageError: A provider is named twice, or the CPU's has options, which ONNX Runtime would ignore.
+        WriteError: The folder for the engines cannot be made.
     """
     asked = dict(zip(names(providers), ({} if isinstance(item, str) else item[1] for item in providers), strict=True))
     found = []
@@ -143,7 +143,7 @@ def with_defaults(
 
 
 def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return TensorRT's options with the defaults; the folder for engines is made."""
+    """Return TensorRT's options with the defaults, and make the folder for engines."""
     options = {"trt_fp16_enable": "False", **options}
     if os.environ.get(TF32_VARIABLE) != "0":
         logger.warning(
@@ -172,7 +172,7 @@ def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | N
 
 
 def option_error(error: Exception) -> UsageError | None:
-    """The error for an option that ONNX Runtime does not know or cannot read; None where it said something else."""
+    """Return the error for an option that ONNX Runtime does not know or cannot read; None for any other error."""
     text = " ".join(str(error).split())
     if isinstance(error, AerocamError) or not REFUSED.search(text):
         return None
@@ -198,10 +198,10 @@ def _text(value: Any) -> str:
 
 
 def _flag(name: str, value: str) -> str:
-    """Return the value of an option of TensorRT's provider, 0 and 1 in its own words where it is one of `FLAGS`."""
+    """Return the value of an option of TensorRT's provider: of one of `FLAGS`, True for 1 and False for 0."""
     return {"0": "False", "1": "True"}.get(value, value) if FLAGS.fullmatch(name) else value
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return major and minor version."""
+    """Return the major and the minor version as numbers."""
     return tuple(int(part) for part in version.split(".")[:2])

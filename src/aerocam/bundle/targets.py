@@ -32,8 +32,8 @@ class Target:
 
     Attributes:
         name: As `--platform` takes it.
-        machine: Of the processor, as wheels name it.
-        python: (major, minor).
+        machine: Architecture of the processor, as wheels name it.
+        python: Version of Python, (major, minor).
         glibc: Minor version of its glibc 2.
         requirements: What pip has to bring, with the versions that do.
         system: What pip must not bring, and where it comes from.
@@ -48,12 +48,12 @@ class Target:
 
     @property
     def jetson(self) -> bool:
-        """Return whether it brings packages of its own that pip must leave alone."""
+        """Return whether the machine brings packages of its own that pip must leave alone."""
         return bool(self.system)
 
     @property
     def python_text(self) -> str:
-        """Return as in "3.10"."""
+        """Return the version of Python as text, as in "3.10"."""
         return ".".join(map(str, self.python))
 
     @property
@@ -64,7 +64,7 @@ class Target:
 
 
 def _pc(machine: str) -> Target:
-    """Return a PC or a server, of this Python's version."""
+    """Return a PC or a server with the version of Python that runs here."""
     packages = ("numpy>=1.23", "opencv-python-headless>=4.5", "onnxruntime>=1.16.3", "scikit-learn>=1.0")
     return Target(f"linux-{machine}", machine, (sys.version_info.major, sys.version_info.minor), 28, packages)
 
@@ -84,14 +84,14 @@ TARGETS = {
         _pc("aarch64"),
     )
 }  # fmt: skip
-"""By name."""
+"""The kinds of machines, by name."""
 
 
 def find_target(name: str, python: str | None = None) -> Target:
     """Return a kind of machine, perhaps with another Python.
 
     Raises:
-        UsageError: There is none of this name, or it has another Python.
+        UsageError: No kind of machine has this name, the version cannot be read, or the machine has another.
     """
     if name not in TARGETS:
         raise UsageError(f"--platform {name}: there is no such platform. {did_you_mean(name, TARGETS)}")

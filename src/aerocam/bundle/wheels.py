@@ -23,15 +23,15 @@ from aerocam.bundle.targets import NEVER_ON_A_JETSON, Target
 from aerocam.errors import PipError, UsageError
 
 PIP = "pip"
-"""Goes along too: a device's Python may have none, and no network to get it from."""
+"""Package that goes along too: a device's Python may lack pip, and have no network to get it from."""
 
 
 def resolve(target: Target) -> dict[str, str]:
-    """Return versions of all packages that a machine needs, by name in lower case; asks the package index.
+    """Ask the package index for all packages that a machine needs; return versions by name in lower case.
 
     Raises:
-        PipError: There are none that fit, or no index answers.
-        UsageError: What is asked for would bring what a Jetson has of its own.
+        PipError: No versions fit, or no index answers.
+        UsageError: The packages would bring what a Jetson has of its own.
     """
     with tempfile.TemporaryDirectory(prefix="aerocam-bundle-") as folder:
         report = Path(folder) / "report.json"
@@ -51,20 +51,24 @@ def fetch(target: Target, versions: dict[str, str], folder: Path) -> None:
     """Put the wheels of these versions into a folder.
 
     Raises:
-        PipError: One cannot be had.
+        PipError: pip cannot fetch one of the wheels.
     """
     pinned = [f"{name}=={version}" for name, version in versions.items()]
     _pip(["download", "--no-deps", "--dest", str(folder), *_for(target), *pinned], target)
 
 
 def _for(target: Target) -> list[str]:
-    """Return what tells pip about a machine."""
+    """Return the options that tell pip about a machine."""
     tags = [option for tag in target.tags for option in ("--platform", tag)]
     return ["--only-binary=:all:", "--python-version", target.python_text, "--implementation", "cp", *tags]
 
 
 def _pip(arguments: list[str], target: Target) -> None:
-    """Run pip; its own words where it fails."""
+    """Run pip.
+
+    Raises:
+        PipError: pip fails; the message has its words.
+    """
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
     with tempfile.TemporaryDirectory(prefix="aerocam-bundle-") as folder:  # what a pip that is killed leaves goes too
         environment = {**os.environ, "TMPDIR": folder}
@@ -79,7 +83,7 @@ def _pip(arguments: list[str], target: Target) -> None:
 
 
 SUFFIXES = (".py", ".typed")
-"""Of the package's files."""
+"""Suffixes of the package's files."""
 
 NOT_INSTALLED = "benchmarks/studies/"
 """The part of the source tree that no wheel has, as pyproject.toml says of the wheel that pip builds."""
@@ -97,14 +101,14 @@ NEEDED = ("METADATA", "entry_points.txt")
 INSTALL = "pip install --no-deps -e . in the source tree that runs"
 WHEEL = "Wheel-Version: 1.0\nGenerator: aerocam bundle\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 DATE = (2020, 1, 1, 0, 0, 0)
-"""Of every entry, so that the same package gives the same wheel."""
+"""Date of every entry, so that the same package gives the same wheel."""
 
 
 def own_wheel() -> tuple[str, bytes]:
-    """Return file name and content of the wheel.
+    """Return the file name and the content of aerocam's own wheel.
 
     Raises:
-        UsageError: aerocam was not installed by pip, or another version was than the one that runs.
+        UsageError: aerocam was not installed by pip, or in another version than the one that runs.
     """
     version = aerocam.__version__
     info = f"aerocam-{version}.dist-info"
@@ -135,7 +139,11 @@ def _code(package: Path) -> dict[str, bytes]:
 
 
 def _metadata(version: str) -> dict[str, bytes]:
-    """Return what pip wrote of this version."""
+    """Return the metadata that pip wrote of this version, by file name.
+
+    Raises:
+        UsageError: aerocam was not installed by pip, in another version, or without some of the metadata.
+    """
     try:
         installed = importlib.metadata.distribution("aerocam")
     except importlib.metadata.PackageNotFoundError as error:
@@ -152,7 +160,7 @@ def _metadata(version: str) -> dict[str, bytes]:
 
 
 def _record(entries: dict[str, bytes], own: str) -> bytes:
-    """Return Checksums of all entries, as pip checks them."""
+    """Return the checksums of all entries, as pip checks them."""
     lines = []
     for name, content in entries.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()

@@ -32,10 +32,10 @@ class Bundle:
 
     Attributes:
         path: The folder, or the one file.
-        target: For what kind of machine.
+        target: The kind of machine that it is for.
         model: File names of the model.
         packages: What pip installs on the device: versions by name.
-        size: Of all its files, bytes.
+        size: Size of all its files, bytes.
     """
 
     path: Path
@@ -63,7 +63,7 @@ def make_bundle(
         tar: One file, `out` with .tar behind it (once), in place of the folder.
 
     Raises:
-        UsageError: `out` is there already, or the model's name is none that a shell takes.
+        UsageError: `out` exists already, or a file of the model has a name that a shell does not take as it is.
         ModelError: A file of the model is absent.
         PipError: pip finds no wheels.
         WriteError: Something cannot be written.
@@ -90,12 +90,12 @@ def make_bundle(
 
 
 def model_files(model: Path) -> tuple[list[Path], Manifest]:
-    """Return all files of a model, that of every frame first, and its manifest.
+    """Return all files of a model, the one that runs on every frame first, and its manifest.
 
     Raises:
-        UsageError: It is the half that explains, or its name is none that a shell takes.
-        ModelError: One is absent.
-        ManifestError: It was not exported by aerocam.
+        UsageError: The file only explains, or one has a name that a shell does not take as it is.
+        ModelError: A file is absent.
+        ManifestError: The model was not exported by aerocam.
     """
     manifest, files = read_manifest(model), [model]
     if manifest.split is not None:
@@ -112,7 +112,7 @@ def model_files(model: Path) -> tuple[list[Path], Manifest]:
 
 
 def _refuse(place: Path) -> None:
-    """Refuse to write over anything."""
+    """Raise UsageError unless the place is free, or an empty folder."""
     if place.is_dir() and not any(place.iterdir()):
         return
     if place.exists() or place.is_symlink():
@@ -147,13 +147,13 @@ def _fill(
 
 
 def _installed(packages: Mapping[str, str]) -> dict[str, str]:
-    """Return what is installed on the device: aerocam too, and pip not, which only does it."""
+    """Return the versions of what is installed on the device: aerocam too, but not pip, which only installs it."""
     found = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
     return dict(sorted(found.items()))
 
 
 def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> dict[str, object]:
-    """Return what a bundle is, for programs."""
+    """Return the content of bundle.json, which says what a bundle is, for programs."""
     return {
         "aerocam": __version__,
         "platform": target.name,
@@ -166,12 +166,12 @@ def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> 
 
 
 def _json(data: object) -> str:
-    """Return JSON for people."""
+    """Return JSON with indentation, for people."""
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 
 def _write_checksums(part: Path) -> None:
-    """SHA-256 of every file, as `sha256sum --check` takes it."""
+    """Write the SHA-256 of every file, as `sha256sum --check` takes it."""
     names = sorted(file.relative_to(part).as_posix() for file in part.rglob("*") if file.is_file())
     text = "".join(f"{sha256(part / name)}  {name}\n" for name in names)
     (part / "SHA256SUMS").write_text(text, encoding="utf-8")

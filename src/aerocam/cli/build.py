@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("typed", "float16")
 HARDWARE = ("none", "ampere_plus", "same_compute_capability")
-"""Those of `runtime.trt.engine_file`, which loads NumPy: too early for commands that set its threads first."""
+"""The choices of `runtime.trt.engine_file`, which loads NumPy: too early for commands that set its threads first."""
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build, and say what was built."""
+    """Build the engines, and say what was built."""
     from aerocam.runtime.trt import timing_cache
     from aerocam.runtime.trt.building import build_engines
     from aerocam.runtime.trt.engine_file import BuildSettings
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def described(built: Built) -> list[str]:
-    """Return what is printed of an engine."""
+    """Return the lines that are printed of an engine."""
     record = built.record
     flags = " chosen among by the builder" if record.settings.precision == "float16" else ""
     lines = [
@@ -128,10 +128,10 @@ def described(built: Built) -> list[str]:
 
 
 def size_in_bytes(text: str) -> int:
-    """Return bytes of `512M`, `1.5G` or a plain number.
+    """Return how many bytes `512M`, `1.5G` or a plain number is.
 
     Raises:
-        UsageError: Not of that form, or nothing.
+        UsageError: The text is not of that form, or less than a byte.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     size = int(float(match[1]) * UNITS[match[2].upper()]) if match else 0

@@ -17,7 +17,7 @@ ITERATIONS = 50
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only `--device` takes."""
+    """Add the arguments that only `--device` takes."""
     group = parser.add_argument_group("on a device")
     group.add_argument(
         "--device",
@@ -34,10 +34,10 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_device_arguments(args: argparse.Namespace) -> None:
-    """Refuse what only `--device` takes, where that is absent.
+    """Refuse the arguments that only `--device` takes, where that is absent.
 
     Raises:
-        UsageError: Some of it was given.
+        UsageError: One of these arguments was given.
     """
     for name in ("onnx", "plain", "image", "method", "iterations", "out"):
         if getattr(args, name) is not None:
@@ -45,7 +45,7 @@ def refuse_device_arguments(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
-    """Check, write the report, say what came out; 1 unless all agrees, 130 if it was interrupted."""
+    """Check, write the report and say what came out; return 1 unless all agrees, 130 if it was interrupted."""
     one_blas_thread()
     from aerocam.benchmarks.device import check_device
     from aerocam.benchmarks.latency.timing import Protocol
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
 
 
 def _unused(path: Path) -> Path:
-    """Return this path, or one beside it with a number: no report goes over another, though they end in one second."""
+    """Return this path, or one beside it with a number: two reports of one second do not overwrite each other."""
     others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
     return next(one for one in chain([path], others) if not one.exists())
 
@@ -125,7 +125,7 @@ def _files(args: argparse.Namespace, providers: list[Any] | None) -> tuple[Path,
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return what came out, for people."""
+    """Return what came out as text for people."""
     compared, reference = record.get("compared", "the engine"), "ONNX Runtime on the CPU"
     lines = [f"{step['name']}: failed: {step['reason']}" for step in record["steps"] if step["state"] == "failed"]
     for case in record.get("comparisons", []):
@@ -148,7 +148,7 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _difference(one: dict[str, Any]) -> str:
-    """Return one line on one array."""
+    """Return one line on how far one array is off."""
     if one["kind"] == "choice":
         said = "equal" if one["good"] else "another choice"
     elif one["absolute"] is None:
@@ -161,7 +161,7 @@ def _difference(one: dict[str, Any]) -> str:
 
 
 def _speed(name: str, speed: dict[str, Any]) -> list[str]:
-    """Return lines on what a session takes."""
+    """Return the lines on how long a session takes."""
     lines = []
     for what, stages in speed["milliseconds"].items():
         told = ", ".join(f"{stage} {figures['p50']:.2f}" for stage, figures in stages.items() if stage != "all")

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Look, and print."""
+    """Examine the machine, and print what was found."""
     from aerocam.runtime.doctor import examine
 
     record = examine()
@@ -91,7 +91,7 @@ USES = {
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return the record for people."""
+    """Return the record as text for people."""
     lines = [f"aerocam {record['aerocam']} on {record['platform']}", ""]
     probes = record["probes"]
     for name in [*LINES, *(name for name in probes if name not in LINES)]:
@@ -112,23 +112,23 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _joined(*parts: str | None) -> str:
-    """Return the parts that there are."""
+    """Return those of the parts that are not empty, with commas between."""
     return ", ".join(part for part in parts if part)
 
 
 def _package(one: dict[str, Any]) -> str:
-    """Return version and origin of a package."""
+    """Return the version and the origin of a package."""
     return f"{one['version']} ({one['from']})"
 
 
 def _cameras(one: dict[str, Any]) -> str:
-    """Return devices with their names."""
+    """Return the cameras with their names."""
     named = [f"{device['device']} {device['name']}".strip() for device in one["devices"]]
     return _joined(*named, "CSI daemon runs" if one["argus_daemon"] else None)
 
 
 def _clocks(one: dict[str, Any]) -> str:
-    """Return GPU's and processor's frequencies."""
+    """Return the frequencies of GPU and processor."""
     gpu, cpu = one["gpu"], one["cpu"]
     return _joined(
         f"GPU {gpu['current']} MHz ({gpu['min']} to {gpu['max']})" if gpu else None,
@@ -144,6 +144,6 @@ def _hottest(celsius: dict[str, float]) -> str:
 
 
 def _environment(one: dict[str, Any]) -> str:
-    """Return kind of Python environment."""
+    """Return the kind of Python environment."""
     kind = "virtual environment" if one["virtual"] else "conda" if one["conda"] else "no virtual environment"
     return _joined(kind, "sees the system's packages" if one["sees_system_packages"] else "does not see the system's")
