@@ -39,7 +39,7 @@ def with_carried(model: ir.Model, written: Manifest, before: Collection[str]) ->
 
 
 def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple[ir.Model, ...]:
-    """What is written of a rewritten model: itself, or the forward model, the explaining one and the tail, if any."""
+    """Return the models that are written: the rewritten one, or the forward, the explaining and any tail model."""
     if written.split is None:
         return (model,)
     halves = split(model, written.split.carried, originals, added_names(model, len(written.layers)))
@@ -108,7 +108,7 @@ def split(
 
 
 def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
-    """Return what has the scores of several activations; of its inputs the batch, the target, and what else it reads.
+    """Return the model that computes the scores of several activations; its inputs are batch, target and what it reads.
 
     Args:
         model: A rewritten model; it stays as it is.
@@ -121,7 +121,7 @@ def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
 
 
 def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> ir.Model:
-    """Return a copy that computes `outputs` from tensors that are carried over."""
+    """Return a copy of the model that computes `outputs` from the tensors that are carried over."""
     copy = model.clone()
     tensors = tensor_table(copy)
     for name in carried:
@@ -131,14 +131,14 @@ def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> 
 
 
 def _keep(model: ir.Model, outputs: Sequence[str]) -> None:
-    """Leave these outputs, and take out whatever nothing needs."""
+    """Keep these outputs alone, and remove the nodes that none of them needs."""
     tensors = tensor_table(model)
     model.graph.outputs[:] = [tensors[name] for name in outputs]
     passes.RemoveUnusedNodesPass()(model)
 
 
 def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
-    """Return one model again, in which what explains takes its inputs from what runs on every frame.
+    """Join two models to one, in which the explaining model takes its inputs from the forward model.
 
     Args:
         forward: As `split` gives it, or joined before; it is changed. Without an explaining model it stays as it is.
@@ -178,7 +178,7 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
 
 
 def _are_equal(one: ir.Value, other: ir.Value) -> bool:
-    """Return whether two weights are the same numbers."""
+    """Return whether two weights have the same type, shape and numbers."""
     a, b = one.const_value, other.const_value
     if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
@@ -186,7 +186,7 @@ def _are_equal(one: ir.Value, other: ir.Value) -> bool:
 
 
 def _untaken(name: str, taken: Collection[str]) -> str:
-    """Return a name that is not taken yet."""
+    """Return `name`, lengthened until it is not taken."""
     while name in taken:
         name = f"{name}_again"
     return name

@@ -140,7 +140,7 @@ def export(request: ExportRequest) -> Export:
     origin = origin_of(model, written, plan.tensors)
 
     def pieces() -> tuple[ir.Model, ...]:
-        """Make the files' models. `join` uses them up; so those to check, and those to write, are made each anew."""
+        """Make the models of the files: anew for the check and for writing, as `join` uses them up."""
         return parts(model, written, plan.outputs)
 
     report = None
@@ -186,7 +186,7 @@ def list_layers(
     layout: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """List the candidates for a target layer, in graph order, and those that `auto` takes: none where it finds none.
+    """List the candidates for a target layer, in graph order, and those that `auto` takes, if it finds any.
 
     Args and errors are those of `export_model`.
     """

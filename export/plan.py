@@ -57,7 +57,7 @@ class Plan:
         layers: The target layers, in the manifest's order.
         outputs: Names of the model's own outputs.
         tensors: Names of all tensors of the model itself.
-        decisions: How it came to be so.
+        decisions: How each of these came about.
     """
 
     manifest: Manifest
@@ -79,7 +79,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     Args:
         model: In normal form, in the precision of the export; it stays as it is.
         request: What is asked.
-        precision: Whether the model was converted.
+        precision: `float16` where the model was converted to it, else `source`.
 
     Raises:
         AerocamError: What is asked cannot be had of this model.
@@ -128,11 +128,11 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
 
 
 def find_site(model: ir.Model, score: Score) -> tuple[Hints, ScoreSite]:
-    """Find where the score is, by what is asked and what the model says; and what is known beside the graph.
+    """Find the score, by what is asked and what the model says; return the hints from beside the graph, and its site.
 
     Raises:
-        UsageError: No such output.
-        ModelError: A task that is not explained, or no output of the form that the task needs.
+        UsageError: The model has no output of the name that is asked for.
+        ModelError: The task is not explained, or no output has the form that the task needs.
     """
     labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
     hints = Hints(labels, score.layout)
@@ -148,7 +148,7 @@ def _require_one(layers: Sequence[Candidate], given: str, expected: str) -> None
 
 
 def _manifest_layer(i: int, item: Candidate, request: ExportRequest, rule: manifest.Rule) -> manifest.Layer:
-    """Return what the manifest says of layer number `i`, behind the input walked back to by `rule`."""
+    """Return layer number `i` as the manifest has it; `rule` is that of every layer but a guided input."""
     leave, is_guided = request.fused.leave_tensors, request.walk.guided and item.depth < 0
     activations, gradients = (activations_name(i, item), GRADIENTS.format(i)) if leave else (None, None)
     own = "guided" if is_guided else rule
@@ -164,7 +164,7 @@ def _source(request: ExportRequest) -> manifest.Source:
 
 
 def _decisions(model: ir.Model, request: ExportRequest, written: Manifest) -> tuple[Decision, ...]:
-    """Say how task, output, layers, preprocessing and labels came to be as the manifest has them."""
+    """Return how task, output, layers, preprocessing and labels came to be as the manifest has them."""
     score, asked = request.score, "asked for"
     metadata = "the model's metadata" if is_ultralytics(model) else ""
     form, count = f"the form of output {written.score.output!r}", len(model.graph.outputs)

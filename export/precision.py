@@ -24,18 +24,18 @@ from aerocam.manifest import Precision
 logger = logging.getLogger("aerocam.export")
 
 KEPT_BY_THE_CONVERTER = {("Resize", 2)}
-"""Inputs that are float32 by definition, and that the converter leaves so: (operator, place)."""
+"""Inputs that are float32 by definition, and that the converter leaves so: (operator, number of the input)."""
 
 
 def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precision]:
-    """Return the model in the precision that is wanted, and `float16` where it was converted to get there.
+    """Return the model in the precision that is wanted, and `float16` if it was converted, else `source`.
 
     Args:
         model: In the normal form; it may be changed.
         wanted: `source` or `float16`.
 
     Raises:
-        UsageError: float16 for a quantised model.
+        UsageError: float16 is wanted of a quantised model.
     """
     if wanted == "source":
         return model, "source"
@@ -51,7 +51,7 @@ def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precis
 
 
 def computed_in_half(model: ir.Model) -> str | None:
-    """Return `float16` or `bfloat16` where a node computes in it, else None; storing weights so does not count."""
+    """Return `float16` or `bfloat16` if a node computes in it, else None; weights stored in it do not count."""
     computed = (value.dtype for node in model.graph if node.op_type != "Cast" for value in node.outputs)
     return next((dtype.name.lower() for dtype in computed if dtype in NARROW), None)
 
@@ -99,16 +99,16 @@ def _converter() -> ModuleType:
 
 
 def _give_weights_as_inputs(proto: onnx.ModelProto, light: LightModel) -> None:
-    """Let large weights come from outside: the converter would read their numbers, which are elsewhere."""
+    """Turn large weights into inputs: the converter would read their numbers, which are not in the file."""
     for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]:
         proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         proto.graph.initializer.remove(tensor)
 
 
 def _forget_types_of_constants(proto: onnx.ModelProto) -> None:
-    """Leave constants with the one type that they say themselves.
+    """Remove the types that the graph declares for constants, so that only their own remain.
 
-    The converter would change the other, even where it keeps their numbers in float32.
+    The converter would change the declared ones, even where it keeps the numbers in float32.
     """
     constants = {tensor.name for tensor in proto.graph.initializer}
     values = [item for item in proto.graph.value_info if item.name not in constants]
@@ -117,7 +117,7 @@ def _forget_types_of_constants(proto: onnx.ModelProto) -> None:
 
 
 def _take_weights_back(model: ir.Model, light: LightModel, convert: Callable) -> None:
-    """Make weights of the inputs that stood for them, in the type that they have now."""
+    """Turn the inputs that stood for weights back into weights, in the type that the inputs have now."""
     graph = model.graph
     for value in [value for value in graph.inputs if value.name in light.weights]:
         weight = light.weights[str(value.name)]
@@ -136,7 +136,7 @@ def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
 
 
 def _float32_only(model: ir.Model) -> set[str]:
-    """Return operators that take no float16 at a place where the model has float32."""
+    """Return the operators that take no float16 as an input that is float32 in the model."""
     found: set[str] = set()
     for node in _nodes(model):
         if node.domain or not onnx.defs.has(node.op_type):

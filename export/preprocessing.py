@@ -1,4 +1,4 @@
-"""What an exported file says of preprocessing, labels and task: from presets, flags and the model's own metadata."""
+"""What an exported file says of preprocessing, labels and task: from presets, parameters and the model's metadata."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def image_input(model: ir.Model) -> ir.Value:
     A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
 
     Raises:
-        ModelError: No such input, or several float inputs.
+        ModelError: The model has no such input, or several float inputs.
     """
     inputs = [value for value in model.graph.inputs if is_float(value)]
     shapes = ", ".join(f"{value.name!r} {tuple(value.shape or ())}" for value in inputs) or "none"
@@ -59,13 +59,13 @@ def image_input(model: ir.Model) -> ir.Value:
 
 
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
-    """Return preprocessing by preset; without one, the likeliest (said so).
+    """Return the preprocessing of a preset; without one the likeliest, which is logged.
 
-    That is Ultralytics' if the model says it is theirs, TensorFlow's if the channels come last, else ImageNet's.
+    The likeliest is Ultralytics' if the metadata are theirs, TensorFlow's if the channels come last, else ImageNet's.
     None where the input is a sequence or a volume: these come as tensors.
 
     Raises:
-        UsageError: No such preset, or one for what is no picture.
+        UsageError: No preset has that name, or the input is no picture.
     """
     image = image_input(model)
     if len(static_shape(image)) != 4:
@@ -98,7 +98,7 @@ def is_ultralytics(model: ir.Model) -> bool:
 
 
 def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
-    """Return the task that Ultralytics' metadata names; else that whose form an output has: detect, classify, segment.
+    """Return the task that Ultralytics' metadata names, else one whose form an output has: detect, classify or segment.
 
     Args:
         model: In normal form.
@@ -106,8 +106,8 @@ def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_H
         hints: What is known beside the graph.
 
     Raises:
-        ModelError: A task that is not explained yet.
-        UsageError: No such output.
+        ModelError: The metadata names a task that is not explained yet.
+        UsageError: The model has no output of that name.
     """
     if hints.layout is not None:
         return "detect"
@@ -120,7 +120,7 @@ def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_H
 
 
 def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) -> Task:
-    """Return what the outputs speak for, logged where it is not `classify`."""
+    """Return the task that the outputs speak for, and log it unless it is `classify`."""
     for value in outputs:
         if layout := detectors.fits(model, value, hints):
             logger.info("task: detect, as output %r has the layout %s; `task` says otherwise", value.name, layout)
@@ -138,7 +138,7 @@ def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) ->
 
 
 def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return class names from Ultralytics' `names`, a dictionary or list as text; none where there are none."""
+    """Return class names from Ultralytics' `names`, a dictionary or list as text; empty without it."""
     try:
         names = ast.literal_eval(metadata.get("names", "[]"))
         if isinstance(names, dict):
@@ -152,15 +152,15 @@ def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, ...]:
-    """Return one name per class; that of the background is put in where all others are there.
+    """Return one name per class, or none; the name of the background is put in where it alone is missing.
 
     Args:
-        names: Of the classes.
-        score: What the classes are of.
+        names: Names of the classes.
+        score: The score, with the number of classes.
         given: Whether the user gave them, and must correct them; the model's own are left out where they do not fit.
 
     Raises:
-        UsageError: Another number of names than of classes.
+        UsageError: The names that the user gave are not as many as the classes.
     """
     classes, background = score.classes, score.background
     if background is not None and background < classes == len(names) + 1:

@@ -39,7 +39,7 @@ class Score:
     contrast: manifest.Contrast | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a value that does not exist, or a layout of what is no detector."""
+        """Raise UsageError for an unknown value, fewer than one target, or a layout of what is no detector."""
         _require_known(self, task=get_args(manifest.Task), layout=LAYOUTS, contrast=get_args(manifest.Contrast))
         if self.targets < 1:
             raise UsageError(f"`targets={self.targets}`: 1 or more is expected")
@@ -72,7 +72,7 @@ class Fused:
     tensors: bool | None = None
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a head that does not exist, or smoothing without a head that can be smoothed."""
+        """Raise UsageError for an unknown head, smoothing without a head that can be smoothed, or nothing to emit."""
         _require_known(self, head=(*CAM_HEADS, *TAIL_HEADS))
         if self.eigen_smooth and self.head is None:
             raise UsageError("`eigen_smooth`: no fused head to smooth; add `head`, or give it to aerocam explain")
@@ -98,7 +98,7 @@ class Ends:
     overlay: bool = False
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a form or a frame that cannot be, or an overlay without a frame to draw on."""
+        """Raise UsageError for an unknown form, a frame that is no size in px, or an overlay without a frame."""
         _require_known(self, map_form=get_args(manifest.MapForm))
         if self.frame is not None and (len(self.frame) != 2 or min(self.frame) < 1):
             raise UsageError(f"`frame={self.frame!r}`: height and width in px are expected, as in (720, 1280)")
@@ -115,7 +115,7 @@ class Files:
     destination: Destination = "onnxruntime"
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a value that does not exist, or a batch without a file of its own."""
+        """Raise UsageError for an unknown value, or a batch below 1 or without split packaging."""
         _require_known(self, packaging=get_args(manifest.Packaging), destination=get_args(Destination))
         if self.batch is not None and self.batch < 1:
             raise UsageError(f"`batch={self.batch}`: 1 or more is expected")
@@ -142,13 +142,13 @@ class ExportRequest:
 
     @classmethod
     def of(cls, path: str | Path, output: str | Path | None = None, **options: Any) -> ExportRequest:
-        """Build a request from the keyword arguments of `export_model`; other names are passed over."""
+        """Build a request from the keyword arguments of `export_model`; other names are ignored."""
         parts = {"score": Score, "walk": Walk, "fused": Fused, "ends": Ends, "files": Files}
         built = {name: part(**_named(part, options)) for name, part in parts.items()}
         return cls(Path(path), output, **_named(cls, options | built))
 
     def __post_init__(self) -> None:
-        """Raise UsageError for a place that cannot be written to, or parts that do not go together."""
+        """Raise UsageError for an output that cannot be written, an unknown precision, or parts that do not fit."""
         self._require_place(self.paths[0])
         if self.precision == "int8":  # type: ignore[comparison-overlap]
             raise UsageError(
@@ -181,13 +181,13 @@ class ExportRequest:
 
     @property
     def paths(self) -> tuple[Path, Path, Path]:
-        """Where the file that runs on every frame is written, and beside it the one that explains, and the tail."""
+        """Return the paths of the file that runs on every frame and, beside it, of the explaining one and the tail."""
         output = self.path.with_name(f"{self.path.stem}.cam.onnx") if self.output is None else Path(self.output)
         explain, tail = (output.with_name(f"{output.stem}.{job}.onnx") for job in ("explain", "tail"))
         return output, explain, tail
 
     def _require_place(self, output: Path) -> None:
-        """Raise UsageError unless a file can be written there, and is not the model itself."""
+        """Raise UsageError unless `output` is an .onnx file in a folder that exists, and not the model itself."""
         if output.resolve() == self.path.resolve():
             raise UsageError(f"`output={str(output)!r}`: that is the model itself; choose another name")
         if output.suffix.lower() != ".onnx":
@@ -199,7 +199,7 @@ class ExportRequest:
 
 
 def _named(part: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return those of the options that are fields of a part."""
+    """Return the options that are fields of a part."""
     return {item.name: options[item.name] for item in fields(part) if item.name in options}
 
 

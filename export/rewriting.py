@@ -36,14 +36,14 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """Append what a plan asks for, and return the manifest, complete and in the model.
 
     Activations are always among the outputs then, and gradients unless nothing reads them; `finish` takes out what is
-    not to leave the graph. With a batch also the scores of so many activations of the one layer, an input.
+    not to leave the graph. With a batch, the scores of that many activations of the one layer, a new input, are added.
 
     Args:
         model: The model that the plan is of; it is changed.
         plan: What it is going to be.
 
     Raises:
-        ModelError: A rule refuses a node between a layer and the score, or an operator has none.
+        ModelError: A rule refuses a node between a layer and the score, or an operator there has no rule.
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
@@ -82,7 +82,7 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
 
 
 def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | None, batch: int) -> None:
-    """What runs the part behind the one layer: a head, and the scores of a batch of activations."""
+    """Append what runs the part behind the one layer: a head, and the scores of a batch of activations."""
     if head is not None:
         tail.op.output(TAIL_HEADS[head.method](tail.op, activations, tail), head.output)
     if batch:
@@ -92,7 +92,7 @@ def _append_forward(tail: Tail, activations: ir.Value, head: manifest.Head | Non
 def _gradients(
     op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, rules: Sequence[manifest.Rule]
 ) -> list[tuple[ir.Value, ir.Value]]:
-    """Return per layer the gradients in its own shape and folded, one after the other for several targets."""
+    """Return per layer the gradients in its own shape and folded; those of several targets follow one another."""
     layers = [item.value for item in chosen]
     seed = start.relevance if "relevance" in rules and start.relevance is not None else start.seed
     if targets == 1:
@@ -106,7 +106,7 @@ def _gradients(
 
 
 def finish(model: ir.Model, plan: Plan) -> None:
-    """Take out of a rewritten model what its manifest does not name, and what only that needed; fuse its ends."""
+    """Remove the added outputs that the manifest does not name, with the nodes that only they need; fuse the ends."""
     written = plan.manifest
     kept = {*plan.outputs, *(name for layer in written.layers for name in (layer.activations, layer.gradients))}
     tensors = {name for i, layer in enumerate(written.layers) for name in (layer.name, *tensor_names(i))}

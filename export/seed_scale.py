@@ -17,11 +17,11 @@ from aerocam.export.nodes.builder import Builder, constant_array
 from aerocam.export.scores import Chosen
 
 HALF_SCALE = 1024.0
-"""Of float16: gradients from 6e-8 on keep their digits, those above 64 overflow."""
+"""The scale for float16: gradients from 6e-8 on keep their digits, those above 64 overflow."""
 
 
 def seed_scale(graph: ir.Graph, layers: Sequence[ir.Value], logits: ir.Value) -> float:
-    """Return what the seed is to be scaled by: 1 unless a node between a layer and the logits computes in float16.
+    """Return the factor of the seed: 1 unless a node between a layer and the logits computes in float16.
 
     bfloat16 reaches as far down as float32.
     """
@@ -31,7 +31,7 @@ def seed_scale(graph: ir.Graph, layers: Sequence[ir.Value], logits: ir.Value) ->
 
 
 def scaled_seed(op: Builder, start: Chosen, scale: float) -> Chosen:
-    """Return the start with its seed times `scale`."""
+    """Return where the walk back starts, with its seed times `scale`."""
     if scale == 1.0:
         return start
     numbers = constant_array(start.seed)

@@ -35,10 +35,11 @@ def open_model(
         model: The model, or its file.
         providers: Execution providers, names or (name, options); None: the CPU.
         optimize: Whether ONNX Runtime may change the graph.
-        brief: For a few runs: no memory is kept from one to the next.
+        brief: Whether the session is for a few runs only, and keeps no memory from one to the next.
 
     Raises:
-        UsageError: A provider that this ONNX Runtime does not have.
+        MissingDependencyError: ONNX Runtime is not installed.
+        UsageError: This ONNX Runtime does not have a provider that is asked for.
         ModelError: ONNX Runtime cannot load the model, or does not start a provider.
     """
     try:
@@ -70,7 +71,7 @@ def open_model(
 
 @contextmanager
 def onnxruntime_errors() -> Iterator[None]:
-    """Yield ONNX Runtime's exceptions, which have no common base of their own, as a ModelError."""
+    """Turn ONNX Runtime's exceptions, which have no common base, into ModelError; for a wrong option, UsageError."""
     try:
         yield
     except Exception as error:
@@ -94,7 +95,7 @@ class SessionFolder:
     """
 
     def __init__(self, providers: Sequence[Provider] | None = None) -> None:
-        """Run on `providers`; None: the CPU."""
+        """Choose the execution providers to run on; None: the CPU."""
         self.provider = ""
         self._providers = providers
         self._opened = 0
@@ -110,7 +111,7 @@ class SessionFolder:
         self._folder.cleanup()
 
     def open(self, model: LightModel, optimize: bool = True) -> Any:
-        """Return a session on a model; it is to be let go before the next one is opened."""
+        """Open a session on a model; it must be released before the next one is opened."""
         self._opened += 1
         path = Path(self._folder.name) / f"{self._opened}.onnx"
         try:
@@ -125,7 +126,7 @@ class SessionFolder:
         return session
 
     def _with_places(self, model: LightModel) -> onnx.ModelProto:
-        """Return the model, its references to where their data are in the file of weights."""
+        """Return the model with references to its weights in the file of weights."""
         proto = onnx.ModelProto()
         proto.CopyFrom(model.proto)
         for tensor in proto.graph.initializer:
@@ -138,18 +139,18 @@ class SessionFolder:
         return proto
 
     def _place(self, weight: ir.TensorProtocol) -> int:
-        """Return where the data of a weight begin in the file; they are written at the first question."""
+        """Return where the data of a weight begin in the file of weights, in bytes; the first call writes them."""
         key = weight.meta.get(PLACE, id(weight))
         if key not in self._places:
             with (Path(self._folder.name) / "weights").open("ab") as file:
                 file.write(bytes(-file.tell() % ALIGNMENT))
-                self._places[key] = file.tell(), weight  # held, for no other to get its id
+                self._places[key] = file.tell(), weight  # held, so that no other weight gets its id
                 file.write(data_of(weight))
         return self._places[key][0]
 
 
 def own_choice(model: ir.Model, score: manifest.Score) -> NDArray[np.int32]:
-    """Return targets that let the model choose: its best, and for several its best ones, or the best of a class each.
+    """Return targets that let the model choose: its best; of several, its best ones, or the best of a class each.
 
     Args:
         model: A rewritten model.
@@ -164,7 +165,7 @@ def own_choice(model: ir.Model, score: manifest.Score) -> NDArray[np.int32]:
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Return standard-normal values for every float input but the target; of a frame, random pixels."""
+    """Return random values for every input but the target: pixels for a frame, else standard-normal numbers."""
     return {
         str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
         if value.dtype == ir.DataType.UINT8

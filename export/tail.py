@@ -53,7 +53,7 @@ class Tail:
         return self.from_values({self.layer.value: own}, count)
 
     def from_values(self, stacks: Mapping[ir.Value, ir.Value], count: int) -> ir.Value:
-        """Return the scores, float32 (count, targets), where values on the way have these stacks.
+        """Return the scores, float32 (count, targets), where stacks take the place of values on the way.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
@@ -68,7 +68,7 @@ class Tail:
         return op.MatMul(rows, op.Transpose(seed, perm=[1, 0]))
 
     def stacks(self, given: Mapping[ir.Value, ir.Value], count: int) -> dict[ir.Value, ir.Value]:
-        """Return the stacks of all values behind those that are given.
+        """Return the stacks of the values that are given, and of all values behind them.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
@@ -85,7 +85,7 @@ class Tail:
         return known
 
     def bytes(self, count: int, start: ir.Value | None = None) -> int:
-        """Return size of the largest stack of values from `start`, by default the layer, to the score."""
+        """Return the size in bytes of the largest stack of values from `start`, by default the layer, to the score."""
         start = start or self.layer.value
         between = between_values(self.nodes, start)
         return count * max(_nbytes(value) for value in {start, *between})
@@ -108,7 +108,7 @@ def tail_of(op: Builder, site: ScoreSite, start: Chosen, layer: Candidate, origi
 
 
 def append_tail(tail: Tail, batch: int) -> None:
-    """Let the scores of several activations, an input of their own, leave the graph."""
+    """Append the scores of `batch` activations, a new input, as an output."""
     op, layer = tail.op, tail.layer
     shape = ir.Shape([batch, *layer.shape[1:]])
     given = ir.Value(name=manifest.BATCH, type=layer.value.type, shape=shape)
@@ -117,7 +117,7 @@ def append_tail(tail: Tail, batch: int) -> None:
 
 
 def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.Node]) -> list[ir.Node]:
-    """Return what computes `end` from `layer`.
+    """Return the nodes that compute `end` from `layer`.
 
     Of the model's own nodes all that depend on the layer; of those that choose the score none that compares, counts or
     takes the best: what they found on the picture holds.

@@ -46,7 +46,7 @@ def check_ends(
         model: The rewritten model, in one piece.
         written: Its manifest.
         providers: Execution providers to run on; None: the CPU.
-        seed: Of the frame.
+        seed: Seed of the frame.
     """
     rule, head = written.preprocess, written.head
     feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model, written.score)}
@@ -73,7 +73,7 @@ def check_ends(
 
 
 def _run(sessions: SessionFolder, model: LightModel, given: dict[str, NDArray]) -> dict[str, NDArray]:
-    """Run a model; all its outputs by name."""
+    """Run a model, and return all its outputs by name."""
     session = sessions.open(model)
     names = [item.name for item in session.get_outputs()]
     feeds = {item.name: given[item.name] for item in session.get_inputs()}
@@ -85,7 +85,7 @@ def _most(error: NDArray) -> tuple[float, float]:
 
 
 def _maps(raw: NDArray, written: Manifest) -> NDArray[np.float64]:
-    """Return what a head's map in its form should be."""
+    """Compute what a head's map should be, in the form in which it leaves the graph."""
     rule, head = written.preprocess, written.head
     assert head is not None
     if head.form == "layer":

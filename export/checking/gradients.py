@@ -57,10 +57,10 @@ def gradient_error(
 
     Args:
         run: Maps an offset on the layer to the score.
-        gradient: Of the score at the layer.
+        gradient: That of the score at the layer.
         activations: The layer's values, which set the scale of the steps.
-        seed: Of the random directions.
-        score: Where the layer is not moved; None: `run` says.
+        seed: Seed of the random directions.
+        score: The score where the layer is not moved; None: `run` computes it.
         random: How many random directions.
 
     Returns:
@@ -83,8 +83,8 @@ def gradient_error(
 def is_faint(score: float, gradient: NDArray, activations: NDArray) -> bool:
     """Return whether the longest step along a gradient changes the score by less than float32 can tell.
 
-    Nothing was checked then: so in networks that were never trained, whose signal dies away. A gradient of zeros is
-    another matter.
+    Nothing is checked then, as in networks that were never trained, whose signal dies away. A gradient of zeros is not
+    faint.
     """
     g = gradient.astype(np.float64)
     largest = float(np.abs(g).max())
@@ -97,7 +97,7 @@ def _resolution(score: float) -> float:
 
 
 def _scale(activations: NDArray) -> float:
-    """Return the root mean square; 1 where all are 0."""
+    """Return the root mean square of the activations; 1 where all are 0."""
     return float(np.sqrt(np.mean(activations.astype(np.float64) ** 2))) or 1.0
 
 
@@ -123,7 +123,7 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
 
     Indices of a MaxPool or TopK, classes of an ArgMax, conditions of a Where: they jump where the layer is moved across
     a tie, and after a ReLU whole windows are ties of zeros. The score jumps with them and finite differences say
-    nothing; between the jumps it has the gradient that it has with them held. So is what makes up a segmenter's score.
+    nothing; between the jumps it has the gradient that it has with them held. A segmenter's mask is held too.
     Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show.
 
     Args:
@@ -144,7 +144,7 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
 
 
 def is_quantised(model: ir.Model, layer: str) -> bool:
-    """Return whether numbers are rounded between a layer and the score: finite differences of stairs say nothing."""
+    """Return whether numbers are rounded between a layer and the score: finite differences of steps say nothing."""
     tensors = tensor_table(model)
     path = nodes_between(model.graph, [tensors[layer]], tensors[manifest.SCORE])
     rounded = any(node.op_type in QUANTISING for node in path)
@@ -167,7 +167,7 @@ def probe(model: ir.Model, layer_name: str, held: Sequence[str] = ()) -> ir.Mode
 
     Args:
         model: A rewritten model; it is changed.
-        layer_name: The layer's.
+        layer_name: Name of the layer.
         held: Names of tensors that become inputs.
     """
     graph = model.graph
@@ -194,7 +194,7 @@ def worst_error(
     seed: int,
     random: int,
 ) -> float:
-    """Return how far the gradients of the first target and the last are from finite differences."""
+    """Return how far the gradients of the first and the last target are, at worst, from finite differences."""
     stack = gradients.reshape(-1, *activations.shape)
     errors = []
     for target in sorted({0, len(stack) - 1}):
@@ -212,7 +212,7 @@ def worst_error(
 def check_finite(
     model: ir.Model, rules: Mapping[str, manifest.Rule], providers: Sequence[Provider] | None = None
 ) -> None:
-    """Raise unless what is no gradient is finite, on a random picture: differences of the score say nothing of it.
+    """Check that what other rules give, which is no derivative to compare with differences, is finite on a picture.
 
     Args:
         model: A rewritten model.
@@ -220,7 +220,7 @@ def check_finite(
         providers: Execution providers to run on; None: the CPU.
 
     Raises:
-        CheckError: One of them is not finite.
+        CheckError: One of these outputs is not finite.
     """
     target = next(value for value in model.graph.inputs if value.name == manifest.TARGET)
     feeds = random_feeds(model, np.random.default_rng(0))

@@ -74,7 +74,7 @@ def without_optimization(
 ) -> float:
     """Return 0 where the outputs are equal to the bit without ONNX Runtime's own fusions, else `optimized`.
 
-    An output more in a graph can keep two operators from being fused, which rounds in another way.
+    One more output can keep two operators of a graph from being fused, and so from rounding as the fused one does.
     """
     names = [item.name for item in original.proto.graph.output]
     session = sessions.open(original, optimize=False)
@@ -97,7 +97,7 @@ def outputs_apart(
         original: The model as it was, with static inputs.
         converted: The same in float16; it is changed.
         providers: Execution providers to run on; None: the CPU.
-        seed: Of the picture.
+        seed: Seed of the picture.
 
     Returns:
         The largest difference, relative to the largest entry of its output.
@@ -127,7 +127,7 @@ def outputs_apart(
 
 
 def _measure_peaks(model: ir.Model) -> list[ir.Value]:
-    """Append `PEAKS`, and return the tensors that it is of.
+    """Append the output `PEAKS`, and return the tensors whose peaks it has.
 
     ONNX Runtime's CPU provider computes in float32 and rounds what is read by others only: without these, outputs alone
     would not show what float16 cannot hold.

@@ -53,7 +53,7 @@ class EndsReport:
     provider: str
 
     def require(self, tolerance: float) -> EndsReport:
-        """Return this report if it is good.
+        """Return this report if no difference is too large.
 
         Args:
             tolerance: Largest `outputs` that is good.
@@ -104,7 +104,7 @@ class CheckReport:
     precision: float | None = None
 
     def require(self) -> CheckReport:
-        """Return this report if it is good.
+        """Return this report if no difference is too large; warn of gradients that are off by a little.
 
         Raises:
             CheckError: An output or a gradient is off by more than its tolerance, or not finite.

@@ -93,7 +93,7 @@ def check_model(
         written: Its manifest.
         pairs: Per target layer, its own name and that of the tensor with its gradients.
         providers: Execution providers to run on; None: the CPU.
-        seed: Of the picture and of the directions.
+        seed: Seed of the picture and of the directions.
     """
     pairs = {name: pair for name, pair in pairs.items() if not is_quantised(model, name)}
     scale = np.float32(written.seed_scale)
@@ -130,10 +130,10 @@ def check_model(
 def check_fused_ends(
     model: ir.Model, written: Manifest, report: CheckReport, providers: Sequence[Provider] | None = None
 ) -> CheckReport:
-    """Return the report with the figures of the model's fused ends.
+    """Check a model's fused ends, and return the report with their figures.
 
     Raises:
-        CheckError: The ends do not do what their steps do one by one.
+        CheckError: The fused ends differ from the same steps one by one.
     """
     return replace(report, ends=check_ends(model, written, providers).require(report.tolerance))
 
@@ -157,7 +157,7 @@ def check_export(
         ManifestError: `exported` carries no manifest, was made of another model, or a file beside it is of another
             export.
         UsageError: The two are given the wrong way round.
-        CheckError: Its fused ends, or its tail, do not do what their steps do one by one.
+        CheckError: Fused ends differ from the same steps one by one, or the scores of a tail from the model's own.
     """
     light = read_model(exported)
     if manifest.KEY not in read_metadata(exported) and manifest.KEY in read_metadata(path):

@@ -26,7 +26,7 @@ def check_tail(model: ir.Model, written: Manifest, providers: Sequence[Provider]
         model: A rewritten model that holds forward pass, score and tail together.
         written: Its manifest, with the activations of the target layer among the outputs.
         providers: Execution providers to run on; None: the CPU.
-        seed: Of the picture.
+        seed: Seed of the picture.
 
     Returns:
         How far the first and the last entry of the batch, the picture's own activations, are from its score, relative

@@ -41,12 +41,12 @@ class Form:
 
 
 def ranks(node: ir.Node) -> list[int]:
-    """Return of the inputs and outputs whose shape is known."""
+    """Return the ranks of the inputs and outputs whose shape is known."""
     return [len(value.shape) for value in _values(node) if value.shape is not None]
 
 
 def types(node: ir.Node) -> set[ir.DataType]:
-    """Return of the inputs and outputs."""
+    """Return the types of the inputs and outputs whose type is known."""
     return {value.dtype for value in _values(node) if value.dtype is not None}
 
 
@@ -62,7 +62,7 @@ def sizes(value: ir.Value | None) -> tuple[int, ...] | None:
 
 
 def given(node: ir.Node, place: int) -> ir.Value | None:
-    """Return the input at a place, None where there is none."""
+    """Return input number `place` of a node, None where it is absent."""
     return node.inputs[place] if place < len(node.inputs) else None
 
 
@@ -72,17 +72,17 @@ def has_more_outputs(node: ir.Node) -> bool:
 
 
 def ints_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
-    """Return whether an attribute of whole numbers has another one in it."""
+    """Return a test of whether an attribute of whole numbers has an entry other than `number`."""
     return lambda node: any(item != number for item in node.attributes.get_ints(name, ()))
 
 
 def int_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
-    """Return whether an attribute, `number` by default, is another."""
+    """Return a test of whether an attribute, `number` by default, has another value."""
     return lambda node: node.attributes.get_int(name, number) != number
 
 
 def text_other_than(name: str, *expected: str) -> Callable[[ir.Node], bool]:
-    """Return whether an attribute, the first of `expected` by default, is none of them."""
+    """Return a test of whether an attribute, the first of `expected` by default, is none of them."""
     return lambda node: node.attributes.get_string(name, expected[0]) not in expected
 
 
@@ -93,7 +93,7 @@ def any_nonzero(value: ir.Value | None) -> bool:
 
 
 def has_both(node: ir.Node, names: Sequence[str], above: int = 1) -> bool:
-    """Return whether each of these attributes has an entry above a number."""
+    """Return whether each of these attributes has an entry above the number `above`."""
     return all(any(item > above for item in node.attributes.get_ints(name, ())) for name in names)
 
 

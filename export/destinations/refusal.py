@@ -28,9 +28,9 @@ class Origin:
     """Where the nodes of a rewritten graph come from, by the names of their outputs.
 
     Attributes:
-        own: Of the model itself.
-        score: Of those that the choice of a target and its score are computed by.
-        gradients: Of those that gradients are computed by, and not the score.
+        own: Outputs of the model's own nodes.
+        score: Outputs of the nodes that compute the choice of a target and its score.
+        gradients: Outputs of the nodes that compute gradients, and not the score.
         head: The fused head, if any.
     """
 
@@ -40,7 +40,7 @@ class Origin:
     head: str | None = None
 
     def said(self, node: ir.Node, form: Form) -> str:
-        """Return whose a node is, and what to do."""
+        """Return what a refused node was added for, if it was, and what to do about it."""
         names = {str(y.name) for y in node.outputs}
         if names & self.own:
             return f"it is the model's own: {form.instead}"
@@ -70,7 +70,7 @@ def origin_of(model: ir.Model, written: Manifest, own: Set[str]) -> Origin:
 
 
 def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:
-    """Names of all tensors that some outputs are computed from, and their own."""
+    """Return the names of some outputs and of all tensors that they are computed from."""
     waiting = [value for value in model.graph.outputs if value.name in wanted]
     seen = set(waiting)
     while waiting:
@@ -82,7 +82,7 @@ def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:
 
 
 def refusals(model: ir.Model) -> list[tuple[ir.Node, Form]]:
-    """Every node of a model, in branches and loops too, that a row of TensorRT's table covers; rows with `only` too."""
+    """Return each node, in branches and loops too, with each row of TensorRT's table, `only` or not, that covers it."""
     nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
     return [(node, form) for node in nodes for form in FORMS if form.covers(node)]
 
@@ -93,7 +93,7 @@ def require_taken(models: Iterable[ir.Model], destination: Destination, origin: 
     Args:
         models: What is to be written, finished.
         destination: What it is for; ONNX Runtime takes what it has checked.
-        origin: Of their nodes.
+        origin: Where their nodes come from.
 
     Raises:
         ModelError: TensorRT does not take a node.
@@ -111,7 +111,7 @@ def require_taken(models: Iterable[ir.Model], destination: Destination, origin: 
 
 
 def warn_of_others(models: Iterable[ir.Model], destination: Destination) -> None:
-    """Say which nodes some versions of the destination do not take."""
+    """Warn of the nodes that only some versions of the destination take."""
     if destination == "tensorrt":
         found = [item for model in models for item in refusals(model)]
         for text in dict.fromkeys(f"{form.only} takes no {_named(node, form)}" for node, form in found if form.only):

@@ -55,7 +55,7 @@ _TRAINED = "export the model for inference"
 
 
 def _keeps_uint8(node: ir.Node) -> bool:
-    """Return whether a node computes with uint8: TensorRT knows it at the graph's ends, before or behind a Cast."""
+    """Return whether a node computes with uint8: TensorRT takes it at a graph's ends only, before or behind a Cast."""
     if ir.DataType.UINT8 not in types(node):
         return False
     if node.op_type == "QuantizeLinear":
@@ -84,7 +84,7 @@ def _is_vector_by_batch(node: ir.Node) -> bool:
 
 
 def _has_fewer_axes(node: ir.Node) -> bool:
-    """Return whether a Slice without axes leaves some of them out."""
+    """Return whether a Slice without the input axes has starts for fewer axes than there are."""
     x, starts = sizes(node.inputs[0]), sizes(given(node, 1))
     return given(node, 3) is None and x is not None and starts is not None and starts[0] < len(x)
 
@@ -95,7 +95,7 @@ def _odd_values(node: ir.Node) -> bool:
 
 
 def _without_kernel(node: ir.Node) -> bool:
-    """Return whether an Attention on (N, heads, L, size) has no kernel: seen with float16 and sizes that 16 divides."""
+    """Return whether an Attention on (N, heads, L, size) has no kernel: float16 with sizes that 16 divides has."""
     q = sizes(node.inputs[0])
     if q is None or len(q) != 4:
         return False
@@ -165,7 +165,7 @@ FORMS: list[Form] = [
     Form(("RMSNormalization",), "any form", f"{_SPELL_OUT} (opset 22 or older)", only="TensorRT before 10.15"),
     Form(("Swish",), "any form", f"{_SPELL_OUT} (opset 23 or older)", only="TensorRT before 11"),
 ]  # fmt: skip
-"""The table."""
+"""The table of what TensorRT refuses."""
 
 
 def _is_whole(value: ir.Value | None) -> bool:

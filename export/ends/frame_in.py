@@ -28,7 +28,7 @@ def frame_in(model: ir.Model, rule: Preprocess) -> ir.Value:
 
     Args:
         model: The model; its input `rule.input` becomes a tensor within, of the same name.
-        rule: The manifest's.
+        rule: The manifest's preprocessing, with a frame.
 
     Returns:
         The frame in float32, (H, W, 3) in BGR.
@@ -73,7 +73,7 @@ def preprocess(op: Builder, pixels: ir.Value, rule: Preprocess) -> ir.Value:
 
 
 def _gray(op: Builder, pixels: ir.Value) -> ir.Value:
-    """Return (H, W, 3) in BGR -> (H, W, 1), whole grey levels as OpenCV rounds them; every sum is exact in float32."""
+    """Return pixels (H, W, 3) in BGR as grey levels (H, W, 1), rounded as OpenCV does; sums are exact in float32."""
     weighted = op.Mul(op.Transpose(pixels, perm=[2, 0, 1]), np.array(GRAY_WEIGHTS, np.float32).reshape(3, 1, 1))
     sums = op.sum(weighted, [0], keepdims=False)
     gray = op.Floor(op.Add(op.Mul(sums, 1 / GRAY_SCALE), 0.5))

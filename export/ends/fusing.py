@@ -39,7 +39,7 @@ def require_ends(
         layers: The target layers.
 
     Raises:
-        UsageError: A frame or a map over it of what is no picture, or one that the model or its layers cannot have.
+        UsageError: The input is no picture, or the head, the layers or the size of the frame rule an end out.
     """
     at_input = any(item.depth < 0 for item in layers)
     if map_form == "frame" and rule is None:

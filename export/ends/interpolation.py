@@ -41,7 +41,7 @@ class Taps(NamedTuple):
         return cls(places.T, np.take_along_axis(matrix, places, axis=1).T)
 
     def matrix(self, source: int) -> Matrix:
-        """Return the same as (rows, source)."""
+        """Return the matrix, (rows, source), that the taps are the entries of."""
         whole = np.zeros((self.places.shape[1], source))
         for places, weights in zip(self.places, self.weights, strict=True):
             np.add.at(whole, (np.arange(len(whole)), places), weights)
@@ -64,7 +64,7 @@ class Resize:
     linear: Taps | None = None
 
     def part(self, top: int, left: int, bottom: int, right: int) -> Resize:
-        """Return the same for a part of the result, in px of it."""
+        """Return the resize that gives a part of the result; its edges are in px of the result."""
         taps = self.linear
         if taps is not None:
             taps = Taps(taps.places[:, top:bottom], taps.weights[:, top:bottom])
@@ -105,7 +105,7 @@ def _nearest(source: int, target: int) -> Matrix:
 
 
 def _area(source: int, target: int) -> Matrix:
-    """Return each target pixel the mean of what it covers."""
+    """Return the matrix of a resize in which each target pixel is the mean of what it covers."""
     scale, matrix = _scale(source, target), np.zeros((target, source))
     for i in range(target):
         begin, end = i * scale, i * scale + scale
@@ -121,14 +121,14 @@ def _area(source: int, target: int) -> Matrix:
 
 
 def _linear(source: int, target: int) -> Taps:
-    """Return half-pixel centres; beyond the edges their pixels."""
+    """Return the taps of linear interpolation with half-pixel centres; beyond an edge its pixel counts."""
     at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     return _two_taps(source, low, at - low.astype(np.float32))
 
 
 def _enlarging_area(source: int, target: int) -> Taps:
-    """Return OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
+    """Return the taps of OpenCV's area rule where an axis grows: linear, and steeper between two pixels."""
     steps = np.arange(target)
     low = np.floor(steps * _scale(source, target)).astype(int)
     share = ((steps + 1) - (low + 1) * (target / source)).astype(np.float32)
@@ -136,19 +136,19 @@ def _enlarging_area(source: int, target: int) -> Taps:
 
 
 def _two_taps(source: int, low: NDArray[np.int_], share: NDArray[np.float32]) -> Taps:
-    """Return 1 - share at `low` and share behind it, both as float32 has them; beyond an edge the edge twice."""
+    """Return taps of weight 1 - share at `low` and share behind it, in float32; beyond an edge the edge twice."""
     places = np.clip(np.stack([low, low + 1]), 0, source - 1)
     return Taps(places, np.stack([1 - share, share]).astype(np.float64))
 
 
 def _clamped(taps: Taps) -> Taps:
-    """Return with the whole weight on one tap where both are the edge, as OpenCV has it along rows."""
+    """Return the taps with the whole weight on one where both are the edge, as OpenCV has it along rows."""
     edge = taps.places[0] == taps.places[1]
     return Taps(taps.places, np.where(edge, [[1.0], [0.0]], taps.weights))
 
 
 def _cubic(source: int, target: int) -> Matrix:
-    """Return keys' kernel (IEEE Trans. ASSP 29, 1981) over four pixels, those beyond an edge that of the edge."""
+    """Return the matrix of Keys' kernel (IEEE Trans. ASSP 29, 1981) over four pixels; beyond an edge the edge's."""
     at = ((np.arange(target) + 0.5) * _scale(source, target) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
     x, a = (at - low.astype(np.float32)).astype(np.float64), CUBIC

@@ -30,7 +30,7 @@ class Scale:
 
     @classmethod
     def of(cls, op: Builder, maps: ir.Value, rule: Normalisation) -> Scale:
-        """Return that of maps, float32 (T, H, W), none of it negative."""
+        """Return the scale of maps, float32 (T, H, W), none of them negative, under a normalisation."""
         peak = op.reduce("ReduceMax", maps, PLANE)
         if rule == "max":
             return cls(None, op.Where(op.Greater(peak, 0.0), peak, op.constant(1.0)))
@@ -38,7 +38,7 @@ class Scale:
         return cls(low, op.Add(op.Sub(peak, low), EPSILON))
 
     def __call__(self, op: Builder, maps: ir.Value) -> ir.Value:
-        """Return the maps, or what linear resizes make of them, on the scale."""
+        """Bring the maps, or what linear resizes make of them, to the scale."""
         return op.Div(maps if self.low is None else op.Sub(maps, self.low), self.range)
 
 
@@ -58,7 +58,7 @@ class Maps:
 
     @classmethod
     def of(cls, op: Builder, raw: ir.Value, method: str) -> Maps:
-        """Return those that a head's raw map (T, h, w) gives."""
+        """Return the maps in [0, 1] that a head's raw map (T, h, w) gives."""
         spoiled = op.sum(op.Mul(raw, 0.0), PLANE)
         finite = op.Where(op.IsNaN(spoiled), op.constant(0.0), raw)
         rule = find(method).normalisation
@@ -66,12 +66,12 @@ class Maps:
         return cls(Scale.of(op, positive, rule)(op, positive), spoiled, rule)
 
     def over_tensor(self, op: Builder, size: tuple[int, int]) -> ir.Value:
-        """Return in [0, 1] at the size of the input tensor, (T, H, W)."""
+        """Return the maps in [0, 1] at the size of the input tensor, (T, H, W)."""
         resized, scale = self._resized(op, size)
         return scale(op, resized)
 
     def over_frame(self, op: Builder, place: Geometry) -> ir.Value:
-        """Return in [0, 1] over the frame, (T, H, W); 0 where the model does not see the frame.
+        """Return the maps in [0, 1] over the frame, (T, H, W); 0 where the model does not see the frame.
 
         The second resize is a linear one too, so the two are one, and the scale between them comes last.
         """
@@ -85,7 +85,7 @@ class Maps:
         return op.pad(inside, (0, *region[:2]), (0, height - region[2], width - region[3]))
 
     def _resized(self, op: Builder, size: tuple[int, int]) -> tuple[ir.Value, Scale]:
-        """Return at this size, and the scale of that."""
+        """Return the maps resized to a size, (H, W), and the scale of the result."""
         how = resize_floats(static_shape(self.layer)[1:], size)  # type: ignore[arg-type]
         resized = _between(op, how.rows, self.layer, how.columns)
         return resized, Scale.of(op, resized, self.rule)

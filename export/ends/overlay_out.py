@@ -33,7 +33,7 @@ def jet(levels: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry) -> ir.Value:
-    """Return the strongest map at each place over the frame.
+    """Draw over the frame, at each position, the strongest map.
 
     Args:
         op: Builder of the graph.
@@ -71,7 +71,7 @@ def _colours(op: Builder, levels: ir.Value) -> ir.Value:
 
 
 def _blended(op: Builder, colours: ir.Value, frame: ir.Value, region: tuple[int, int, int, int]) -> ir.Value:
-    """Return the colours over their region of the frame, the rest of it around."""
+    """Blend the colours into their region of the frame, and leave the rest of it as it is."""
     top, left, bottom, right = region
     height, width, _ = static_shape(frame)
     band = op.slice_axis(frame, 0, top, bottom)

@@ -68,7 +68,7 @@ def is_selection(matrix: Matrix) -> bool:
 
 
 def select(op: Builder, value: ir.Value, places: NDArray[np.int_], axis: int) -> ir.Value:
-    """Return these places along an axis, by a Slice where they follow one another."""
+    """Return the entries at these places along an axis, by a Slice where they follow one another."""
     if (np.diff(places) == 1).all():
         return op.slice_axis(value, axis, int(places[0]), int(places[-1]) + 1)
     return op.Gather(value, op.constant(places.astype(np.int64)), axis=axis)
@@ -90,7 +90,7 @@ def product(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
 
 
 def _turned(op: Builder, picture: ir.Value, columns: Matrix) -> tuple[ir.Value, Matrix]:
-    """Return (H, W, C) by columns, (U, C * H), those that the matrix reads alone; and the matrix of these."""
+    """Return the columns of (H, W, C) that the matrix reads, as (U, C * H), and the matrix of these alone."""
     height, _, channels = static_shape(picture)
     used = np.flatnonzero(columns.any(axis=0))
     if len(used) > SPARSE * (used[-1] + 1 - used[0]):
@@ -106,7 +106,7 @@ def _turned_back(op: Builder, columns: ir.Value, channels: int) -> ir.Value:
 
 
 def _two_taps(op: Builder, picture: ir.Value, columns: Matrix, rows: Taps) -> ir.Value:
-    """Return OpenCV's linear resize in uint8, digit by digit: along rows, sixteenths cut off, then along columns."""
+    """Resize linearly as OpenCV does in uint8, digit by digit: along rows, sixteenths cut off, then along columns."""
     channels = static_shape(picture)[2]
     used = np.unique(rows.places)
     turned, columns = _turned(op, select(op, picture, used, axis=0), columns)

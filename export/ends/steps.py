@@ -33,7 +33,7 @@ def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
 
 
 def resized(picture: Floats, how: Resize) -> Floats:
-    """Return (H, W, C) resized, whole grey levels."""
+    """Return a picture (H, W, C) resized, in whole grey levels."""
     along = np.einsum("wW,HWC->HwC", how.columns, picture, optimize=True)
     if how.linear is None:
         return np.clip(np.rint(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True)), 0, 255)
@@ -44,14 +44,14 @@ def resized(picture: Floats, how: Resize) -> Floats:
 
 
 def maps_of(raw: Floats, method: str, size: tuple[int, int] | None = None) -> Floats:
-    """Return raw maps (T, h, w) in [0, 1]: at their own size, or then resized to another and normalised anew."""
+    """Bring raw maps (T, h, w) to [0, 1]: at their own size, or then resized to another and normalised anew."""
     lowest = raw.min(axis=(1, 2), keepdims=True)
     found = _normalised(raw - lowest if find(method).normalisation == "span" else np.maximum(raw, 0), method)
     return found if size is None else _normalised(_linear(found, size), method)
 
 
 def placed(maps: Floats, place: Geometry) -> Floats:
-    """Maps over the tensor as maps over the frame, (T, H, W)."""
+    """Return maps over the tensor as maps over the frame, (T, H, W)."""
     (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
     whole = np.zeros((len(maps), *place.frame_size))
     whole[:, y0:y1, x0:x1] = _linear(maps[:, top:bottom, left:right], (y1 - y0, x1 - x0))
@@ -59,7 +59,7 @@ def placed(maps: Floats, place: Geometry) -> Floats:
 
 
 def overlaid(frame: NDArray[np.uint8], maps: Floats, place: Geometry) -> Floats:
-    """Return the strongest of the maps over the tensor, over the frame; (H, W, 3) in BGR, whole grey levels."""
+    """Draw the strongest of maps over the tensor over the frame; return (H, W, 3) in BGR, whole grey levels."""
     (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
     levels = np.rint(255 * maps.max(axis=0)[top:bottom, left:right, None])
     if levels.shape[:2] != (y1 - y0, x1 - x0):

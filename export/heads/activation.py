@@ -27,7 +27,7 @@ def fem(op: Builder, activations: ir.Value) -> ir.Value:
 
 @fuses("randomcam")
 def randomcam(op: Builder, activations: ir.Value) -> ir.Value:
-    """Return RandomCAM, the same weights as the NumPy method's."""
+    """Return the weights of RandomCAM: the same numbers as the NumPy method's."""
     drawn = np.random.default_rng(RANDOM_SEED).uniform(-1, 1, static_shape(activations)[1]).astype(np.float32)
     return op.constant(drawn.reshape(1, -1, 1, 1))
 
@@ -40,5 +40,5 @@ def eigencam(op: Builder, activations: ir.Value) -> ir.Value:
 
 @fuses("eigengradcam")
 def eigengradcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Return EigenGradCAM: EigenCAM of G A."""
+    """Compute EigenGradCAM: EigenCAM of G A."""
     return first_component(op, op.Mul(spatial.narrowed(op, gradients), activations), "max_abs")

@@ -21,18 +21,18 @@ from aerocam.export.nodes.shapes import static_shape
 
 @fuses("cfcam")
 def cfcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Return CF-CAM with the constants that tell classes apart."""
+    """Compute CF-CAM with the constants that tell classes apart."""
     return cf_cam(op, activations, gradients, DEFAULT)
 
 
 @fuses("cfcam-published")
 def cfcam_published(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Return CF-CAM with the constants of its release."""
+    """Compute CF-CAM with the constants of its release."""
     return cf_cam(op, activations, gradients, PUBLISHED)
 
 
 def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCamConfig) -> ir.Value:
-    """Return CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster; (T, H, W).
+    """Compute CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster; (T, H, W).
 
     Raises:
         UsageError: The layer has too many channels to compare.
@@ -55,7 +55,7 @@ def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCa
 
 
 def channel_labels(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Value:
-    """Return the first two steps for one image, (C, P) -> (C,) float32: the channel's cluster, NOISE or DOMINANT.
+    """Compute steps one and two for one image, (C, P) -> (C,) float32: each channel's cluster, NOISE or DOMINANT.
 
     Raises:
         UsageError: There are too many channels to compare.
@@ -83,7 +83,7 @@ def _most_compared(channels: int, config: CfCamConfig) -> int:
 
 
 def _clusters(op: Builder, maps: ir.Value, compared: ir.Value, most: int, config: CfCamConfig) -> ir.Value:
-    """Return (C,): the cluster of each channel, or NOISE; at most `most` are compared."""
+    """Return the cluster of each channel, or NOISE, as (C,); at most `most` channels are compared."""
     channels, _ = static_shape(maps)
     if config.similarity == "shape":
         maps, shaped = shapes(op, maps)
@@ -102,7 +102,7 @@ def _clusters(op: Builder, maps: ir.Value, compared: ir.Value, most: int, config
 
 
 def _numbered(op: Builder, first: ir.Value) -> ir.Value:
-    """Return Clusters by their number instead of their first core; noise stays -1."""
+    """Number the clusters, which `first` names by their first core; noise stays -1."""
     (n,) = static_shape(first)
     is_first = op.Cast(op.Equal(first, op.constant(np.arange(n, dtype=np.float32))), to=ir.DataType.FLOAT)
     before = op.Concat(op.constant([float(NOISE)]), op.Sub(prefix_sums(op, is_first), 1.0), axis=0)
@@ -110,7 +110,7 @@ def _numbered(op: Builder, first: ir.Value) -> ir.Value:
 
 
 def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: CfCamConfig) -> ir.Value:
-    """Step three: the weight of each channel for each target, (C,) and (T, C, H, W) -> (T, C)."""
+    """Compute step three: the weight of each channel for each target, (C,) and (T, C, H, W) -> (T, C)."""
     targets, channels, height, width = static_shape(gradients)
     flat = op.reshape(gradients, targets, channels, height * width)
     own = op.reduce("ReduceMean", flat, [2], keepdims=False)
@@ -130,7 +130,7 @@ def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: 
 
 
 def _less_activity(op: Builder, weights: ir.Value, maps: ir.Value, labels: ir.Value, config: CfCamConfig) -> ir.Value:
-    """Return the weights (T, C) less those of the kept channels' means, which take a share of each map's positive mean.
+    """Subtract from weights (T, C) those by the kept channels' means, scaled to a share of each map's positive mean.
 
     Means are in units of the largest, so that their squares neither overflow nor vanish.
     """
@@ -150,7 +150,7 @@ def _less_activity(op: Builder, weights: ir.Value, maps: ir.Value, labels: ir.Va
 
 
 def most_clusters(channels: int, config: CfCamConfig) -> int:
-    """Return bound on the number of clusters among up to `channels` channels.
+    """Return an upper bound on the number of clusters among up to `channels` channels.
 
     A cluster has a core with k = min_samples - 1 neighbours. A neighbour that is a core is in no other cluster; one
     that is none has at most k - 1 neighbours, so it may be near to cores of so many clusters. With b such neighbours in
@@ -173,7 +173,7 @@ def _cluster_weights(op: Builder, maps: ir.Value, config: CfCamConfig) -> ir.Val
 
 
 def _softmax(op: Builder, weights: ir.Value, kept: ir.Value) -> ir.Value:
-    """Return over the kept channels; (T, C), and (C,) ones and zeros."""
+    """Return the softmax of weights (T, C) over the channels that are kept: 1 in `kept` (C,), the others 0."""
     hidden = op.Mul(op.Sub(1.0, kept), -1e30)
     return op.Softmax(op.Add(op.Mul(weights, kept), hidden), axis=1)
 

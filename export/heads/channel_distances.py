@@ -28,7 +28,7 @@ TINY = 1e-30
 
 
 def shapes(op: Builder, maps: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Every map without its mean, at the norm `UNIT`; (C, P) -> (C, P), and (C, 1): 1 where there is a shape, else 0.
+    """Return maps (C, P) less their means, at the norm `UNIT`; and (C, 1): 1 for a map that has a shape, else 0.
 
     The mean is taken off twice, so that what is left of a nearly constant map is right to its own last bits.
     """
@@ -40,7 +40,7 @@ def shapes(op: Builder, maps: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def scaled(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Rows (n, P) times one power of two, (1, 1), that gives the longest a norm of `UNIT` / 2 or more; and that."""
+    """Scale rows (n, P) by a power of two so that the longest norm is `UNIT` / 2 or more; return that too, (1, 1)."""
     peak = power_of_two(op, op.reduce("ReduceMax", op.Abs(rows), [0, 1]))
     unit = op.Mul(rows, peak)
     longest = op.Sqrt(op.reduce("ReduceMax", op.sum(op.Mul(unit, unit), [1]), [0]))
@@ -49,7 +49,7 @@ def scaled(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
 
 
 def squared_distances(op: Builder, rows: ir.Value, valid: ir.Value) -> ir.Value:
-    """Squared distances (n, n) between rows (n, P) of norms up to `UNIT`, symmetric; `FAR` or more from invalid ones.
+    """Return squared distances (n, n), symmetric, of rows (n, P) of norms up to `UNIT`; of invalid ones `FAR` or more.
 
     With x = k + l and y = p + q: |x - y|² = |k - p|² + (c_x - (2k + l)·q) + (c_y - (2p + q)·l), c_x = (2k + l)·l.
     The two brackets are one product and its transpose.
@@ -74,7 +74,7 @@ def squared_distances(op: Builder, rows: ir.Value, valid: ir.Value) -> ir.Value:
 
 
 def power_of_two(op: Builder, peak: ir.Value) -> ir.Value:
-    """The power of two that brings `peak`, (1, 1), to between 1 and 2: what is multiplied with it keeps its bits."""
+    """Return the power of two that brings `peak`, (1, 1), to between 1 and 2: products with it are exact."""
     exponents = np.arange(-126, 127)
     reached = op.Cast(
         op.LessOrEqual(op.constant(np.exp2(exponents, dtype=np.float32)[None]), peak), to=ir.DataType.FLOAT
@@ -88,7 +88,7 @@ def _less_mean(op: Builder, rows: ir.Value) -> ir.Value:
 
 
 def _normalised(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value, ir.Value]:
-    """Return per row its largest entry, the norm in units of that, and the row in units of that; zeros stay zeros."""
+    """Return per row its largest magnitude, and norm and row in units of that; zeros stay zeros."""
     peak = op.reduce("ReduceMax", op.Abs(rows), [1])
     unit = op.Div(rows, op.Max(peak, TINY))
     return peak, op.Sqrt(op.sum(op.Mul(unit, unit), [1])), unit

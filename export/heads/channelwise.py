@@ -25,7 +25,7 @@ STEPS: dict[str, Step] = {}
 
 
 def step(*operators: str) -> Callable[[Step], Step]:
-    """Register how `operators` carry the axis."""
+    """Register how `operators` carry the axis of the channels."""
 
     def register(function: Step) -> Step:
         STEPS.update(dict.fromkeys(operators, function))
@@ -40,7 +40,7 @@ def channel_axes(nodes: Sequence[ir.Node], layer: ir.Value, axis: int) -> dict[i
     Args:
         nodes: What follows the layer, in the graph's order.
         layer: The layer.
-        axis: Its axis of channels.
+        axis: The axis of its channels.
     """
     found, dependent = {layer: axis}, {layer}
     for node in nodes:
@@ -90,7 +90,7 @@ def _same(node: ir.Node, axis: int) -> int | None:
 
 @step("Flatten", "Reshape", "Squeeze", "Unsqueeze")
 def _reshape(node: ir.Node, axis: int) -> int | None:
-    """Return the axis survives if as many entries lie before it and it is as long."""
+    """Return the axis that is as long and has as many entries before it, if there is one."""
     before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
     lead = int(np.prod(before[:axis], dtype=int))
     places = [i for i, size in enumerate(after) if size == before[axis] and int(np.prod(after[:i], dtype=int)) == lead]
@@ -105,7 +105,7 @@ def _transpose(node: ir.Node, axis: int) -> int | None:
 
 @step("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare")
 def _reduce(node: ir.Node, axis: int) -> int | None:
-    """Return along other axes, as long as these are known."""
+    """Return where the axis lies after a reduction along others, as long as these are known."""
     rank = len(static_shape(tensor(node)))
     array = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
     given = node.attributes.get_ints("axes", ()) if array is None else array.tolist()
@@ -155,7 +155,7 @@ def each_channel(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.V
     Args:
         op: Builder of the graph.
         node: A node; its other inputs are the same whatever the channels hold.
-        value: Of the shape of input 0.
+        value: A value of the shape of input 0.
         axis: The axis of its channels.
     """
     rule = CONTRACTIONS.get(operator_name(node))
@@ -164,7 +164,7 @@ def each_channel(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.V
 
 @contraction("Gemm", "MatMul")
 def _product(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.Value | None:
-    """Return column c of A times row c of B."""
+    """Return for channel c the product of column c of A and row c of B."""
     shape, weight = static_shape(value), tensor(node, 1)
     turned = [node.attributes.get_int(name, 0) for name in ("transA", "transB")]
     if axis != len(shape) - 1 or len(shape) < 2 or len(static_shape(weight)) != 2 or turned[0]:
@@ -178,7 +178,7 @@ def _product(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.Value
 
 @contraction("Conv")
 def _conv(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.Value | None:
-    """Return a group per channel, with that channel's part of every kernel."""
+    """Return a Conv with a group per channel, which has that channel's part of every kernel."""
     weight, (n, channels) = tensor(node, 1), static_shape(value)[:2]
     if axis != 1 or n != 1 or node.attributes.get_int("group", 1) != 1:
         return None

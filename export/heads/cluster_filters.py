@@ -18,7 +18,7 @@ TINY = 1e-30
 def published_mean(
     op: Builder, maps: ir.Value, spatial_sigma: float, range_sigma: float, kernel_eps: float
 ) -> ir.Value:
-    """Return mean after the filter that CF-CAM's release applies.
+    """Return each map's mean after the filter that CF-CAM's release applies.
 
     Entry (i, j) of the kernel meets a rectangle of the map as the kernel moves; its sum is a product from the left and
     one from the right with zeros and ones.
@@ -36,7 +36,7 @@ def published_mean(
 
 
 def bilateral_mean(op: Builder, maps: ir.Value, spatial_sigma: float, range_sigma: float) -> ir.Value:
-    """Return mean after the bilateral filter: f(p) = g(p) + Σ_q v(p, q) (g(q) - g(p)) / Σ_q v(p, q).
+    """Return each map's mean after the bilateral filter: f(p) = g(p) + Σ_q v(p, q) (g(q) - g(p)) / Σ_q v(p, q).
 
     One Conv has the differences to all neighbours as its channels. g is in units of its largest entry.
     """
@@ -60,7 +60,7 @@ def bilateral_mean(op: Builder, maps: ir.Value, spatial_sigma: float, range_sigm
 
 
 def gaussian(op: Builder, maps: ir.Value, sigma: float) -> ir.Value:
-    """Return Gaussian over the positive part of each map, (n, H, W) -> (n, H, W), as in NumPy; 0: as they are."""
+    """Apply a Gaussian to the positive part of each map, (n, H, W) -> (n, H, W); sigma 0 leaves maps as they are."""
     if not sigma:
         return maps
     _, height, width = static_shape(maps)
@@ -69,14 +69,14 @@ def gaussian(op: Builder, maps: ir.Value, sigma: float) -> ir.Value:
 
 
 def _gaussian_weights(size: int, sigma: float) -> NDArray[np.float32]:
-    """Return (size, size): what each position counts for each; rows add up to one."""
+    """Return what each position counts for each, (size, size); rows add up to one."""
     place = np.arange(size, dtype=np.float64)
     weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _neighbours(height: int, width: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return kernels (n, 1, a, b) that take g(p) from g(q), and (1, n, H, W) how near q is to p: 0 outside the map."""
+    """Return kernels (n, 1, a, b) of g(q) - g(p), and how near q is to p, (1, n, H, W), which is 0 outside the map."""
     radius = math.ceil(2 * sigma)
     up, left = min(radius, height - 1), min(radius, width - 1)
     offsets = [(i, j) for i in range(-up, up + 1) for j in range(-left, left + 1) if i or j]
@@ -90,7 +90,7 @@ def _neighbours(height: int, width: int, sigma: float) -> tuple[NDArray[np.float
 
 
 def _met(size: int) -> NDArray[np.float32]:
-    """Return (size, size): 1 where entry i of a kernel as large as the map meets position p, 'same' padding."""
+    """Return a mask (size, size): 1 where entry i of a kernel as large as the map meets position p, 'same' padding."""
     shift = np.arange(size)[:, None] - (size - 1) // 2
     place = np.arange(size)[None, :]
     return ((place >= shift) & (place < shift + size)).astype(np.float32)

@@ -34,7 +34,7 @@ def dbscan(op: Builder, squared: ir.Value, squared_eps: ir.Value, min_samples: i
 
     Args:
         op: Builder of the graph.
-        squared: float32 (n, n), symmetric, n at most `LARGEST`.
+        squared: Squared distances, float32 (n, n), symmetric, n at most `LARGEST`.
         squared_eps: Squared distance up to which rows are neighbours, (1, 1).
         min_samples: Neighbours that make a core, itself counted, (1, 1).
     """
@@ -57,7 +57,7 @@ def dbscan(op: Builder, squared: ir.Value, squared_eps: ir.Value, min_samples: i
 
 
 def rounds(n: int) -> Iterator[int]:
-    """For every round that a cluster of up to n cores may need, the jumps that flatten the trees of what has hooked on.
+    """Yield for each round that a cluster of up to n cores may need the jumps that flatten the trees of what hooked on.
 
     From k_{i-1} >= k_i + k_{i+1} follows k_i <= (n - F_i) / F_{i+1}, F the Fibonacci numbers 1, 1, 2, 3, ...; of k
     components hooked in a row the last has its root k - 1 steps away, and a jump doubles the steps.
@@ -70,7 +70,7 @@ def rounds(n: int) -> Iterator[int]:
 
 
 def _largest(op: Builder, near: ir.Value, core: ir.Value, roots: ir.Value) -> ir.Value:
-    """Return per row n less the smallest root among the cores near by, or 0 where there is none; (n,).
+    """Return per row n less the smallest root among the cores near by, or 0 where no core is near; (n,).
 
     The product stands for a Where, and the largest for the smallest, which are slow on a CPU.
     """

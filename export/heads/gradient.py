@@ -77,7 +77,7 @@ def hirescam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 
 @fuses("gradcamelementwise")
 def gradcam_elementwise(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Return element-wise Grad-CAM: the gradient where it and the activation have one sign."""
+    """Compute element-wise Grad-CAM: the gradient where it and the activation have the same sign."""
     g = spatial.narrowed(op, gradients)
     return op.Relu(g) if never_negative(activations) else op.masked(g, op.Greater(op.Mul(g, activations), 0.0))
 
@@ -100,7 +100,7 @@ def cam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
 
 
 def _quotient(op: Builder, numerator: ir.Value, denominator: ir.Value) -> ir.Value:
-    """Return the quotient, 0 where the denominator is."""
+    """Return the quotient, 0 where the denominator is 0."""
     zero = op.Cast(op.Equal(denominator, 0.0), to=denominator.dtype)
     return op.Mul(op.Div(numerator, op.Add(denominator, zero)), op.Sub(1.0, zero))
 
@@ -146,12 +146,12 @@ def _squares(op: Builder, value: ir.Value) -> ir.Value:
 
 @fuses("relevance")
 def relevance(op: Builder, activations: ir.Value, multipliers: ir.Value) -> ir.Value:
-    """Compute Layer-wise relevance propagation (Bach et al., PLoS ONE 2015): the weights are the multipliers."""
+    """Compute layer-wise relevance propagation (Bach et al., PLoS ONE 2015): the weights are the multipliers."""
     return spatial.narrowed(op, multipliers)
 
 
 def never_negative(value: ir.Value) -> bool:
-    """Return whether the operators that compute `value` let it be 0 or more only."""
+    """Return whether the operators that compute `value` rule out that it is negative."""
     node = value.producer()
     if node is None:
         array = constant_array(value)

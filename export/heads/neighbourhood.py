@@ -41,12 +41,12 @@ class Neighbourhood:
 def neighbourhood(
     op: Builder, squared: ir.Value, count: ir.Value, config: CfCamConfig, factor: ir.Value
 ) -> Neighbourhood:
-    """Return as the reference has them, from squared distances (n, n).
+    """Compute eps and min_samples as the reference does, from squared distances (n, n).
 
     Args:
         op: Builder of the graph.
-        squared: Of the rows; the first `count` are those that count.
-        count: float32 (1,).
+        squared: Squared distances of the rows, of which the first `count` are valid.
+        count: Number of valid rows, float32 (1,).
         config: The method's constants.
         factor: One unit of the maps in those of the distances, (1, 1).
     """
@@ -65,10 +65,10 @@ def neighbourhood(
 
 
 def pairs(op: Builder, squared: ir.Value) -> ir.Value:
-    """A little more than the upper half of a symmetric matrix (n, n), as rows: every pair once, `FAR` in between.
+    """Return the pairs of a symmetric matrix (n, n), each once, as rows with `FAR` in between.
 
-    The half is cut into rectangles and, along the diagonal, squares of an eighth of the matrix. What counts through it
-    thirty times takes little more than half the time.
+    They are a little more than its upper half, cut into rectangles and, along the diagonal, squares of an eighth of the
+    matrix: counting through them thirty times takes little more than half the time.
     """
     (n, _) = static_shape(squared)
     parts = [op.reshape(part, int(np.prod(static_shape(part)))) for part in _upper(op, squared, 0, n, -(-n // 8))]
@@ -91,7 +91,7 @@ def _upper(op: Builder, squared: ir.Value, start: int, stop: int, smallest: int)
 
 
 def _of_pairs(m: int, config: CfCamConfig) -> tuple[float, ...]:
-    """Return min_samples, and where the percentile of all distances stands, if each is there twice and counted once."""
+    """Return min_samples, and rank and share of the percentile of all distances, which count twice, among them once."""
     if m < 2:
         return config.min_samples(m), 0, 0
     position = (m * (m - 1) - 1) * config.eps_percentile / 100
@@ -100,7 +100,7 @@ def _of_pairs(m: int, config: CfCamConfig) -> tuple[float, ...]:
 
 
 def _of_neighbours(m: int, config: CfCamConfig) -> tuple[float, ...]:
-    """min_samples, where in the curve the percentile stands, which neighbour is meant, and the rows between two."""
+    """Return min_samples, rank and share of the percentile in the curve, the neighbour meant, and the step of rows."""
     step = max(-(-m // CURVE), 1)
     position = max(-(-m // step) - 1, 0) * config.eps_percentile / 100
     rank = max(min(config.min_samples(m), m) - 1, 0)
@@ -126,6 +126,6 @@ def _of_curve(
 
 
 def _between(op: Builder, low: ir.Value, high: ir.Value, share: ir.Value) -> ir.Value:
-    """Return NumPy's linear interpolation; the upper value does not count where it is not needed."""
+    """Interpolate linearly as NumPy does; where `share` is 0, `high` does not count, even if infinite."""
     high = op.Where(op.Greater(share, 0.0), high, low)
     return op.Add(low, op.Mul(op.Sub(high, low), share))

@@ -72,7 +72,7 @@ def _upto(op: Builder, values: ir.Value, limit: ir.Value) -> ir.Value:
 
 
 def _count(op: Builder, mask: ir.Value) -> ir.Value:
-    """Return ones of a matrix, (1, 1); by rows first, which is the faster way on a CPU."""
+    """Count the ones of a matrix, (1, 1); by rows first, which is faster on a CPU."""
     return op.sum(op.sum(mask, [1]), [0])
 
 
@@ -105,9 +105,9 @@ def partition(op: Builder, chosen: ir.Value) -> Partition:
 
 
 def prefix_sums(op: Builder, values: ir.Value) -> ir.Value:
-    """y_i = x_0 + ... + x_i of whole numbers, float32 (n,), exact below 2^24.
+    """Return the sums y_i = x_0 + ... + x_i of whole numbers, float32 (n,), exact below 2^24.
 
-    By two small products: within the rows of a square, and over the sums of its rows.
+    They come by two small products: within the rows of a square, and over the sums of its rows.
     """
     (n,) = static_shape(values)
     width = math.isqrt(n - 1) + 1

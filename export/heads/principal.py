@@ -25,7 +25,7 @@ Sign = Literal["max_abs", "mean_act"]
 
 
 def first_component(op: Builder, images: ir.Value, sign: Sign) -> ir.Value:
-    """Each image on its first principal component, the positions being the samples: (T, C, H, W) -> (T, H, W)."""
+    """Project images on their first principal components, positions being the samples: (T, C, H, W) -> (T, H, W)."""
     t, channels, height, width = static_shape(images)
     pixels = height * width
     rows = op.reshape(images, t, channels, pixels)
@@ -67,13 +67,13 @@ def _normalised(op: Builder, matrix: ir.Value, size: int) -> ir.Value:
 
 
 def _diagonal(op: Builder, matrix: ir.Value, size: int) -> ir.Value:
-    """Return (T, n, n) -> (T, n): every (n + 1)-th entry."""
+    """Return the diagonals, (T, n, n) -> (T, n): every (n + 1)-th entry."""
     t = static_shape(matrix)[0]
     return op.slice_axis(op.reshape(matrix, t, size * size), 1, 0, size * size, size + 1)
 
 
 def _sense(op: Builder, flat: ir.Value) -> ir.Value:
-    """1 or -1 per map (T, n), so that the entry of the largest magnitude is positive; of equal ones, the first."""
+    """Return 1 or -1 per map (T, n): the sign of its entry of the largest magnitude; of equal ones, of the first."""
     size = op.Abs(flat)
     leads = op.GreaterOrEqual(size, op.Mul(op.reduce("ReduceMax", size, [1]), 1 - TIE))
     first = op.ArgMax(op.Cast(leads, to=ir.DataType.FLOAT), axis=1, keepdims=1)

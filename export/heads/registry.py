@@ -89,10 +89,10 @@ CAM_HEADS: dict[str, CamHead] = {}
 
 
 def fuses(name: str) -> Callable[[Function], Function]:
-    """Enter the decorated function as what appends a method's nodes: see `CamHead`, of a `tail` method `TailHead`.
+    """Register the decorated function, which appends a method's nodes: a `CamHead`'s, of a `tail` method a `TailHead`.
 
     Args:
-        name: The method's, as its row in `aerocam.methods.METHODS` has it.
+        name: Name of the method, as in its row in `aerocam.methods.METHODS`.
 
     Raises:
         ValueError: No method has that name, or its row says that it has no head.

@@ -16,7 +16,7 @@ SMALL_MAP = 256
 
 
 def weighted_sum(op: Builder, weights: ir.Value, activations: ir.Value) -> ir.Value:
-    """Return σ_c w_c A_c: weights (T, C, 1, 1) or (T, C, H, W), activations (N, C, H, W), N = T or 1 -> (T, H, W).
+    """Return Σ_c w_c A_c: weights (T, C, 1, 1) or (T, C, H, W), activations (N, C, H, W), N = T or 1 -> (T, H, W).
 
     One weight per channel: a 1x1 Conv, one group per image, which takes both as they lie.
     """
@@ -39,14 +39,14 @@ def channel_sum(op: Builder, value: ir.Value) -> ir.Value:
 
 
 def positions(value: ir.Value) -> int:
-    """Return entries of the last two axes."""
+    """Return the number of positions, which are the entries of the last two axes."""
     return int(np.prod(static_shape(value)[2:]))
 
 
 def narrowed(op: Builder, gradients: ir.Value) -> ir.Value:
-    """Return the gradients, (T, C, 1, 1) where they are the same at every position, as behind global average pooling.
+    """Return the gradients as (T, C, 1, 1) if they are the same at every position, as behind global average pooling.
 
-    Otherwise as they are. Both broadcast against the activations.
+    Others are returned as they are. Both broadcast against the activations.
     """
     base, factor = _peeled(gradients)
     found = _before_broadcast(op, base, static_shape(gradients))
@@ -66,14 +66,14 @@ def total(op: Builder, value: ir.Value, of: ir.Value) -> ir.Value:
 
 
 def careful_sum(op: Builder, value: ir.Value) -> ir.Value:
-    """The sum over positions, (N, C, 1, 1), of a large map row by row: where signs cancel, fewer digits are lost."""
+    """Return the sum over positions, (N, C, 1, 1); of a large map by rows, which loses fewer digits if signs cancel."""
     if positions(value) <= SMALL_MAP:
         return op.sum(value, [2, 3])
     return op.sum(op.sum(value, [3]), [2])
 
 
 def mean(op: Builder, gradients: ir.Value) -> ir.Value:
-    """The mean over positions, (T, C, 1, 1); worked out without the gradients themselves where there is a shorter way.
+    """Return the mean over positions, (T, C, 1, 1), without the gradients themselves where there is a shorter way.
 
     Args:
         op: Builder of the graph.
@@ -93,7 +93,7 @@ def mean(op: Builder, gradients: ir.Value) -> ir.Value:
 
 
 def _peeled(value: ir.Value) -> tuple[ir.Value, float]:
-    """Return a value as a number times another one: products with numbers and changes of type taken off."""
+    """Return a value as another one and its factor: products with numbers and changes of type are taken off."""
     factor = 1.0
     while (node := value.producer()) is not None:
         if node.op_type == "Cast" and is_float(tensor(node)):
@@ -107,7 +107,7 @@ def _peeled(value: ir.Value) -> tuple[ir.Value, float]:
 
 
 def _before_broadcast(op: Builder, value: ir.Value, shape: tuple[int, ...]) -> tuple[ir.Value, NDArray] | None:
-    """What was broadcast over the positions, (T, C, 1, 1), float32, and with which factors; None where nothing was."""
+    """Return what was broadcast over the positions, (T, C, 1, 1), float32, and its factors; None if nothing was."""
     node = value.producer()
     if node is None or node.op_type not in ("Expand", "Mul") or static_shape(tensor(node))[2:] != (1, 1):
         return None
@@ -149,7 +149,7 @@ def _sum_of_conv(op: Builder, node: ir.Node) -> ir.Value:
 
 
 def _met(axis: Window) -> NDArray:
-    """Return (kernel, size_in): 1 where some output has the input position under the tap."""
+    """Return a mask (kernel, size_in): 1 where some output has the input position under the tap."""
     taps, places = np.arange(axis.kernel)[:, None], np.arange(axis.size_in)[None]
     outputs = places - taps * axis.dilation + axis.pad
     return ((outputs >= 0) & (outputs < axis.size_out)).astype(np.float64)

@@ -20,7 +20,7 @@ MOST = 256 * 2**20
 
 @fuses("reciprocam")
 def reciprocam(op: Builder, activations: ir.Value, tail: Tail) -> ir.Value:
-    """Recipro-CAM (arXiv:2209.14074, sec. 3): the score where the activations are kept at one position alone."""
+    """Compute Recipro-CAM (arXiv:2209.14074, sec. 3): the score with activations kept at one position alone."""
     _, _, height, width = static_shape(activations)
     count = height * width
     _require_room("reciprocam", tail, tail.bytes(count), count)
@@ -78,13 +78,13 @@ def _ablated(op: Builder, tail: Tail, empty: ir.Value) -> dict[ir.Value, ir.Valu
 
 
 def _met(op: Builder, node: ir.Node, change: ir.Value | None, axis: int) -> ir.Value | None:
-    """The stack of what a node gives where its input 0 changes in one channel after the other; None if not linear."""
+    """Return the stack of a node's output as input 0 changes in one channel after the other; None if not linear."""
     added = each_channel(op, node, change, axis) if change is not None else None
     return added if added is None else _stack(op, op.Add(_alone(op, node.outputs[0]), added), node.outputs[0])
 
 
 def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Value:
-    """Return the stack of a value whose entry c has channel c of another."""
+    """Return the stack of `value` whose entry c has channel c of `filled`."""
     shape = static_shape(value)
     numbers = np.arange(shape[axis], dtype=np.int32)
     place = [-1 if i == axis else 1 for i in range(len(shape))]
@@ -96,12 +96,12 @@ def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Va
 
 
 def _alone(op: Builder, value: ir.Value) -> ir.Value:
-    """Return (1, *shape)."""
+    """Return a value with an axis of length 1 in front, (1, *shape)."""
     return op.reshape(value, 1, *static_shape(value))
 
 
 def _stack(op: Builder, apart: ir.Value, value: ir.Value) -> ir.Value:
-    """Return (count, *shape) of some values like `value`, as a stack."""
+    """Return values (count, *shape), each shaped like `value`, one after the other on axis 0, as a stack."""
     (count, *_), shape = static_shape(apart), static_shape(value)
     return op.reshape(apart, count * shape[0], *shape[1:])
 
@@ -110,7 +110,7 @@ def _require_room(method: str, tail: Tail, needed: int, count: int) -> None:
     """Make sure that a batch is not too large to be run in one piece.
 
     Raises:
-        UsageError: It is.
+        UsageError: The largest tensor of the batch takes more than `MOST` bytes.
     """
     if needed > MOST:
         raise UsageError(

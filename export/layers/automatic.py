@@ -19,7 +19,7 @@ logger = logging.getLogger("aerocam.export")
 
 
 def find_automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
-    """The inputs of a detector's head; what a transformer's last attention reads; else the last cut of the graph.
+    """Choose the inputs of a detector's head, what a transformer's last attention reads, or the last cut of the graph.
 
     Args:
         model: In normal form.
@@ -27,7 +27,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate])
         known: The candidates, at least one.
 
     Raises:
-        ModelError: A detector whose head does not show them.
+        ModelError: The inputs of a detector's head, or what its queries read, were not found.
     """
     if site.task == "detect":
         return _head_inputs(model, site, known)
@@ -43,7 +43,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate])
 
 
 def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate | None:
-    """Return what the last attention reads, normalised: the last tokens before it that a linear layer takes."""
+    """Return the last tokens before the last attention that a linear layer takes: its normalised input; else None."""
     nodes = list(model.graph)
     attentions = [i for i, node in enumerate(nodes) if node.op_type == "Attention" or _is_attention(node)]
     if not attentions:
@@ -54,7 +54,7 @@ def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate 
 
 
 def _is_attention(node: ir.Node) -> bool:
-    """Return a softmax over as many entries as there are rows, for every head."""
+    """Return whether a node is a softmax over as many entries as there are rows, for every head."""
     if node.op_type != "Softmax" or not is_static(node.outputs[0]):
         return False
     shape = static_shape(node.outputs[0])
@@ -67,7 +67,7 @@ def _is_projected(item: Candidate) -> bool:
 
 
 def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Candidate | None:
-    """The last candidate that every path from the image to `score` passes through, `score` itself not counted."""
+    """Return the last candidate, other than `score`, that every path from the image to `score` passes through."""
     path = nodes_between(model.graph, image_inputs(model), score)
     place = {value: i for i, node in enumerate(path) for value in node.outputs}
     images = model.graph.inputs
@@ -108,9 +108,9 @@ def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -
 
 
 def _before_queries(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
-    """What the queries of a DETR read: the encoder's tokens, or the last map of each scale where there are several.
+    """Return what the queries of a DETR read: the encoder's tokens, or the last map of each of several scales.
 
-    Behind it nothing has a place in the picture: queries attend to all of it.
+    Behind that nothing has a place in the picture: queries attend to all of it.
     """
     labels = layouts(model.graph, image_inputs(model))
     maps = [item for item in known if item.depth >= 0 and {"H", "W"} <= set(labels.get(item.value) or ())]

@@ -20,7 +20,7 @@ from aerocam.export.tracing.layout import layouts
 
 
 def multiply_adds(node: ir.Node) -> int:
-    """Return of a Conv, ConvTranspose, Gemm or MatMul with static shapes; 0 of any other node."""
+    """Count the multiply-adds of a Conv, ConvTranspose, Gemm or MatMul with static shapes; 0 for any other node."""
     if len(node.inputs) < 2 or any(x is None or not is_static(x) for x in (*node.inputs[:2], *node.outputs)):
         return 0
     x, w = (static_shape(value) for value in node.inputs[:2])  # type: ignore[arg-type]
@@ -35,11 +35,11 @@ def multiply_adds(node: ir.Node) -> int:
 
 
 def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
-    """Return about the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
+    """Estimate the multiply-adds of the gradient at `layer`: one product per factor that depends on it.
 
     Args:
-        path: Nodes that lead to the score, in graph order, with what each takes; those that do not depend on the layer
-            cost nothing.
+        path: Nodes that lead to the score, in graph order, with their multiply-adds; those that do not depend on the
+            layer cost nothing.
         layer: The target layer.
     """
     active, cost = {layer}, 0
@@ -76,17 +76,17 @@ class Candidate:
 
     @property
     def cost(self) -> int:
-        """Return about the multiply-adds that its gradient takes."""
+        """Estimate the multiply-adds that the gradient at this tensor takes."""
         return gradient_cost(self.path[max(self.depth, 0) :], self.value)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """Return (N, C, H, W) in which it leaves the graph."""
+        """Return the shape (N, C, H, W) in which the activations leave the graph."""
         return self.fold.shape
 
     @property
     def is_folded(self) -> bool:
-        """Return whether its own shape or order of axes is another."""
+        """Return whether the tensor's own shape or order of axes is another one."""
         return self.shape != static_shape(self.value) or self.fold.order != tuple(range(4))
 
 
@@ -144,7 +144,7 @@ def obstacles(path: Sequence[ir.Node], score: ir.Value, stops: Stops = frozenset
 
 
 def try_rules(graph: ir.Graph, images: Sequence[ir.Value], score: ir.Value) -> Stops:
-    """Apply the rules from the score back to the images, and say where they refuse; the graph is left as it was."""
+    """Apply the rules from the score back to the images, and return where they refuse; the graph stays as it was."""
     size, names = len(graph), set(graph.initializers)
     try:
         return _stops(Builder(graph), nodes_between(graph, images, score), images, score)

@@ -35,7 +35,7 @@ def choose_layers(
         known: The model's candidates, where they are known already.
 
     Raises:
-        UsageError: A name that is none, or that is no spatial tensor before the score.
+        UsageError: No tensor or node has one of the names, or it is no spatial tensor before the score.
         ModelError: The model has no spatial tensor before its score.
     """
     known = known if known is not None else candidates(model, site)
@@ -56,10 +56,10 @@ def choose_layers(
 
 
 def automatic_layers(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
-    """What `auto` takes of the candidates; nothing, with a warning, where it finds none among those that there are.
+    """Return the candidates that `auto` takes; none, with a warning, where it cannot choose among those that there are.
 
     Raises:
-        ModelError: There are no candidates.
+        ModelError: No candidate lies between the input and the score.
     """
     try:
         return choose_layers(model, site, [AUTO], known)
@@ -111,7 +111,7 @@ def _why_not(
 
 
 def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node | None:
-    """Return the first node on a way from `value` to `score` that passes no gradient on, None where there is no way."""
+    """Return the first node on a way from `value` to `score` that passes no gradient on, or None."""
     needed, carried = ancestors(score), {value}
     for node in graph:
         if needed.isdisjoint(node.outputs) or not any(x in carried for x in values_read(node)):

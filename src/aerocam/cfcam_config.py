@@ -116,7 +116,7 @@ class CfCamConfig:
         )
 
     def __post_init__(self) -> None:
-        """Check every field."""
+        """Check that every field is in its range."""
         for name, kind in _CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(kind):

@@ -73,7 +73,7 @@ def missing(package: str, extra: str, purpose: str) -> MissingDependencyError:
 
 
 def close_to(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Return what contains `name` as a word, or else is spelt alike, whatever the case of letters; at most `count`."""
+    """Return at most `count` names that contain `name` as a word, or else are spelt alike, whatever their case."""
     choices = list(dict.fromkeys(known))
     word = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
     if close := [choice for choice in choices if word.search(choice)]:
@@ -83,7 +83,7 @@ def close_to(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str], count: int = 3) -> str:
-    """Return a sentence with what of `known` is close to `name`, or else with the first few of it."""
+    """Return a sentence with the names in `known` that are close to `name`, or else with the first few of them."""
     choices = list(dict.fromkeys(known))
     if close := close_to(name, choices, count):
         return f"Did you mean {' or '.join(repr(choice) for choice in close)}?"

@@ -22,9 +22,9 @@ class Geometry:
     """How one frame size meets the model's input size.
 
     Attributes:
-        frame_size: Of the frame.
-        tensor_size: Of the input tensor.
-        resized: Of the frame after the resize, before crop or padding.
+        frame_size: Size of the frame.
+        tensor_size: Size of the input tensor.
+        resized: Size of the frame after the resize, before crop or padding.
         offset: (top, left) of the resized frame in the tensor, in px; negative where it was cropped.
     """
 

@@ -220,7 +220,7 @@ class Preprocess:
         resize: `stretch` to size; `crop`: the short side to `short_side`, then the centre; `letterbox`: the whole
             frame fits, centred, the rest filled with `fill`.
         short_side: Length of the short side before the centre crop, in px; only for `crop`.
-        interpolation: Of the resize.
+        interpolation: Interpolation of the resize.
         mean: Per channel in the order of `color`, in pixel units (0 to 255).
         std: Per channel in the order of `color`, in pixel units.
         fill: Pixel value around a letterboxed frame (0 to 255).
@@ -253,7 +253,7 @@ class Source:
     """The model that was exported.
 
     Attributes:
-        sha256: Of the file (hexadecimal), external data not included.
+        sha256: SHA-256 of the file (hexadecimal), external data not included.
         name: Its file name.
         opset: Its default-domain opset, before conversion.
         producer: Its producer, as far as it says.
@@ -301,7 +301,7 @@ class Manifest:
     schema: int = field(default=SCHEMA)
 
     def __post_init__(self) -> None:
-        """Check what holds between fields.
+        """Check that the fields fit one another.
 
         Raises:
             ManifestError: A count or an order is impossible.
@@ -327,7 +327,7 @@ class Manifest:
 
     @property
     def own_outputs(self) -> tuple[str, ...]:
-        """Names of the model's own outputs from which scores, and a detector's boxes, are read."""
+        """Return the names of the model's own outputs from which scores, and a detector's boxes, are read."""
         boxes = () if self.boxes is None else (self.boxes.output,)
         return tuple(dict.fromkeys((self.score.output, *boxes)))
 

@@ -1,4 +1,4 @@
-"""Hold what every method is: one row each, read by the runtime, the export, the command line and the documents.
+"""What every method is: one row each, read by the runtime, the export, the command line and the documents.
 
 A row holds facts and no arithmetic. `aerocam.runtime.methods` has the arithmetic in NumPy under `@computes(name)`,
 `aerocam.export.heads` the nodes of the fused heads under `@fuses(name)`; both take every fact from here.
@@ -27,7 +27,7 @@ TAIL_BATCH = 32
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """Hold the facts of one method.
+    """The facts of one method.
 
     Attributes:
         name: Its one name: pytorch-grad-cam's, where that has the method.
@@ -76,7 +76,7 @@ class MethodFacts:
     options: Mapping[str, str] = field(default_factory=dict)
 
     def normalisation_at(self, at_input: bool) -> Normalisation:
-        """Return the normalisation at layers, or at the input itself: relevance is shown there as all methods are."""
+        """Return the normalisation at layers, or at the input itself, where relevance is shown by its magnitude."""
         return "magnitude" if at_input and self.gradients == "relevance" else self.normalisation
 
     @property
@@ -108,7 +108,7 @@ def table(*rows: MethodFacts) -> dict[str, MethodFacts]:
 
 
 def _folded(name: str) -> str:
-    """Return a name without what does not matter: case, spaces, `-` and `_`."""
+    """Return a name without what does not matter in it: case, spaces, `-` and `_`."""
     return name.lower().translate(str.maketrans("", "", "-_ "))
 
 
@@ -216,7 +216,7 @@ def row_of(name: str) -> MethodFacts:
     """Return the row of a method that a decorator registers something for.
 
     Raises:
-        ValueError: There is no such row.
+        ValueError: `METHODS` has no row of that name.
     """
     if name not in METHODS:
         raise ValueError(f"method {name!r}: METHODS in aerocam/methods.py has no row for it; add one")

@@ -65,7 +65,7 @@ def _varint(data: bytes | mmap.mmap, start: int, end: int) -> tuple[int, int]:
 
 
 def header(number: int, size: int) -> bytes:
-    """Tag and length of a field whose content has `size` bytes."""
+    """Return the tag and the length of a field whose content has `size` bytes."""
     written = bytearray()
     for value in (number << 3 | DELIMITED, size):
         while value >= 0x80:

@@ -52,7 +52,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
     """Combine providers with their options as the command line has them.
 
     Args:
-        providers: Names.
+        providers: Names of the providers.
         options: `NAME=VALUE` or `PROVIDER:NAME=VALUE` each. Without a provider, NAME is TensorRT's where it begins with
             `trt_`, else that of the first provider that is not TensorRT's.
 
@@ -93,7 +93,7 @@ def require_available(providers: Sequence[Provider], available: Sequence[str], v
     Args:
         providers: Those asked for.
         available: What `onnxruntime.get_available_providers` says.
-        version: ONNX Runtime's.
+        version: Version of ONNX Runtime.
 
     Raises:
         UsageError: No provider is named, one is named twice, or one is not available.
@@ -119,8 +119,8 @@ def with_defaults(
 
     Args:
         providers: Those asked for.
-        version: ONNX Runtime's.
-        model: The file; None where it does not stay.
+        version: Version of ONNX Runtime.
+        model: The model's file; None where it does not stay.
 
     Raises:
         UsageError: A provider is there twice, or the CPU's has options, which ONNX Runtime would ignore.
@@ -143,7 +143,7 @@ def with_defaults(
 
 
 def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | None) -> dict[str, str]:
-    """Return TensorRT's options with the defaults; the folder for engines is made."""
+    """Return TensorRT's options with the defaults, and make the folder for engines."""
     options = {"trt_fp16_enable": "False", **options}
     if os.environ.get(TF32_VARIABLE) != "0":
         logger.warning(
@@ -203,5 +203,5 @@ def _flag(name: str, value: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """Return major and minor version."""
+    """Return the major and the minor version as numbers."""
     return tuple(int(part) for part in version.split(".")[:2])

@@ -32,8 +32,8 @@ class Target:
 
     Attributes:
         name: As `--platform` takes it.
-        machine: Of the processor, as wheels name it.
-        python: (major, minor).
+        machine: Architecture of the processor, as wheels name it.
+        python: Version of Python, (major, minor).
         glibc: Minor version of its glibc 2.
         requirements: What pip has to bring, with the versions that do.
         system: What pip must not bring, and where it comes from.
@@ -48,7 +48,7 @@ class Target:
 
     @property
     def jetson(self) -> bool:
-        """Return whether it brings packages of its own that pip must leave alone."""
+        """Return whether the machine brings packages of its own that pip must leave alone."""
         return bool(self.system)
 
     @property

@@ -15,8 +15,8 @@ class Facts:
     Attributes:
         target: The kind of machine.
         model: File name of the model that runs on every frame.
-        task: What it does.
-        version: aerocam's.
+        task: What the model does.
+        version: Version of aerocam.
         wheels: Whether wheels are in the bundle.
         pip: File name of pip's wheel.
     """
@@ -170,12 +170,12 @@ With TensorRT there, start.sh builds an engine for this very GPU (model/*.engine
 
 
 def start_script(facts: Facts) -> str:
-    """Return the script that sets up and runs."""
+    """Return the text of start.sh, which sets the bundle up and runs it."""
     return START.substitute(_fields(facts), install=OFFLINE.replace("PIP", facts.pip) if facts.wheels else ONLINE)
 
 
 def readme(facts: Facts) -> str:
-    """Return the text for people."""
+    """Return the text of README.txt."""
     title = f"{facts.model}, explained by aerocam {facts.version}"
     network = (
         "No network is needed." if facts.wheels else "The packages are fetched from the network: made --no-wheels."

@@ -32,10 +32,10 @@ class Bundle:
 
     Attributes:
         path: The folder, or the one file.
-        target: For what kind of machine.
+        target: The kind of machine that it is for.
         model: File names of the model.
         packages: What pip installs on the device: versions by name.
-        size: Of all its files, bytes.
+        size: Size of all its files, bytes.
     """
 
     path: Path
@@ -112,7 +112,7 @@ def model_files(model: Path) -> tuple[list[Path], Manifest]:
 
 
 def _refuse(place: Path) -> None:
-    """Refuse to write over anything."""
+    """Raise UsageError unless the place is free, or an empty folder."""
     if place.is_dir() and not any(place.iterdir()):
         return
     if place.exists() or place.is_symlink():
@@ -166,7 +166,7 @@ def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> 
 
 
 def _json(data: object) -> str:
-    """Return JSON for people."""
+    """Return JSON with indentation, for people."""
     return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
 
 

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _refuse_unknown(verb: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
-    """Exit as for any call that cannot be parsed, with the flag that was probably meant."""
+    """Exit with the error for words that cannot be parsed, and name the flags that were probably meant."""
     known = dict(re.findall(r"(--[a-z][a-z0-9-]*)((?: [A-Z{][^\s\]]*)?)", verb.format_usage()))
     flags = [word.partition("=")[0] for word in words if word.startswith("--")]
     near = [name + known[name] for flag in flags for name in close_to(flag, known, 1)]
@@ -77,7 +77,7 @@ def _refuse_unknown(verb: argparse.ArgumentParser, words: Sequence[str]) -> NoRe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code: 0, 1 (it failed) or 2 (the call is wrong), 130 (interrupted)."""
+    """Run the command line and return the exit code: 0, 1 (failed), 2 (the call is wrong) or 130 (interrupted)."""
     args, unknown = build_parser().parse_known_args(joined(sys.argv[1:] if argv is None else argv))
     if unknown:
         args.refuse(unknown)

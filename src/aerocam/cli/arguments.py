@@ -43,7 +43,7 @@ def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]
     """Return `NAME=1,3,224,224` per item as a dictionary; a nameless shape goes to the model's only input.
 
     Raises:
-        UsageError: Not of that form.
+        UsageError: An item is not of that form, or it is unclear which input it is of.
     """
     shapes = {}
     for item in given:
@@ -92,7 +92,7 @@ def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
     """Return the providers that `--providers` names, with their options; None where it names none.
 
     Raises:
-        UsageError: An option that cannot be read, or without providers.
+        UsageError: An option cannot be read, or is given without providers.
     """
     if not args.providers:
         if args.provider_option:
@@ -104,7 +104,7 @@ def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
 
 
 def joined(argv: Sequence[str], options: Sequence[str] = ("--target",)) -> list[str]:
-    """`--target -1,-2` as `--target=-1,-2`: argparse would take a list that begins with a minus for an option."""
+    """Join `--target -1,-2` to `--target=-1,-2`: argparse would take a list that begins with a minus for an option."""
     words: list[str] = []
     for word in argv:
         if words and words[-1] in options and re.fullmatch(r"-\d+(,[^-]*|,-\d+)+", word):

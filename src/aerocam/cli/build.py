@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("typed", "float16")
 HARDWARE = ("none", "ampere_plus", "same_compute_capability")
-"""Those of `runtime.trt.engine_file`, which loads NumPy: too early for commands that set its threads first."""
+"""The choices of `runtime.trt.engine_file`, which loads NumPy: too early for commands that set its threads first."""
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Make it, and say what is in it."""
+    """Make the bundle, and say what is in it."""
     from aerocam.bundle import find_target, make_bundle
 
     target = find_target(args.platform, args.python)

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    """Print the figures; fail if one is over its tolerance."""
+    """Print the figures, and raise CheckError if one is over its tolerance; with --device, return an exit code."""
     providers = parse_providers(args)
     if args.device:
         return check_device.run(args, providers)

@@ -149,7 +149,7 @@ def as_text(record: dict[str, Any]) -> str:
 
 
 def _difference(one: dict[str, Any]) -> str:
-    """Return one line on one array."""
+    """Return one line on how far one array is off."""
     if one["kind"] == "choice":
         said = "equal" if one["good"] else "another choice"
     elif one["absolute"] is None:

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare; 130 if it was cut short."""
+    """Compare the models; return 130 if it was cut short, else 0."""
     one_blas_thread()
     from aerocam.benchmarks.comparison.pair import Pair
 
@@ -115,7 +115,7 @@ def _target(args: argparse.Namespace, first: Explainer) -> Any:
     """Return the one target that is meant.
 
     Raises:
-        UsageError: Several are.
+        UsageError: Several targets are named.
     """
     asked = {"target": [args.target] if args.target else None, "anchor": args.anchor}
     none = dict.fromkeys(("top", "objects", "box", "classes", "conf", "iou"))
@@ -141,11 +141,11 @@ def _box(text: str | None) -> Box | None:
 
 
 def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iterable[Frame], int, float]:
-    """Return the frames, how many there are (0: nobody knows), and of how many numbers one may be shown.
+    """Return the frames, how many there are (0: unknown), and of how many in a row the report may show one.
 
     Raises:
         MediaError: The source cannot be read.
-        UsageError: A folder without pictures.
+        UsageError: The folder has no pictures.
     """
     from aerocam.benchmarks.comparison.pair import of_pictures, of_video
     from aerocam.runtime.video.source import VideoSource
@@ -168,7 +168,7 @@ def _compare(
     stop: threading.Event,
     method: str,
 ) -> dict[str, Any]:
-    """Compare frame by frame and write the files; the summary."""
+    """Compare frame by frame, write the files, and return the summary."""
     from aerocam.benchmarks.comparison.moved import MovedMost
     from aerocam.benchmarks.comparison.page import report
     from aerocam.benchmarks.comparison.pair import summary
@@ -210,7 +210,7 @@ def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
 def _records(
     pair: Pair, frames: Iterable[Frame], moved: MovedMost, total: int, quiet: bool
 ) -> Iterator[dict[str, Any]]:
-    """Yield the record of each frame; those that moved most are kept."""
+    """Yield the record of each frame, and keep the frames whose map moved most in `moved`."""
     from aerocam.progress import Progress
 
     progress = Progress(total)

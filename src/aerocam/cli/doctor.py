@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Look, and print."""
+    """Examine the machine, and print what was found."""
     from aerocam.runtime.doctor import examine
 
     record = examine()
@@ -93,7 +93,7 @@ USES = {
 
 
 def as_text(record: dict[str, Any]) -> str:
-    """Return the record for people."""
+    """Return the record as text for people."""
     lines = [f"aerocam {record['aerocam']} on {record['platform']}", ""]
     probes = record["probes"]
     for name in [*LINES, *(name for name in probes if name not in LINES)]:
@@ -119,7 +119,7 @@ def _joined(*parts: str | None) -> str:
 
 
 def _package(one: dict[str, Any]) -> str:
-    """Return version and origin of a package."""
+    """Return the version and the origin of a package."""
     return f"{one['version']} ({one['from']})"
 
 

@@ -8,7 +8,7 @@ Every figure depends on how pictures become inputs: look at what `aerocam export
 Methods are those of `aerocam explain --method`. Metrics are names, groups of them, or all. The groups: curves
 (deletion_auc, insertion_auc), faithfulness, grid, infidelity, localisation, road, robustness, sensitivity; names and
 definitions of all that were measured are in the result. Metrics that need boxes, masks or mosaics leave out pictures
-without.
+that have none.
 
 Into OUT are written table.md, table.json, table.csv, report.html (opens in any browser) and records.jsonl, one line per
 picture and target. A run that was ended goes on where it stopped when the same command is given again. With other
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare where it runs."""
+    """Declare the arguments that say where the evaluation runs."""
     parser.add_argument(
         "--backend", metavar="NAME", help="sequential, loky, threading, dask or ray (default: loky with --jobs over 1)"
     )
@@ -93,7 +93,7 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, write and say the table; 1 if something could not be measured."""
+    """Measure, write and print the table; return 1 if something could not be measured."""
     one_blas_thread()
     from aerocam.benchmarks.evaluation.backends import check
     from aerocam.benchmarks.evaluation.pictures import find_data

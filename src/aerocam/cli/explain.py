@@ -118,7 +118,7 @@ def _add_look_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain the pictures; 1 if one of them could not be read or explained."""
+    """Explain the pictures; return 1 if one could not be read or explained, 130 if it was cut short."""
     one_blas_thread()
     images, look = find_pictures(args.images, args.recursive), look_of(args)
     refuse_overwriting(args, images)
@@ -144,7 +144,7 @@ class _Run:
     results: Sequence[Result]
 
     def all(self, images: Sequence[str], stop: threading.Event) -> int:
-        """Explain every picture until it is time to stop; how many failed."""
+        """Explain every picture until it is time to stop; return how many failed."""
         from aerocam.progress import Progress
 
         progress = Progress(len(images))
@@ -164,7 +164,7 @@ class _Run:
         return failed
 
     def _one(self, path: str, stem: str) -> tuple[bool, str]:
-        """Explain a picture; whether that went well, and what to say of it."""
+        """Explain a picture; return whether that went well, and the line to print."""
         try:
             explanation = self.explainer(read(path), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
@@ -211,7 +211,7 @@ def look_of(args: argparse.Namespace) -> Look:
     """Return how overlays look by the shared options.
 
     Raises:
-        UsageError: No such colour map, weight or rule.
+        UsageError: The colour map, the weight or the rule for regions does not exist.
     """
     from aerocam.runtime.drawing.overlay import check_style
     from aerocam.runtime.drawing.regions import RegionRule, check_rule

@@ -150,7 +150,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess | None:
-    """Return the preset, changed by what was given one by one; None for an input that is no picture."""
+    """Return the preset with the settings that were given one by one; None for an input that is no picture."""
     from aerocam.export.preprocessing import default_preprocess
 
     preprocess = default_preprocess(model, args.preprocess)

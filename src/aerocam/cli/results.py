@@ -26,7 +26,7 @@ class Result(Protocol):
         """Take the explanation of a picture, and what was saved of it."""
 
     def fail(self, name: str, reason: str) -> None:
-        """Take that a picture could not be explained."""
+        """Note that a picture could not be explained, and why."""
 
 
 def open_results(
@@ -35,8 +35,8 @@ def open_results(
     """Open the results that are asked for; each is a `Result` in its context.
 
     Raises:
-        UsageError: A format that cannot be written.
-        WriteError: A folder that cannot be written to.
+        UsageError: A format cannot be written.
+        WriteError: A folder cannot be written to.
     """
     from aerocam.runtime.results.page import ResultsPage
     from aerocam.runtime.results.sheet import ResultsSheet
@@ -54,7 +54,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     """Make sure that neither page nor sheet is one of the pictures, or the other.
 
     Raises:
-        UsageError: One of them is.
+        UsageError: A page or a sheet would overwrite a picture or the other, or is a folder.
     """
     from aerocam.runtime.results.sheet import sheet_paths
 

@@ -49,7 +49,7 @@ def interrupt_on_signal() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _handled(handle: Handler) -> Iterator[None]:
-    """Yield signals go to a function for as long as this is open."""
+    """Send the signals to a function for as long as the context is open."""
     before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Explain the video; 130 if a source with an end was cut short."""
+    """Explain the video; return 130 if a source with an end was cut short."""
     one_blas_thread()
     from aerocam.runtime.video.source import VideoSource
 
@@ -97,7 +97,7 @@ def _stream(
     look: Look,
     stop: threading.Event,
 ) -> Summary:
-    """Open the outputs and process the source."""
+    """Open the outputs, process the source, and return the summary."""
     from aerocam.progress import Progress
     from aerocam.runtime.video.sink import VideoSink
     from aerocam.runtime.video.stream import process

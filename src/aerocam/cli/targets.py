@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare them."""
+    """Declare the options that say what is explained."""
     parser.add_argument(
         "--target",
         metavar="CLASS",
@@ -45,12 +45,12 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
     """Return the targets that the shared options ask for: one, a list of several, or a detector's objects.
 
     Args:
-        args: Of the command line.
-        manifest: The model's; a label of it that has a comma in it is one class.
-        most: How many objects of a detector are meant when nothing is asked for; None: its own best guess is.
+        args: Arguments of the command line.
+        manifest: The model's manifest; a label with a comma in it is one class.
+        most: How many objects of a detector are meant when nothing is asked for; None: its best class and anchor are.
 
     Raises:
-        UsageError: Options that exclude each other, an empty class, or a number that cannot be.
+        UsageError: Options exclude each other, a class is empty, or a number is out of range.
     """
     of_classes = {"--target": args.target, "--top": args.top, "--anchor": args.anchor}
     of_objects = {"--objects": args.objects, "--box": args.box, "--class": args.classes}
