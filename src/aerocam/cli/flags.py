@@ -21,24 +21,15 @@ ALIKE = (
 )  # fmt: skip
 """Parameters whose flag has their name."""
 
-FLAGS = {name: f"--{name.replace('_', '-')}" for name in ALIKE} | {
-    "augmented": "--aug-smooth",
-    "caption": "--no-caption",
-    "check": "--no-check",
-    "classes": "--class",
-    "confidence": "--conf",
-    "destination": "--for",
-    "eigen": "--eigen-smooth",
-    "input_shapes": "--input-shape",
-    "layers": "--layer",
-    "map_form": "--map",
-    "most": "--objects",
-    "number": "--box",
-    "options": "--option",
-    "output": "-o",
-    "preset": "--preprocess",
-    "score_output": "--output-name",
-}
+OTHERS = {
+    "augmented": "--aug-smooth", "caption": "--no-caption", "check": "--no-check", "classes": "--class",
+    "confidence": "--conf", "destination": "--for", "eigen": "--eigen-smooth", "input_shapes": "--input-shape",
+    "layers": "--layer", "map_form": "--map", "most": "--objects", "number": "--box", "options": "--option",
+    "output": "-o", "preset": "--preprocess", "score_output": "--output-name",
+}  # fmt: skip
+"""Flags of other names."""
+
+FLAGS = {name: f"--{name.replace('_', '-')}" for name in ALIKE} | OTHERS
 """Flag per parameter; those that begin with --no- are given where the parameter is False."""
 
 PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
