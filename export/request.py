@@ -16,11 +16,11 @@ from aerocam import manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.destinations import Destination
 from aerocam.export.gradients.rule_tables import layer_rule
-from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.target_layers import AUTO
 from aerocam.export.preprocessing import default_preprocess
 from aerocam.export.scores.detectors import LAYOUTS
 from aerocam.manifest import Preprocess
+from aerocam.methods import HEADS, METHODS, OF_TAIL
 from aerocam.providers import Provider
 
 NOUNS = {"head": "fused method", "map_form": "form of a map"}
@@ -73,10 +73,12 @@ class Fused:
 
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown head, smoothing without a head that can be smoothed, or nothing to emit."""
-        _require_known(self, head=(*CAM_HEADS, *TAIL_HEADS))
+        if isinstance(self.head, str) and self.head in METHODS and (reason := METHODS[self.head].headless):
+            raise UsageError(f"`head={self.head!r}`: it cannot be fused, as {reason}; try `head='gradcam'`")
+        _require_known(self, head=HEADS)
         if self.eigen_smooth and self.head is None:
             raise UsageError("`eigen_smooth`: no fused head to smooth; add `head`, or give it to aerocam explain")
-        if self.eigen_smooth and self.head in TAIL_HEADS:
+        if self.eigen_smooth and self.head in OF_TAIL:
             raise UsageError(
                 f"`eigen_smooth`: not with `head={self.head!r}`, which gives the map at once; try `head='gradcam'`"
             )

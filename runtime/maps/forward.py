@@ -92,8 +92,8 @@ def _activations(manifest: Manifest, layer: Layer, method: ForwardMethod) -> str
     if layer.activations is None:
         head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
         raise UsageError(
-            f"method '{method.name}': the file has no activations of layer '{layer.name}'{head}; export the model"
-            f" again{_way(method)}"
+            f"method '{method.name}': the file has no activations of layer '{layer.name}'{head};"
+            f" {method.facts.export_again(layer.name)}"
         )
     return layer.activations
 
@@ -109,11 +109,6 @@ def _tail_batch(manifest: Manifest, method: ForwardMethod) -> int:
         found = "a single file" if split is None else "no file with that part alone"
         raise UsageError(
             f"method '{method.name}': it runs the part behind the layer many times, and the export has {found};"
-            f" export the model again{_way(method)}, or with `head={method.name!r}`"
+            f" {method.facts.export_again('')}, or with `head={method.name!r}`"
         )
     return split.batch
-
-
-def _way(method: ForwardMethod) -> str:
-    """Say with what the export has what the method needs."""
-    return " with `packaging='split'`, `batch=32`" if method.facts.kind == "tail" else ""

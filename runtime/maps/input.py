@@ -84,12 +84,5 @@ def _input_layer(manifest: Manifest, name: str, method: InputMethod) -> Layer:
     wanted = "true gradients" if taken in (None, "gradient") else KINDS[taken]
     raise UsageError(
         f"method '{method.name}': it needs the {wanted} of the input '{name}', the file has {', '.join(found)};"
-        f" export the model again with {_way(name, method)}"
+        f" {method.facts.export_again(name)}"
     )
-
-
-def _way(name: str, method: InputMethod) -> str:
-    """Say with what the export has what the method needs."""
-    if method.facts.activations:
-        return "`guided=True`"
-    return f"`layers={name!r}`" + (", `guided=True`" if method.facts.gradients == "guided" else "")

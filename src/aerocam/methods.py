@@ -91,6 +91,12 @@ class MethodFacts:
             return {"packaging": "split", "batch": TAIL_BATCH}
         return {} if self.gradients in (None, "gradient") else {self.gradients: True}
 
+    def export_again(self, input_name: str) -> str:
+        """Return the end of a message: to export the model again, and with which parameters, for what it takes."""
+        arguments = ({"layers": input_name} if self.at_input else {}) | self.export_arguments
+        listed = ", ".join(f"`{name}={value!r}`" for name, value in arguments.items())
+        return "export the model again" + (f" with {listed}" if listed else "")
+
 
 def table(*rows: MethodFacts) -> dict[str, MethodFacts]:
     """Return the rows by name.

@@ -49,6 +49,10 @@ def test_where_files_are_written(tmp_path: Path) -> None:
         ({"contrast": "fine"}, "`contrast='fine'`: no such contrast. Did you mean 'finer'"),
         ({"head": "GradCam"}, "`head='GradCam'`: no such fused method. Did you mean 'gradcam'"),
         ({"head": 3}, "`head=3`: no such fused method. "),
+        (
+            {"head": "rise"},
+            "`head='rise'`: it cannot be fused, as it runs the whole model many times, which is no part",
+        ),
         ({"map_form": "image"}, "`map_form='image'`: no such form of a map. Known: 'raw', 'layer', 'frame'."),
         ({"packaging": "two"}, "`packaging='two'`: no such packaging. Known: 'fused', 'split'."),
         ({"destination": "trt"}, "`destination='trt'`: no such destination. Did you mean 'tensorrt'?"),
