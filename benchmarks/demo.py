@@ -64,9 +64,9 @@ def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, roun
     make_folder(folder)
     plain = zoo.lite0.model()
     logger.info("EfficientNet-Lite0 with its ImageNet weights: %s", plain)
-    known: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels()}
-    export_model(plain, folder / MODEL, **known)
-    export_model(plain, folder / FAST_MODEL, head="gradcam", **known)
+    arguments: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels()}
+    export_model(plain, folder / MODEL, **arguments)
+    export_model(plain, folder / FAST_MODEL, head="gradcam", **arguments)
     logger.info("exported: %s (any method) and %s (Grad-CAM in the graph)", folder / MODEL, folder / FAST_MODEL)
     peaks = make_sheet(folder / MODEL, folder / SHEET, threads)
     logger.info("contact sheet: %s", folder / SHEET)

@@ -69,13 +69,13 @@ def curve(
 def _thinned(at: Sequence[float], line: Sequence[float | None], worst: str) -> list[tuple[float, float | None]]:
     """Return the points of a line; of more than `MOST`, the worst of each few that follow each other."""
     step = math.ceil(len(at) / MOST)
-    found: list[tuple[float, float | None]] = []
+    kept: list[tuple[float, float | None]] = []
     for start in range(0, len(at), step):
         points = list(zip(at[start : start + step], line[start : start + step], strict=True))
-        known = [(value, place) for place, value in points if value is not None]
-        value, place = (max(known) if worst == "highest" else min(known)) if known else (None, points[0][0])
-        found.append((place, value))
-    return found
+        valued = [(value, place) for place, value in points if value is not None]
+        value, place = (max(valued) if worst == "highest" else min(valued)) if valued else (None, points[0][0])
+        kept.append((place, value))
+    return kept
 
 
 def _line(points: Sequence[tuple[float, float] | None], number: int) -> str:

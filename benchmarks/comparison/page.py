@@ -54,13 +54,13 @@ def report(
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
     title = f"aerocam compare: {facts['A']} and {facts['B']}"
     agree = summary["top_class_agreement"]
-    known = {**facts, "Frames": str(summary["frames"]), "Same top class": f"{agree:.1%} of the frames"}
+    shown = {**facts, "Frames": str(summary["frames"]), "Same top class": f"{agree:.1%} of the frames"}
     text = (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{OWN_STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{escape(title)}</h1>\n{_pairs(known)}</header>\n<main>\n{_table(summary)}"
+        f"<header>\n<h1>{escape(title)}</h1>\n{_pairs(shown)}</header>\n<main>\n{_table(summary)}"
         f"<section>\n<h2>Over the frames</h2>\n{_curves(records, moved)}</section>\n"
         f"<section>\n<h2>The frames that moved most</h2>\n{''.join(map(_card, moved))}</section>\n"
         "</main>\n</body>\n</html>\n"

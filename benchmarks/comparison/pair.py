@@ -86,11 +86,11 @@ class Compared:
 
     def values(self) -> dict[str, float]:
         """Return the figures by name."""
-        found = asdict(self.maps)
+        figures = asdict(self.maps)
         if self.inside is not None:
             a, b = self.inside
-            found |= {"inside_a": a, "inside_b": b, "inside_change": b - a}
-        return found
+            figures |= {"inside_a": a, "inside_b": b, "inside_change": b - a}
+        return figures
 
     def record(self) -> dict[str, Any]:
         """Return the frame's record, ready for JSON; numbers that are not finite are None."""
@@ -203,15 +203,15 @@ def summary(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         Ready for JSON. `frames` of a figure is the number of frames that have it: a map of zeros has no centre.
     """
     figures = ("correlation", "overlap", "shift", "inside_a", "inside_b", "inside_change")
-    found: dict[str, Any] = {
+    summaries: dict[str, Any] = {
         "frames": len(records),
         "top_class_agreement": sum(one["top_agrees"] for one in records) / len(records) if records else None,
     }
     for name in figures:
         values = [one[name] for one in records if one.get(name) is not None]
         if values:
-            found[name] = _spread(name, values)
-    return found
+            summaries[name] = _spread(name, values)
+    return summaries
 
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:

@@ -37,34 +37,34 @@ def compare_sessions(
     """
     frames = inputs.frames(reference, picture)
     cases: dict[str, NDArray[np.uint8] | None] = dict(frames) or {f"noise {seed}": None for seed in SEEDS}
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for seed, (name, frame) in enumerate(cases.items()):
-        given = inputs.feeds(reference, frame, seed)
-        differences = _outputs(reference, engine, given, bounds)
+        feeds = inputs.feeds(reference, frame, seed)
+        differences = _outputs(reference, engine, feeds, bounds)
         record: dict[str, Any] = {"input": name, "differences": [asdict(one) for one in differences]}
-        found.append(record | _own_choices(reference, engine, given))
+        records.append(record | _own_choices(reference, engine, feeds))
     if frames:
         with Explainer(reference, method=method) as one, Explainer(engine, method=method) as other:
-            for record, frame in zip(found, frames.values(), strict=True):
-                record["differences"] += [asdict(item) for item in _maps(one, other, frame, bounds)]
-    return found
+            for record, frame in zip(records, frames.values(), strict=True):
+                record["differences"] += [asdict(difference) for difference in _maps(one, other, frame, bounds)]
+    return records
 
 
-def _own_choices(reference: Session, engine: Session, given: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _own_choices(reference: Session, engine: Session, feeds: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Record what each explains by default; not judged, because it may differ if two classes are nearly equal."""
     if contract.CHOSEN not in {spec.name for spec in reference.outputs}:
         return {}
-    chosen = [session.run(given, (contract.CHOSEN,))[contract.CHOSEN].tolist() for session in (reference, engine)]
+    chosen = [session.run(feeds, (contract.CHOSEN,))[contract.CHOSEN].tolist() for session in (reference, engine)]
     return {"own choice": dict(zip(("reference", "engine"), chosen, strict=True))}
 
 
 def _outputs(
-    reference: Session, engine: Session, given: dict[str, NDArray[Any]], bounds: Tolerance
+    reference: Session, engine: Session, feeds: dict[str, NDArray[Any]], bounds: Tolerance
 ) -> list[Difference]:
     """Compare all outputs for the targets that the reference chooses."""
-    given = inputs.with_choice(given, reference.run(given))
-    expected = {name: array.copy() for name, array in reference.run(given).items()}
-    return compare_outputs(expected, engine.run(given), reference.manifest, bounds)
+    feeds = inputs.with_choice(feeds, reference.run(feeds))
+    expected = {name: array.copy() for name, array in reference.run(feeds).items()}
+    return compare_outputs(expected, engine.run(feeds), reference.manifest, bounds)
 
 
 def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bounds: Tolerance) -> list[Difference]:
@@ -76,16 +76,16 @@ def _maps(reference: Explainer, engine: Explainer, frame: NDArray[np.uint8], bou
     expected = reference(frame)
     target = (expected.target.index, expected.target.anchor)
     chosen: TargetLike = target[0] if target[1] is None else target
-    found = engine(frame, None if reference.manifest.task in ("embed", "scalar") else chosen)
-    return _map_differences(expected, found, bounds)
+    explanation = engine(frame, None if reference.manifest.task in ("embed", "scalar") else chosen)
+    return _map_differences(expected, explanation, bounds)
 
 
-def _map_differences(expected: Explanation, found: Explanation, bounds: Tolerance) -> list[Difference]:
+def _map_differences(expected: Explanation, explanation: Explanation, bounds: Tolerance) -> list[Difference]:
     """Compare two explanations of one frame and one target."""
     raws = [
         compare(f"{expected.method}, raw map of {layer}", "raw", one, other, bounds)
-        for layer, one, other in zip(expected.layers, expected.raws, found.raws, strict=False)
+        for layer, one, other in zip(expected.layers, expected.raws, explanation.raws, strict=False)
     ]
     if not all(clear_enough(raw) for raw in expected.raws):
         return raws
-    return [*raws, compare(f"{expected.method}, map", "map", expected.map, found.map, bounds)]
+    return [*raws, compare(f"{expected.method}, map", "map", expected.map, explanation.map, bounds)]

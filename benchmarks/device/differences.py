@@ -88,7 +88,7 @@ class Difference:
 
 
 def compare_outputs(
-    reference: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], manifest: Manifest, bounds: Tolerance
+    reference: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]], manifest: Manifest, bounds: Tolerance
 ) -> list[Difference]:
     """Compare every output of a model by name."""
     kinds: dict[str | None, Kind] = {layer.gradients: "gradient" for layer in manifest.layers}
@@ -96,18 +96,18 @@ def compare_outputs(
     if manifest.head is not None:
         kinds[manifest.head.output] = "raw"
         kinds[manifest.head.overlay] = "overlay"
-    return [compare(name, kinds.get(name, "output"), array, found[name], bounds) for name, array in reference.items()]
+    return [compare(name, kinds.get(name, "output"), array, outputs[name], bounds) for name, array in reference.items()]
 
 
-def compare(name: str, kind: Kind, reference: NDArray[Any], found: NDArray[Any], bounds: Tolerance) -> Difference:
+def compare(name: str, kind: Kind, reference: NDArray[Any], outcome: NDArray[Any], bounds: Tolerance) -> Difference:
     """Compare two arrays of one shape."""
-    one, other = (np.asarray(array, np.float64).ravel() for array in (reference, found))
-    if not (np.isfinite(one).all() and np.isfinite(other).all()):
-        return Difference(name, kind, None, None, None, bool(np.array_equal(one, other, equal_nan=True)))
-    absolute = float(np.abs(one - other).max(initial=0))
-    largest = float(np.abs(one).max(initial=0))
+    first, second = (np.asarray(array, np.float64).ravel() for array in (reference, outcome))
+    if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        return Difference(name, kind, None, None, None, bool(np.array_equal(first, second, equal_nan=True)))
+    absolute = float(np.abs(first - second).max(initial=0))
+    largest = float(np.abs(first).max(initial=0))
     relative = absolute / largest if largest else (0.0 if absolute == 0 else float("inf"))
-    correlation = _correlation(one, other)
+    correlation = _correlation(first, second)
     good = _good(kind, absolute, relative, correlation, bounds)
     return Difference(name, kind, absolute, relative if np.isfinite(relative) else None, correlation, good)
 

@@ -45,26 +45,26 @@ def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> d
         seed: Of what is drawn: the image where there is no frame, an embedding that is compared with.
     """
     rule, rng = session.manifest.preprocess, np.random.default_rng(seed)
-    given: dict[str, NDArray[Any]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for spec in session.inputs:
         shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
         if spec.name == contract.TARGET:
-            given[spec.name] = np.full(shape, -1, spec.dtype)
+            arrays[spec.name] = np.full(shape, -1, spec.dtype)
         elif spec.dtype.kind == "f":
-            given[spec.name] = rng.random(shape).astype(spec.dtype)
+            arrays[spec.name] = rng.random(shape).astype(spec.dtype)
         else:
-            given[spec.name] = rng.integers(0, 256, shape).astype(spec.dtype)
+            arrays[spec.name] = rng.integers(0, 256, shape).astype(spec.dtype)
     if frame is not None and rule is not None:
         from aerocam.runtime.frames.inputs import preparation
 
         name = rule.input if rule.frame is None else contract.FRAME
-        given[name] = preparation(rule)(frame)[0]
-    return given
+        arrays[name] = preparation(rule)(frame)[0]
+    return arrays
 
 
-def with_choice(given: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def with_choice(arrays: Mapping[str, NDArray[Any]], outputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Return the same feeds with the targets that a run chose, so that another run explains the same."""
-    fixed = dict(given)
+    fixed = dict(arrays)
     if contract.TARGET in fixed and contract.CHOSEN in outputs:
         fixed[contract.TARGET] = outputs[contract.CHOSEN].reshape(fixed[contract.TARGET].shape).copy()
     return fixed
@@ -98,8 +98,8 @@ def open_plain(
             raise
         return _original(path, providers)  # which no export has touched
     opened.enter_context(session)
-    given = feeds(session, None)
-    return lambda: session.run(given)
+    arrays = feeds(session, None)
+    return lambda: session.run(arrays)
 
 
 def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], object]:
@@ -118,8 +118,8 @@ def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], 
     )
     session.disable_fallback()
     rng = np.random.default_rng(0)
-    given: dict[str, Any] = {
+    arrays: dict[str, Any] = {
         node.name: rng.random([size if isinstance(size, int) else 1 for size in node.shape]).astype(DTYPES[node.type])
         for node in session.get_inputs()
     }
-    return lambda: session.run(None, given)
+    return lambda: session.run(None, arrays)

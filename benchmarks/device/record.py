@@ -32,24 +32,24 @@ def anonymous(data: Any, folders: Iterable[Path] = ()) -> Any:
     """
     homes = (Path.home(), Path.cwd(), Path(sys.prefix), Path(sys.base_prefix), *folders)
     roots = {"/", "/usr/local", *(folder.rstrip("/") for folder in SYSTEM)}
-    known = {os.path.abspath(folder) for folder in homes} - roots
-    return _cut(data, sorted(known, key=len, reverse=True))
+    private = {os.path.abspath(folder) for folder in homes} - roots
+    return _cut(data, sorted(private, key=len, reverse=True))
 
 
-def _cut(data: Any, known: list[str]) -> Any:
+def _cut(data: Any, private: list[str]) -> Any:
     """Cut the paths in every part of some data."""
     if isinstance(data, dict):
-        return {_cut(key, known): _cut(value, known) for key, value in data.items()}
+        return {_cut(key, private): _cut(value, private) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
-        return [_cut(value, known) for value in data]
-    return _text(data, known) if isinstance(data, str) else data
+        return [_cut(value, private) for value in data]
+    return _text(data, private) if isinstance(data, str) else data
 
 
-def _text(text: str, known: list[str]) -> str:
+def _text(text: str, private: list[str]) -> str:
     """Cut the paths in one text, known folders first, because their names may contain blanks."""
-    for folder in known:
+    for folder in private:
         text = text.replace(folder + "/", "").replace(folder, "")
-    text = FOLDERS.sub(lambda found: found[0] if _of_the_system(found[0]) else "", text)
+    text = FOLDERS.sub(lambda match: match[0] if _of_the_system(match[0]) else "", text)
     host = socket.gethostname()
     return re.sub(rf"\b{re.escape(host)}\b", "HOST", text) if len(host) > 3 and f"@{host}" in text else text
 

@@ -80,8 +80,8 @@ def check_device(
         The report. Its verdict is `agrees` only where everything was done and everything is within its bounds. One that
         KeyboardInterrupt cut short has what was done until then.
     """
-    given = (path for path in (model, engine, plain, picture) if path is not None)
-    report = DeviceReport(tuple(dict.fromkeys(path.resolve().parent for path in given)))
+    paths = (path for path in (model, engine, plain, picture) if path is not None)
+    report = DeviceReport(tuple(dict.fromkeys(path.resolve().parent for path in paths)))
     try:
         with report.step("look at the machine"):
             say("looking at the machine")
@@ -175,8 +175,8 @@ def _open_engine(asked: _Asked, record: dict[str, Any]) -> Session:
 
 def _build(model: Path) -> str:
     """Return the command that builds an engine, by this very aerocam if a shell does not find it."""
-    found, here = shutil.which("aerocam"), Path(sys.executable)
-    own = "aerocam" if found and Path(found).parent == here.parent else f"{shlex.quote(str(here))} -m aerocam"
+    command, here = shutil.which("aerocam"), Path(sys.executable)
+    own = "aerocam" if command and Path(command).parent == here.parent else f"{shlex.quote(str(here))} -m aerocam"
     return f"{own} build {shlex.quote(str(model))}"
 
 
@@ -186,11 +186,11 @@ def _engine_record(path: Path, model: Path) -> dict[str, Any]:
         return {"file": path.name, "sha256": sha256(path), "settings": {}}
     from aerocam.runtime.trt.engine_file import read_record
 
-    found = dataclasses.asdict(read_record(path))
-    del found["manifest"]
-    if found["model_sha256"] != sha256(model):
+    record = dataclasses.asdict(read_record(path))
+    del record["manifest"]
+    if record["model_sha256"] != sha256(model):
         raise EngineError(f"{path}: it was built of another file than {model}; run: {_build(model)}")
-    return {"file": path.name, **found}
+    return {"file": path.name, **record}
 
 
 def _precision(record: dict[str, Any], sessions: dict[str, Session]) -> Precision:

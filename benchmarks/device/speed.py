@@ -22,7 +22,7 @@ DEPTHS = (1, 2)
 
 def measure(
     session: Session,
-    given: Feeds,
+    feeds: Feeds,
     frame: NDArray[np.uint8] | None,
     plain: Callable[[], object] | None,
     protocol: Protocol,
@@ -32,7 +32,7 @@ def measure(
 
     Args:
         session: What is measured.
-        given: Its feeds.
+        feeds: Its feeds.
         frame: For the whole way from a frame to a map; None: not measured.
         plain: Runs the plain model once; None: there is none to compare with.
         protocol: How often, and with what pauses.
@@ -42,7 +42,7 @@ def measure(
         JSON-able: milliseconds of `model` (all its outputs), `frame` by stage and `plain`; the ratio of `model` to
         `plain` taken round by round; runs per second with one and with two under way.
     """
-    candidates: dict[str, Candidate] = {"model": timed(lambda: session.run(given))}
+    candidates: dict[str, Candidate] = {"model": timed(lambda: session.run(feeds))}
     if plain is not None:
         candidates["plain"] = timed(plain)
     explainer = Explainer(session, method=method) if frame is not None else None
@@ -56,12 +56,12 @@ def measure(
     record: dict[str, Any] = {
         "settings": {"iterations": protocol.iterations, "warmup": protocol.warmup, "pause": protocol.pause},
         "milliseconds": {
-            name: {stage: percentiles(values) for stage, values in found.stages().items()}
-            | {"all": percentiles(found.total())}
-            for name, found in samples.items()
+            name: {stage: percentiles(values) for stage, values in taken.stages().items()}
+            | {"all": percentiles(taken.total())}
+            for name, taken in samples.items()
         },
         "throughput": {
-            str(depth): throughput(session, given, depth, protocol.iterations)
+            str(depth): throughput(session, feeds, depth, protocol.iterations)
             for depth in DEPTHS
             if depth <= session.depth
         },
@@ -78,14 +78,14 @@ def _whole(explainer: Explainer, frame: NDArray[np.uint8]) -> Candidate:
     return lambda timed: explainer(frame).timings
 
 
-def throughput(session: Session, given: Feeds, depth: int, count: int) -> float:
+def throughput(session: Session, feeds: Feeds, depth: int, count: int) -> float:
     """Return runs per second with `depth` of them under way at once; all results are waited for."""
     under_way: deque[Run] = deque()
     started = time.perf_counter()
     for _ in range(count):
         if len(under_way) == depth:
             under_way.popleft().result()
-        under_way.append(session.submit(given))
+        under_way.append(session.submit(feeds))
     while under_way:
         under_way.popleft().result()
     return count / (time.perf_counter() - started)

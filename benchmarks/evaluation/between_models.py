@@ -72,18 +72,24 @@ def _size(explainer: Explainer) -> Size:
     return rule.size
 
 
-def _agreement(one: Explainer, other: Explainer, frame: NDArray[np.uint8]) -> Agreement:
+def _agreement(first: Explainer, second: Explainer, frame: NDArray[np.uint8]) -> Agreement:
     """Compare two models on one picture."""
-    said = one.predict(frame)
-    target, known = int(said.probabilities.argmax()), float(said.probabilities.max())
-    map_ = one.explain(said, target).tensor_map[0]
-    again = other.predict(frame)
-    best, apart = int(again.probabilities.argmax()), abs(known - float(again.probabilities[target]))
-    found = other.explain(again, target).tensor_map[0]
-    return Agreement(pearson(map_, found), ssim(map_, found), shift(map_, found), float(best == target), apart)
+    prediction = first.predict(frame)
+    target, probability = int(prediction.probabilities.argmax()), float(prediction.probabilities.max())
+    first_map = first.explain(prediction, target).tensor_map[0]
+    again = second.predict(frame)
+    best, apart = int(again.probabilities.argmax()), abs(probability - float(again.probabilities[target]))
+    second_map = second.explain(again, target).tensor_map[0]
+    return Agreement(
+        pearson(first_map, second_map),
+        ssim(first_map, second_map),
+        shift(first_map, second_map),
+        float(best == target),
+        apart,
+    )
 
 
-def average(found: Iterable[Agreement]) -> Agreement:
+def average(agreements: Iterable[Agreement]) -> Agreement:
     """Return the mean of each figure over the pictures that have a finite one."""
-    rows: list[dict[str, Any]] = [asdict(one) for one in found]
+    rows: list[dict[str, Any]] = [asdict(agreement) for agreement in agreements]
     return Agreement(**{name: mean([row[name] for row in rows]) for name in Agreement.__dataclass_fields__})

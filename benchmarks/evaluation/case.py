@@ -90,7 +90,7 @@ class Case:
         tensor: float32 (1, C, H, W), what the model is given.
         target: The class that is explained.
         second: Another plausible class, -1 where there is none.
-        found: The method's map of the target.
+        maps: The method's map of the target.
         truth: Where the target is, as far as that is known.
         seed: Of all that is drawn at random for this picture; the same whichever process runs it.
     """
@@ -98,7 +98,7 @@ class Case:
     subject: Subject
     tensor: Floats
     target: int
-    found: Map
+    maps: Map
     truth: Truth = Truth()
     second: int = -1
     seed: int = 0
@@ -106,7 +106,7 @@ class Case:
     @property
     def map(self) -> Floats:
         """The normalised map, float32 (H, W) in [0, 1]."""
-        return self.found.map
+        return self.maps.map
 
     def probability(self, tensors: Floats) -> Floats:
         """Return the target's probability, float32 (n,), of input tensors (n, C, H, W)."""

@@ -81,8 +81,8 @@ class _Surgery:
 
     def __init__(self, proto: onnx.ModelProto, name: str, cells: int) -> None:
         self._proto, self._graph, self._name, self._cells = proto, proto.graph, name, cells
-        known = {tensor.name for tensor in self._graph.initializer}
-        inputs = [value for value in self._graph.input if value.name not in known]
+        initializers = {tensor.name for tensor in self._graph.initializer}
+        inputs = [value for value in self._graph.input if value.name not in initializers]
         pools = [node for node in self._graph.node if node.op_type == "GlobalAveragePool"]
         if len(inputs) != 1 or len(self._graph.output) != 1 or len(pools) != 1:
             raise ModelError(
@@ -93,10 +93,10 @@ class _Surgery:
 
     def classes(self) -> int:
         """Return the number of classes of the output."""
-        found = self._shape(self._output.name)
-        if len(found) != 2 or found[0] != 1:
-            raise ModelError(f"{self._name}: its output is of shape {found}, logits (1, classes) are expected")
-        return found[1]
+        shape = self._shape(self._output.name)
+        if len(shape) != 2 or shape[0] != 1:
+            raise ModelError(f"{self._name}: its output is of shape {shape}, logits (1, classes) are expected")
+        return shape[1]
 
     def split_head(self, stitch: bool) -> str:
         """Let the head run once per cell, on the mean over that cell alone; the name of the layer that it reads."""
@@ -164,12 +164,12 @@ class _Surgery:
         try:
             self._proto = shape_inference.infer_shapes(self._proto, strict_mode=True)
             self._graph = self._proto.graph
-            found = str(self._shape(SCORES))
+            shape = str(self._shape(SCORES))
         except shape_inference.InferenceError as error:
-            found = str(error).strip().splitlines()[-1]
-        if found != str((self._cells**2, classes)):
+            shape = str(error).strip().splitlines()[-1]
+        if shape != str((self._cells**2, classes)):
             raise ModelError(
-                f"{self._name}: it cannot be run on several cells at once (scores: {found}), a batch of any size is"
+                f"{self._name}: it cannot be run on several cells at once (scores: {shape}), a batch of any size is"
                 " expected between its input and its scores; export it with a dynamic batch, then fix that to 1"
             )
         return self._proto

@@ -102,14 +102,14 @@ def sure_tiles(pictures: Iterable[tuple[str, Frame, int]], model: Explainer, thr
     Raises:
         UsageError: The model cannot take one of the frames.
     """
-    rule, found = model.manifest.preprocess, []
+    rule, tiles = model.manifest.preprocess, []
     assert rule is not None
     assert rule.frame is None
     for name, frame, label in pictures:
         probabilities = model.predict(frame).probabilities
         if probabilities.argmax() == label and probabilities[label] > threshold:
-            found.append(Tile(name, seen(frame, rule), label, float(probabilities[label])))
-    return found
+            tiles.append(Tile(name, seen(frame, rule), label, float(probabilities[label])))
+    return tiles
 
 
 def seen(frame: Frame, rule: Preprocess) -> Frame:
@@ -152,15 +152,15 @@ def draw_mosaics(
             " pictures, or a lower threshold"
         )
     rng, classes = np.random.default_rng(seed), sorted(by_class)
-    found = []
+    mosaics = []
     for number in range(count):
         drawn = [by_class[classes[i]] for i in rng.permutation(len(classes))[:shown]]
         picked = [of_class[rng.integers(len(of_class))] for of_class in drawn]
         if repeat_corners:
             others = [tile for tile in drawn[0] if tile is not picked[0]] or drawn[0]
             picked.append(others[rng.integers(len(others))])
-        found.append(Mosaic(f"mosaic-{number:03d}", tuple(picked), cells))
-    return found
+        mosaics.append(Mosaic(f"mosaic-{number:03d}", tuple(picked), cells))
+    return mosaics
 
 
 def write_mosaics(folder: str | Path, questions: Iterable[Question], classes: int = 0) -> Path:

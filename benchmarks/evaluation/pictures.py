@@ -90,12 +90,12 @@ def find_data(folder: str | Path) -> Data:
         file = "labels.json" if (folder / "labels.json").exists() else "labels.csv"
         return Data(tuple(_labelled(paths, rows, folder, file)), file)
     plain = [Sample(path.name, str(path.resolve())) for path in paths]
-    numbers = [NUMBERED.search(path.stem) for path in paths]
-    if all(numbers):
-        named = [replace(one, labels=(int(found[1]),)) for one, found in zip(plain, numbers, strict=True) if found]
+    endings = [NUMBERED.search(path.stem) for path in paths]
+    if all(endings):
+        named = [replace(one, labels=(int(ending[1]),)) for one, ending in zip(plain, endings, strict=True) if ending]
         return Data(tuple(named), "the number at the end of each file's name")
-    if any(numbers):
-        other = next(one.name for one, found in zip(plain, numbers, strict=True) if not found)
+    if any(endings):
+        other = next(one.name for one, ending in zip(plain, endings, strict=True) if not ending)
         logger.warning(
             "%s: no name is taken for a label, as %s does not end in _ and a number; rename it, or write labels.json",
             folder,
@@ -108,32 +108,32 @@ def _labelled(
     paths: Sequence[Path], rows: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, file: str
 ) -> list[Sample]:
     """Make one sample per row of a picture; pictures without a row, and rows without a picture, are faults."""
-    found = []
+    samples = []
     for path in paths:
         plain = Sample(path.name, str(path.resolve()))
-        given = rows.get(path.name, ())
-        for i, row in enumerate(given):
+        own_rows = rows.get(path.name, ())
+        for i, row in enumerate(own_rows):
             again = f"its row {i + 1} in {file} says what an earlier one says; remove it"
-            twice = row in given[:i]
-            found.append(replace(plain, row=i, fault=again) if twice else _sample(plain, i, row, folder, file))
-        if not given:
-            found.append(replace(plain, fault=f"found no row for it in {file}, a label is expected; add one"))
+            twice = row in own_rows[:i]
+            samples.append(replace(plain, row=i, fault=again) if twice else _sample(plain, i, row, folder, file))
+        if not own_rows:
+            samples.append(replace(plain, fault=f"found no row for it in {file}, a label is expected; add one"))
     present = {path.name for path in paths}
     for name in rows:
         if name not in present:
             absent = f"{file} names it, and it is no picture in the folder; correct the row"
-            found.append(Sample(name, str((folder / name).resolve()), fault=absent))
-    return found
+            samples.append(Sample(name, str((folder / name).resolve()), fault=absent))
+    return samples
 
 
 def _sample(plain: Sample, number: int, row: Mapping[str, Any], folder: Path, file: str) -> Sample:
-    given = row.get("labels", row.get("label"))
-    labels = tuple(given) if isinstance(given, list) else () if given is None or given == "" else (given,)
+    label = row.get("labels", row.get("label"))
+    labels = tuple(label) if isinstance(label, list) else () if label is None or label == "" else (label,)
     try:
         boxes = tuple(_corners(box) for box in row.get("boxes", ()))
         cells, cell = int(row.get("cells") or 0), int(row["cell"]) if row.get("cell") is not None else -1
         if not all(isinstance(one, (int, str)) and not isinstance(one, bool) for one in labels):
-            raise ValueError(f"label {given!r}, an index or a name is expected")
+            raise ValueError(f"label {label!r}, an index or a name is expected")
         if not isinstance(row.get("mask") or "", str):
             raise ValueError(f"mask {row['mask']!r}, the name of a file is expected")
         if cells and not 0 <= cell < cells * cells:
@@ -167,10 +167,10 @@ def _rows(folder: Path) -> dict[str, list[dict[str, Any]]] | None:
         rows = _json_rows(json.loads(text), path) if path.suffix == ".json" else _csv_rows(text, path)
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: cannot read it: {error}; see `aerocam eval --help` for its form") from error
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_file: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        found.setdefault(str(row["file"]), []).append(row)
-    return found
+        by_file.setdefault(str(row["file"]), []).append(row)
+    return by_file
 
 
 def _json_rows(data: Any, path: Path) -> list[dict[str, Any]]:
@@ -195,14 +195,14 @@ def _csv_rows(text: str, path: Path) -> list[dict[str, Any]]:
         raise UsageError(
             f"{path}: found the columns {', '.join(columns)}, expected of {', '.join(COLUMNS)}; correct them"
         )
-    found: dict[tuple[Any, ...], dict[str, Any]] = {}
+    targets: dict[tuple[Any, ...], dict[str, Any]] = {}
     for row in reader:
         label: Label = row.get("label") or ""
         label = int(label) if re.fullmatch(r"-?\d+", str(label)) else label
         key = (row["file"], label, row.get("cell"))
         extra = {name: row[name] for name in ("mask", "cells", "cell") if row.get(name)}
-        one = found.setdefault(key, {"file": row["file"], "label": label, "boxes": [], **extra})
+        one = targets.setdefault(key, {"file": row["file"], "label": label, "boxes": [], **extra})
         corners = [row.get(name) for name in ("x0", "y0", "x1", "y1")]
         if any(corners):
             one["boxes"].append(corners)
-    return list(found.values())
+    return list(targets.values())

@@ -57,11 +57,11 @@ def weight_names(model: onnx.ModelProto) -> list[str]:
     In the reverse order of the nodes, each once; biases, and weights that are stored quantised, are not among them.
     """
     stored = {one.name for one in model.graph.initializer if len(one.dims) > 1}
-    found: dict[str, None] = {}
+    weights: dict[str, None] = {}
     for node in reversed(model.graph.node):
         names = [node.input[place] for place in WEIGHTED.get(node.op_type, ()) if place < len(node.input)]
-        found |= dict.fromkeys(name for name in names if name in stored)
-    return list(found)
+        weights |= dict.fromkeys(name for name in names if name in stored)
+    return list(weights)
 
 
 def randomised(model: onnx.ModelProto, count: int, seed: int = 0, draw: Draw = "redraw") -> onnx.ModelProto:
@@ -124,21 +124,21 @@ def cascade(
         raise UsageError(
             f"randomisation: counts {list(counts)}, 0 to {len(names)} are expected: so many weights there are"
         )
-    given: dict[str, Any] = {"check": False, **(options or {})}
-    found: dict[str, list[Step]] = {method: [] for method in methods}
+    arguments: dict[str, Any] = {"check": False, **(options or {})}
+    steps: dict[str, list[Step]] = {method: [] for method in methods}
     with tempfile.TemporaryDirectory() as room:
-        first = export_model(model, Path(room) / "original.cam.onnx", **given).path
+        first = export_model(model, Path(room) / "original.cam.onnx", **arguments).path
         with Explainer(first, method=methods[0]) as explainer:
             targets = [int(explainer.predict(frame).probabilities.argmax()) for frame in frames]
         original = dict(_maps(first, frames, targets, methods))
         for count in counts:
             path = Path(room) / "randomised.onnx"
             onnx.save(randomised(proto, count, seed, draw), str(path))
-            exported = export_model(path, Path(room) / "randomised.cam.onnx", **given).path
+            exported = export_model(path, Path(room) / "randomised.cam.onnx", **arguments).path
             for method, maps in _maps(exported, frames, targets, methods):
                 last = names[count - 1] if count else ""
-                found[method].append(compare(original[method], maps, count, last))
-    return found
+                steps[method].append(compare(original[method], maps, count, last))
+    return steps
 
 
 def _maps(

@@ -59,10 +59,12 @@ def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         before = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot read it: {error}; give another folder") from error
-    if found := _differences(before, wanted):
+    differences = _differences(before, wanted)
+    if differences:
+        more = ", ..." if len(differences) > 5 else ""
         raise UsageError(
-            f"{folder}: it holds another run, with {'; '.join(found[:5])}{', ...' if len(found) > 5 else ''}; give"
-            " another --out, or the same settings"
+            f"{folder}: it holds another run, with {'; '.join(differences[:5])}{more}; give another --out, or the same"
+            " settings"
         )
 
 
@@ -72,14 +74,14 @@ def _differences(before: Any, wanted: Any, name: str = "") -> list[str]:
         return []
     if not (isinstance(before, dict) and isinstance(wanted, dict)):
         return [f"{name} {_short(before)} there and {_short(wanted)} here"]
-    found = []
+    differences = []
     for key in sorted({*before, *wanted}):
         here = f"{name} {key}".strip()
         if key in before and key in wanted:
-            found += _differences(before[key], wanted[key], here)
+            differences += _differences(before[key], wanted[key], here)
         else:
-            found.append(f"{here} only {'there' if key in before else 'here'}")
-    return found
+            differences.append(f"{here} only {'there' if key in before else 'here'}")
+    return differences
 
 
 def _short(value: Any) -> str:
@@ -105,7 +107,7 @@ class Records:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}") from error
         try:
             self._hold()
-            self.found = self._read()
+            self.by_key = self._read()
         except BaseException:
             self._file.close()
             raise
@@ -131,13 +133,13 @@ class Records:
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
             self._file.truncate(whole)
-        found: dict[str, dict[str, Any]] = {}
+        by_key: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
-                found.update({one["key"]: one for one in json.loads(line)["records"]})
+                by_key.update({one["key"]: one for one in json.loads(line)["records"]})
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{self._path}: line {number} is no record ({error}); delete that line") from error
-        return found
+        return by_key
 
     def add(self, records: Iterable[dict[str, Any]]) -> None:
         """Append the records of a picture as one line, and return when it is on the disk.
@@ -154,7 +156,7 @@ class Records:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}; start again later") from error
-        self.found.update({one["key"]: one for one in kept})
+        self.by_key.update({one["key"]: one for one in kept})
 
     def __enter__(self) -> Records:
         """Return the records themselves."""

@@ -115,10 +115,10 @@ def _breaking(name: str) -> str:
 def _mark(record: Mapping[str, Any], row: Mapping[str, Any], name: str) -> str:
     """Return the attribute that marks the best method of its model; empty for the others."""
     rivals = [one["metrics"][name]["value"] for one in record["rows"] if one["model"] == row["model"]]
-    known = [value for value in rivals if value is not None]
-    if row["metrics"][name]["value"] is None or min(known) == max(known):
+    values = [value for value in rivals if value is not None]
+    if row["metrics"][name]["value"] is None or min(values) == max(values):
         return ""
-    best = max(known) if record["settings"]["metrics"][name]["direction"] == "higher" else min(known)
+    best = max(values) if record["settings"]["metrics"][name]["direction"] == "higher" else min(values)
     return ' class="best"' if row["metrics"][name]["value"] == best else ""
 
 
@@ -127,7 +127,7 @@ def mean_curves(results: Results) -> Curves:
 
     It lies over the list of that length that is one of `ABSCISSAE`; where there is none, over 0 to 1.
     """
-    found: Curves = {}
+    curves_by_metric: Curves = {}
     for (model, method), records in results.records.items():
         for metric, _ in results.settings.metrics:
             values = [one["values"].get(metric.name) for one in records if "fault" not in one]
@@ -140,8 +140,8 @@ def mean_curves(results: Results) -> Curves:
                 if key != over and len(x) == len(line):
                     points = [(float(a), float(b)) for a, b in zip(x, line, strict=True)]
                     title = f"{metric.name}: {key}" + ("" if over is None else f" over {over}")
-                    found.setdefault(title, {})[model, method] = points
-    return found
+                    curves_by_metric.setdefault(title, {})[model, method] = points
+    return curves_by_metric
 
 
 def _mean(curves: Sequence[Any]) -> NDArray[np.float64] | None:
@@ -157,11 +157,11 @@ def _mean(curves: Sequence[Any]) -> NDArray[np.float64] | None:
 
 
 def _curves(results: Results) -> str:
-    found = mean_curves(results)
-    if not found:
+    means = mean_curves(results)
+    if not means:
         return ""
     pens = {method: i for i, method in enumerate(one.label for one in results.settings.methods)}
-    drawn = "".join(diagrams(name, lines, pens) for name, lines in found.items())
+    drawn = "".join(diagrams(name, lines, pens) for name, lines in means.items())
     said = "Legends begin with the curve that lies highest on average."
     return (
         f'<section>\n<h2>Curves, mean over the pictures</h2>\n<p class="faint">{said}</p>\n'

@@ -77,14 +77,14 @@ def open_models(paths: Sequence[str], settings: Settings) -> tuple[ModelFile, ..
     from aerocam.runtime.frames.picture_files import distinct_stems
 
     names = distinct_stems([_plain(path) for path in paths])  # x.cam.onnx and x.onnx must not share their rows
-    found = tuple(_looked_at(path, name, settings) for path, name in zip(paths, names, strict=True))
-    for model in found:
+    models = tuple(_looked_at(path, name, settings) for path, name in zip(paths, names, strict=True))
+    for model in models:
         for reason in dict.fromkeys(model.refused.values()):
             labels = ", ".join(label for label, why in model.refused.items() if why == reason)
             logger.warning("refused: %s: %s: %s", model.name, labels, reason)
-    if not any(model.methods for model in found):
-        raise UsageError(f"nothing can be measured: {next(iter(found[0].refused.values()))}")
-    return found
+    if not any(model.methods for model in models):
+        raise UsageError(f"nothing can be measured: {next(iter(models[0].refused.values()))}")
+    return models
 
 
 def _plain(path: str) -> str:
@@ -95,14 +95,14 @@ def _plain(path: str) -> str:
 
 def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
     """Describe a model: its facts, the methods that it gives, and why it refuses others."""
-    known = sha256(path)
+    checksum = sha256(path)
     refused: dict[str, str] = {}
     try:
         model = ModelUnderTest(path, settings.threads, settings.providers)
     except UsageError as error:
         reason = str(error).removeprefix(f"{path}: ")
-        facts: dict[str, Any] = {"file": Path(path).name, "sha256": known}
-        return ModelFile(path, name, known, (), {one.label: reason for one in settings.methods}, facts)
+        facts: dict[str, Any] = {"file": Path(path).name, "sha256": checksum}
+        return ModelFile(path, name, checksum, (), {one.label: reason for one in settings.methods}, facts)
     manifest = model.manifest
     for method in settings.methods:
         try:
@@ -112,10 +112,10 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
     model.close()
     if manifest.split is not None:
         beside = (manifest.split.explain, manifest.split.tail)
-        known = _hash(known, *(sha256(Path(path).parent / part) for part in beside if part))
+        checksum = _hash(checksum, *(sha256(Path(path).parent / part) for part in beside if part))
     facts = {
         "file": Path(path).name,
-        "sha256": known,
+        "sha256": checksum,
         "source": manifest.source.name,
         "layers": [layer.name for layer in manifest.layers],
         "precision": manifest.precision,
@@ -123,8 +123,8 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
         "input": list(model.rule.shape),
         "preprocessing": _preprocessing(model.rule),
     }
-    given = tuple(one for one in settings.methods if one.label not in refused)
-    return ModelFile(str(Path(path).resolve()), name, known, given, refused, facts)
+    methods = tuple(one for one in settings.methods if one.label not in refused)
+    return ModelFile(str(Path(path).resolve()), name, checksum, methods, refused, facts)
 
 
 def _preprocessing(rule: Preprocess) -> str:
@@ -174,16 +174,16 @@ def run(
     with Records(out) as records:  # which holds the folder before anything else is written there
         same_settings(out, settings.record())
         wanted = [task for model in files for task in _tasks(model, data.samples, settings)]
-        left = [short for short in (_left(task, records.found) for task in wanted) if short is not None]
-        before = sum(key in records.found for task in wanted for key in task.keys.values())
+        left = [short for short in (_left(task, records.by_key) for task in wanted) if short is not None]
+        before = sum(key in records.by_key for task in wanted for key in task.keys.values())
         if before:
             logger.info("%s: %d records are there already, the run goes on", out, before)
         _do(left, records, backends.run_all(evaluate, left, backend, jobs, cluster), progress)
-        found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        by_method: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for task in wanted:
             for label, key in task.keys.items():
-                found.setdefault((task.name, label), []).append(records.found[key])
-    return Results(settings, data, files, found, before)
+                by_method.setdefault((task.name, label), []).append(records.by_key[key])
+    return Results(settings, data, files, by_method, before)
 
 
 def _do(
@@ -208,23 +208,23 @@ def _do(
 
 def _tasks(model: ModelFile, samples: Sequence[Sample], settings: Settings) -> list[Task]:
     """Make one task per picture and target."""
-    found, config = [], json.dumps(settings.record(), sort_keys=True)
+    tasks, config = [], json.dumps(settings.record(), sort_keys=True)
     for number, sample in enumerate(samples):
         content = _content(sample.path)
         truth = (sample.labels, sample.boxes, _content(sample.mask) if sample.mask else "", sample.cells, sample.cell)
         example = number < settings.examples
-        known = (config, model.sha256, model.name, content, sample.name, str(sample.row), repr(truth), sample.fault)
-        keys = {one.label: _hash(*known, str(example), one.label) for one in model.methods}
+        identity = (config, model.sha256, model.name, content, sample.name, str(sample.row), repr(truth), sample.fault)
+        keys = {one.label: _hash(*identity, str(example), one.label) for one in model.methods}
         if model.methods:
-            found.append(
+            tasks.append(
                 Task(model.path, model.name, model.sha256, sample, content, keys, model.methods, settings, example)
             )
-    return found
+    return tasks
 
 
-def _left(task: Task, known: dict[str, Any]) -> Task | None:
+def _left(task: Task, records: dict[str, Any]) -> Task | None:
     """Return the task with the methods that have no record yet; None if all have one."""
-    methods = tuple(one for one in task.methods if task.keys[one.label] not in known)
+    methods = tuple(one for one in task.methods if task.keys[one.label] not in records)
     return replace(task, methods=methods) if methods else None
 
 

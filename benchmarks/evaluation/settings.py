@@ -60,11 +60,11 @@ class Settings:
             "threads": self.threads,
             "providers": None if self.providers is None else [str(one) for one in self.providers],
             "examples": self.examples,
-            "metrics": {metric.name: definition(metric, given) for metric, given in self.metrics},
+            "metrics": {metric.name: definition(metric, parameters) for metric, parameters in self.metrics},
         }
 
 
-def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
+def definition(metric: Metric, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return a metric's facts and parameters as the result repeats them."""
     return {
         "direction": metric.direction,
@@ -72,7 +72,7 @@ def definition(metric: Metric, given: Mapping[str, Any]) -> dict[str, Any]:
         "variant": metric.variant,
         "source": metric.source,
         "needs": sorted(metric.needs),
-        "parameters": {**metric.parameters, **given},
+        "parameters": {**metric.parameters, **parameters},
     }
 
 
@@ -85,21 +85,21 @@ def methods_of(specs: Sequence[str]) -> tuple[MethodSpec, ...]:
     from aerocam.options import parse_options
     from aerocam.runtime.methods import find
 
-    found: dict[str, MethodSpec] = {}
+    methods: dict[str, MethodSpec] = {}
     for spec in specs:
         name, *options = spec.split(":")
         method = find(name)
         label = ":".join([method.name, *options])
-        if label in found:
+        if label in methods:
             raise UsageError(f"--methods {spec}: it is there twice; give it once")
-        found[label] = MethodSpec(label, method.name, parse_options(options, f"--methods {spec}: "))
-        for option, value in found[label].options.items():
+        methods[label] = MethodSpec(label, method.name, parse_options(options, f"--methods {spec}: "))
+        for option, value in methods[label].options.items():
             _check_value(f"--methods {spec}: {option}", value)
         if method.facts.kind != "contrast":  # it takes its base's, too
-            method.check_options(dict(found[label].options))
-    if not found:
+            method.check_options(dict(methods[label].options))
+    if not methods:
         raise UsageError("--methods: there is none; give one or more, such as gradcam,cfcam")
-    return tuple(found.values())
+    return tuple(methods.values())
 
 
 def metrics_of(
@@ -117,12 +117,12 @@ def metrics_of(
     groups = {metric.group for metric in METRICS.values()}
     wanted = set()
     for name in names:
-        found = [key for key, one in METRICS.items() if name in ("all", key, one.group)]
-        if not found:
+        matching = [key for key, one in METRICS.items() if name in ("all", key, one.group)]
+        if not matching:
             raise UsageError(
                 f"metric '{name}': there is no such metric. {did_you_mean(name, [*METRICS, *groups, 'all'])}"
             )
-        wanted.update(found)
+        wanted.update(matching)
     if not wanted:
         raise UsageError("--metrics: there is none; give one or more, or all")
     parameters: dict[str, dict[str, Any]] = {name: {} for name in METRICS if name in wanted}
@@ -135,7 +135,7 @@ def metrics_of(
             raise UsageError(f"--parameter {key}: metric '{name}' has no parameter '{parameter}'. {hint}")
         _check_value(f"--parameter {key}", value)
         parameters[name][parameter] = value
-    return tuple((METRICS[name], found) for name, found in parameters.items())
+    return tuple((METRICS[name], values) for name, values in parameters.items())
 
 
 def _check_value(name: str, value: Any) -> None:

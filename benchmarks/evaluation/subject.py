@@ -77,8 +77,8 @@ class ModelUnderTest:
             UsageError: The file cannot give the method.
         """
         if method.label not in self._explainers:
-            given = {"method": method.name, "options": method.options, **self._opening}
-            self._explainers[method.label] = Explainer(self.session, **given)
+            arguments = {"method": method.name, "options": method.options, **self._opening}
+            self._explainers[method.label] = Explainer(self.session, **arguments)
         return self._explainers[method.label]
 
     def probabilities(self, tensors: Floats) -> Floats:
@@ -104,8 +104,8 @@ class ModelUnderTest:
         if key in self._rows:
             self.counts.known += 1
         else:
-            given = model_input(tensor, self.rule, self.session.path)
-            output = self._passes.submit(given, self._target).result()[self.manifest.score.output]
+            prepared = model_input(tensor, self.rule, self.session.path)
+            output = self._passes.submit(prepared, self._target).result()[self.manifest.score.output]
             self._rows[key] = np.array(output, np.float32)
             self.counts.forward += 1
         if logits:
@@ -147,8 +147,8 @@ class FileSubject:
     @property
     def reads_gradients(self) -> bool:
         """Whether the method reads gradients that leave the graph."""
-        given = {layer.gradients for layer in self._model.manifest.layers}
-        return any(name in given for name in self._explainer.raw_maps.outputs)
+        gradients = {layer.gradients for layer in self._model.manifest.layers}
+        return any(name in gradients for name in self._explainer.raw_maps.outputs)
 
     def explain(self, tensor: Floats, target: int) -> Map:
         """Return the map of a class, computed once; see `case.Subject`."""
@@ -167,8 +167,8 @@ class FileSubject:
         """Explain a tensor anew: all that the runtime says of it, and its map, which `explain` knows from then on."""
         self._model.counts.explained += 1
         explanation = self._explainer.on_tensor(tensor, target)
-        found = self._model.maps[self._label, digest(tensor), target] = _map(explanation)
-        return explanation, found
+        maps = self._model.maps[self._label, digest(tensor), target] = _map(explanation)
+        return explanation, maps
 
 
 def digest(tensor: NDArray[Any]) -> bytes:
@@ -176,14 +176,14 @@ def digest(tensor: NDArray[Any]) -> bytes:
     return hashlib.blake2b(np.ascontiguousarray(tensor).tobytes(), digest_size=16).digest()
 
 
-def _map(found: Explanation) -> Map:
+def _map(explanation: Explanation) -> Map:
     """Return the first target's map; of several layers the raw map of the first, or the first that is not finite.
 
     Then the map, which is zero as the runtime shows it, is NaN: it is no map that shows nothing.
     """
-    broken = [raw[0] for raw in found.raws if not np.isfinite(raw[0]).all()]
-    raw = broken[0] if broken else found.raws[0][0] if found.form == "raw" else np.zeros((0, 0))
-    kept = Map(np.array(raw, np.float32), np.array(found.tensor_map[0], np.float32))
+    broken = [raw[0] for raw in explanation.raws if not np.isfinite(raw[0]).all()]
+    raw = broken[0] if broken else explanation.raws[0][0] if explanation.form == "raw" else np.zeros((0, 0))
+    kept = Map(np.array(raw, np.float32), np.array(explanation.tensor_map[0], np.float32))
     if broken:
         kept.map[:] = np.nan
     kept.raw.flags.writeable = kept.map.flags.writeable = False  # others read it, too

@@ -41,14 +41,14 @@ def as_record(results: Results) -> dict[str, Any]:
 def _row(results: Results, model: str, method: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Summarise one method of one model over all pictures."""
     mapped = [one for one in records if "fault" not in one]
-    known = [one["correct"] for one in mapped if one["correct"] is not None]
+    correct = [one["correct"] for one in mapped if one["correct"] is not None]
     return {
         "model": model,
         "method": method,
         "n": len(mapped),
         "failures": len(records) - len(mapped),
         "zero maps": sum(bool(one.get("zero map")) for one in mapped),
-        "accuracy": sum(known) / len(known) if known else None,
+        "accuracy": sum(correct) / len(correct) if correct else None,
         "runs": {name: sum(one["runs"][name] for one in mapped) for name in ("forward", "explained", "known")},
         "metrics": {metric.name: _cell(metric, mapped) for metric, _ in results.settings.metrics},
     }
@@ -56,10 +56,10 @@ def _row(results: Results, model: str, method: str, records: Sequence[Mapping[st
 
 def _cell(metric: Metric, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Summarise a metric over all pictures: its number, of how many pictures, and why the others have none."""
-    found = [read_back(one["values"][metric.name]) for one in records if metric.name in one["values"]]
-    good = [value for value in found if _is_number(value)]
+    values = [read_back(one["values"][metric.name]) for one in records if metric.name in one["values"]]
+    good = [value for value in values if _is_number(value)]
     value = float(metric.gather(good)) if good else math.nan
-    cell: dict[str, Any] = {"value": plain(value), "n": len(good), "undefined": len(found) - len(good)}
+    cell: dict[str, Any] = {"value": plain(value), "n": len(good), "undefined": len(values) - len(good)}
     for reason in REASONS:
         told = Counter(one[reason][metric.name] for one in records if metric.name in one[reason])
         cell[reason] = dict(sorted(told.items()))
@@ -74,14 +74,14 @@ def _is_number(value: Any) -> bool:
 
 def _faults(results: Results) -> list[dict[str, Any]]:
     """List what went wrong, once for all methods that it went wrong for."""
-    found: dict[tuple[str, str, int, str], list[str]] = {}
+    by_fault: dict[tuple[str, str, int, str], list[str]] = {}
     for (model, method), records in results.records.items():
         for one in records:
             for text in _told(one):
-                found.setdefault((model, one["picture"], one["row"], text), []).append(method)
+                by_fault.setdefault((model, one["picture"], one["row"], text), []).append(method)
     return [
         {"model": model, "picture": picture, "row": row, "reason": text, "methods": methods}
-        for (model, picture, row, text), methods in found.items()
+        for (model, picture, row, text), methods in by_fault.items()
     ]
 
 
@@ -111,7 +111,7 @@ def _of(record: Mapping[str, Any], model: str, methods: Sequence[str]) -> str:
 
 def _together(record: Mapping[str, Any], told: Mapping[tuple[str, str, str], Sequence[str]]) -> list[str]:
     """Return one line for each model, metric and text, with the methods that it is true of."""
-    return [f"{model}: {name}{_of(record, model, found)}: {text}" for (model, name, text), found in told.items()]
+    return [f"{model}: {name}{_of(record, model, methods)}: {text}" for (model, name, text), methods in told.items()]
 
 
 def failures(record: Mapping[str, Any]) -> int:
@@ -151,13 +151,13 @@ def as_markdown(record: Mapping[str, Any]) -> str:
     lines += ["", "## Metrics", ""]
     lines += [definition_line(name, one) for name, one in record["settings"]["metrics"].items()]
     lines += ["", f"Seed {record['settings']['seed']}, threads {record['settings']['threads']}.", ""]
-    for title, found in (
+    for title, texts in (
         ("Refused", refused_lines(record)),
         ("Faults", fault_lines(record)),
         ("Left out", left_out(record)),
     ):
-        if found:
-            lines += [f"## {title}", "", *(_as_text(f"- {line}") for line in found), ""]
+        if texts:
+            lines += [f"## {title}", "", *(_as_text(f"- {line}") for line in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -168,14 +168,14 @@ def model_lines(record: Mapping[str, Any], digits: int | None = None) -> dict[st
         record: Of the run.
         digits: Of the checksum; None: all.
     """
-    found = {}
+    described = {}
     for name, facts in record["models"].items():
         told = [f"{key} {value[:digits] if key == 'sha256' else value}" for key, value in facts.items()]
-        known = [row["accuracy"] for row in record["rows"] if row["model"] == name and row["accuracy"] is not None]
-        if known:
-            told.append(f"the label is its top class for {known[0]:.1%} of the targets")
-        found[name] = ", ".join(told)
-    return found
+        accuracies = [row["accuracy"] for row in record["rows"] if row["model"] == name and row["accuracy"] is not None]
+        if accuracies:
+            told.append(f"the label is its top class for {accuracies[0]:.1%} of the targets")
+        described[name] = ", ".join(told)
+    return described
 
 
 def _as_text(text: str) -> str:
@@ -198,7 +198,9 @@ def definition_line(name: str, one: Mapping[str, Any]) -> str:
 def refused_lines(record: Mapping[str, Any]) -> list[str]:
     """Return one line for each thing that files and methods cannot give."""
     lines = [
-        f"{model}: {method}: {reason}" for model, found in record["refused"].items() for method, reason in found.items()
+        f"{model}: {method}: {reason}"
+        for model, reasons in record["refused"].items()
+        for method, reason in reasons.items()
     ]
     told: dict[tuple[str, str, str], list[str]] = {}
     for row in record["rows"]:

@@ -95,13 +95,13 @@ def evaluate(task: Task) -> list[dict[str, Any]]:
         "probability": seen.probability,
         "correct": seen.best == seen.target if task.sample.labels else None,
     }
-    found, before = [], vars(Counts()).copy()
+    records, before = [], vars(Counts()).copy()
     for method in task.methods:
         record = _measured(FileSubject(model, method), seen, task)
         runs = {name: count - before[name] for name, count in vars(model.counts).items()}
         before = vars(model.counts).copy()
-        found.append({"key": task.keys[method.label], **base, "method": method.label, **record, "runs": runs})
-    return found
+        records.append({"key": task.keys[method.label], **base, "method": method.label, **record, "runs": runs})
+    return records
 
 
 def _model(task: Task) -> ModelUnderTest:
@@ -146,20 +146,20 @@ def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
 def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
     """Explain the picture by the method, and compute all metrics of its map."""
     try:
-        explanation, found = subject.explained(seen.tensor, seen.target)
+        explanation, maps = subject.explained(seen.tensor, seen.target)
     except AerocamError as error:
         return {"fault": f"no map: {_one_line(error)}"}
     except Exception as error:  # of one method on one picture: counted as those of metrics are, below
         return {"fault": f"no map: {type(error).__name__}: {_one_line(error)}"}
-    if not np.isfinite(found.raw).all():
+    if not np.isfinite(maps.raw).all():
         return {"fault": "the map has NaN or infinite values"}
     seed = int.from_bytes(hashlib.sha256(f"{task.settings.seed} {task.content}".encode()).digest()[:4], "big")
-    case = Case(subject, seen.tensor, seen.target, found, seen.truth, seen.second, seed)
+    case = Case(subject, seen.tensor, seen.target, maps, seen.truth, seen.second, seed)
     record: dict[str, Any] = {"values": {}, "left out": {}, "refused": {}, "failed": {}}
-    if not found.map.any():
+    if not maps.map.any():
         record["zero map"] = True
-    for metric, given in task.settings.metrics:
-        _measure(metric, given, case, subject, record)
+    for metric, parameters in task.settings.metrics:
+        _measure(metric, parameters, case, subject, record)
     if task.example:
         picture = fitted(explanation.overlay(caption=False), THUMBNAIL)
         record["overlay"] = base64.b64encode(cv2.imencode(".jpg", picture)[1].tobytes()).decode()
@@ -167,7 +167,7 @@ def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:
 
 
 def _measure(
-    metric: Metric, given: Mapping[str, Any], case: Case, subject: FileSubject, record: dict[str, dict[str, Any]]
+    metric: Metric, parameters: Mapping[str, Any], case: Case, subject: FileSubject, record: dict[str, dict[str, Any]]
 ) -> None:
     """Put one metric's value into the record, or why there is none."""
     missing = lacking(metric, case.truth, case.second, subject.reads_gradients)
@@ -175,7 +175,7 @@ def _measure(
         record["left out"][metric.name] = "no " + ", no ".join(missing)
         return
     try:
-        record["values"][metric.name] = plain(metric.compute(case, **given))
+        record["values"][metric.name] = plain(metric.compute(case, **parameters))
     except UsageError as error:
         record["refused"][metric.name] = _one_line(error)
     except Exception as error:  # of one metric on one picture: it is counted, the run goes on and ends with code 1

@@ -61,11 +61,11 @@ def _around(mask: NDArray[np.bool_]) -> Box:
 
 def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
     """Return the mask over the tensor: of a tensor px at least half is object; None if the model sees none of it."""
-    found = read_picture(sample.mask).any(axis=2).astype(np.float32)
-    if found.shape != place.frame_size:
-        (height, width), (h, w) = place.frame_size, found.shape
+    shares = read_picture(sample.mask).any(axis=2).astype(np.float32)
+    if shares.shape != place.frame_size:
+        (height, width), (h, w) = place.frame_size, shares.shape
         raise MediaError(f"{sample.mask}: the mask is {w}x{h} px, {width}x{height} as the picture is expected")
-    resized = cv2.resize(found, (place.resized[1], place.resized[0]), interpolation=cv2.INTER_AREA) >= 0.5
+    resized = cv2.resize(shares, (place.resized[1], place.resized[0]), interpolation=cv2.INTER_AREA) >= 0.5
     whole = np.zeros(place.tensor_size, np.bool_)
     (top, left), (y0, x0, y1, x1) = place.offset, place.seen
     whole[y0:y1, x0:x1] = resized[y0 - top : y1 - top, x0 - left : x1 - left]
@@ -78,10 +78,10 @@ def classes_of(sample: Sample, manifest: Manifest, probabilities: NDArray[np.flo
     Raises:
         UsageError: The model does not have a label.
     """
-    known = [_index(label, manifest) for label in sample.labels]
+    labelled = [_index(label, manifest) for label in sample.labels]
     order = [int(one) for one in np.argsort(-probabilities, kind="stable")]
-    target = known[0] if known else order[0]
-    others = [one for one in [*known[1:], *order] if one != target]
+    target = labelled[0] if labelled else order[0]
+    others = [one for one in [*labelled[1:], *order] if one != target]
     return target, others[0] if others else -1
 
 
@@ -92,11 +92,11 @@ def _index(label: int | str, manifest: Manifest) -> int:
         if not 0 <= label < classes:
             raise UsageError(f"label {label}: the model has classes 0 to {classes - 1}; correct the label")
         return label
-    found = [index for index, name in enumerate(manifest.labels) if name == label]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise UsageError(f"label '{label}': classes {found} of the model have this name; give the index")
+    indices = [index for index, name in enumerate(manifest.labels) if name == label]
+    if len(indices) == 1:
+        return indices[0]
+    if indices:
+        raise UsageError(f"label '{label}': classes {indices} of the model have this name; give the index")
     if not manifest.labels:
         raise UsageError(f"label '{label}': the model carries no class names; give the index")
     raise UsageError(f"label '{label}': the model has no such class. {did_you_mean(label, manifest.labels)}")

@@ -87,8 +87,8 @@ def measure_overhead(
         frame = picture if picture is not None else _noise(rule.size)
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
-        given = with_defaults(asked, onnxruntime.__version__)
-        plain, preprocess = _plain_session(path, given, threads), Preprocessor(rule)
+        complete = with_defaults(asked, onnxruntime.__version__)
+        plain, preprocess = _plain_session(path, complete, threads), Preprocessor(rule)
         candidates: dict[str, Callable[[bool], Stages]] = {
             PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }
@@ -102,7 +102,7 @@ def measure_overhead(
         layers=tuple(layer.name for layer in forms.manifest.layers),
         method=called.name,
         threads=threads,
-        providers=tuple(described(given, plain.get_providers())),
+        providers=tuple(described(complete, plain.get_providers())),
         protocol=protocol,
     )
     return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
@@ -123,14 +123,14 @@ def _export(path: str | Path, folder: Path, method: Method, common: Mapping[str,
 
     with _silent(logging.getLogger("aerocam.export")):
         done = export_model(path, folder / "runtime.onnx", check=False, **common, **method.facts.export_arguments)
-        found = _Forms({RUNTIME: done.path}, done.manifest, {})
+        forms = _Forms({RUNTIME: done.path}, done.manifest, {})
         if method.facts.headless is None and len(done.manifest.layers) == 1:
             try:
                 fused = export_model(path, folder / "fused.onnx", check=False, head=method.name, **common)
-                found.paths[FUSED] = fused.path
+                forms.paths[FUSED] = fused.path
             except AerocamError as error:
-                found.refused[FUSED] = str(error)
-    return found
+                forms.refused[FUSED] = str(error)
+    return forms
 
 
 @contextlib.contextmanager

@@ -52,8 +52,8 @@ class Network:
 
 def tiles(folder: Path) -> list[Tile]:
     """Return the photographs that Lite0 is sure of, at its size."""
-    known = zoo.lite0.PREPROCESS
-    exported = export_model(zoo.lite0.model(), folder / "one.cam.onnx", preprocess=known, check=False)
+    rule = zoo.lite0.PREPROCESS
+    exported = export_model(zoo.lite0.model(), folder / "one.cam.onnx", preprocess=rule, check=False)
     pictures = [(name, zoo.labelled_photograph(name), one.label) for name, one in zoo.LABELLED.items()]
     with Explainer(exported.path) as explainer:
         return sure_tiles(pictures, explainer, THRESHOLD)
@@ -62,17 +62,17 @@ def tiles(folder: Path) -> list[Tile]:
 def networks(folder: Path, shown: Sequence[Tile], count: int) -> dict[str, Network]:
     """Make Lite0 for mosaics, and its two forms whose cells do not depend on each other."""
     whole, rule = zoo.lite0.model(224 * CELLS), mosaic_rule(zoo.lite0.PREPROCESS, CELLS)
-    given: dict[str, Any] = {"preprocess": rule, "check": False}
-    plain = export_model(whole, folder / "grid.cam.onnx", targets=CELLS**2, **given)
+    arguments: dict[str, Any] = {"preprocess": rule, "check": False}
+    plain = export_model(whole, folder / "grid.cam.onnx", targets=CELLS**2, **arguments)
     mosaics = draw_mosaics(shown, count, cells=CELLS, seed=SEED)
-    found = {"GridPG": Network(plain.path, 0, "all", mosaics)}
+    by_setting = {"GridPG": Network(plain.path, 0, "all", mosaics)}
     settings: dict[str, tuple[Setting, Path]] = {"DiFull": ("difull", zoo.lite0.model()), "DiPart": ("dipart", whole)}
     for name, (setting, model) in settings.items():
         net = disconnect(model, folder / f"{setting}.onnx", setting, CELLS)
-        exported = export_model(net.path, folder / f"{setting}.cam.onnx", layers=net.layer, targets=2, **given)
+        exported = export_model(net.path, folder / f"{setting}.cam.onnx", layers=net.layer, targets=2, **arguments)
         drawn = draw_mosaics(shown, count, cells=CELLS, seed=SEED, repeat_corners=setting == "difull")
-        found[name] = Network(exported.path, net.classes, "corners", drawn)
-    return found
+        by_setting[name] = Network(exported.path, net.classes, "corners", drawn)
+    return by_setting
 
 
 def measure_method(network: Network, method: str, count: int) -> tuple[dict[str, Any], list[Floats]]:

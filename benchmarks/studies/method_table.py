@@ -161,15 +161,15 @@ def measure(folder: Path, jobs: int, say: Callable[[str], None]) -> dict[str, An
     make_folder(folder)
     make_folder(folder / "grid")
     pictures = {"photographs": write_photographs(folder / "data"), "mosaics": write_grid(folder / "grid")}
-    found: dict[str, Any] = {"parts": [], "definitions": {}, "done before": 0, "faults": {}, "failed": 0}
+    facts: dict[str, Any] = {"parts": [], "definitions": {}, "done before": 0, "faults": {}, "failed": 0}
     for data, where in pictures.items():
         models, samples = write_models(folder / "models", data), find_data(where)
-        rows = found.setdefault(data, {})
+        rows = facts.setdefault(data, {})
         for part in PARTS:
             if part.data == data:
                 say(part.name)
-                _measure_part(part, folder / part.name, models, samples, jobs, rows, found)
-    return found
+                _measure_part(part, folder / part.name, models, samples, jobs, rows, facts)
+    return facts
 
 
 def _measure_part(
@@ -179,12 +179,12 @@ def _measure_part(
     data: Data,
     jobs: int,
     rows: dict[str, dict[str, Any]],
-    found: dict[str, Any],
+    facts: dict[str, Any],
 ) -> None:
-    """Put one part's cells into `rows`, and its faults and facts into `found`."""
+    """Put one part's cells into `rows`, and its faults and facts into `facts`."""
     shown = replace(data, samples=_first(data, part.first))
-    given = {key: value for key, value in PARAMETERS.items() if key.partition(".")[0] in part.metrics}
-    metrics = metrics_of(part.metrics, given)
+    parameters = {key: value for key, value in PARAMETERS.items() if key.partition(".")[0] in part.metrics}
+    metrics = metrics_of(part.metrics, parameters)
     for file, names in part.methods.items():
         settings = Settings(methods_of(names.split(",")), metrics, SEED, examples=0)
         results = run(
@@ -201,13 +201,13 @@ def _measure_part(
         for row in record["rows"]:
             cells = rows.setdefault(row["method"], {})
             cells |= {name: {"value": cell["value"], "n": cell["n"]} for name, cell in row["metrics"].items()}
-        found["definitions"] |= record["settings"]["metrics"]
-        found["done before"] += results.done_before
+        facts["definitions"] |= record["settings"]["metrics"]
+        facts["done before"] += results.done_before
         for one in record["faults"]:
             said = f"{one['model']}: {', '.join(one['methods'])}: {one['reason']}"
-            found["faults"][said] = found["faults"].get(said, 0) + 1
-        found["failed"] += failures(record)
-    found["parts"].append({"name": part.name, "targets": len(shown.samples), "methods": dict(part.methods)})
+            facts["faults"][said] = facts["faults"].get(said, 0) + 1
+        facts["failed"] += failures(record)
+    facts["parts"].append({"name": part.name, "targets": len(shown.samples), "methods": dict(part.methods)})
 
 
 def _first(data: Data, count: int | None) -> tuple[Any, ...]:

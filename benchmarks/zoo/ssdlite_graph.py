@@ -187,12 +187,12 @@ def anchors(nodes: Mapping[str, Node]) -> NDArray[np.float32]:
 
     A head's scales and aspect ratios are the file's; the centres are those of the cells.
     """
-    found = []
+    boxes = []
     for head, cells in enumerate(GRIDS):
         scales = constant(nodes, f"MultipleGridAnchorGenerator/truediv_{14 + head}/x")
         ratios = constant(nodes, f"MultipleGridAnchorGenerator/Sqrt{f'_{head}' if head else ''}/x")
         halves = np.stack([scales / np.sqrt(ratios), scales * np.sqrt(ratios)], axis=-1) / 2
         along = (np.arange(cells) + 0.5) / cells
         centres = np.stack(np.meshgrid(along, along, indexing="ij"), axis=-1).reshape(-1, 1, 2)
-        found.append(np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4))
-    return np.concatenate(found).astype(np.float32)
+        boxes.append(np.concatenate([centres - halves, centres + halves], axis=-1).reshape(-1, 4))
+    return np.concatenate(boxes).astype(np.float32)

@@ -34,8 +34,8 @@ def decode(kind: type[T], data: Any, path: str) -> T:
     }
     absent = sorted(required - set(data))
     if unknown or absent:
-        found = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(absent)}"
-        raise ManifestError(f"{path} has {found}; expected {', '.join(fields)}; export the model again")
+        problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(absent)}"
+        raise ManifestError(f"{path} has {problem}; expected {', '.join(fields)}; export the model again")
     hints = get_type_hints(kind)
     return kind(**{name: _convert(hints[name], value, f"{path}.{name}") for name, value in data.items()})
 

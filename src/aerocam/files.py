@@ -64,14 +64,14 @@ def sha256(path: str | Path) -> str:
     Raises:
         ModelError: The file cannot be read.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     try:
         with Path(path).open("rb") as file:
             while block := file.read(1 << 20):
-                found.update(block)
+                digest.update(block)
     except OSError as error:
         raise unreadable(path, error) from error
-    return found.hexdigest()
+    return digest.hexdigest()
 
 
 def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:

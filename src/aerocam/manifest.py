@@ -350,10 +350,10 @@ class Manifest:
             data = json.loads(text)
         except json.JSONDecodeError as error:
             raise ManifestError(f"{origin}: its manifest is not JSON ({error}); export the model again") from error
-        found = data.get("schema") if isinstance(data, dict) else None
-        if found != SCHEMA:
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
             raise ManifestError(
-                f"{origin}: manifest schema {found!r}, this aerocam reads {SCHEMA}; export the model again"
+                f"{origin}: manifest schema {schema!r}, this aerocam reads {SCHEMA}; export the model again"
             )
         try:
             return decode(cls, data, "manifest")

@@ -127,13 +127,13 @@ def _entries(data: mmap.mmap) -> dict[str, str]:
     Raises:
         ValueError: The bytes are no message, or its texts are not UTF-8.
     """
-    found = {}
+    metadata = {}
     for entry in fields(data, 0, len(data)):
         if entry.number == METADATA_PROPS and entry.kind == DELIMITED:
             texts = {
-                item.number: data[item.first : item.end].decode()
-                for item in fields(data, entry.first, entry.end)
-                if item.kind == DELIMITED
+                part.number: data[part.first : part.end].decode()
+                for part in fields(data, entry.first, entry.end)
+                if part.kind == DELIMITED
             }
-            found[texts.get(KEY, "")] = texts.get(VALUE, "")
-    return found
+            metadata[texts.get(KEY, "")] = texts.get(VALUE, "")
+    return metadata

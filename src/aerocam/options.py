@@ -9,18 +9,18 @@ from typing import Any
 from aerocam.errors import UsageError
 
 
-def parse_options(given: Sequence[str], where: str = "--option ") -> dict[str, Any]:
+def parse_options(items: Sequence[str], where: str = "--option ") -> dict[str, Any]:
     """Parse items `NAME=VALUE` to a dictionary; a value is a Python literal if it reads as one, else text.
 
     Args:
-        given: The items.
+        items: The items.
         where: How messages begin, before the item: where the user gave it.
 
     Raises:
         UsageError: An option is not of that form, or its name is given twice.
     """
     options: dict[str, Any] = {}
-    for item in given:
+    for item in items:
         name, equals, value = (part.strip() for part in item.partition("="))
         if not (name and equals and value):
             raise UsageError(f"{where}{item}: NAME=VALUE is expected, as in steps=100")

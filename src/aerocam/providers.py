@@ -41,11 +41,11 @@ def names(providers: Sequence[Provider]) -> list[str]:
     Raises:
         UsageError: A provider is named twice.
     """
-    found = [item if isinstance(item, str) else item[0] for item in providers]
-    for name in found:
-        if found.count(name) > 1:
+    own = [provider if isinstance(provider, str) else provider[0] for provider in providers]
+    for name in own:
+        if own.count(name) > 1:
             raise UsageError(f"execution provider '{name}': it is named twice; name it once, with all its options")
-    return found
+    return own
 
 
 def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provider]:
@@ -59,7 +59,7 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
     Raises:
         UsageError: An option is not of that form, is of a provider that is not named, or is given twice.
     """
-    found: dict[str, dict[str, str]] = {name: {} for name in providers}
+    values: dict[str, dict[str, str]] = {name: {} for name in providers}
     for text in options:
         left, equals, value = text.partition("=")
         provider, _, name = (part.strip() for part in left.rpartition(":"))
@@ -69,15 +69,17 @@ def with_options(providers: Sequence[str], options: Sequence[str]) -> list[Provi
                 " as in trt_engine_cache_enable=0"
             )
         provider = provider or _owner(name, providers)
-        if provider not in found:
+        if provider not in values:
             raise UsageError(
                 f"--provider-option {text}: it is of '{provider}', which is not among --providers"
                 f" {','.join(providers)}; name it there too"
             )
-        if name in found[provider]:
-            raise UsageError(f"--provider-option {text}: it was given before, as {found[provider][name]}; give it once")
-        found[provider][name] = value.strip()
-    return [(name, given) if given else name for name, given in found.items()]
+        if name in values[provider]:
+            raise UsageError(
+                f"--provider-option {text}: it was given before, as {values[provider][name]}; give it once"
+            )
+        values[provider][name] = value.strip()
+    return [(name, own) if own else name for name, own in values.items()]
 
 
 def _owner(name: str, providers: Sequence[str]) -> str:
@@ -126,10 +128,12 @@ def with_defaults(
         UsageError: A provider is there twice, or the CPU's has options, which ONNX Runtime would ignore.
         WriteError: The folder for the engines cannot be made.
     """
-    asked = dict(zip(names(providers), ({} if isinstance(item, str) else item[1] for item in providers), strict=True))
-    found = []
-    for name, given in asked.items():
-        options = {key: _text(value) for key, value in given.items()}
+    asked = dict(
+        zip(names(providers), ({} if isinstance(provider, str) else provider[1] for provider in providers), strict=True)
+    )
+    complete = []
+    for name, own in asked.items():
+        options = {key: _text(value) for key, value in own.items()}
         if name == CPU and options:
             raise UsageError(
                 f"execution provider '{CPU}': it takes no options, {', '.join(options)} was given; leave it out"
@@ -138,8 +142,8 @@ def with_defaults(
             options = {"use_tf32": "0", **options}
         if name == TENSORRT:
             options = _tensorrt_options({key: _flag(key, value) for key, value in options.items()}, model)
-        found.append((name, options))
-    return found
+        complete.append((name, options))
+    return complete
 
 
 def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | None) -> dict[str, str]:
@@ -181,8 +185,8 @@ def option_error(error: Exception) -> UsageError | None:
 
 def described(providers: Sequence[tuple[str, Mapping[str, str]]], started: Sequence[str]) -> list[str]:
     """Describe the providers that ONNX Runtime started, with the options that it was given."""
-    given = dict(providers)
-    options = {name: ", ".join(f"{key}={value}" for key, value in given.get(name, {}).items()) for name in started}
+    asked = dict(providers)
+    options = {name: ", ".join(f"{key}={value}" for key, value in asked.get(name, {}).items()) for name in started}
     return [f"{name} ({text})" if text else name for name, text in options.items()]
 
 

@@ -70,7 +70,7 @@ def case(subject: Toy, tensor: np.ndarray, map_: np.ndarray, **more: object) -> 
     """One picture (C, H, W) with a map (H, W), target 0."""
     found = np.asarray(map_, np.float32)
     one = np.asarray(tensor, np.float32)[None]
-    return Case(subject=subject, tensor=one, target=0, found=Map(found, found), **more)  # type: ignore[arg-type]
+    return Case(subject=subject, tensor=one, target=0, maps=Map(found, found), **more)  # type: ignore[arg-type]
 
 
 def object_mask() -> np.ndarray:

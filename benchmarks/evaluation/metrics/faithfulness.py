@@ -129,8 +129,8 @@ def harmonic(coherent: float, complex_: float, drop: float) -> float:
 def harmonic_of_means(values: Sequence[Any]) -> float:
     """Return ADCC over a set: the harmonic mean of each part's mean over the pictures that have all three."""
     parts = ("coherency", "complexity", "average_drop")
-    found = np.array([[value[part] for part in parts] for value in values if np.isfinite(value["value"])], float)
-    return harmonic(*found.mean(axis=0).tolist()) if len(found) else NAN
+    whole = np.array([[value[part] for part in parts] for value in values if np.isfinite(value["value"])], float)
+    return harmonic(*whole.mean(axis=0).tolist()) if len(whole) else NAN
 
 
 @metric(

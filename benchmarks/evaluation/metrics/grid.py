@@ -29,7 +29,7 @@ SILENT = 1e-7
 )
 def gridpg(case: Case) -> float:
     """Return the share of the map's positive mass inside the target's cell, 0 to 1; `METRICS` has the definition."""
-    return cell_share(positive(raw_of(case.found), case.map.shape), case.truth.cells, case.truth.cell)
+    return cell_share(positive(raw_of(case.maps), case.map.shape), case.truth.cells, case.truth.cell)
 
 
 def positive(raw: Floats, size: tuple[int, ...]) -> Floats:

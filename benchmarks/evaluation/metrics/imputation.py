@@ -39,8 +39,8 @@ def impute(tensor: Floats, missing: NDArray[np.bool_]) -> Floats:
         return tensor.copy()
     places = np.flatnonzero(missing)
     places = places[np.argsort(_dissected(missing.shape[0], missing.shape[1]).ravel()[places])]
-    known = np.where(missing, 0, tensor).astype(np.float64)
-    right = [ndimage.correlate(plane, WEIGHTS, mode="constant").ravel()[places] for plane in known]
+    zeroed = np.where(missing, 0, tensor).astype(np.float64)
+    right = [ndimage.correlate(plane, WEIGHTS, mode="constant").ravel()[places] for plane in zeroed]
     factors = splu(_system(missing, places), "NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     filled = tensor.reshape(len(tensor), -1).copy()
     filled[:, places] = factors.solve(np.stack(right, axis=1)).T

@@ -107,10 +107,10 @@ def iou(case: Case, threshold: RegionRule = "otsu", parts: str = "all") -> Value
     there = _masked(case)
     if there is None:
         return NAN
-    found = np.zeros(there.shape, np.bool_)
+    covered = np.zeros(there.shape, np.bool_)
     for region in find_regions(case.map, threshold, largest=parts == "largest"):
-        found |= region.mask
-    return float((found & there).sum() / (found | there).sum())
+        covered |= region.mask
+    return float((covered & there).sum() / (covered | there).sum())
 
 
 @metric(
@@ -127,8 +127,8 @@ def box_iou(case: Case, threshold: RegionRule = 0.2) -> Value:
     """Return the best intersection over union of the map's box and a true box; `METRICS` has the definition."""
     if _boxed(case) is None:
         return NAN
-    found = np.array([region.box for region in find_regions(case.map, threshold)], float).reshape(-1, 4)
-    return best_iou(found, case.truth.boxes)
+    boxes = np.array([region.box for region in find_regions(case.map, threshold)], float).reshape(-1, 4)
+    return best_iou(boxes, case.truth.boxes)
 
 
 def best_threshold(values: Sequence[Any]) -> float:
@@ -136,8 +136,8 @@ def best_threshold(values: Sequence[Any]) -> float:
     rows = [value for value in values if isinstance(value, dict)]
     if not rows:
         return NAN
-    found = np.array([row["iou"] for row in rows])
-    return float(np.mean([(found >= delta).mean(axis=0).max() for delta in rows[0]["deltas"]]))
+    overlaps = np.array([row["iou"] for row in rows])
+    return float(np.mean([(overlaps >= delta).mean(axis=0).max() for delta in rows[0]["deltas"]]))
 
 
 @metric(
@@ -222,11 +222,11 @@ def parts_above(map_: Floats, threshold: float, largest: bool) -> Boxes:
     return np.hstack([corner, corner + extent]).astype(float)
 
 
-def best_iou(found: Boxes, true: Sequence[Box]) -> float:
+def best_iou(candidates: Boxes, true: Sequence[Box]) -> float:
     """Return the largest intersection over union of a map's box (n, 4) and a true one; 0 without any."""
-    if not len(found) or not len(true):
+    if not len(candidates) or not len(true):
         return 0.0
-    a, b = found[:, None], np.asarray(true, float)[None]
+    a, b = candidates[:, None], np.asarray(true, float)[None]
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = sides.clip(min=0).prod(axis=-1)
     areas = [(boxes[..., 2:] - boxes[..., :2]).prod(axis=-1) for boxes in (a, b)]

@@ -17,14 +17,14 @@ BLUR = (11, 5.0)
 """RISE's Gaussian: its kernel's side and its standard deviation, px."""
 
 
-def check(name: str, value: object, known: Sequence[str]) -> None:
+def check(name: str, value: object, choices: Sequence[str]) -> None:
     """Check that a metric's parameter is one of its possible values.
 
     Raises:
         UsageError: The value is not one of them.
     """
-    if value not in known:
-        raise UsageError(f"{name} {value!r}: a metric's parameter cannot be that. {did_you_mean(str(value), known)}")
+    if value not in choices:
+        raise UsageError(f"{name} {value!r}: a metric's parameter cannot be that. {did_you_mean(str(value), choices)}")
 
 
 def check_count(name: str, value: int) -> None:
@@ -37,12 +37,12 @@ def check_count(name: str, value: int) -> None:
         raise UsageError(f"{name} {value!r}: found no count, expected a whole number from 1")
 
 
-def numbers(name: str, given: object, low: float, high: float, least: bool = False) -> tuple[float, ...]:
+def numbers(name: str, value: object, low: float, high: float, least: bool = False) -> tuple[float, ...]:
     """Return a metric's parameter that is one number or several as a tuple.
 
     Args:
         name: The parameter's.
-        given: Its value.
+        value: Its value.
         low: Below this is none of them.
         high: Above this is none of them.
         least: Whether they may be `low` itself.
@@ -50,12 +50,12 @@ def numbers(name: str, given: object, low: float, high: float, least: bool = Fal
     Raises:
         UsageError: The value is not a number or several, or one of them is out of range.
     """
-    found = tuple(given) if isinstance(given, (list, tuple, np.ndarray)) else (given,)
-    good = [not isinstance(one, bool) and isinstance(one, (int, float, np.number)) for one in found]
-    if not found or not all(good) or not all(low < one <= high or (least and one == low) for one in found):
+    values = tuple(value) if isinstance(value, (list, tuple, np.ndarray)) else (value,)
+    good = [not isinstance(one, bool) and isinstance(one, (int, float, np.number)) for one in values]
+    if not values or not all(good) or not all(low < one <= high or (least and one == low) for one in values):
         span = f"{'from' if least else 'above'} {low:g}" + (f" to {high:g}" if np.isfinite(high) else "")
-        raise UsageError(f"{name} {given!r}: found none, or what is no such number; expected numbers {span}")
-    return found
+        raise UsageError(f"{name} {value!r}: found none, or what is no such number; expected numbers {span}")
+    return values
 
 
 def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
@@ -65,8 +65,8 @@ def score(case: Case, tensors: Floats, kind: str) -> NDArray[np.float64]:
         UsageError: `kind` is not a score.
     """
     check("score", kind, SCORES)
-    found = case.probability(tensors) if kind == "probability" else case.logit(tensors)
-    return np.asarray(found, np.float64)
+    scores = case.probability(tensors) if kind == "probability" else case.logit(tensors)
+    return np.asarray(scores, np.float64)
 
 
 def finite(map_: Floats) -> bool:
@@ -74,17 +74,17 @@ def finite(map_: Floats) -> bool:
     return bool(np.isfinite(map_).all())
 
 
-def raw_of(found: Map) -> Floats:
+def raw_of(maps: Map) -> Floats:
     """Return the raw map, (h, w).
 
     Raises:
         UsageError: The file gives normalised maps only.
     """
-    if not found.raw.size:
+    if not maps.raw.size:
         raise UsageError(
             "raw map: the file gives this method's map normalised, not raw; export the model again without --map"
         )
-    return found.raw
+    return maps.raw
 
 
 def constant(map_: Floats) -> bool:

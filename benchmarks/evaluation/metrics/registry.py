@@ -28,9 +28,9 @@ def number(value: Any) -> float:
 
 def mean(values: Sequence[Any]) -> float:
     """Return the mean of the values that have a finite number; NaN if none has."""
-    found = np.array([number(value) for value in values], float)
-    found = found[np.isfinite(found)]
-    return float(found.mean()) if found.size else float("nan")
+    numbers = np.array([number(value) for value in values], float)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(numbers.mean()) if numbers.size else float("nan")
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Metric:
     @property
     def parameters(self) -> dict[str, Any]:
         """Its parameters with their defaults; all are in the result."""
-        found = list(inspect.signature(self.compute).parameters.values())[1:]
-        return {item.name: item.default for item in found}
+        parameters = list(inspect.signature(self.compute).parameters.values())[1:]
+        return {parameter.name: parameter.default for parameter in parameters}
 
 
 METRICS: dict[str, Metric] = {}

@@ -33,7 +33,7 @@ def max_sensitivity(case: Case, radius: float = 0.02, samples: int = 10, of: str
     check("of", of, ("map", "raw"))
     check("flips", flips, ("keep", "nan"))
     check_count("samples", samples)
-    norm = float(np.linalg.norm(_chosen(case.found, of)))
+    norm = float(np.linalg.norm(_chosen(case.maps, of)))
     if not 0 < norm < np.inf:
         return NAN
     noise = np.random.default_rng(case.seed).uniform(-radius, radius, (samples, *case.tensor.shape[1:]))
@@ -42,8 +42,8 @@ def max_sensitivity(case: Case, radius: float = 0.02, samples: int = 10, of: str
         top = case.subject.probabilities(np.concatenate([case.tensor, near])).argmax(axis=1)
         if (top != top[0]).any():
             return NAN
-    found = [_chosen(case.subject.explain(one[None], case.target), of) for one in near]
-    return max((float(np.linalg.norm(one - _chosen(case.found, of))) / norm for one in found), key=_nan_last)
+    maps = [_chosen(case.subject.explain(one[None], case.target), of) for one in near]
+    return max((float(np.linalg.norm(one - _chosen(case.maps, of))) / norm for one in maps), key=_nan_last)
 
 
 @metric(
@@ -67,8 +67,8 @@ def input_noise(
         return NAN
     rng = np.random.default_rng(case.seed)
     grains = rng.standard_normal((samples, *case.tensor.shape), np.float32) * np.ptp(case.tensor)
-    found = [[case.subject.explain(case.tensor + share * n, case.target) for n in grains] for share in shares]
-    return _likeness(case, shares, found, similarity)
+    maps = [[case.subject.explain(case.tensor + share * n, case.target) for n in grains] for share in shares]
+    return _likeness(case, shares, maps, similarity)
 
 
 @metric(
@@ -92,13 +92,13 @@ def gradient_noise(case: Case, shares: Sequence[float] = SHARES, samples: int = 
         return NAN
     seeds = np.random.SeedSequence(case.seed).generate_state(samples).tolist()
     noisy = case.subject.explain_with_noise
-    found = [[noisy(case.tensor, case.target, share, seed) for seed in seeds] for share in shares]
-    return _likeness(case, shares, found, similarity)
+    maps = [[noisy(case.tensor, case.target, share, seed) for seed in seeds] for share in shares]
+    return _likeness(case, shares, maps, similarity)
 
 
-def _chosen(found: Map, of: str) -> np.ndarray:
+def _chosen(maps: Map, of: str) -> np.ndarray:
     """Return the normalised map or the raw one (see `raw_of`) in float64."""
-    return np.asarray(found.map if of == "map" else raw_of(found), np.float64)
+    return np.asarray(maps.map if of == "map" else raw_of(maps), np.float64)
 
 
 def _nan_last(value: float) -> float:
@@ -106,9 +106,9 @@ def _nan_last(value: float) -> float:
     return np.inf if np.isnan(value) else value
 
 
-def _likeness(case: Case, shares: Sequence[float], found: Sequence[Sequence[Map]], similarity: str) -> Value:
+def _likeness(case: Case, shares: Sequence[float], maps: Sequence[Sequence[Map]], similarity: str) -> Value:
     """Return the picture's number, and per share the means of SSIM, correlation and squared difference."""
-    pairs = [[(case.map, one.map) for one in row] for row in found]
+    pairs = [[(case.map, one.map) for one in row] for row in maps]
     if not all(finite(one) for row in pairs for _, one in row):
         return NAN
     curves = {

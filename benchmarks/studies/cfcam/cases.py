@@ -66,12 +66,12 @@ class Network:
         self, path: Path, model: Path, layer: str, rule: Preprocess | None = None, labels: Sequence[str] | None = None
     ) -> None:
         """Export and open it."""
-        known: dict[str, Any] = {"labels": labels} if rule is None else {"labels": labels, "preprocess": rule}
-        export_model(model, path, layers=layer, check=False, **known)
+        arguments: dict[str, Any] = {"labels": labels} if rule is None else {"labels": labels, "preprocess": rule}
+        export_model(model, path, layers=layer, check=False, **arguments)
         self.explainer = Explainer(path, method="gradcam")
         self._session, self.manifest = self.explainer.session, self.explainer.manifest
-        found = next(spec for spec in self._session.inputs if spec.name == TARGET)
-        self._target = tuple(int(size or 1) for size in found.shape)
+        target = next(spec for spec in self._session.inputs if spec.name == TARGET)
+        self._target = tuple(int(size or 1) for size in target.shape)
         self._plain = open_plain(model.read_bytes(), 1)  # what explains would be computed with each score
 
     def run(self, tensor: Floats, target: int | tuple[int, int], names: Sequence[str]) -> list[NDArray[Any]]:
@@ -86,8 +86,8 @@ class Network:
         """Return A (C, h, w), and G (n, C, h, w) of the targets."""
         layer = self.manifest.layers[0]
         names = [str(layer.activations), str(layer.gradients)]
-        found = [self.run(tensor, target, names) for target in targets]
-        return found[0][0][0], np.stack([gradients[0] for _, gradients in found])
+        runs = [self.run(tensor, target, names) for target in targets]
+        return runs[0][0][0], np.stack([gradients[0] for _, gradients in runs])
 
     def probabilities(self, tensor: Floats) -> NDArray[np.float32]:
         """Return the probabilities of a classifier's classes, float32 (classes,)."""
@@ -96,8 +96,9 @@ class Network:
     def output(self, tensor: Floats) -> NDArray[Any]:
         """Return the plain model's output that is explained."""
         assert self.manifest.preprocess is not None
-        found: NDArray[Any] = self._plain.run([self.manifest.score.output], {self.manifest.preprocess.input: tensor})[0]
-        return found
+        feeds = {self.manifest.preprocess.input: tensor}
+        output: NDArray[Any] = self._plain.run([self.manifest.score.output], feeds)[0]
+        return output
 
     def probability(self, tensor: Floats, target: int | tuple[int, int]) -> float:
         """Return the probability of one class, or of one class at one anchor."""
@@ -120,9 +121,9 @@ def photographs(folder: Path, layer: str, held_out: bool) -> Iterator[Case]:
         first, second = np.argsort(network.probabilities(tensor))[:-3:-1]
         target = int(first) if label < 0 else label
         other = int(second) if target == first else int(first)
-        found = network.tensors(tensor, [target, other])
+        arrays = network.tensors(tensor, [target, other])
         score = partial(network.probability, target=target)
-        yield Case(name, zoo.lite0.PREPROCESS.size, *found, tensor=tensor, score=score)
+        yield Case(name, zoo.lite0.PREPROCESS.size, *arrays, tensor=tensor, score=score)
 
 
 def mosaics(folder: Path, layer: str) -> Iterator[Case]:
@@ -161,10 +162,10 @@ def _objects(
     assert network.manifest.preprocess is not None
     tensor, placement = Preprocessor(network.manifest.preprocess)(frame)
     outputs = {output: network.run(tensor, (0, 0), [output])[0] for output in network.manifest.own_outputs}
-    found = Objects(most=30).find(outputs, network.manifest, placement)
-    found = [one for one in found if one.anchor >= first_anchor][:most]
-    for i, one in enumerate(found):
-        pair = [one, found[(i + 1) % len(found)]]
+    objects = Objects(most=30).find(outputs, network.manifest, placement)
+    objects = [one for one in objects if one.anchor >= first_anchor][:most]
+    for i, one in enumerate(objects):
+        pair = [one, objects[(i + 1) % len(objects)]]
         targets = [(each.index, each.anchor) for each in pair]
         windows = tuple(_window(each.box, placement.seen, frame.shape[:2]) for each in pair)
         score = partial(network.probability, target=targets[0]) if scored else None

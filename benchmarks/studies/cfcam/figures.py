@@ -28,17 +28,17 @@ DRAWS = 10_000
 
 def figures(name: str, case: Case) -> dict[str, float]:
     """Return all figures of one candidate on one case, by name; those that the case cannot give are left out."""
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     raws = raw_maps(name, case.activations, case.gradients)
     maps = shown(name, raws, case.size)
     if case.windows:
-        found["localisation"] = _localisation(raws, case)
+        values["localisation"] = _localisation(raws, case)
     if case.score is not None:
-        found |= _curves(maps[0], case)
+        values |= _curves(maps[0], case)
     if len(case.windows) in (0, 2):
-        found["class sensitivity"] = _correlation(maps[0], maps[1])
-        found |= _stability(name, maps[0], case)
-    return found
+        values["class sensitivity"] = _correlation(maps[0], maps[1])
+        values |= _stability(name, maps[0], case)
+    return values
 
 
 def _localisation(raws: Floats, case: Case) -> float:
@@ -75,21 +75,21 @@ def _curves(saliency: Floats, case: Case) -> dict[str, float]:
 
 def _stability(name: str, clean: Floats, case: Case) -> dict[str, float]:
     """Return mean SSIM and correlation of the map with those under `SEEDS` draws of Gaussian noise on G."""
-    gradients, found = case.gradients[0], {}
+    gradients, means = case.gradients[0], {}
     for share in SHARES:
         draws = [np.random.default_rng(seed).standard_normal(gradients.shape) for seed in range(SEEDS)]
         noisy = np.stack([gradients + share * gradients.std() * draw for draw in draws]).astype(np.float32)
         maps = shown(name, raw_maps(name, case.activations, noisy), case.size)
         alike = [ssim(clean, one) for one in maps]
-        found[f"SSIM, noise {share:g}"] = float(np.mean(alike))
-        found[f"correlation, noise {share:g}"] = float(np.mean([_correlation(clean, one) for one in maps]))
-    return found
+        means[f"SSIM, noise {share:g}"] = float(np.mean(alike))
+        means[f"correlation, noise {share:g}"] = float(np.mean([_correlation(clean, one) for one in maps]))
+    return means
 
 
 def _correlation(first: Floats, second: Floats) -> float:
     """Return Pearson's correlation; 0 if a map is constant, as it tells nothing of the other."""
-    found = pearson(first, second)
-    return found if math.isfinite(found) else 0.0
+    correlation = pearson(first, second)
+    return correlation if math.isfinite(correlation) else 0.0
 
 
 def difference(values: Sequence[float], reference: Sequence[float]) -> tuple[float, float, float]:
@@ -102,9 +102,9 @@ def difference(values: Sequence[float], reference: Sequence[float]) -> tuple[flo
 
 def table(names: Sequence[str], cases: Sequence[Case], say: Callable[[str], None]) -> dict[str, dict[str, list[float]]]:
     """Return all figures by candidate and by name, one number per case, with the digits that are of use."""
-    found: dict[str, dict[str, list[float]]] = {}
+    values: dict[str, dict[str, list[float]]] = {}
     for name in names:
         say(name)
         per_case = [figures(name, case) for case in cases]
-        found[name] = {figure: [round(one[figure], 7) for one in per_case] for figure in per_case[0]}
-    return found
+        values[name] = {figure: [round(one[figure], 7) for one in per_case] for figure in per_case[0]}
+    return values

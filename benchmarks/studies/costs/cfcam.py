@@ -54,7 +54,7 @@ def measure(threads: int, protocol: Protocol) -> dict[str, Any]:
         calls[f"{name}, NumPy"] = lambda method=method: method(a, g)
         calls[f"{name}, graph"] = lambda session=session: session.run(None, {"a": a, "g": g})
     samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)
-    times = {name: percentiles(found.total()) for name, found in samples.items()}
+    times = {name: percentiles(taken.total()) for name, taken in samples.items()}
     return {
         "settings": {"shape": SHAPE, "threads": threads, "protocol": asdict(protocol)},
         "milliseconds": times,

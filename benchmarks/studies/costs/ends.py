@@ -134,16 +134,16 @@ def _once(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Stages
 def lines(size: tuple[int, int], samples: Mapping[str, Samples]) -> list[str]:
     """Return the table's lines, one per form: medians, and the ratio of the whole to that of the steps."""
     base = samples[STEPS].total()
-    found = []
+    rows = []
     for name, one in samples.items():
         stages = {stage: percentiles(values)["p50"] for stage, values in one.stages().items()}
         parts = stages["preprocess"], stages["infer"], stages["overlay"], percentiles(one.total())["p50"]
         figures = ratio(one.total(), base)
-        found.append(
+        rows.append(
             f"{f'{size[0]}x{size[1]}':>10} {name:<9} {' '.join(f'{part:8.2f}' for part in parts)}"
             f"  {figures['median']:.3f} ({figures['q1']:.3f} to {figures['q3']:.3f})"
         )
-    return found
+    return rows
 
 
 if __name__ == "__main__":

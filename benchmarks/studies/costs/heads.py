@@ -45,8 +45,8 @@ def measure_heads(
     base: dict[str, Callable[[bool], Stages]] = {PLAIN: timed(lambda: plain.run(None, image))}
     if tail:
         behind = open_plain(find_tail(path, layers=layer).proto.SerializeToString(), threads)
-        given = {item.name: _noise(item.shape) for item in behind.get_inputs()}
-        base[TAIL] = timed(lambda: behind.run(None, given))
+        feeds = {item.name: _noise(item.shape) for item in behind.get_inputs()}
+        base[TAIL] = timed(lambda: behind.run(None, feeds))
     rows: dict[str, dict[str, Any]] = {}
     all_rounds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in base}
     with tempfile.TemporaryDirectory() as folder:

@@ -97,7 +97,7 @@ def measure_tail(
         }
     feeds = _feeds(path, tail, sessions[EXPLAINED], input_shapes)
     samples = alternate({name: timed(partial(sessions[name].run, None, feeds[name])) for name in sessions}, protocol)
-    times = {name: found.total() for name, found in samples.items()}
+    times = {name: taken.total() for name, taken in samples.items()}
     added = times[EXPLAINED] - times[PLAIN]
     low, median, high = (float(q) for q in np.percentile(added, (25, 50, 75)))
     return {
@@ -136,9 +136,9 @@ def _feeds(
     inner = [name for name in tail.inputs if name in computed]
     there = {value.name for value in model.graph.outputs}
     model.graph.outputs.extend(computed[name] for name in inner if name not in there)
-    found = open_plain(ir.to_proto(model).SerializeToString(), 0).run(inner, plain)
+    arrays = open_plain(ir.to_proto(model).SerializeToString(), 0).run(inner, plain)
     return {
         PLAIN: plain,
         EXPLAINED: {**plain, manifest.TARGET: np.full(target.shape, -1, np.int32)},
-        TAIL: {**dict(zip(inner, found, strict=True)), **{k: v for k, v in plain.items() if k in tail.inputs}},
+        TAIL: {**dict(zip(inner, arrays, strict=True)), **{k: v for k, v in plain.items() if k in tail.inputs}},
     }

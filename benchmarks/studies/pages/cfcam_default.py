@@ -92,12 +92,12 @@ def _table(values: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(column: str, found: list[float], reference: list[float], name: str) -> str:
+def _cell(column: str, values: list[float], reference: list[float], name: str) -> str:
     digits = COLUMNS[column]
-    text = f"{np.mean(found):.{digits}f}"
+    text = f"{np.mean(values):.{digits}f}"
     if name == "gradcam":
         return text
-    _, low, high = difference(found, reference)
+    _, low, high = difference(values, reference)
     return f"{text} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
@@ -111,12 +111,12 @@ def main(names: Sequence[str]) -> int:
     try:
         make_folder(FOLDER)
         kept = FOLDER / RECORD
-        found = json.loads(kept.read_text(encoding="utf-8"))["sets"] if names and kept.exists() else {}
+        measured = json.loads(kept.read_text(encoding="utf-8"))["sets"] if names and kept.exists() else {}
         for name in names or SETS:
             if name not in SETS:
                 raise UsageError(f"{name}: there is no such set. {did_you_mean(name, SETS)}")
-            found[name] = measure(name)
-            publish({known: found[known] for known in SETS if known in found})
+            measured[name] = measure(name)
+            publish({done: measured[done] for done in SETS if done in measured})
     except AerocamError as error:
         print(f"studies.pages.cfcam_default: error: {error}", file=sys.stderr)
         return error.exit_code

@@ -42,8 +42,8 @@ def measure_all(folder: Path, jobs: int) -> dict[str, Any]:
     """Measure everything, and return the record."""
     logging.getLogger("aerocam").setLevel(logging.WARNING)
     started = perf_counter()
-    found = method_table.measure(folder, jobs, lambda part: print(part, "...", file=sys.stderr, flush=True))
-    return {"machine": machine(), "jobs": jobs, "seconds": perf_counter() - started, **found}
+    facts = method_table.measure(folder, jobs, lambda part: print(part, "...", file=sys.stderr, flush=True))
+    return {"machine": machine(), "jobs": jobs, "seconds": perf_counter() - started, **facts}
 
 
 def page(record: Mapping[str, Any]) -> str:
@@ -119,10 +119,10 @@ def _cell(name: str, cell: Mapping[str, Any] | None, most: int, best: bool) -> s
 
 def _places(rows: Mapping[str, Any], name: str) -> dict[str, int]:
     """Rank the methods that have a metric of all pictures, 1 being the best; equal ones share a place."""
-    known = {method: cells[name] for method, cells in rows.items() if cells.get(name, {}).get("value") is not None}
-    most = max((cell["n"] for cell in known.values()), default=0)
+    valued = {method: cells[name] for method, cells in rows.items() if cells.get(name, {}).get("value") is not None}
+    most = max((cell["n"] for cell in valued.values()), default=0)
     sign = 1 if METRICS[name].direction == "higher" else -1
-    whole = {method: round(sign * cell["value"], 6) for method, cell in known.items() if cell["n"] == most}
+    whole = {method: round(sign * cell["value"], 6) for method, cell in valued.items() if cell["n"] == most}
     return {method: 1 + sum(other > value for other in whole.values()) for method, value in whole.items()}
 
 
@@ -148,10 +148,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="studies.pages.eval", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2, help="how many processes; 2")
     parser.add_argument("--out", default="eval-out", help="folder of pictures, models, records and reports; eval-out")
-    given = parser.parse_args()
-    if given.jobs < 1:
-        parser.error(f"--jobs {given.jobs}: 1 or more is expected")
-    return publish("studies.pages.eval", partial(measure_all, Path(given.out), given.jobs), page, RECORD, PAGE)
+    arguments = parser.parse_args()
+    if arguments.jobs < 1:
+        parser.error(f"--jobs {arguments.jobs}: 1 or more is expected")
+    return publish("studies.pages.eval", partial(measure_all, Path(arguments.out), arguments.jobs), page, RECORD, PAGE)
 
 
 if __name__ == "__main__":

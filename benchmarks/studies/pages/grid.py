@@ -96,10 +96,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="studies.pages.grid", description=__doc__)
     parser.add_argument("--mosaics", type=int, default=40, help="how many mosaics; 40")
     parser.add_argument("--slow", type=int, default=4, help="how many of them scorecam is shown; 4")
-    given = parser.parse_args()
-    if not 1 <= given.slow <= given.mosaics:
-        parser.error(f"--slow {given.slow} of --mosaics {given.mosaics}: 1 to all of them are expected")
-    measured = partial(measure_all, given.mosaics, given.slow)
+    arguments = parser.parse_args()
+    if not 1 <= arguments.slow <= arguments.mosaics:
+        parser.error(f"--slow {arguments.slow} of --mosaics {arguments.mosaics}: 1 to all of them are expected")
+    measured = partial(measure_all, arguments.mosaics, arguments.slow)
     return publish("studies.pages.grid", measured, page, RECORD, PAGE)
 
 

@@ -45,37 +45,37 @@ MIDDLE_HEADS = [name for name in sorted(CAM_HEADS) if name not in ("cam", "cfcam
 
 def memory(folder: Path) -> dict[str, dict[str, float]]:
     """Measure peaks of processes in MB: plain, with Grad-CAM fused, with Grad-CAM in NumPy."""
-    picture, found = zoo.photograph_file("coffee"), {}
-    known: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS}
+    picture, peaks = zoo.photograph_file("coffee"), {}
+    arguments: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS}
     for name, path, layer, told in (
-        ("EfficientNet-Lite0", zoo.lite0.model(), "auto", known),
+        ("EfficientNet-Lite0", zoo.lite0.model(), "auto", arguments),
         ("YOLOv8n", zoo.yolov8n_doclaynet(), YOLO_LAST[1], {}),
     ):
         tensors = export_model(path, folder / "tensors.onnx", layers=layer, check=False, **told)
         fused = export_model(path, folder / "fused.onnx", layers=layer, head="gradcam", check=False, **told)
         assert tensors.manifest.preprocess is not None
         rule = dataclasses.asdict(tensors.manifest.preprocess)
-        found[name] = {
+        peaks[name] = {
             "plain": peak_of_plain(path, rule, picture),
             "fused": peak_of_explaining(fused.path, picture),
             "runtime": peak_of_explaining(tensors.path, picture, "gradcam"),
         }
-    return found
+    return peaks
 
 
 def fused_ends() -> dict[str, Any]:
     """Measure per frame size the whole pipeline with a frame in, and with both ends, against the runtime's steps."""
-    found = {}
+    ratios = {}
     for size in ends.SIZES:
         samples = ends.measure(size, 1, Protocol(iterations=40))
         steps = samples[ends.STEPS].total()
         alone = ends.measure_preprocessing(size, 1, Protocol(iterations=100))
-        found["x".join(map(str, size))] = {
+        ratios["x".join(map(str, size))] = {
             "milliseconds": {name: float(np.median(one.total())) for name, one in samples.items()},
             "preprocessing, ms": {name: float(np.median(one.total())) for name, one in alone.items()},
             **{name: ratio(one.total(), steps) for name, one in samples.items() if name != ends.STEPS},
         }
-    return found
+    return ratios
 
 
 def measure() -> dict[str, Any]:
@@ -128,9 +128,9 @@ def _last(rows: Mapping[str, Any]) -> list[str]:
         f"|---|{'--:|' * len(rows)}--:|",
     ]
     for method in HEADS:
-        found = [row["methods"][method] for row in rows.values()]
-        cells = [f"{one['to plain']['median']:.3f}" if "to plain" in one else "refused" for one in found]
-        nodes = next((str(one["nodes"]) for one in found if "nodes" in one), "")
+        rows_of_method = [row["methods"][method] for row in rows.values()]
+        cells = [f"{one['to plain']['median']:.3f}" if "to plain" in one else "refused" for one in rows_of_method]
+        nodes = next((str(one["nodes"]) for one in rows_of_method if "nodes" in one), "")
         lines.append(f"| {method} | {' | '.join(cells)} | {nodes} |")
     plain = (f"{row['milliseconds']['plain']:.1f} ms" for row in rows.values())
     lines.append(f"| *plain model* | {' | '.join(plain)} | |")
@@ -147,8 +147,10 @@ def _middle(rows: Mapping[str, Any]) -> list[str]:
         f"|---|{'--:|' * len(rows)}",
     ]
     for method in MIDDLE_HEADS:
-        found = (row["methods"][method] for row in rows.values())
-        cells = (f"{one['added to tail']['median']:.2f}" if "added to tail" in one else "refused" for one in found)
+        rows_of_method = (row["methods"][method] for row in rows.values())
+        cells = (
+            f"{one['added to tail']['median']:.2f}" if "added to tail" in one else "refused" for one in rows_of_method
+        )
         lines.append(f"| {method} | {' | '.join(cells)} |")
     parts = (f"{row['milliseconds']['tail']:.1f} of {row['milliseconds']['plain']:.1f} ms" for row in rows.values())
     return [*lines, f"| *the part behind* | {' | '.join(parts)} |", ""]

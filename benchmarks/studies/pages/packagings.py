@@ -52,18 +52,18 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
     several = {manifest.TARGET: np.full(TARGETS * width, -1, np.int32)}
 
     def split() -> None:
-        found = {**image, **forward.run(image)}
-        half.run({**{name: found[name] for name in parts.carried}, **one})
+        carried = {**image, **forward.run(image)}
+        half.run({**{name: carried[name] for name in parts.carried}, **one})
 
     sessions = {FUSED: (open_session(fused.path, threads=1), one), FIVE: (open_session(five.path, threads=1), several)}
     tail = find_tail(path, layers=layer)
     behind = open_plain(tail.proto.SerializeToString(), 1)
-    given = {item.name: _noise(item.shape) for item in behind.get_inputs()}
+    feeds = {item.name: _noise(item.shape) for item in behind.get_inputs()}
     calls: dict[str, Callable[[], object]] = {
         PLAIN: lambda: plain.run(None, image),
         FORWARD: lambda: forward.run(image),
         BOTH: split,
-        TAIL: lambda: behind.run(None, given),
+        TAIL: lambda: behind.run(None, feeds),
         **{name: partial(session.run, {**image, **target}) for name, (session, target) in sessions.items()},
     }
     samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)

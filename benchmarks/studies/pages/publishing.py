@@ -44,9 +44,9 @@ def publish(
     logging.getLogger("aerocam.export").setLevel(logging.WARNING)
     try:
         make_folder(FOLDER)
-        found = measure()
-        write_together({FOLDER / record: json.dumps(found, indent=1).encode()})  # kept whatever becomes of the page
-        shown = page(found)
+        result = measure()
+        write_together({FOLDER / record: json.dumps(result, indent=1).encode()})  # kept whatever becomes of the page
+        shown = page(result)
         write_together({FOLDER / text: shown.encode()})
         print(shown)
     except AerocamError as error:

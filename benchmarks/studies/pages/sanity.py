@@ -53,22 +53,22 @@ def clip() -> Iterator[NDArray[np.uint8]]:
 def measure_all() -> dict[str, Any]:
     """Measure everything, and return the record."""
     pictures = frames()
-    given: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "check": False}
+    arguments: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "check": False}
     print("randomisation ...", flush=True)
-    steps = cascade(zoo.lite0.model(), pictures[:RANDOMISED], METHODS, counts=COUNTS, seed=SEED, options=given)
+    steps = cascade(zoo.lite0.model(), pictures[:RANDOMISED], METHODS, counts=COUNTS, seed=SEED, options=arguments)
     record: dict[str, Any] = {"machine": machine(), "randomisation": {}, "precision": {}, "in time": {}}
-    record["randomisation"] = {method: [asdict(one) for one in found] for method, found in steps.items()}
+    record["randomisation"] = {method: [asdict(step) for step in cascaded] for method, cascaded in steps.items()}
     with tempfile.TemporaryDirectory() as room:
         folder, plain = Path(room), zoo.lite0.model()
-        first = export_model(plain, folder / "float32.cam.onnx", **given).path
+        first = export_model(plain, folder / "float32.cam.onnx", **arguments).path
         others = {
-            "float16": export_model(plain, folder / "float16.cam.onnx", precision="float16", **given).path,
-            "int8": export_model(zoo.lite0.model(variant="int8"), folder / "int8.cam.onnx", **given).path,
+            "float16": export_model(plain, folder / "float16.cam.onnx", precision="float16", **arguments).path,
+            "int8": export_model(zoo.lite0.model(variant="int8"), folder / "int8.cam.onnx", **arguments).path,
         }
         for method in METHODS:
             print(f"{method} ...", flush=True)
-            found = {name: average(compare_models(first, path, pictures, method)) for name, path in others.items()}
-            record["precision"][method] = {name: asdict(one) for name, one in found.items()}
+            agreements = {name: average(compare_models(first, path, pictures, method)) for name, path in others.items()}
+            record["precision"][method] = {name: asdict(one) for name, one in agreements.items()}
             with Explainer(first, method=method) as explainer:
                 stability = stability_in_time(explainer, clip())
             record["in time"][method] = {**asdict(stability), "relative": stability.relative}

@@ -43,11 +43,11 @@ def quantise(model: Path, output: Path, tensors: Iterable[NDArray]) -> Path:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     name = onnx.load(model, load_external_data=False).graph.input[0].name
-    given = iter([{name: tensor} for tensor in tensors])
+    feeds = iter([{name: tensor} for tensor in tensors])
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def get_next(self) -> dict[str, NDArray] | None:
-            return next(given, None)
+            return next(feeds, None)
 
     types = {"weight_type": QuantType.QInt8, "activation_type": QuantType.QUInt8}
     quantize_static(str(model), str(output), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **types)
@@ -69,8 +69,8 @@ def write_models(folder: Path) -> list[Path]:
     prepare, source = Preprocessor(zoo.lite0.PREPROCESS), zoo.lite0.model()
     tensors = (prepare(zoo.labelled_photograph(name))[0].copy() for name in zoo.LABELLED)
     models = {"float32": source, "int8": quantise(source, folder / "lite0-int8.onnx", tensors)}
-    known: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels(), "check": False}
-    return [export_model(path, folder / f"lite0-{name}.cam.onnx", **known).path for name, path in models.items()]
+    arguments: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "labels": zoo.lite0.labels(), "check": False}
+    return [export_model(path, folder / f"lite0-{name}.cam.onnx", **arguments).path for name, path in models.items()]
 
 
 def measure(folder: Path) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def measure(folder: Path) -> dict[str, Any]:
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     make_folder(folder)
     models = [str(path) for path in write_models(folder)]
-    found: dict[str, Any] = {}
+    by_method: dict[str, Any] = {}
     for method in METHODS:
         out = folder / method
         how = ["--source", str(zoo.video(VIDEO)), "--method", method, "--threads", "2", "-o", str(out)]
@@ -88,8 +88,8 @@ def measure(folder: Path) -> dict[str, Any]:
         said = json.loads((out / "summary.json").read_text(encoding="utf-8"))
         del said["settings"]  # it names files of this machine
         values = {name: [_rounded(frame[name], digits) for frame in frames] for name, digits in FIGURES.items()}
-        found[method] = {"summary": said, "per frame": values}
-    return {"machine": machine(), "video": VIDEO, "methods": found}
+        by_method[method] = {"summary": said, "per frame": values}
+    return {"machine": machine(), "video": VIDEO, "methods": by_method}
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
@@ -121,9 +121,9 @@ def page(record: Mapping[str, Any]) -> str:
         "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for method, one in methods.items():
-        found = one["summary"]
+        summary = one["summary"]
         cells = [
-            f"{found[name][key]:.{digits}f}"
+            f"{summary[name][key]:.{digits}f}"
             for name, digits in FIGURES.items()
             for key in (("mean", "median", "worst") if name == "shift" else ("mean", "worst"))
         ]
@@ -147,8 +147,8 @@ def main() -> int:
     """Measure, and write record and page; the exit code."""
     parser = argparse.ArgumentParser(prog="studies.pages.shift", description=__doc__)
     parser.add_argument("--out", default="eval-out/shift", help="folder of models and reports; eval-out/shift")
-    given = parser.parse_args()
-    return publish("studies.pages.shift", partial(measure, Path(given.out)), page, RECORD, PAGE)
+    arguments = parser.parse_args()
+    return publish("studies.pages.shift", partial(measure, Path(arguments.out)), page, RECORD, PAGE)
 
 
 if __name__ == "__main__":

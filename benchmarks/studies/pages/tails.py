@@ -85,8 +85,8 @@ def measure_all() -> dict[str, Any]:
         print(f"{name} ...", flush=True)
         with tempfile.TemporaryDirectory() as folder:
             path, task, shapes = network.path(Path(folder)), network.task, network.input_shapes
-            found = measure_tail(path, task=task, input_shapes=shapes, protocol=PROTOCOL)
-            record["networks"][name] = {**found, "export": export_cost(path, task=task, input_shapes=shapes)}
+            costs = measure_tail(path, task=task, input_shapes=shapes, protocol=PROTOCOL)
+            record["networks"][name] = {**costs, "export": export_cost(path, task=task, input_shapes=shapes)}
     return record
 
 

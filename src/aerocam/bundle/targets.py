@@ -98,10 +98,10 @@ def find_target(name: str, python: str | None = None) -> Target:
     target = TARGETS[name]
     if python is None:
         return target
-    found = re.fullmatch(r"3\.(\d+)", python)
-    if found is None or int(found.group(1)) < 10:
+    match = re.fullmatch(r"3\.(\d+)", python)
+    if match is None or int(match.group(1)) < 10:
         raise UsageError(f"--python {python}: expected 3.10 or newer, as in 3.10")
-    wanted = (3, int(found.group(1)))
+    wanted = (3, int(match.group(1)))
     if target.jetson and wanted != target.python:
         raise UsageError(
             f"--python {python}: {name} has Python {target.python_text}, and TensorRT for that alone; leave it out"

@@ -37,8 +37,8 @@ def resolve(target: Target) -> dict[str, str]:
         report = Path(folder) / "report.json"
         where = ["--dry-run", "--ignore-installed", "--target", folder, "--report", str(report)]
         _pip(["install", *where, *_for(target), *target.requirements, PIP], target)
-        found = json.loads(report.read_text(encoding="utf-8"))["install"]
-    versions = {one["metadata"]["name"].lower().replace("_", "-"): one["metadata"]["version"] for one in found}
+        packages = json.loads(report.read_text(encoding="utf-8"))["install"]
+    versions = {one["metadata"]["name"].lower().replace("_", "-"): one["metadata"]["version"] for one in packages}
     wrong = sorted(name for name in versions if target.jetson and NEVER_ON_A_JETSON.search(name))
     if wrong:
         raise UsageError(
@@ -123,15 +123,15 @@ def own_wheel() -> tuple[str, bytes]:
 
 def _code(package: Path) -> dict[str, bytes]:
     """Read the package's files by their path in it; in a source tree, some of its folders are links elsewhere."""
-    found = {}
+    contents = {}
     for folder in (package, *(path for path in package.iterdir() if path.is_symlink() and path.is_dir())):
         inside = "" if folder == package else f"{folder.name}/"
         root = folder.resolve()
         for path in root.rglob("*"):
             name = inside + path.relative_to(root).as_posix()
             if path.suffix in SUFFIXES and path.is_file() and not name.startswith(NOT_INSTALLED):
-                found[name] = path.read_bytes()
-    return dict(sorted(found.items()))
+                contents[name] = path.read_bytes()
+    return dict(sorted(contents.items()))
 
 
 def _metadata(version: str) -> dict[str, bytes]:

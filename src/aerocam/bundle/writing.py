@@ -148,8 +148,8 @@ def _fill(
 
 def _installed(packages: Mapping[str, str]) -> dict[str, str]:
     """Return the versions of what is installed on the device: aerocam too, but not pip, which installs it."""
-    found = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
-    return dict(sorted(found.items()))
+    versions = {name: version for name, version in packages.items() if name != wheels.PIP} | {"aerocam": __version__}
+    return dict(sorted(versions.items()))
 
 
 def _record(target: Target, files: list[Path], installed: Mapping[str, str]) -> dict[str, object]:

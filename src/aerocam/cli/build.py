@@ -118,13 +118,13 @@ def described(built: Built) -> list[str]:
         f" {'allowed' if record.settings.tf32 else 'off'}",
     ]
     lines += [f"  TensorRT says: {text}" for text in built.warnings]
-    found = built.inspection
-    if found is None:
+    inspection = built.inspection
+    if inspection is None:
         why = "TensorRT does not say" if record.device else "that is seen once the engine is loaded, on its GPU"
         return [*lines, f"  fell back: not known; {why}"]
-    counts = ", ".join(f"{count} in {name}" for name, count in found.types.items())
-    lines.append(f"  {found.layers} layers in the engine" + (f": {counts}" if counts else ""))
-    return [*lines, f"  fell back: {', '.join(found.fell_back) or 'none'}"]
+    counts = ", ".join(f"{count} in {name}" for name, count in inspection.types.items())
+    lines.append(f"  {inspection.layers} layers in the engine" + (f": {counts}" if counts else ""))
+    return [*lines, f"  fell back: {', '.join(inspection.fell_back) or 'none'}"]
 
 
 def size_in_bytes(text: str) -> int:

@@ -170,9 +170,8 @@ def _speed(name: str, speed: dict[str, Any]) -> list[str]:
         parts = f" (of it at p50: {told})" if len(stages) > 2 else ""
         lines.append(f"{name}, {what}: p50 {p50:.2f} ms, p90 {p90:.2f}, p99 {p99:.2f}{parts}")
     if "ratio to plain" in speed:
-        found = speed["ratio to plain"]
-        lines.append(
-            f"{name}, explained / plain: {found['median']:.3f} (quartiles {found['q1']:.3f} to {found['q3']:.3f})"
-        )
+        quartiles = speed["ratio to plain"]
+        spread = f"quartiles {quartiles['q1']:.3f} to {quartiles['q3']:.3f}"
+        lines.append(f"{name}, explained / plain: {quartiles['median']:.3f} ({spread})")
     rates = ", ".join(f"{rate:.1f}/s with {depth} under way" for depth, rate in speed["throughput"].items())
     return [*lines, f"{name}, throughput: {rates}"]

@@ -101,14 +101,14 @@ def as_text(record: dict[str, Any]) -> str:
         if name == "packages" and finding["state"] == "found":
             continue  # of use for the advice alone
         title, line = LINES.get(name, (name, lambda one: _joined(*(f"{key} {one[key]}" for key in one))))
-        found = {key: value for key, value in finding.items() if key != "state"}
-        lines.append(f"{title:<15} {line(found) if finding['state'] == 'found' else '- ' + finding['reason']}")
+        facts = {key: value for key, value in finding.items() if key != "state"}
+        lines.append(f"{title:<15} {line(facts) if finding['state'] == 'found' else '- ' + finding['reason']}")
     lines += ["", "aerocam will use"]
     lines += [f"  {title:<15} {record['uses'][key] or 'nothing'}" for key, title in USES.items()]
     for kind, title in (("missing", "missing"), ("warning", "to look at")):
-        given = [one for one in record["advice"] if one["kind"] == kind]
-        lines += ["", title] if given else []
-        for one in given:
+        advice = [one for one in record["advice"] if one["kind"] == kind]
+        lines += ["", title] if advice else []
+        for one in advice:
             lines += [f"  {one['why']}", *(f"      {command}" for command in one["commands"])]
     return "\n".join(lines)
 

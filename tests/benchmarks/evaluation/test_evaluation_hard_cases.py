@@ -185,7 +185,7 @@ def test_a_full_disk_is_one_error_and_what_was_whole_is_read_again(tmp_path: Pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     with Records(tmp_path) as records:
-        assert list(records.found) == ["one"]
+        assert list(records.by_key) == ["one"]
         records.add([{"key": "two"}])
     assert (tmp_path / "records.jsonl").read_text().count("\n") == 2
 
@@ -205,7 +205,7 @@ def test_a_record_that_is_cut_anywhere_is_done_again(tmp_path: Path) -> None:
     for cut in range(len(whole)):
         path.write_bytes(whole[:cut])
         with Records(tmp_path) as records:
-            assert list(records.found) == (["one"] if cut >= first else [])
+            assert list(records.by_key) == (["one"] if cut >= first else [])
         assert path.read_bytes() == (whole[:first] if cut >= first else b"")
 
 

@@ -115,7 +115,7 @@ def test_imputation_solves_its_equations() -> None:
 def test_road_noise_follows_the_seed() -> None:
     def change(seed: int, noise: float = 0.01) -> float:
         one = bright_square(limits()["random"])
-        return compute("road_morf", Case(one.subject, one.tensor, 0, one.found, seed=seed), noise=noise)
+        return compute("road_morf", Case(one.subject, one.tensor, 0, one.maps, seed=seed), noise=noise)
 
     assert change(1) == change(1)
     assert change(1) != change(2)
@@ -234,7 +234,7 @@ def test_a_single_number_is_a_list_of_one() -> None:
     """As `--parameter NAME=0.1` gives it."""
     map_ = limits()["random"]
     one = bright_square(map_)
-    noisy = Case(Toy(one.subject.logits, no_map, lambda share, seed: 1 - map_), one.tensor, 0, one.found, one.truth)
+    noisy = Case(Toy(one.subject.logits, no_map, lambda share, seed: 1 - map_), one.tensor, 0, one.maps, one.truth)
     for name, key, value in (("gradient_noise", "shares", 0.1), ("road_lerf", "percentiles", 20)):
         assert compute(name, noisy, **{key: value}) == compute(name, noisy, **{key: [value]})
     assert compute("max_box_acc_v2", one, deltas=0.5) == compute("max_box_acc_v2", one, deltas=[0.5])
@@ -269,7 +269,7 @@ def test_a_map_with_nan_has_no_value(broken: float) -> None:
 def test_a_constant_map_never_crashes(level: float) -> None:
     one = bright_square(np.full((24, 20), level, np.float32))
     flat = Toy(one.subject.logits, lambda x, t: one.map, lambda share, seed: one.map)
-    one = Case(flat, one.tensor, 0, one.found, one.truth, second=1)
+    one = Case(flat, one.tensor, 0, one.maps, one.truth, second=1)
     found = {name: number(METRICS[name].compute(one)) for name in METRICS if name in STATED}
     share = 80 / 480
     expected = {**STATED, "energy_pointing_game": share if level else math.nan}
