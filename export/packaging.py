@@ -66,12 +66,12 @@ def carried_values(
         before: Names of all tensors before the rewriting: no other is carried.
     """
     tensors = tensor_table(model)
-    found = dict.fromkeys(tensors[name] for name in layers)
-    behind = {*found, *(value for value in model.graph.inputs if value.name in added)}
+    carried = dict.fromkeys(tensors[name] for name in layers)
+    behind = {*carried, *(value for value in model.graph.inputs if value.name in added)}
     for node in model.graph:
         if any(x in behind for x in values_read(node)):
             behind.update(node.outputs)
-    waiting, seen = [value for value in model.graph.outputs if value.name in added], set(found)
+    waiting, seen = [value for value in model.graph.outputs if value.name in added], set(carried)
     while waiting:
         value = waiting.pop()
         if value in seen:
@@ -79,10 +79,10 @@ def carried_values(
         seen.add(value)
         producer = value.producer()
         if value not in behind and value.name in before and value.name in tensors:
-            found[value] = None
+            carried[value] = None
         elif producer is not None:
             waiting += values_read(producer)
-    return [str(value.name) for value in found]
+    return [str(value.name) for value in carried]
 
 
 def split(
@@ -97,8 +97,8 @@ def split(
         added: As for `carried_values`.
     """
     forward = model.clone()
-    given = {value.name for value in model.graph.inputs}
-    _keep(forward, list(dict.fromkeys([*originals, *(name for name in carried if name not in given)])))
+    inputs = {value.name for value in model.graph.inputs}
+    _keep(forward, list(dict.fromkeys([*originals, *(name for name in carried if name not in inputs)])))
     forward.graph.inputs[:] = [value for value in forward.graph.inputs if value.name not in added]
     wanted = [str(value.name) for value in model.graph.outputs if value.name in added]
     explain = _behind(model, carried, [name for name in wanted if name != manifest.SCORES])
@@ -114,10 +114,10 @@ def tail(model: ir.Model, carried: Sequence[str]) -> ir.Model:
         model: A rewritten model; it stays as it is.
         carried: As `carried_values` gives it.
     """
-    found = _behind(model, carried, [manifest.SCORES])
+    copy = _behind(model, carried, [manifest.SCORES])
     always = (manifest.BATCH, manifest.TARGET)
-    found.graph.inputs[:] = [value for value in found.graph.inputs if value.uses() or value.name in always]
-    return found
+    copy.graph.inputs[:] = [value for value in copy.graph.inputs if value.uses() or value.name in always]
+    return copy
 
 
 def _behind(model: ir.Model, carried: Sequence[str], outputs: Sequence[str]) -> ir.Model:
@@ -155,14 +155,14 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
             y.name = _untaken(str(y.name), taken)
     own = [value for value in explain.graph.inputs if value.name not in tensors]
     for value in explain.graph.inputs:
-        for user, place in list(value.uses()) if value.name in tensors else ():
-            user.replace_input_with(place, tensors[str(value.name)])
+        for user, index in list(value.uses()) if value.name in tensors else ():
+            user.replace_input_with(index, tensors[str(value.name)])
     weights = list(explain.graph.initializers.values())
     merged = {value: forward.graph.initializers.get(str(value.name)) for value in weights}
-    for value, given in merged.items():
-        if given is not None and _are_equal(value, given):
-            for user, place in list(value.uses()):
-                user.replace_input_with(place, given)
+    for value, existing in merged.items():
+        if existing is not None and _are_equal(value, existing):
+            for user, index in list(value.uses()):
+                user.replace_input_with(index, existing)
     nodes, outputs = list(explain.graph), list(explain.graph.outputs)
     for container in (explain.graph.inputs, explain.graph.outputs, explain.graph.initializers):
         container.clear()
@@ -177,9 +177,9 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
     return forward
 
 
-def _are_equal(one: ir.Value, other: ir.Value) -> bool:
+def _are_equal(weight: ir.Value, other: ir.Value) -> bool:
     """Return whether two weights have the same type, shape and numbers."""
-    a, b = one.const_value, other.const_value
+    a, b = weight.const_value, other.const_value
     if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
         return False
     return a is b or a.tobytes() == b.tobytes()

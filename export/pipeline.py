@@ -193,5 +193,5 @@ def list_layers(
     score = Score(task, score_output, layout)
     model = load_model(path, input_shapes)
     _, site = find_site(model, score)
-    known = candidates(model, site, try_out=True)
-    return known, automatic_layers(model, site, known)
+    listed = candidates(model, site, try_out=True)
+    return listed, automatic_layers(model, site, listed)

@@ -111,7 +111,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         split = manifest.Split(explain, (), tail if files.batch else None, files.batch or 0)
     written = Manifest(
         task=site.task,
-        layers=tuple(_manifest_layer(i, item, request, rule) for i, item in enumerate(layers)),
+        layers=tuple(_manifest_layer(i, layer, request, rule) for i, layer in enumerate(layers)),
         score=site.score,
         preprocess=preprocess,
         source=_source(request),
@@ -119,7 +119,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         boxes=site.place,
         split=split,
         labels=class_labels(hints.labels, site.score, given=request.score.labels is not None),
-        seed_scale=seed_scale(model.graph, [item.value for item in layers], site.logits),
+        seed_scale=seed_scale(model.graph, [layer.value for layer in layers], site.logits),
         precision=precision,
         aerocam=__version__,
     )
@@ -140,19 +140,19 @@ def find_site(model: ir.Model, score: Score) -> tuple[Hints, ScoreSite]:
     return hints, find_score(model, task, score.score_output, score.targets, hints)
 
 
-def _require_one(layers: Sequence[Candidate], given: str, expected: str) -> None:
+def _require_one(layers: Sequence[Candidate], parameter: str, expected: str) -> None:
     """Raise UsageError unless there is one target layer."""
     if len(layers) != 1:
-        names = ", ".join(item.name for item in layers)
-        raise UsageError(f"`{given}`: {len(layers)} target layers ({names}), {expected}; choose it with `layers`")
+        names = ", ".join(layer.name for layer in layers)
+        raise UsageError(f"`{parameter}`: {len(layers)} target layers ({names}), {expected}; choose it with `layers`")
 
 
-def _manifest_layer(i: int, item: Candidate, request: ExportRequest, rule: manifest.Rule) -> manifest.Layer:
+def _manifest_layer(i: int, layer: Candidate, request: ExportRequest, rule: manifest.Rule) -> manifest.Layer:
     """Return layer number `i` as the manifest has it; `rule` is that of every layer but a guided input."""
-    leave, is_guided = request.fused.leave_tensors, request.walk.guided and item.depth < 0
-    activations, gradients = (activations_name(i, item), GRADIENTS.format(i)) if leave else (None, None)
+    leave, is_guided = request.fused.leave_tensors, request.walk.guided and layer.depth < 0
+    activations, gradients = (activations_name(i, layer), GRADIENTS.format(i)) if leave else (None, None)
     own = "guided" if is_guided else rule
-    return manifest.Layer(item.name, item.fold.kind, item.shape, activations, gradients, own)
+    return manifest.Layer(layer.name, layer.fold.kind, layer.shape, activations, gradients, own)
 
 
 def _source(request: ExportRequest) -> manifest.Source:
@@ -172,14 +172,18 @@ def _decisions(model: ir.Model, request: ExportRequest, written: Manifest) -> tu
     output = asked if score.score_output else "the only one" if count == 1 else f"the first of {count} that fits"
     is_auto = AUTO in request.walk.names
     layers = f"chosen by the graph, for task {written.task}" if is_auto else asked
-    rule, is_default = written.preprocess, request.preprocess is default_preprocess
-    shown = "none, the input is no picture" if rule is None else f"{rule.resize}, {rule.color}, {rule.mean}, {rule.std}"
-    preprocess = metadata or "what networks of this form mostly take" if is_default and rule is not None else asked
+    preprocess, is_default = written.preprocess, request.preprocess is default_preprocess
+    shown = (
+        "none, the input is no picture"
+        if preprocess is None
+        else f"{preprocess.resize}, {preprocess.color}, {preprocess.mean}, {preprocess.std}"
+    )
+    origin = metadata or "what networks of this form mostly take" if is_default and preprocess is not None else asked
     labels = asked if score.labels is not None else "the model's metadata" if written.labels else "nothing names them"
     return (
         Decision("task", written.task, task, "task"),
         Decision("output", written.score.output, output, "score_output", output not in (asked, "the only one")),
         Decision("layers", ", ".join(layer.name for layer in written.layers), layers, "layers"),
-        Decision("preprocessing", shown, preprocess, "preprocess", is_default and rule is not None and not metadata),
+        Decision("preprocessing", shown, origin, "preprocess", is_default and preprocess is not None and not metadata),
         Decision("labels", ", ".join(written.labels[:3]) or "by number", labels, "labels"),
     )

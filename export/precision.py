@@ -39,9 +39,9 @@ def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precis
     """
     if wanted == "source":
         return model, "source"
-    if found := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):
+    if node := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):
         raise UsageError(
-            f"`precision='float16'`: the model is quantised already ({found.op_type} {found.name!r}); its types are its"
+            f"`precision='float16'`: the model is quantised already ({node.op_type} {node.name!r}); its types are its"
             " own, export it without `precision`"
         )
     if half := computed_in_half(model):
@@ -67,7 +67,7 @@ def in_float16(model: ir.Model) -> ir.Model:
     converter = _converter()
     light = LightModel.of(model)
     proto = light.proto
-    kept = [item.name for item in (*proto.graph.input, *proto.graph.output)]
+    kept = [value.name for value in (*proto.graph.input, *proto.graph.output)]
     _give_weights_as_inputs(proto, light)
     _forget_types_of_constants(proto)
     converted = converter.convert_float_to_float16(
@@ -111,7 +111,7 @@ def _forget_types_of_constants(proto: onnx.ModelProto) -> None:
     The converter would change the declared ones, even where it keeps the numbers in float32.
     """
     constants = {tensor.name for tensor in proto.graph.initializer}
-    values = [item for item in proto.graph.value_info if item.name not in constants]
+    values = [info for info in proto.graph.value_info if info.name not in constants]
     del proto.graph.value_info[:]
     proto.graph.value_info.extend(values)
 
@@ -137,18 +137,18 @@ def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
 
 def _float32_only(model: ir.Model) -> set[str]:
     """Return the operators that take no float16 as an input that is float32 in the model."""
-    found: set[str] = set()
+    operators: set[str] = set()
     for node in _nodes(model):
         if node.domain or not onnx.defs.has(node.op_type):
             continue
         schema = onnx.defs.get_schema(node.op_type, model.opset_imports[""], "")
-        allowed = {item.type_param_str: item.allowed_type_strs for item in schema.type_constraints}
+        allowed = {constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints}
         for i, x in enumerate(node.inputs):
             kind = schema.inputs[min(i, len(schema.inputs) - 1)].type_str
             single = x is not None and x.dtype == ir.DataType.FLOAT
             if single and "tensor(float16)" not in allowed.get(kind, (kind,)):
-                found.update({node.op_type} if (node.op_type, i) not in KEPT_BY_THE_CONVERTER else ())
-    return found
+                operators.update({node.op_type} if (node.op_type, i) not in KEPT_BY_THE_CONVERTER else ())
+    return operators
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -202,12 +202,12 @@ class ExportRequest:
 
 def _named(part: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are fields of a part."""
-    return {item.name: options[item.name] for item in fields(part) if item.name in options}
+    return {entry.name: options[entry.name] for entry in fields(part) if entry.name in options}
 
 
-def _require_known(part: object, **known: Iterable[str]) -> None:
+def _require_known(part: object, **allowed: Iterable[str]) -> None:
     """Raise UsageError for a field that is neither None nor one of its known values."""
-    for name, values in known.items():
+    for name, values in allowed.items():
         value, choices = getattr(part, name), tuple(values)
         if value is not None and value not in choices:
             raise UsageError(

@@ -47,7 +47,7 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
-    score = append_choice(op, site, {item.value for item in chosen})
+    score = append_choice(op, site, {candidate.value for candidate in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]
     head = written.head
@@ -56,12 +56,12 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     bare = not reads_gradients and written.layers[0].gradients is None
     gradients = [] if bare else _gradients(op, start, chosen, site.score.targets, rules)
     pairs = []
-    for i, item in enumerate(chosen):
-        activations = item.value
-        if item.depth >= 0 and not activations.is_graph_output():
+    for i, candidate in enumerate(chosen):
+        activations = candidate.value
+        if candidate.depth >= 0 and not activations.is_graph_output():
             model.graph.outputs.append(activations)
-        if activations_name(i, item) != item.name:
-            activations = op.output(item.fold(op, activations), ACTIVATIONS.format(i))
+        if activations_name(i, candidate) != candidate.name:
+            activations = op.output(candidate.fold(op, activations), ACTIVATIONS.format(i))
         own, gradient = gradients[i] if gradients else (None, None)
         if own is not None and own is not gradient:
             op.output(own, OWN_GRADIENTS.format(i))
@@ -93,15 +93,17 @@ def _gradients(
     op: Builder, start: Chosen, chosen: Sequence[Candidate], targets: int, rules: Sequence[manifest.Rule]
 ) -> list[tuple[ir.Value, ir.Value]]:
     """Return per layer the gradients in its own shape and folded; those of several targets follow one another."""
-    layers = [item.value for item in chosen]
+    layers = [candidate.value for candidate in chosen]
     seed = start.relevance if "relevance" in rules and start.relevance is not None else start.seed
     if targets == 1:
         own = gradients_of(op, start.value, seed, layers, rules)
-        return [(g, item.fold(op, g) if item.is_folded else g) for g, item in zip(own, chosen, strict=True)]
-    one = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
-    own = gradients_of(op, start.value, one, layers, rules)
-    folded = [item.fold(op, g) if item.is_folded else g for g, item in zip(own, chosen, strict=True)]
-    stacks = stack(op, one, seed, [*own, *folded], targets)
+        return [
+            (g, candidate.fold(op, g) if candidate.is_folded else g) for g, candidate in zip(own, chosen, strict=True)
+        ]
+    placeholder = op.Identity(op.floats_like(start.value, np.zeros(static_shape(start.value))))
+    own = gradients_of(op, start.value, placeholder, layers, rules)
+    folded = [candidate.fold(op, g) if candidate.is_folded else g for g, candidate in zip(own, chosen, strict=True)]
+    stacks = stack(op, placeholder, seed, [*own, *folded], targets)
     return list(zip(stacks[: len(own)], stacks[len(own) :], strict=True))
 
 

@@ -54,11 +54,11 @@ def open_model(
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = providers or [CPU]
     require_available(wanted, onnxruntime.get_available_providers(), onnxruntime.__version__)
-    given = with_defaults(wanted, onnxruntime.__version__)
+    configured = with_defaults(wanted, onnxruntime.__version__)
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
     with onnxruntime_errors():
         try:
-            session = onnxruntime.InferenceSession(source, options, providers=given, enable_fallback="0")
+            session = onnxruntime.InferenceSession(source, options, providers=configured, enable_fallback="0")
         except RuntimeError as error:  # a provider's, none of ONNX Runtime's own kinds
             if option_error(error) is not None:
                 raise

@@ -58,8 +58,8 @@ class Tail:
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
         """
-        op, found = self.op, self.stacks(stacks, count)[self.end]
-        rows = op.single(op.reshape(found, count, int(np.prod(static_shape(self.end)))))
+        op, end = self.op, self.stacks(stacks, count)[self.end]
+        rows = op.single(op.reshape(end, count, int(np.prod(static_shape(self.end)))))
         (targets,) = static_shape(self.score)
         weights = constant_array(self.seed)
         if self.seed is None or (weights is not None and weights.size == 1 and weights.item() == 1):
@@ -67,22 +67,22 @@ class Tail:
         seed = op.single(op.reshape(self.seed, targets, static_shape(rows)[1]))
         return op.MatMul(rows, op.Transpose(seed, perm=[1, 0]))
 
-    def stacks(self, given: Mapping[ir.Value, ir.Value], count: int) -> dict[ir.Value, ir.Value]:
+    def stacks(self, starts: Mapping[ir.Value, ir.Value], count: int) -> dict[ir.Value, ir.Value]:
         """Return the stacks of the values that are given, and of all values behind them.
 
         Raises:
             UnsupportedOperatorError: An operator has no form for several activations.
         """
-        known = dict(given)
-        nodes = [node for node in self.nodes if not any(y in given for y in node.outputs)]
+        stacks = dict(starts)
+        nodes = [node for node in self.nodes if not any(y in starts for y in node.outputs)]
         try:
-            replay(self.op, nodes, known, count)
+            replay(self.op, nodes, stacks, count)
         except NoFormError as error:
             raise UnsupportedOperatorError(
                 f"operator {error} between layer {self.layer.name!r} and the score has no form for several activations"
                 " at once; choose a layer behind it (aerocam layers MODEL), or a method that reads gradients"
             ) from error
-        return known
+        return stacks
 
     def bytes(self, count: int, start: ir.Value | None = None) -> int:
         """Return the size in bytes of the largest stack of values from `start`, by default the layer, to the score."""
@@ -111,9 +111,9 @@ def append_tail(tail: Tail, batch: int) -> None:
     """Append the scores of `batch` activations, a new input, as an output."""
     op, layer = tail.op, tail.layer
     shape = ir.Shape([batch, *layer.shape[1:]])
-    given = ir.Value(name=manifest.BATCH, type=layer.value.type, shape=shape)
-    op.graph.inputs.append(given)
-    op.output(tail(given, batch), manifest.SCORES)
+    activations = ir.Value(name=manifest.BATCH, type=layer.value.type, shape=shape)
+    op.graph.inputs.append(activations)
+    op.output(tail(activations, batch), manifest.SCORES)
 
 
 def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.Node]) -> list[ir.Node]:
@@ -140,11 +140,11 @@ def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.N
 
 def between_values(nodes: Sequence[ir.Node], start: ir.Value) -> set[ir.Value]:
     """Return the values that nodes, in the graph's order, compute from `start`."""
-    found = {start}
+    reached = {start}
     for node in nodes:
-        if any(x in found for x in values_read(node)):
-            found.update(node.outputs)
-    return found - {start}
+        if any(x in reached for x in values_read(node)):
+            reached.update(node.outputs)
+    return reached - {start}
 
 
 def _nbytes(value: ir.Value) -> int:

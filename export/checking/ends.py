@@ -24,13 +24,16 @@ from aerocam.providers import Provider
 
 def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
     """Return a copy that takes the tensor again in place of a frame, and draws no overlay."""
-    plain, rule = model.clone(), written.preprocess
-    if rule is None or rule.frame is None:
+    plain, preprocess = model.clone(), written.preprocess
+    if preprocess is None or preprocess.frame is None:
         return plain
     graph = plain.graph
-    left_out = {rule.input, None if written.head is None else written.head.overlay}  # a split model carries the tensor
+    left_out = {
+        preprocess.input,
+        None if written.head is None else written.head.overlay,
+    }  # a split model carries the tensor
     graph.outputs[:] = [value for value in graph.outputs if value.name not in left_out]
-    make_input(graph, tensor_table(plain)[rule.input])
+    make_input(graph, tensor_table(plain)[preprocess.input])
     passes.RemoveUnusedNodesPass()(plain)
     graph.inputs[:] = [value for value in graph.inputs if value.name != manifest.FRAME]
     return plain
@@ -48,35 +51,35 @@ def check_ends(
         providers: Execution providers to run on; None: the CPU.
         seed: Seed of the frame.
     """
-    rule, head = written.preprocess, written.head
+    preprocess, head = written.preprocess, written.head
     feeds = random_feeds(model, np.random.default_rng(seed)) | {manifest.TARGET: own_choice(model, written.score)}
-    inner = {RAW} if rule is None or rule.frame is None else {RAW, rule.input}
+    inner = {RAW} if preprocess is None or preprocess.frame is None else {RAW, preprocess.input}
     plain = without_frame(model, written)
     with SessionFolder(providers) as sessions:
-        found = _run(sessions, with_outputs(model, inner), feeds)
-        expected = _run(sessions, LightModel.of(plain), feeds | found)
-    framed = rule is not None and rule.frame is not None
-    outputs = largest_difference(list(expected.values()), [found[name] for name in expected]) if framed else 0.0
+        fused = _run(sessions, with_outputs(model, inner), feeds)
+        expected = _run(sessions, LightModel.of(plain), feeds | fused)
+    framed = preprocess is not None and preprocess.frame is not None
+    outputs = largest_difference(list(expected.values()), [fused[name] for name in expected]) if framed else 0.0
     tensor = overlay = (0.0, 0.0)
-    if rule is not None and rule.frame is not None:
-        given = found[rule.input]
-        error = np.abs(given - steps.tensor_of(feeds[manifest.FRAME], rule).astype(given.dtype))
-        std = np.array(rule.std)
-        tensor = _most(error * (std if rule.layout == "NHWC" else std[:, None, None]))
+    if preprocess is not None and preprocess.frame is not None:
+        made = fused[preprocess.input]
+        error = np.abs(made - steps.tensor_of(feeds[manifest.FRAME], preprocess).astype(made.dtype))
+        std = np.array(preprocess.std)
+        tensor = _most(error * (std if preprocess.layout == "NHWC" else std[:, None, None]))
     maps = 0.0
-    if head is not None and RAW in found:
-        maps = float(np.abs(found[head.output] - _maps(found[RAW], written)).max())
+    if head is not None and RAW in fused:
+        maps = float(np.abs(fused[head.output] - _maps(fused[RAW], written)).max())
     if head is not None and head.overlay is not None:
-        raw = found[RAW] if RAW in found else found[head.output]
-        overlay = _most(np.abs(found[head.overlay] - _overlay(raw, feeds[manifest.FRAME], written)))
+        raw = fused[RAW] if RAW in fused else fused[head.output]
+        overlay = _most(np.abs(fused[head.overlay] - _overlay(raw, feeds[manifest.FRAME], written)))
     return EndsReport(tensor, outputs, maps, overlay, sessions.provider)
 
 
-def _run(sessions: SessionFolder, model: LightModel, given: dict[str, NDArray]) -> dict[str, NDArray]:
+def _run(sessions: SessionFolder, model: LightModel, arrays: dict[str, NDArray]) -> dict[str, NDArray]:
     """Run a model, and return all its outputs by name."""
     session = sessions.open(model)
-    names = [item.name for item in session.get_outputs()]
-    feeds = {item.name: given[item.name] for item in session.get_inputs()}
+    names = [value.name for value in session.get_outputs()]
+    feeds = {value.name: arrays[value.name] for value in session.get_inputs()}
     return dict(zip(names, session.run(names, feeds), strict=True))
 
 
@@ -86,19 +89,19 @@ def _most(error: NDArray) -> tuple[float, float]:
 
 def _maps(raw: NDArray, written: Manifest) -> NDArray[np.float64]:
     """Compute what a head's map should be, in the form in which it leaves the graph."""
-    rule, head = written.preprocess, written.head
+    preprocess, head = written.preprocess, written.head
     assert head is not None
     if head.form == "layer":
         return steps.maps_of(raw.astype(np.float64), head.method)
-    assert rule is not None
-    maps = steps.maps_of(raw.astype(np.float64), head.method, rule.size)
-    return maps if rule.frame is None else steps.placed(maps, Geometry.of(rule, rule.frame))
+    assert preprocess is not None
+    maps = steps.maps_of(raw.astype(np.float64), head.method, preprocess.size)
+    return maps if preprocess.frame is None else steps.placed(maps, Geometry.of(preprocess, preprocess.frame))
 
 
 def _overlay(raw: NDArray, frame: NDArray[np.uint8], written: Manifest) -> NDArray[np.float64]:
-    rule, head = written.preprocess, written.head
-    assert rule is not None
-    assert rule.frame is not None
+    preprocess, head = written.preprocess, written.head
+    assert preprocess is not None
+    assert preprocess.frame is not None
     assert head is not None
-    maps = steps.maps_of(raw.astype(np.float64), head.method, rule.size)
-    return steps.overlaid(frame, maps, Geometry.of(rule, rule.frame))
+    maps = steps.maps_of(raw.astype(np.float64), head.method, preprocess.size)
+    return steps.overlaid(frame, maps, Geometry.of(preprocess, preprocess.frame))

@@ -154,11 +154,11 @@ def is_quantised(model: ir.Model, layer: str) -> bool:
 
 
 def score_of(
-    sessions: SessionFolder, moved: ir.Model, found: Mapping[str, NDArray], activations: NDArray
+    sessions: SessionFolder, moved: ir.Model, arrays: Mapping[str, NDArray], activations: NDArray
 ) -> Callable[[NDArray], NDArray]:
     """Return a function of an offset on a layer's activations that gives the scores, (targets,)."""
     session = sessions.open(LightModel.of(moved))
-    still = {item.name: found[item.name] for item in session.get_inputs() if item.name != MOVED}
+    still = {value.name: arrays[value.name] for value in session.get_inputs() if value.name != MOVED}
     return lambda offset: session.run([manifest.SCORE], {**still, MOVED: activations + offset})[0]
 
 
@@ -176,8 +176,8 @@ def probe(model: ir.Model, layer_name: str, held: Sequence[str] = ()) -> ir.Mode
     layer = tensors[layer_name]
     moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
     graph.inputs.append(moved)
-    for user, place in list(layer.uses()):
-        user.replace_input_with(place, moved)
+    for user, index in list(layer.uses()):
+        user.replace_input_with(index, moved)
     for name in held:
         make_input(graph, tensors[name])
     graph.outputs[:] = [outputs[manifest.SCORE]]
@@ -199,11 +199,11 @@ def worst_error(
     errors = []
     for target in sorted({0, len(stack) - 1}):
 
-        def one(offset: NDArray, target: int = target) -> float:
+        def score_at(offset: NDArray, target: int = target) -> float:
             return float(run(offset)[target])
 
         score = float(scores[target])
-        errors.append(gradient_error(one, stack[target], activations, seed, score=score, random=random))
+        errors.append(gradient_error(score_at, stack[target], activations, seed, score=score, random=random))
         if is_faint(score, stack[target], activations):
             logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
     return max(errors)
@@ -226,8 +226,8 @@ def check_finite(
     feeds = random_feeds(model, np.random.default_rng(0))
     feeds[manifest.TARGET] = np.full(static_shape(target), -1, np.int32)
     with SessionFolder(providers) as sessions:
-        found = sessions.open(LightModel.of(model)).run(list(rules), feeds)
-    for (name, rule), array in zip(rules.items(), found, strict=True):
+        arrays = sessions.open(LightModel.of(model)).run(list(rules), feeds)
+    for (name, rule), array in zip(rules.items(), arrays, strict=True):
         if not np.isfinite(array).all():
             raise CheckError(
                 f"{name}: the {NAMES[rule]} are not finite on {sessions.provider}; try another provider,"

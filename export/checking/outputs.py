@@ -33,8 +33,8 @@ def require_valid(light: LightModel) -> None:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(light.proto)
-    given = [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]
-    for tensor in given:  # as inputs: of a reference the checker would want to see the file
+    large = [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]
+    for tensor in large:  # as inputs: of a reference the checker would want to see the file
         proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
         proto.graph.initializer.remove(tensor)
     try:
@@ -76,9 +76,9 @@ def without_optimization(
 
     One more output can keep two operators of a graph from being fused, and so from rounding as the fused one does.
     """
-    names = [item.name for item in original.proto.graph.output]
+    names = [value.name for value in original.proto.graph.output]
     session = sessions.open(original, optimize=False)
-    before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
+    before = session.run(names, {value.name: feeds[value.name] for value in session.get_inputs()})
     del session
     after = sessions.open(explained, optimize=False).run(names, dict(feeds))
     if largest_difference(before, after) != 0.0:
@@ -105,7 +105,7 @@ def outputs_apart(
     Raises:
         CheckError: Numbers do not fit into float16 on their way, or outputs are not finite any more.
     """
-    names = [item.name for item in original.proto.graph.output]
+    names = [value.name for value in original.proto.graph.output]
     feeds = random_feeds(converted, np.random.default_rng(seed))
     measured = _measure_peaks(converted)
     with SessionFolder(providers) as sessions:
@@ -117,13 +117,13 @@ def outputs_apart(
                 f"`precision='float16'`: {value.name!r} has numbers up to {peak:.2g} on {sessions.provider}, those of"
                 f" float16 end at {LARGEST:.0f}; export the model as it is, without `precision`"
             )
-    found = largest_difference(before, after)
-    if not np.isfinite(found):
+    difference = largest_difference(before, after)
+    if not np.isfinite(difference):
         raise CheckError(
             f"`precision='float16'`: outputs are not finite, or whole numbers that differ, on {sessions.provider};"
             " export the model as it is, without `precision`"
         )
-    return found
+    return difference
 
 
 def _measure_peaks(model: ir.Model) -> list[ir.Value]:

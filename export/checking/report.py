@@ -61,7 +61,7 @@ class EndsReport:
         Raises:
             CheckError: A difference is over its tolerance, or not finite.
         """
-        found = {
+        checks = {
             f"the tensor of a frame by {self.tensor[0]:.2g} grey levels, {self.tensor[1]:.2g} on the mean": (
                 self.tensor[0] <= LEVEL and self.tensor[1] <= MEAN_LEVEL
             ),
@@ -71,7 +71,7 @@ class EndsReport:
                 self.overlay[0] <= SHADE and self.overlay[1] <= MEAN_SHADE
             ),
         }
-        if wrong := [text for text, good in found.items() if not good]:
+        if wrong := [text for text, good in checks.items() if not good]:
             raise CheckError(
                 f"the fused ends differ on {self.provider} from the same steps one by one: {', '.join(wrong)};"
                 " export without them, please report the model"

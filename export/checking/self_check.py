@@ -102,26 +102,26 @@ def check_model(
     explained = with_outputs(model, needed)
     feeds = random_feeds(model, np.random.default_rng(seed))
     own = own_choice(model, written.score)
-    names = [item.name for item in original.proto.graph.output]
+    names = [value.name for value in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
         session = sessions.open(original)
-        before = session.run(names, {item.name: feeds[item.name] for item in session.get_inputs()})
+        before = session.run(names, {value.name: feeds[value.name] for value in session.get_inputs()})
         del session
         session = sessions.open(explained)
         *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
         feeds[manifest.TARGET] = chosen
-        wanted = [item.name for item in explained.proto.graph.output if item.name in needed]
-        found = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
+        wanted = [value.name for value in explained.proto.graph.output if value.name in needed]
+        values = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
         del session
         outputs = largest_difference(before, after)
         if not outputs <= OUTPUT_TOLERANCE:
             outputs = without_optimization(sessions, original, explained, {**feeds, manifest.TARGET: own}, outputs)
         gradients = {}
         for layer, (activations, gradient) in pairs.items():
-            run = score_of(sessions, probe(explained.whole(), layer, held), found, found[activations])
+            run = score_of(sessions, probe(explained.whole(), layer, held), values, values[activations])
             random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
-            true = found[gradient] if scale == 1 else found[gradient].astype(np.float32) / scale
-            arrays = true, found[activations], found[manifest.SCORE]
+            true = values[gradient] if scale == 1 else values[gradient].astype(np.float32) / scale
+            arrays = true, values[activations], values[manifest.SCORE]
             gradients[layer] = worst_error(run, layer, *arrays, seed, random)
     tolerance = HALF_TOLERANCE if computed_in_half(model) else OUTPUT_TOLERANCE
     return CheckReport(outputs, gradients, sessions.provider, tolerance)
@@ -162,18 +162,18 @@ def check_export(
     light = read_model(exported)
     if manifest.KEY not in read_metadata(exported) and manifest.KEY in read_metadata(path):
         raise UsageError(f"{exported}: it is the original, and {path} the exported file; give them the other way round")
-    found = _manifest_of(light, Path(exported), f"make it with: aerocam export {path}")
-    if found.source.sha256 != sha256(path):
-        raise ManifestError(f"{exported}: it was made of {found.source.name!r}, not of this {path}; give that file")
-    model, split = light.whole(), found.split
+    written = _manifest_of(light, Path(exported), f"make it with: aerocam export {path}")
+    if written.source.sha256 != sha256(path):
+        raise ManifestError(f"{exported}: it was made of {written.source.name!r}, not of this {path}; give that file")
+    model, split = light.whole(), written.split
     if split is not None:
-        model = join(model, _half(Path(exported), found, split.explain))
-    report = self_check(Path(path), without_frame(model, found), found, input_shapes, providers)
-    if has_ends(found):
-        report = check_fused_ends(model, found, report, providers)
+        model = join(model, _half(Path(exported), written, split.explain))
+    report = self_check(Path(path), without_frame(model, written), written, input_shapes, providers)
+    if has_ends(written):
+        report = check_fused_ends(model, written, report, providers)
     if split is not None and split.tail is not None:
-        whole = without_frame(join(model, _half(Path(exported), found, split.tail)), found)
-        report = replace(report, tail=check_tail(whole, found, providers))
+        whole = without_frame(join(model, _half(Path(exported), written, split.tail)), written)
+        report = replace(report, tail=check_tail(whole, written, providers))
     return report
 
 
@@ -197,7 +197,7 @@ def _manifest_of(light: LightModel, path: Path, advice: str) -> Manifest:
     Raises:
         ManifestError: The file carries no manifest, or one that cannot be read.
     """
-    text = next((item.value for item in light.proto.metadata_props if item.key == manifest.KEY), None)
+    text = next((entry.value for entry in light.proto.metadata_props if entry.key == manifest.KEY), None)
     if text is None:
         raise ManifestError(f"{path}: it carries no manifest; {advice}")
     return Manifest.from_json(text, str(path))

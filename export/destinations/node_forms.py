@@ -61,9 +61,9 @@ def sizes(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(size) for size in value.shape)  # type: ignore[arg-type]
 
 
-def given(node: ir.Node, place: int) -> ir.Value | None:
-    """Return input number `place` of a node, None where it is absent."""
-    return node.inputs[place] if place < len(node.inputs) else None
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """Return input number `index` of a node, None where it is absent."""
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def has_more_outputs(node: ir.Node) -> bool:
@@ -73,7 +73,7 @@ def has_more_outputs(node: ir.Node) -> bool:
 
 def ints_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
     """Return a test of whether an attribute of whole numbers has an entry other than `number`."""
-    return lambda node: any(item != number for item in node.attributes.get_ints(name, ()))
+    return lambda node: any(entry != number for entry in node.attributes.get_ints(name, ()))
 
 
 def int_other_than(name: str, number: int) -> Callable[[ir.Node], bool]:
@@ -94,12 +94,12 @@ def any_nonzero(value: ir.Value | None) -> bool:
 
 def has_both(node: ir.Node, names: Sequence[str], above: int = 1) -> bool:
     """Return whether each of these attributes has an entry above the number `above`."""
-    return all(any(item > above for item in node.attributes.get_ints(name, ())) for name in names)
+    return all(any(entry > above for entry in node.attributes.get_ints(name, ())) for name in names)
 
 
 def reads_its_condition(loop: ir.Node) -> bool:
     """Return whether the body of a Loop without a condition of its own reads the one that it is given."""
-    if given(loop, 1) is not None:
+    if input_at(loop, 1) is not None:
         return False
     body = loop.attributes["body"].as_graph()
     condition = body.inputs[1]

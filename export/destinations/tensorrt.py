@@ -11,9 +11,9 @@ import onnx_ir as ir
 from aerocam.export.destinations.node_forms import (
     Form,
     any_nonzero,
-    given,
     has_both,
     has_more_outputs,
+    input_at,
     int_other_than,
     ints_other_than,
     ranks,
@@ -71,7 +71,7 @@ def _keeps_uint8(node: ir.Node) -> bool:
 def _too_many_chosen(node: ir.Node) -> bool:
     """Return whether a TopK gives more entries than TensorRT's does."""
     shape = sizes(node.outputs[0])
-    k = constant_array(given(node, 1))
+    k = constant_array(input_at(node, 1))
     axis = node.attributes.get_int("axis", -1)
     most = int(k.max()) if k is not None and k.size else shape[axis] if shape else 0
     return most > MOST_CHOSEN
@@ -85,8 +85,8 @@ def _is_vector_by_batch(node: ir.Node) -> bool:
 
 def _has_fewer_axes(node: ir.Node) -> bool:
     """Return whether a Slice without the input axes has starts for fewer axes than there are."""
-    x, starts = sizes(node.inputs[0]), sizes(given(node, 1))
-    return given(node, 3) is None and x is not None and starts is not None and starts[0] < len(x)
+    x, starts = sizes(node.inputs[0]), sizes(input_at(node, 1))
+    return input_at(node, 3) is None and x is not None and starts is not None and starts[0] < len(x)
 
 
 def _odd_values(node: ir.Node) -> bool:
@@ -116,7 +116,7 @@ FORMS: list[Form] = [
          "any form: the parser does not know the operator", _SPELL_OUT),
     Form(("QLinearConv", "QLinearMatMul"), "any form: the parser does not know the operator", _QDQ),
     Form(("QuantizeLinear", "DequantizeLinear"), "zero points other than 0", _QDQ,
-         lambda node: any_nonzero(given(node, 2))),
+         lambda node: any_nonzero(input_at(node, 2))),
     Form(("DequantizeLinear",), "int32, as of a quantised bias", "quantise without it (extra_options QuantizeBias off)",
          lambda node: ir.DataType.INT32 in types(node)),
     Form(("MaxPool",), "the second output, the places of the maxima, even where nothing reads it",
@@ -144,13 +144,13 @@ FORMS: list[Form] = [
     Form(("LayerNormalization",), "the outputs Mean and InvStdDev, even where nothing reads them",
          "export the model without them", has_more_outputs),
     Form(("BatchNormalization",), "training_mode", _TRAINED, int_other_than("training_mode", 0)),
-    Form(("Dropout",), "training_mode", _TRAINED, lambda node: any_nonzero(given(node, 2))),
+    Form(("Dropout",), "training_mode", _TRAINED, lambda node: any_nonzero(input_at(node, 2))),
     Form(("Loop",), "no condition, where the body reads it", "give it a constant one that is true",
          reads_its_condition),
     Form(("Scan",), "any form", "export the model with the loop unrolled"),
     Form(("Attention",), "keys and values of different shapes", _SPELL_OUT, _odd_values),
     Form(("Attention",), "is_causal and a mask together", "put the causal part into the mask",
-         lambda node: given(node, 3) is not None and bool(node.attributes.get_int("is_causal", 0))),
+         lambda node: input_at(node, 3) is not None and bool(node.attributes.get_int("is_causal", 0))),
     Form(("Attention",), "softcap, or outputs behind the first", _SPELL_OUT,
          lambda node: has_more_outputs(node) or bool(node.attributes.get_float("softcap", 0.0))),
     Form(("Attention",), "four axes in float32, or with a head size that 16 does not divide",

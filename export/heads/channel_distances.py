@@ -79,8 +79,8 @@ def power_of_two(op: Builder, peak: ir.Value) -> ir.Value:
     reached = op.Cast(
         op.LessOrEqual(op.constant(np.exp2(exponents, dtype=np.float32)[None]), peak), to=ir.DataType.FLOAT
     )
-    place = op.Cast(op.sum(reached, [1], keepdims=False), to=ir.DataType.INT64)
-    return op.Gather(op.constant(np.exp2(-np.arange(-127, 127), dtype=np.float32)[:, None]), place, axis=0)
+    index = op.Cast(op.sum(reached, [1], keepdims=False), to=ir.DataType.INT64)
+    return op.Gather(op.constant(np.exp2(-np.arange(-127, 127), dtype=np.float32)[:, None]), index, axis=0)
 
 
 def _less_mean(op: Builder, rows: ir.Value) -> ir.Value:

@@ -42,32 +42,32 @@ def channel_axes(nodes: Sequence[ir.Node], layer: ir.Value, axis: int) -> dict[i
         layer: The layer.
         axis: The axis of its channels.
     """
-    found, dependent = {layer: axis}, {layer}
+    axes, dependent = {layer: axis}, {layer}
     for node in nodes:
         moving = [x for x in node.inputs if x in dependent]
         if not moving:
             continue
         dependent.update(node.outputs)
-        if len(node.outputs) > 1 or not all(x in found for x in moving) or not is_static(node.outputs[0]):
+        if len(node.outputs) > 1 or not all(x in axes for x in moving) or not is_static(node.outputs[0]):
             continue
-        after = _axis_after(node, found)
+        after = _axis_after(node, axes)
         if after is not None:
-            found[node.outputs[0]] = after
-    return found
+            axes[node.outputs[0]] = after
+    return axes
 
 
-def _axis_after(node: ir.Node, found: Axes) -> int | None:
+def _axis_after(node: ir.Node, axes_before: Axes) -> int | None:
     name = operator_name(node)
     if name in ENTRYWISE:
         after = static_shape(node.outputs[0])
-        given = {(x, found[x]) for x in node.inputs if x is not None and x in found}
-        axes = {axis + len(after) - len(static_shape(x)) for x, axis in given}
-        spread = any(static_shape(x)[axis] != after[max(axes)] for x, axis in given)
+        read = {(x, axes_before[x]) for x in node.inputs if x is not None and x in axes_before}
+        axes = {axis + len(after) - len(static_shape(x)) for x, axis in read}
+        spread = any(static_shape(x)[axis] != after[max(axes)] for x, axis in read)
         return axes.pop() if len(axes) == 1 and not spread else None
     x, *rest = node.inputs
-    if x is None or x not in found or name not in STEPS or any(item in found for item in rest):
+    if x is None or x not in axes_before or name not in STEPS or any(other in axes_before for other in rest):
         return None
-    return STEPS[name](node, found[x])
+    return STEPS[name](node, axes_before[x])
 
 
 @step("AveragePool", "BatchNormalization", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool",
@@ -108,12 +108,12 @@ def _reduce(node: ir.Node, axis: int) -> int | None:
     """Return where the axis lies after a reduction along others, as long as these are known."""
     rank = len(static_shape(tensor(node)))
     array = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    given = node.attributes.get_ints("axes", ()) if array is None else array.tolist()
-    axes = {int(item) % rank for item in given}
+    listed = node.attributes.get_ints("axes", ()) if array is None else array.tolist()
+    axes = {int(reduced) % rank for reduced in listed}
     if not axes or axis in axes:
         return None
     keep = node.attributes.get_int("keepdims", 1)
-    return axis if keep else axis - sum(item < axis for item in axes)
+    return axis if keep else axis - sum(reduced < axis for reduced in axes)
 
 
 @step("Pad")
@@ -158,8 +158,8 @@ def each_channel(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.V
         value: A value of the shape of input 0.
         axis: The axis of its channels.
     """
-    rule = CONTRACTIONS.get(operator_name(node))
-    return rule(op, node, value, axis) if rule is not None and len(node.outputs) == 1 else None
+    function = CONTRACTIONS.get(operator_name(node))
+    return function(op, node, value, axis) if function is not None and len(node.outputs) == 1 else None
 
 
 @contraction("Gemm", "MatMul")
@@ -185,6 +185,6 @@ def _conv(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.Value | 
     filters, _, *kernel = static_shape(weight)
     turned = op.Transpose(weight, perm=[1, 0, *range(2, len(kernel) + 2)])
     own = op.reshape(turned, channels * filters, 1, *kernel)
-    attributes = {name: item.value for name, item in node.attributes.items()}
-    found = op.Conv(value, own, **attributes | {"group": channels, "kernel_shape": kernel})
-    return op.reshape(found, channels, *static_shape(node.outputs[0]))
+    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+    added = op.Conv(value, own, **attributes | {"group": channels, "kernel_shape": kernel})
+    return op.reshape(added, channels, *static_shape(node.outputs[0]))

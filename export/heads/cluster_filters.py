@@ -70,8 +70,8 @@ def gaussian(op: Builder, maps: ir.Value, sigma: float) -> ir.Value:
 
 def _gaussian_weights(size: int, sigma: float) -> NDArray[np.float32]:
     """Return what each position counts for each, (size, size); rows add up to one."""
-    place = np.arange(size, dtype=np.float64)
-    weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
+    positions = np.arange(size, dtype=np.float64)
+    weights = np.exp(-((positions[:, None] - positions) ** 2) / (2 * sigma**2))
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -92,5 +92,5 @@ def _neighbours(height: int, width: int, sigma: float) -> tuple[NDArray[np.float
 def _met(size: int) -> NDArray[np.float32]:
     """Return a mask (size, size): 1 where entry i of a kernel as large as the map meets position p, 'same' padding."""
     shift = np.arange(size)[:, None] - (size - 1) // 2
-    place = np.arange(size)[None, :]
-    return ((place >= shift) & (place < shift + size)).astype(np.float32)
+    positions = np.arange(size)[None, :]
+    return ((positions >= shift) & (positions < shift + size)).astype(np.float32)

@@ -51,9 +51,9 @@ def dbscan(op: Builder, squared: ir.Value, squared_eps: ir.Value, min_samples: i
             parent = op.Gather(parent, parent, axis=0)
         moved = op.Gather(parent, op.Cast(roots, to=ir.DataType.INT64), axis=0) if i else parent
         roots = op.Cast(moved, to=ir.DataType.FLOAT)
-    found = _largest(op, near, core, roots)  # 0: no core near by; of several clusters in reach the first
-    reached = op.Cast(op.Greater(found, 0.0), to=ir.DataType.FLOAT)
-    return op.Sub(op.Mul(reached, op.Sub(float(n + 1), found)), 1.0)
+    largest = _largest(op, near, core, roots)  # 0: no core near by; of several clusters in reach the first
+    reached = op.Cast(op.Greater(largest, 0.0), to=ir.DataType.FLOAT)
+    return op.Sub(op.Mul(reached, op.Sub(float(n + 1), largest)), 1.0)
 
 
 def rounds(n: int) -> Iterator[int]:
@@ -91,6 +91,6 @@ def _smallest_of_component(op: Builder, roots: ir.Value, offered: ir.Value) -> i
     offer = op.Sub(keys, op.Mul(root, float(KEY)))
     before = op.Concat(op.constant([-1.0]), op.slice_axis(root, 0, 0, n - 1), axis=0)
     unread = op.constant(np.arange(n, 2 * n, dtype=np.float32))
-    place = op.Cast(op.Where(op.Equal(root, before), unread, root), to=ir.DataType.INT64)
+    index = op.Cast(op.Where(op.Equal(root, before), unread, root), to=ir.DataType.INT64)
     empty = op.constant(np.zeros(2 * n, np.float32))
-    return op.slice_axis(op.ScatterElements(empty, place, offer, axis=0), 0, 0, n)
+    return op.slice_axis(op.ScatterElements(empty, index, offer, axis=0), 0, 0, n)

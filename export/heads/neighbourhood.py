@@ -111,7 +111,7 @@ def _of_curve(
     op: Builder, squared: ir.Value, count: ir.Value, config: CfCamConfig, entries: list[ir.Value]
 ) -> tuple[ir.Value, ir.Value]:
     """Return the two values of the k-distance curve between which its percentile lies."""
-    (n, _), (_, place, _, rank, step) = static_shape(squared), entries
+    (n, _), (_, position, _, rank, step) = static_shape(squared), entries
     points = min(n, CURVE)
     row = op.Mul(op.constant(np.arange(points, dtype=np.float32)[None]), step)
     beyond = op.Cast(op.GreaterOrEqual(row, count), to=ir.DataType.FLOAT)
@@ -120,7 +120,7 @@ def _of_curve(
     lists = in_order(op, op.Gather(squared, op.reshape(row, points), axis=0), nearest, axis=1)
     curve = op.Gather(lists, op.reshape(op.Cast(rank, to=ir.DataType.INT64), 1), axis=1)
     curve = in_order(op, op.Add(op.reshape(curve, points), op.Mul(op.reshape(beyond, points), FAR)), points)
-    places = op.Concat(place, op.Min(op.Add(place, 1.0), float(points - 1)), axis=1)
+    places = op.Concat(position, op.Min(op.Add(position, 1.0), float(points - 1)), axis=1)
     two = op.Gather(op.reshape(curve, 1, points), op.reshape(op.Cast(places, to=ir.DataType.INT64), 2), axis=1)
     return op.slice_axis(two, 1, 0, 1), op.slice_axis(two, 1, 1, 2)
 

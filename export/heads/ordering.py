@@ -24,8 +24,8 @@ STEPS = 30
 
 def in_order(op: Builder, values: ir.Value, count: int, axis: int = 0, largest: bool = False) -> ir.Value:
     """Return the `count` smallest values along an axis, in rising order; or the largest, falling."""
-    found, _ = op.TopK(values, op.integers(count), axis=axis, largest=int(largest), sorted=1, _outputs=2)
-    return found
+    ordered, _ = op.TopK(values, op.integers(count), axis=axis, largest=int(largest), sorted=1, _outputs=2)
+    return ordered
 
 
 def percentile(op: Builder, values: ir.Value, share: float) -> ir.Value:

@@ -49,10 +49,10 @@ def narrowed(op: Builder, gradients: ir.Value) -> ir.Value:
     Others are returned as they are. Both broadcast against the activations.
     """
     base, factor = _peeled(gradients)
-    found = _before_broadcast(op, base, static_shape(gradients))
-    if found is None:
+    broadcast = _before_broadcast(op, base, static_shape(gradients))
+    if broadcast is None:
         return gradients
-    source, spread = found
+    source, spread = broadcast
     if np.ptp(spread) != 0:  # an average over windows that overlap unevenly
         return gradients
     return op.scale(source, factor * float(spread.flat[0]))
@@ -81,9 +81,9 @@ def mean(op: Builder, gradients: ir.Value) -> ir.Value:
     """
     base, factor = _peeled(gradients)
     shape = static_shape(gradients)
-    found = _before_broadcast(op, base, shape)
-    if found is not None:
-        source, spread = found
+    broadcast = _before_broadcast(op, base, shape)
+    if broadcast is not None:
+        source, spread = broadcast
         return op.scale(source, factor * float(spread.mean(dtype=np.float64)))
     factor /= shape[2] * shape[3]
     node = base.producer()

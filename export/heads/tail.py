@@ -66,13 +66,13 @@ def _ablated(op: Builder, tail: Tail, empty: ir.Value) -> dict[ir.Value, ir.Valu
         readers = [node for node in joining if value in values_read(node)]
         if not readers and value is not tail.end:
             continue
-        found = {}
+        stacked = {}
         if value is not tail.end and all([x for x in values_read(node) if x in behind] == [value] for node in readers):
             change = op.Sub(filled[value], value) if is_float(value) else None
-            found = {node.outputs[0]: _met(op, node, change, axis) for node in readers}
-        if not found or None in found.values():
-            found = {value: _in_turn(op, value, filled[value], axis)}
-        stacks |= {y: stack for y, stack in found.items() if stack is not None}
+            stacked = {node.outputs[0]: _met(op, node, change, axis) for node in readers}
+        if not stacked or None in stacked.values():
+            stacked = {value: _in_turn(op, value, filled[value], axis)}
+        stacks |= {y: stack for y, stack in stacked.items() if stack is not None}
     _require_room("ablationcam", tail, max(tail.bytes(channels, value) for value in stacks), channels)
     return stacks
 
@@ -87,8 +87,8 @@ def _in_turn(op: Builder, value: ir.Value, filled: ir.Value, axis: int) -> ir.Va
     """Return the stack of `value` whose entry c has channel c of `filled`."""
     shape = static_shape(value)
     numbers = np.arange(shape[axis], dtype=np.int32)
-    place = [-1 if i == axis else 1 for i in range(len(shape))]
-    own = op.Equal(op.constant(numbers.reshape(-1, *(1,) * len(shape))), op.constant(numbers.reshape(1, *place)))
+    along = [-1 if i == axis else 1 for i in range(len(shape))]
+    own = op.Equal(op.constant(numbers.reshape(-1, *(1,) * len(shape))), op.constant(numbers.reshape(1, *along)))
     if not is_float(value):
         return _stack(op, op.Where(own, _alone(op, filled), _alone(op, value)), value)
     change = op.Mul(_alone(op, op.Sub(filled, value)), op.Cast(own, to=value.dtype))

@@ -18,39 +18,43 @@ from aerocam.export.tracing.origins import ACTIVATIONS, CHOOSING, MOVING, Part, 
 logger = logging.getLogger("aerocam.export")
 
 
-def find_automatic(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Choose the inputs of a detector's head, what a transformer's last attention reads, or the last cut of the graph.
 
     Args:
         model: In normal form.
         site: Where the score is.
-        known: The candidates, at least one.
+        candidates: The candidates, at least one.
 
     Raises:
         ModelError: The inputs of a detector's head, or what its queries read, were not found.
     """
     if site.task == "detect":
-        return _head_inputs(model, site, known)
-    inner = [item for item in known if item.depth >= 0]
+        return _head_inputs(model, site, candidates)
+    inner = [candidate for candidate in candidates if candidate.depth >= 0]
     if site.task == "segment":  # the class maps themselves are no features
         path = nodes_between(model.graph, image_inputs(model), site.logits)
         products = [depth for depth, node in enumerate(path) if multiply_adds(node)]
-        inner = [item for item in inner if products and item.depth < products[-1]] or inner
+        inner = [candidate for candidate in inner if products and candidate.depth < products[-1]] or inner
     last = last_cut(model, site.logits, inner) or inner[-1]
     if last.fold.cut is not None:  # a class token is read: behind the last attention nothing else has a gradient
         last = _before_attention(model, inner) or last
     return [last]
 
 
-def _before_attention(model: ir.Model, known: Sequence[Candidate]) -> Candidate | None:
+def _before_attention(model: ir.Model, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the last tokens before the last attention that a linear layer takes: its normalised input; else None."""
     nodes = list(model.graph)
     attentions = [i for i, node in enumerate(nodes) if node.op_type == "Attention" or _is_attention(node)]
     if not attentions:
         return None
     before = ancestors(nodes[attentions[-1]].outputs[0])
-    found = [item for item in known if item.value in before and item.fold.kind == "tokens" and _is_projected(item)]
-    return found[-1] if found else None
+    read = [
+        candidate
+        for candidate in candidates
+        if candidate.value in before and candidate.fold.kind == "tokens" and _is_projected(candidate)
+    ]
+    return read[-1] if read else None
 
 
 def _is_attention(node: ir.Node) -> bool:
@@ -61,20 +65,20 @@ def _is_attention(node: ir.Node) -> bool:
     return len(shape) > 2 and shape[-1] == shape[-2] > 1
 
 
-def _is_projected(item: Candidate) -> bool:
-    products = [node for node in item.value.consumers() if node.op_type in ("MatMul", "Gemm")]
+def _is_projected(candidate: Candidate) -> bool:
+    products = [node for node in candidate.value.consumers() if node.op_type in ("MatMul", "Gemm")]
     return any((b := node.inputs[1]) is not None and b.const_value is not None for node in products)
 
 
-def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Candidate | None:
+def last_cut(model: ir.Model, score: ir.Value, candidates: Sequence[Candidate]) -> Candidate | None:
     """Return the last candidate, other than `score`, that every path from the image to `score` passes through."""
     path = nodes_between(model.graph, image_inputs(model), score)
-    place = {value: i for i, node in enumerate(path) for value in node.outputs}
+    order = {value: i for i, node in enumerate(path) for value in node.outputs}
     images = model.graph.inputs
     last_use: dict[ir.Value, int] = {}
     for i, node in enumerate(path):
-        last_use.update((x, i) for x in values_read(node) if x in place or x in images)
-    by_value = {item.value: item for item in known}
+        last_use.update((x, i) for x in values_read(node) if x in order or x in images)
+    by_value = {candidate.value: candidate for candidate in candidates}
     best, open_until = None, max((last_use.get(x, -1) for x in images), default=-1)
     for i, node in enumerate(path):
         used = [y for y in node.outputs if y in last_use or y is score]
@@ -84,43 +88,55 @@ def last_cut(model: ir.Model, score: ir.Value, known: Sequence[Candidate]) -> Ca
     return best
 
 
-def _head_inputs(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+def _head_inputs(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the inputs of a detection head, one per scale: where box and class predictions of that scale part ways."""
     to_boxes = {value for tensor in site.boxes for value in ancestors(tensor)}
-    found: list[Candidate] = []
+    inputs: list[Candidate] = []
     scales = _scales(site)
     if any(len(static_shape(part)) != 4 for part in scales):
-        return _before_queries(model, site, known)
+        return _before_queries(model, site, candidates)
     for part in scales:
         if len(scales) > 1 and static_shape(part)[2:] == (1, 1):
             logger.info("scale of one position, where %s is predicted, left out: it has no map", part.name)
             continue
         if part in to_boxes:  # one convolution predicts boxes and classes
-            shared = last_cut(model, part, known)
+            shared = last_cut(model, part, candidates)
         else:
             to_part, size = ancestors(part), static_shape(part)[2:]
-            both = [item for item in known if item.value in to_part & to_boxes and item.shape[2:] == size]
+            both = [
+                candidate
+                for candidate in candidates
+                if candidate.value in to_part & to_boxes and candidate.shape[2:] == size
+            ]
             shared = both[-1] if both else None
         if shared is None:
             raise ModelError("the inputs of the detection head were not found; name a layer (aerocam layers MODEL)")
-        found += [] if shared in found else [shared]
-    return found
+        inputs += [] if shared in inputs else [shared]
+    return inputs
 
 
-def _before_queries(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+def _before_queries(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return what the queries of a DETR read: the encoder's tokens, or the last map of each of several scales.
 
     Behind that nothing has a place in the picture: queries attend to all of it.
     """
     labels = layouts(model.graph, image_inputs(model))
-    maps = [item for item in known if item.depth >= 0 and {"H", "W"} <= set(labels.get(item.value) or ())]
+    maps = [
+        candidate
+        for candidate in candidates
+        if candidate.depth >= 0 and {"H", "W"} <= set(labels.get(candidate.value) or ())
+    ]
     last, passed = [], set[ir.Value]()
-    for item in reversed(maps):
-        if item.value not in passed:
-            last.append(item)
-            passed |= ancestors(item.value)
-    cut = last_cut(model, site.logits, [item for item in known if item in maps or item.fold.kind == "tokens"])
-    if cut is not None and all(item.value in ancestors(cut.value) for item in last):
+    for candidate in reversed(maps):
+        if candidate.value not in passed:
+            last.append(candidate)
+            passed |= ancestors(candidate.value)
+    cut = last_cut(
+        model,
+        site.logits,
+        [candidate for candidate in candidates if candidate in maps or candidate.fold.kind == "tokens"],
+    )
+    if cut is not None and all(candidate.value in ancestors(cut.value) for candidate in last):
         return [cut]
     if not last:
         raise ModelError("what the queries read was not found; name a layer (aerocam layers MODEL)")
@@ -134,9 +150,9 @@ def _scales(site: ScoreSite) -> list[ir.Value]:
     through, scales = MOVING | CHOOSING | ACTIVATIONS, dict[ir.Value, None]()
     waiting = origins(part, through)
     while waiting:
-        item = waiting.pop(0)
-        if item.op in through and (behind := origins(Part(item.value), through)) != [Part(item.value)]:
+        joined = waiting.pop(0)
+        if joined.op in through and (behind := origins(Part(joined.value), through)) != [Part(joined.value)]:
             waiting = behind + waiting  # the classes are no longer in a row there: all of what is behind
         else:
-            scales[item.value] = None
+            scales[joined.value] = None
     return list(scales)

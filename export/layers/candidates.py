@@ -102,16 +102,16 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
     path = nodes_between(model.graph, images, site.logits)
     stops = try_rules(model.graph, images, site.logits) if try_out else frozenset()
     between = obstacles(path, site.logits, stops)
-    known, amounts = layouts(model.graph, images), [(node, multiply_adds(node)) for node in path]
+    labels, amounts = layouts(model.graph, images), [(node, multiply_adds(node)) for node in path]
     places: list[tuple[int, ir.Node | None, ir.Value]] = [(-1, None, value) for value in images]
     places += [(depth, node, value) for depth, node in enumerate(path) for value in node.outputs]
-    found = []
+    listed = []
     for depth, node, value in places:
-        fold = layer_fold(value, known.get(value)) if value in between else None
+        fold = layer_fold(value, labels.get(value)) if value in between else None
         if fold is not None:
             name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
-            found.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], amounts))
-    return found
+            listed.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], amounts))
+    return listed
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
@@ -131,16 +131,16 @@ def obstacles(path: Sequence[ir.Node], score: ir.Value, stops: Stops = frozenset
         score: Where the walk starts.
         stops: What `try_rules` found; without it, operators without a rule alone are obstacles.
     """
-    found = {score: ""}
+    nearest = {score: ""}
     for node in reversed(path):
-        ahead = [found[y] for y in node.outputs if y in found]
+        ahead = [nearest[y] for y in node.outputs if y in nearest]
         if not ahead:
             continue
         behind, name = next(filter(None, ahead), ""), operator_name(node)
         for x in values_read(node):
-            if not found.get(x):
-                found[x] = behind or (name if name not in ADJOINTS or (node, x) in stops else "")
-    return found
+            if not nearest.get(x):
+                nearest[x] = behind or (name if name not in ADJOINTS or (node, x) in stops else "")
+    return nearest
 
 
 def try_rules(graph: ir.Graph, images: Sequence[ir.Value], score: ir.Value) -> Stops:

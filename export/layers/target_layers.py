@@ -14,7 +14,8 @@ from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import is_guided
 from aerocam.export.layers.automatic import find_automatic
-from aerocam.export.layers.candidates import Candidate, candidates, image_inputs
+from aerocam.export.layers.candidates import Candidate, image_inputs
+from aerocam.export.layers.candidates import candidates as find_candidates
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import ScoreSite
 
@@ -24,7 +25,7 @@ AUTO = "auto"
 
 
 def choose_layers(
-    model: ir.Model, site: ScoreSite, wanted: Sequence[str], known: Sequence[Candidate] | None = None
+    model: ir.Model, site: ScoreSite, wanted: Sequence[str], candidates: Sequence[Candidate] | None = None
 ) -> list[Candidate]:
     """Return the target layers for what the user asked.
 
@@ -32,73 +33,80 @@ def choose_layers(
         model: In normal form.
         site: Where the score is.
         wanted: `auto`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
-        known: The model's candidates, where they are known already.
+        candidates: The model's candidates, where they have been listed already.
 
     Raises:
         UsageError: No tensor or node has one of the names, or it is no spatial tensor before the score.
         ModelError: The model has no spatial tensor before its score.
     """
-    known = known if known is not None else candidates(model, site)
-    if all(item.depth < 0 for item in known):
+    candidates = candidates if candidates is not None else find_candidates(model, site)
+    if all(candidate.depth < 0 for candidate in candidates):
         raise ModelError(
             "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"
             " aerocam explains such layers"
         )
     chosen: list[Candidate] = []
     for name in wanted:
-        picked = find_automatic(model, site, known) if name == AUTO else [_named(model, site, known, name)]
-        chosen += [item for item in picked if item not in chosen]
-    for item in chosen:
-        kind = "" if item.fold.kind == "spatial" else f"{item.fold.kind}, "
-        shape = "x".join(map(str, static_shape(item.value)))
-        logger.info("target layer: %s (%s, %sshape %s)", item.name, item.op or "input", kind, shape)
+        picked = find_automatic(model, site, candidates) if name == AUTO else [_named(model, site, candidates, name)]
+        chosen += [candidate for candidate in picked if candidate not in chosen]
+    for candidate in chosen:
+        kind = "" if candidate.fold.kind == "spatial" else f"{candidate.fold.kind}, "
+        shape = "x".join(map(str, static_shape(candidate.value)))
+        logger.info("target layer: %s (%s, %sshape %s)", candidate.name, candidate.op or "input", kind, shape)
     return chosen
 
 
-def automatic_layers(model: ir.Model, site: ScoreSite, known: Sequence[Candidate]) -> list[Candidate]:
+def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates that `auto` takes; none, with a warning, where it cannot choose among those that there are.
 
     Raises:
         ModelError: No candidate lies between the input and the score.
     """
     try:
-        return choose_layers(model, site, [AUTO], known)
+        return choose_layers(model, site, [AUTO], candidates)
     except ModelError as error:
-        if all(item.depth < 0 for item in known):
+        if all(candidate.depth < 0 for candidate in candidates):
             raise
         logger.warning("%s", error)
         return []
 
 
-def _named(model: ir.Model, site: ScoreSite, known: Sequence[Candidate], name: str) -> Candidate:
-    for item in known:
-        if name in (item.name, item.node):
-            return item
-    matches = [item for item in known if fnmatch.fnmatchcase(item.name, name) or fnmatch.fnmatchcase(item.node, name)]
+def _named(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate], name: str) -> Candidate:
+    for candidate in candidates:
+        if name in (candidate.name, candidate.node):
+            return candidate
+    matches = [
+        candidate
+        for candidate in candidates
+        if fnmatch.fnmatchcase(candidate.name, name) or fnmatch.fnmatchcase(candidate.node, name)
+    ]
     if matches:
         logger.info("layer %r: the last of %d matches", name, len(matches))
         return matches[-1]
     for node in model.graph:
         for value in node.outputs:
             if name in (value.name, node.name):
-                raise UsageError(_why_not(known, name, node, value, model, site.logits))
-    names = [*(item.name for item in known), *(item.node for item in known if item.node)]
+                raise UsageError(_why_not(candidates, name, node, value, model, site.logits))
+    names = [
+        *(candidate.name for candidate in candidates),
+        *(candidate.node for candidate in candidates if candidate.node),
+    ]
     raise UsageError(f"layer {name!r}: the model has no such tensor or node. {did_you_mean(name, names)}")
 
 
 def _why_not(
-    known: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, model: ir.Model, logits: ir.Value
+    candidates: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, model: ir.Model, logits: ir.Value
 ) -> str:
     order = {other: i for i, other in enumerate(model.graph)}
-    place = order[node]
-    before = [item for item in known if item.depth >= 0 and order[item.value.producer()] < place]  # type: ignore[index]
+    position = order[node]
+    before = [layer for layer in candidates if layer.depth >= 0 and order[layer.value.producer()] < position]  # type: ignore[index]
     nearest = f"nearest spatial layer before it: {before[-1].name!r}" if before else "see: aerocam layers MODEL"
     shape = tuple(value.shape) if value.shape is not None else "unknown"
-    if value not in {y for item in nodes_between(model.graph, image_inputs(model), logits) for y in item.outputs}:
+    if value not in {y for on_way in nodes_between(model.graph, image_inputs(model), logits) for y in on_way.outputs}:
         stop = _gradient_ends(model.graph, value, logits)
         if stop is None:
             return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
-        behind = [item.name for item in known if item.depth >= 0 and order[item.value.producer()] > order[stop]]  # type: ignore[index]
+        behind = [x.name for x in candidates if x.depth >= 0 and order[x.value.producer()] > order[stop]]  # type: ignore[index]
         return (
             f"layer {name!r} ({node.op_type}): no gradient of the score arrives at it, operator {operator_name(stop)}"
             f" (node {stop.name!r}) behind it has none; choose a target layer behind that"
@@ -128,14 +136,14 @@ def with_input(model: ir.Model, site: ScoreSite, chosen: Sequence[Candidate]) ->
     Raises:
         UsageError: The input has no channels and positions, or the score does not depend on it.
     """
-    inputs = [item for item in chosen if item.depth < 0] or [
-        item for item in candidates(model, site) if item.depth < 0
+    inputs = [candidate for candidate in chosen if candidate.depth < 0] or [
+        candidate for candidate in find_candidates(model, site) if candidate.depth < 0
     ][:1]
     if not inputs:
         raise UsageError("`guided`: the score does not depend on an input of channels and positions; export without it")
-    path = nodes_between(model.graph, [item.value for item in inputs], site.logits)
+    path = nodes_between(model.graph, [candidate.value for candidate in inputs], site.logits)
     count = sum(is_guided(node) for node in path)
     logger.info("guided gradients at the input %s, through %d ReLUs", inputs[0].name, count)
     if not count:
         logger.warning("no ReLU lies between input and score: the guided gradients are the gradients")
-    return [*(item for item in inputs if item not in chosen), *chosen]
+    return [*(candidate for candidate in inputs if candidate not in chosen), *chosen]
