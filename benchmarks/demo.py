@@ -18,10 +18,10 @@ from aerocam.export import export_model
 from aerocam.files import make_folder, write_together
 from aerocam.progress import Progress
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.results.page import ResultsPage
 from aerocam.runtime.results.sheet import contact_sheet
-from aerocam.runtime.video.stream import Look
 
 logger = logging.getLogger("aerocam.demo")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.geometry import Box
-from aerocam.runtime.drawing.regions import Region
+from aerocam.runtime.drawing.regions import Region, RegionRule
 from aerocam.runtime.frames.opencv import COLORMAPS, cv2
 
 Colour = tuple[int, int, int]
@@ -32,6 +33,16 @@ PALETTE: tuple[Colour, ...] = (
 
 STRIP = 0.3
 """Brightness left under a caption, so that white text is legible on it."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Says how an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
+
+    alpha: float = 0.5
+    colormap: str = "jet"
+    caption: bool = True
+    regions: RegionRule | None = None
 
 
 def overlay_map(

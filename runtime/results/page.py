@@ -26,11 +26,11 @@ from numpy.typing import NDArray
 import aerocam
 from aerocam.errors import WriteError
 from aerocam.files import make_folder, write_together
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.results.page_parts import CONTROLS, SCRIPT, STYLE, policy
 from aerocam.runtime.results.sheet import fitted
-from aerocam.runtime.video.stream import Look
 
 logger = logging.getLogger(__name__)
 

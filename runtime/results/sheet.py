@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.files import make_folder, write_together
-from aerocam.runtime.drawing.overlay import ascii_text, draw_caption
+from aerocam.runtime.drawing.overlay import Look, ascii_text, draw_caption
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.video.stream import Look
 
 logger = logging.getLogger(__name__)
 

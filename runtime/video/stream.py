@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.drawing.regions import RegionRule
 from aerocam.runtime.explainer import Explainer
 from aerocam.runtime.explanation import Explanation
@@ -80,16 +81,6 @@ class Summary:
     seconds: float
     warned: int
     stopped: bool
-
-
-@dataclass(frozen=True)
-class Look:
-    """Says how an overlay looks; see `Explanation.overlay`. Regions are in the records too."""
-
-    alpha: float = 0.5
-    colormap: str = "jet"
-    caption: bool = True
-    regions: RegionRule | None = None
 
 
 def process(

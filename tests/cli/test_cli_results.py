@@ -19,10 +19,10 @@ from aerocam import progress
 from aerocam.cli.arguments import joined
 from aerocam.cli.targets import _split
 from aerocam.runtime import Explainer
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.frames import picture_files as inputs
 from aerocam.runtime.frames import pictures
 from aerocam.runtime.results import sheet as results_sheet
-from aerocam.runtime.video.stream import Look
 from runtime_fixtures import moving_square, picture, run_cli, write_video
 from tiny_models import model
 

@@ -39,10 +39,10 @@ from aerocam.options import parse_options
 from aerocam.runtime.frames.picture_files import distinct_stems, find_pictures, read, shown
 
 if TYPE_CHECKING:
+    from aerocam.runtime.drawing.overlay import Look
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.predictions.detections import Objects
     from aerocam.runtime.predictions.targets import Targets
-    from aerocam.runtime.video.stream import Look
 
 
 MOST = 5
@@ -213,9 +213,8 @@ def look_of(args: argparse.Namespace) -> Look:
     Raises:
         UsageError: The colour map, the weight or the rule for regions does not exist.
     """
-    from aerocam.runtime.drawing.overlay import check_style
+    from aerocam.runtime.drawing.overlay import Look, check_style
     from aerocam.runtime.drawing.regions import RegionRule, check_rule
-    from aerocam.runtime.video.stream import Look
 
     check_style(args.alpha, args.colormap)
     rule: RegionRule | None = args.regions

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
+    from aerocam.runtime.drawing.overlay import Look
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.explanation import Explanation
     from aerocam.runtime.predictions.detections import Objects
     from aerocam.runtime.predictions.targets import Targets
-    from aerocam.runtime.video.stream import Look
 
 
 class Result(Protocol):

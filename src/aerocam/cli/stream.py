@@ -33,11 +33,12 @@ from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
 
 if TYPE_CHECKING:
+    from aerocam.runtime.drawing.overlay import Look
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.predictions.detections import Objects
     from aerocam.runtime.predictions.targets import Targets
     from aerocam.runtime.video.source import VideoSource
-    from aerocam.runtime.video.stream import Look, Summary
+    from aerocam.runtime.video.stream import Summary
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ import pytest
 
 from aerocam.errors import UsageError, WriteError
 from aerocam.runtime import Explainer, Explanation
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.results import sheet as results_sheet
 from aerocam.runtime.results.page import SIDE, ResultsPage
 from aerocam.runtime.results.page_parts import SCRIPT, STYLE
 from aerocam.runtime.results.sheet import TILE, ResultsSheet
-from aerocam.runtime.video.stream import Look
 from runtime_fixtures import EVIL, noise, picture, renamed
 from tiny_models import model
 

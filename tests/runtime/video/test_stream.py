@@ -15,8 +15,8 @@ import pytest
 
 from aerocam.errors import AerocamError, MediaError
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
+from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.video.background import ReadAhead, WriteBehind
-from aerocam.runtime.video.stream import Look
 from runtime_fixtures import moving_square, read_video, write_video
 from tiny_models import model
 
