@@ -23,12 +23,12 @@ GRAY_WEIGHTS = (3735.0, 19235.0, 9798.0)
 GRAY_SCALE = 32768.0
 
 
-def frame_in(model: ir.Model, rule: Preprocess) -> ir.Value:
-    """Let the graph take a frame of `rule.frame` instead of the tensor.
+def frame_in(model: ir.Model, preprocess: Preprocess) -> ir.Value:
+    """Let the graph take a frame of `preprocess.frame` instead of the tensor.
 
     Args:
-        model: The model; its input `rule.input` becomes a tensor within, of the same name.
-        rule: The manifest's preprocessing, with a frame.
+        model: The model; its input `preprocess.input` becomes a tensor within, of the same name.
+        preprocess: The manifest's preprocessing, with a frame.
 
     Returns:
         The frame in float32, (H, W, 3) in BGR.
@@ -36,39 +36,39 @@ def frame_in(model: ir.Model, rule: Preprocess) -> ir.Value:
     Raises:
         UsageError: The frame is too narrow for the centre crop.
     """
-    assert rule.frame is not None
-    image = next(value for value in model.graph.inputs if value.name == rule.input)
-    frame = ir.Value(name=FRAME, type=ir.TensorType(ir.DataType.UINT8), shape=ir.Shape((*rule.frame, 3)))
+    assert preprocess.frame is not None
+    image = next(value for value in model.graph.inputs if value.name == preprocess.input)
+    frame = ir.Value(name=FRAME, type=ir.TensorType(ir.DataType.UINT8), shape=ir.Shape((*preprocess.frame, 3)))
     model.graph.inputs[model.graph.inputs.index(image)] = frame
     op = Builder(model.graph, "frame")
     pixels = op.Cast(frame, to=ir.DataType.FLOAT)
-    tensor = op.cast_like(preprocess(op, pixels, rule), image)
-    for user, place in list(image.uses()):
-        user.replace_input_with(place, tensor)
+    tensor = op.cast_like(input_tensor(op, pixels, preprocess), image)
+    for user, index in list(image.uses()):
+        user.replace_input_with(index, tensor)
     image.name, tensor.name = None, image.name
     passes.TopologicalSortPass()(model)
     return pixels
 
 
-def preprocess(op: Builder, pixels: ir.Value, rule: Preprocess) -> ir.Value:
-    """Return a frame, float32 (H, W, 3) in BGR, as the model's input tensor, float32 in the shape of `rule`."""
-    assert rule.frame is not None
-    if rule.color == "GRAY":
+def input_tensor(op: Builder, pixels: ir.Value, preprocess: Preprocess) -> ir.Value:
+    """Return a frame, float32 (H, W, 3) in BGR, as the model's input tensor, float32 in the shape of `preprocess`."""
+    assert preprocess.frame is not None
+    if preprocess.color == "GRAY":
         pixels = _gray(op, pixels)
-    place = Geometry.of(rule, rule.frame)
-    top, left, bottom, right = place.seen
-    (above, before), (rows, columns) = place.offset, rule.size
-    if place.resized == rule.frame:
-        whole = Resize(np.eye(rule.frame[0]), np.eye(rule.frame[1]))
+    geometry = Geometry.of(preprocess, preprocess.frame)
+    top, left, bottom, right = geometry.seen
+    (above, before), (rows, columns) = geometry.offset, preprocess.size
+    if geometry.resized == preprocess.frame:
+        whole = Resize(np.eye(preprocess.frame[0]), np.eye(preprocess.frame[1]))
     else:
-        whole = resize(rule.frame, place.resized, rule.interpolation)
+        whole = resize(preprocess.frame, geometry.resized, preprocess.interpolation)
     planes = resample(op, pixels, whole.part(top - above, left - before, bottom - above, right - before))
-    if rule.color == "RGB":
+    if preprocess.color == "RGB":
         planes = select(op, planes, np.array([2, 1, 0]), axis=0)
-    planes = op.pad(planes, (0, top, left), (0, rows - bottom, columns - right), float(rule.fill))
-    batch = _normalised(op, op.reshape(planes, 1, *static_shape(planes)), rule)
-    if rule.layout == "NCHW" or rule.color == "GRAY":
-        return op.reshape(batch, *rule.shape)
+    planes = op.pad(planes, (0, top, left), (0, rows - bottom, columns - right), float(preprocess.fill))
+    batch = _normalised(op, op.reshape(planes, 1, *static_shape(planes)), preprocess)
+    if preprocess.layout == "NCHW" or preprocess.color == "GRAY":
+        return op.reshape(batch, *preprocess.shape)
     return op.Transpose(batch, perm=[0, 2, 3, 1])
 
 
@@ -80,12 +80,12 @@ def _gray(op: Builder, pixels: ir.Value) -> ir.Value:
     return op.reshape(gray, *static_shape(pixels)[:2], 1)
 
 
-def _normalised(op: Builder, planes: ir.Value, rule: Preprocess) -> ir.Value:
+def _normalised(op: Builder, planes: ir.Value, preprocess: Preprocess) -> ir.Value:
     """Return (x - mean) / std per channel of (1, C, H, W).
 
     As a batch normalisation with statistics 0 and 1: one pass over the picture, where Mul and Add are two.
     """
-    mean, std = np.array(rule.mean, np.float64), np.array(rule.std, np.float64)
+    mean, std = np.array(preprocess.mean, np.float64), np.array(preprocess.std, np.float64)
     zeros, ones = np.zeros(len(mean), np.float32), np.ones(len(mean), np.float32)
     scale, bias = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
     return op.BatchNormalization(planes, scale, bias, zeros, ones, epsilon=0.0)

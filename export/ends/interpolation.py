@@ -71,19 +71,19 @@ class Resize:
         return Resize(self.rows[top:bottom], self.columns[left:right], taps)
 
 
-def resize(source: tuple[int, int], target: tuple[int, int], rule: Interpolation) -> Resize:
+def resize(source: tuple[int, int], target: tuple[int, int], interpolation: Interpolation) -> Resize:
     """Return the resize of a picture in uint8 from (H, W) to (H, W), px."""
-    if rule == "nearest":
+    if interpolation == "nearest":
         return Resize(_nearest(source[0], target[0]), _nearest(source[1], target[1]))
     halved = (source[0], source[1]) == (2 * target[0], 2 * target[1])
-    if rule == "area" and not halved and source[0] >= target[0] and source[1] >= target[1]:
+    if interpolation == "area" and not halved and source[0] >= target[0] and source[1] >= target[1]:
         return Resize(_area(source[0], target[0]), _area(source[1], target[1]))
-    if rule == "cubic":
+    if interpolation == "cubic":
         return Resize(_cubic(source[0], target[0]), _cubic(source[1], target[1]))
-    taps = _enlarging_area if rule == "area" and not halved else _linear
+    taps = _enlarging_area if interpolation == "area" and not halved else _linear
     rows, columns = (
-        Taps(found.places, np.rint(found.weights * STEPS) / STEPS)
-        for found in (taps(source[0], target[0]), _clamped(taps(source[1], target[1])))
+        Taps(along.places, np.rint(along.weights * STEPS) / STEPS)
+        for along in (taps(source[0], target[0]), _clamped(taps(source[1], target[1])))
     )
     return Resize(rows.matrix(source[0]), columns.matrix(source[1]), rows)
 

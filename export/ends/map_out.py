@@ -29,10 +29,10 @@ class Scale:
     range: ir.Value
 
     @classmethod
-    def of(cls, op: Builder, maps: ir.Value, rule: Normalisation) -> Scale:
+    def of(cls, op: Builder, maps: ir.Value, normalisation: Normalisation) -> Scale:
         """Return the scale of maps, float32 (T, H, W), none of them negative, under a normalisation."""
         peak = op.reduce("ReduceMax", maps, PLANE)
-        if rule == "max":
+        if normalisation == "max":
             return cls(None, op.Where(op.Greater(peak, 0.0), peak, op.constant(1.0)))
         low = op.reduce("ReduceMin", maps, PLANE)
         return cls(low, op.Add(op.Sub(peak, low), EPSILON))
@@ -49,38 +49,38 @@ class Maps:
     Attributes:
         layer: In [0, 1], float32 (T, h, w).
         spoiled: NaN for a map that is not finite, else 0; float32 (T, 1, 1).
-        rule: The method's normalisation.
+        normalisation: The method's normalisation.
     """
 
     layer: ir.Value
     spoiled: ir.Value
-    rule: Normalisation
+    normalisation: Normalisation
 
     @classmethod
     def of(cls, op: Builder, raw: ir.Value, method: str) -> Maps:
         """Return the maps in [0, 1] that a head's raw map (T, h, w) gives."""
         spoiled = op.sum(op.Mul(raw, 0.0), PLANE)
         finite = op.Where(op.IsNaN(spoiled), op.constant(0.0), raw)
-        rule = find(method).normalisation
-        positive = op.Sub(finite, op.reduce("ReduceMin", finite, PLANE)) if rule == "span" else op.Relu(finite)
-        return cls(Scale.of(op, positive, rule)(op, positive), spoiled, rule)
+        normalisation = find(method).normalisation
+        positive = op.Sub(finite, op.reduce("ReduceMin", finite, PLANE)) if normalisation == "span" else op.Relu(finite)
+        return cls(Scale.of(op, positive, normalisation)(op, positive), spoiled, normalisation)
 
     def over_tensor(self, op: Builder, size: tuple[int, int]) -> ir.Value:
         """Return the maps in [0, 1] at the size of the input tensor, (T, H, W)."""
         resized, scale = self._resized(op, size)
         return scale(op, resized)
 
-    def over_frame(self, op: Builder, place: Geometry) -> ir.Value:
+    def over_frame(self, op: Builder, geometry: Geometry) -> ir.Value:
         """Return the maps in [0, 1] over the frame, (T, H, W); 0 where the model does not see the frame.
 
         The second resize is a linear one too, so the two are one, and the scale between them comes last.
         """
-        _, scale = self._resized(op, place.tensor_size)
-        (top, left, bottom, right), region = place.seen, place.region
+        _, scale = self._resized(op, geometry.tensor_size)
+        (top, left, bottom, right), region = geometry.seen, geometry.region
         back = resize_floats((bottom - top, right - left), (region[2] - region[0], region[3] - region[1]))
-        first = resize_floats(static_shape(self.layer)[1:], place.tensor_size)  # type: ignore[arg-type]
+        first = resize_floats(static_shape(self.layer)[1:], geometry.tensor_size)  # type: ignore[arg-type]
         rows, columns = back.rows @ first.rows[top:bottom], back.columns @ first.columns[left:right]
-        height, width = place.frame_size
+        height, width = geometry.frame_size
         inside = scale(op, _between(op, rows, self.layer, columns))
         return op.pad(inside, (0, *region[:2]), (0, height - region[2], width - region[3]))
 
@@ -88,7 +88,7 @@ class Maps:
         """Return the maps resized to a size, (H, W), and the scale of the result."""
         how = resize_floats(static_shape(self.layer)[1:], size)  # type: ignore[arg-type]
         resized = _between(op, how.rows, self.layer, how.columns)
-        return resized, Scale.of(op, resized, self.rule)
+        return resized, Scale.of(op, resized, self.normalisation)
 
 
 def _between(op: Builder, rows: Matrix, maps: ir.Value, columns: Matrix) -> ir.Value:

@@ -32,21 +32,21 @@ def jet(levels: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(np.stack(planes, axis=-1), 0, LEVELS)
 
 
-def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, place: Geometry) -> ir.Value:
+def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, geometry: Geometry) -> ir.Value:
     """Draw over the frame, at each position, the strongest map.
 
     Args:
         op: Builder of the graph.
         tensor_maps: float32 (T, H, W) in [0, 1], over the input tensor.
         frame: float32 (H, W, 3) in BGR.
-        place: Where the frame lies in the tensor.
+        geometry: Where the frame lies in the tensor.
 
     Returns:
         uint8 (H, W, 3) in BGR. What the model does not see of the frame stays as it is.
     """
     many = static_shape(tensor_maps)[0] > 1
     strongest = op.reduce("ReduceMax", tensor_maps, [0]) if many else tensor_maps
-    (top, left, bottom, right), region = place.seen, place.region
+    (top, left, bottom, right), region = geometry.seen, geometry.region
     seen = op.slice_axis(op.slice_axis(strongest, 1, top, bottom), 2, left, right)
     levels = op.reshape(op.Round(op.Mul(seen, LEVELS)), bottom - top, right - left, 1)
     size = region[2] - region[0], region[3] - region[1]

@@ -80,10 +80,10 @@ def product(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
     filled = np.pad(matrix, ((0, count * BLOCK - len(matrix)), (0, 0)))
     blocks = filled.reshape(count, BLOCK, -1)
     places = [np.flatnonzero(block.any(axis=0)) for block in blocks]
-    most = max(len(found) for found in places)
-    indices = np.stack([np.pad(found, (0, most - len(found)), mode="edge") for found in places])
+    most = max(len(used) for used in places)
+    indices = np.stack([np.pad(used, (0, most - len(used)), mode="edge") for used in places])
     weights = np.take_along_axis(blocks, indices[:, None], axis=2)
-    weights *= np.array([np.arange(most) < len(found) for found in places])[:, None]  # what fills up has no weight
+    weights *= np.array([np.arange(most) < len(used) for used in places])[:, None]  # what fills up has no weight
     picked = op.reshape(select(op, rows, indices.ravel(), axis=0), count, most, last)
     whole = op.reshape(op.MatMul(op.constant(weights, np.float32), picked), count * BLOCK, last)
     return op.slice_axis(whole, 0, 0, len(matrix))

@@ -15,21 +15,21 @@ from aerocam.methods import EPSILON, find
 Floats = NDArray[np.float64]
 
 
-def tensor_of(frame: NDArray[np.uint8], rule: Preprocess) -> Floats:
+def tensor_of(frame: NDArray[np.uint8], preprocess: Preprocess) -> Floats:
     """Return a frame, uint8 (H, W, 3) in BGR, as the model's input tensor."""
     picture = frame.astype(np.float64)
-    if rule.color == "GRAY":
+    if preprocess.color == "GRAY":
         picture = np.floor(picture @ np.array(GRAY_WEIGHTS)[:, None] / GRAY_SCALE + 0.5)
-    place = Geometry.of(rule, picture.shape[:2])  # type: ignore[arg-type]
-    if place.resized != place.frame_size:
-        picture = resized(picture, resize(place.frame_size, place.resized, rule.interpolation))
-    canvas = np.full((*rule.size, picture.shape[2]), float(rule.fill))
-    top, left, bottom, right = place.seen
-    above, before = place.offset
+    geometry = Geometry.of(preprocess, picture.shape[:2])  # type: ignore[arg-type]
+    if geometry.resized != geometry.frame_size:
+        picture = resized(picture, resize(geometry.frame_size, geometry.resized, preprocess.interpolation))
+    canvas = np.full((*preprocess.size, picture.shape[2]), float(preprocess.fill))
+    top, left, bottom, right = geometry.seen
+    above, before = geometry.offset
     canvas[top:bottom, left:right] = picture[top - above : bottom - above, left - before : right - before]
-    channels = canvas[..., ::-1] if rule.color == "RGB" else canvas
-    tensor = ((channels - np.array(rule.mean)) / np.array(rule.std))[None]
-    return tensor if rule.layout == "NHWC" else tensor.transpose(0, 3, 1, 2)
+    channels = canvas[..., ::-1] if preprocess.color == "RGB" else canvas
+    tensor = ((channels - np.array(preprocess.mean)) / np.array(preprocess.std))[None]
+    return tensor if preprocess.layout == "NHWC" else tensor.transpose(0, 3, 1, 2)
 
 
 def resized(picture: Floats, how: Resize) -> Floats:
@@ -46,21 +46,21 @@ def resized(picture: Floats, how: Resize) -> Floats:
 def maps_of(raw: Floats, method: str, size: tuple[int, int] | None = None) -> Floats:
     """Bring raw maps (T, h, w) to [0, 1]: at their own size, or then resized to another and normalised anew."""
     lowest = raw.min(axis=(1, 2), keepdims=True)
-    found = _normalised(raw - lowest if find(method).normalisation == "span" else np.maximum(raw, 0), method)
-    return found if size is None else _normalised(_linear(found, size), method)
+    normalised = _normalised(raw - lowest if find(method).normalisation == "span" else np.maximum(raw, 0), method)
+    return normalised if size is None else _normalised(_linear(normalised, size), method)
 
 
-def placed(maps: Floats, place: Geometry) -> Floats:
+def placed(maps: Floats, geometry: Geometry) -> Floats:
     """Return maps over the tensor as maps over the frame, (T, H, W)."""
-    (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
-    whole = np.zeros((len(maps), *place.frame_size))
+    (top, left, bottom, right), (y0, x0, y1, x1) = geometry.seen, geometry.region
+    whole = np.zeros((len(maps), *geometry.frame_size))
     whole[:, y0:y1, x0:x1] = _linear(maps[:, top:bottom, left:right], (y1 - y0, x1 - x0))
     return whole
 
 
-def overlaid(frame: NDArray[np.uint8], maps: Floats, place: Geometry) -> Floats:
+def overlaid(frame: NDArray[np.uint8], maps: Floats, geometry: Geometry) -> Floats:
     """Draw the strongest of maps over the tensor over the frame; return (H, W, 3) in BGR, whole grey levels."""
-    (top, left, bottom, right), (y0, x0, y1, x1) = place.seen, place.region
+    (top, left, bottom, right), (y0, x0, y1, x1) = geometry.seen, geometry.region
     levels = np.rint(255 * maps.max(axis=0)[top:bottom, left:right, None])
     if levels.shape[:2] != (y1 - y0, x1 - x0):
         levels = resized(levels, resize(levels.shape[:2], (y1 - y0, x1 - x0), "linear"))  # type: ignore[arg-type]

@@ -14,9 +14,9 @@ OWN_GRADIENTS = "aerocam_own_gradients_{}"
 """Tensor with the gradients of a folded layer in its own shape."""
 
 
-def activations_name(i: int, item: Candidate) -> str:
+def activations_name(i: int, layer: Candidate) -> str:
     """Return the name of the output with the activations of layer number `i`."""
-    return ACTIVATIONS.format(i) if item.is_folded or item.depth < 0 else item.name
+    return ACTIVATIONS.format(i) if layer.is_folded or layer.depth < 0 else layer.name
 
 
 def tensor_names(i: int) -> tuple[str, ...]:

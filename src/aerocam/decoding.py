@@ -25,12 +25,12 @@ def decode(kind: type[T], data: Any, path: str) -> T:
     """
     if not isinstance(data, Mapping):
         raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(fields))
     required = {
         name
-        for name, item in fields.items()
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
     }
     absent = sorted(required - set(data))
     if unknown or absent:
@@ -53,7 +53,7 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             raise ManifestError(f"{path} has {len(value)} values, expected {len(arguments)}; export the model again")
         kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
         pairs = enumerate(zip(kinds, value, strict=True))
-        return tuple(_convert(kind, item, f"{path}[{i}]") for i, (kind, item) in pairs)
+        return tuple(_convert(kind, entry, f"{path}[{i}]") for i, (kind, entry) in pairs)
     if origin is Literal and value in arguments:
         return value
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -34,32 +34,32 @@ class Geometry:
     offset: tuple[int, int]
 
     @classmethod
-    def of(cls: type[Self], rule: Preprocess, frame_size: Size) -> Self:
-        """Place a frame of this size in the tensor, by the manifest's rule.
+    def of(cls: type[Self], preprocess: Preprocess, frame_size: Size) -> Self:
+        """Place a frame of this size in the tensor, by the manifest's preprocessing.
 
         Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
 
         Raises:
             UsageError: The frame, with its short side resized, does not cover the centre crop.
         """
-        (height, width), (rows, columns) = frame_size, rule.size
-        if rule.resize == "stretch":
-            return cls(frame_size, rule.size, rule.size, (0, 0))
-        if rule.resize == "letterbox":
+        (height, width), (rows, columns) = frame_size, preprocess.size
+        if preprocess.resize == "stretch":
+            return cls(frame_size, preprocess.size, preprocess.size, (0, 0))
+        if preprocess.resize == "letterbox":
             scale = min(rows / height, columns / width)
             resized = max(round(height * scale), 1), max(round(width * scale), 1)
             offset = round((rows - resized[0]) / 2 - 0.1), round((columns - resized[1]) / 2 - 0.1)
-            return cls(frame_size, rule.size, resized, offset)
+            return cls(frame_size, preprocess.size, resized, offset)
         short = min(frame_size)
-        resized = rule.short_side * height // short, rule.short_side * width // short
+        resized = preprocess.short_side * height // short, preprocess.short_side * width // short
         if resized[0] < rows or resized[1] < columns:
             raise UsageError(
-                f"frame of {width}x{height} px: with its short side at {rule.short_side} px it is"
+                f"frame of {width}x{height} px: with its short side at {preprocess.short_side} px it is"
                 f" {resized[1]}x{resized[0]}, smaller than the centre crop of {columns}x{rows};"
                 " export again with a larger short side or another resize rule"
             )
         return cls(
-            frame_size, rule.size, resized, (-round((resized[0] - rows) / 2), -round((resized[1] - columns) / 2))
+            frame_size, preprocess.size, resized, (-round((resized[0] - rows) / 2), -round((resized[1] - columns) / 2))
         )
 
     @property

@@ -38,7 +38,9 @@ def resolve(target: Target) -> dict[str, str]:
         where = ["--dry-run", "--ignore-installed", "--target", folder, "--report", str(report)]
         _pip(["install", *where, *_for(target), *target.requirements, PIP], target)
         packages = json.loads(report.read_text(encoding="utf-8"))["install"]
-    versions = {one["metadata"]["name"].lower().replace("_", "-"): one["metadata"]["version"] for one in packages}
+    versions = {
+        package["metadata"]["name"].lower().replace("_", "-"): package["metadata"]["version"] for package in packages
+    }
     wrong = sorted(name for name in versions if target.jetson and NEVER_ON_A_JETSON.search(name))
     if wrong:
         raise UsageError(

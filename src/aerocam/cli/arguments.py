@@ -39,19 +39,19 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_input_shapes(given: list[str], path: str) -> dict[str, tuple[int, ...]]:
-    """Return `NAME=1,3,224,224` per item as a dictionary; a nameless shape goes to the model's only input.
+def parse_input_shapes(texts: list[str], path: str) -> dict[str, tuple[int, ...]]:
+    """Return `NAME=1,3,224,224` per text as a dictionary; a nameless shape goes to the model's only input.
 
     Raises:
-        UsageError: An item is not of that form, or it is unclear which input it is of.
+        UsageError: A text is not of that form, or it is unclear which input it is of.
     """
     shapes = {}
-    for item in given:
-        name, _, dims = item.rpartition("=")
+    for text in texts:
+        name, _, dims = text.rpartition("=")
         try:
             shape = tuple(int(dim) for dim in dims.split(","))
         except ValueError as error:
-            raise UsageError(f"--input-shape {item}: whole numbers are expected, as in images=1,3,224,224") from error
+            raise UsageError(f"--input-shape {text}: whole numbers are expected, as in images=1,3,224,224") from error
         shapes[name or _only_input(path)] = shape
     return shapes
 
@@ -61,7 +61,7 @@ def _only_input(path: str) -> str:
 
     graph = read_model(path).proto.graph
     weights = {tensor.name for tensor in graph.initializer}
-    names = [item.name for item in graph.input if item.name not in weights]
+    names = [value.name for value in graph.input if value.name not in weights]
     if not names:
         raise UsageError(f"--input-shape: {path} has no inputs; give an ONNX model")
     if len(names) != 1:

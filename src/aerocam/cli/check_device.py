@@ -87,7 +87,7 @@ def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
 def _unused(path: Path) -> Path:
     """Return this path, or one beside it with a number, so that reports of one second do not replace each other."""
     others = (path.with_stem(f"{path.stem}-{number}") for number in count(2))
-    return next(one for one in chain([path], others) if not one.exists())
+    return next(free for free in chain([path], others) if not free.exists())
 
 
 def _require_exported(model: Path, engine: Path | None) -> None:
@@ -101,7 +101,9 @@ def _require_exported(model: Path, engine: Path | None) -> None:
 
 def _refuse_itself(model: Path, other: Path | None, providers: list[Any] | None) -> None:
     """Refuse to compare ONNX Runtime on the CPU with itself."""
-    names = [one if isinstance(one, str) else one[0] for one in providers or ["CPUExecutionProvider"]]
+    names = [
+        provider if isinstance(provider, str) else provider[0] for provider in providers or ["CPUExecutionProvider"]
+    ]
     same = other.resolve() == model.resolve() if other is not None else providers is not None
     if same and names[:1] == ["CPUExecutionProvider"]:
         raise UsageError(
@@ -131,7 +133,7 @@ def as_text(record: dict[str, Any]) -> str:
     lines = [f"{step['name']}: failed: {step['reason']}" for step in record["steps"] if step["state"] == "failed"]
     for case in record.get("comparisons", []):
         lines.append(f"{case['input']}:")
-        lines += [f"  {_difference(one)}" for one in case["differences"]]
+        lines += [f"  {_difference(difference)}" for difference in case["differences"]]
         own = case.get("own choice", {})
         if own and own["reference"] != own["engine"]:
             lines.append(f"  its own choice is {own['engine']}, not {own['reference']}; the rest is of the latter")
@@ -148,17 +150,17 @@ def as_text(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _difference(one: dict[str, Any]) -> str:
+def _difference(difference: dict[str, Any]) -> str:
     """Return one line on how far one array is off."""
-    if one["kind"] == "choice":
-        said = "equal" if one["good"] else "another choice"
-    elif one["absolute"] is None:
+    if difference["kind"] == "choice":
+        said = "equal" if difference["good"] else "another choice"
+    elif difference["absolute"] is None:
         said = "not finite"
     else:
-        relative = "" if one["relative"] is None else f", {one['relative']:.2g} of the largest"
-        correlated = "" if one["correlation"] is None else f", correlation {one['correlation']:.5f}"
-        said = f"differs by at most {one['absolute']:.2g}{relative}{correlated}"
-    return f"{'ok ' if one['good'] else 'BAD'} {one['name']}: {said}"
+        relative = "" if difference["relative"] is None else f", {difference['relative']:.2g} of the largest"
+        correlated = "" if difference["correlation"] is None else f", correlation {difference['correlation']:.5f}"
+        said = f"differs by at most {difference['absolute']:.2g}{relative}{correlated}"
+    return f"{'ok ' if difference['good'] else 'BAD'} {difference['name']}: {said}"
 
 
 def _speed(name: str, speed: dict[str, Any]) -> list[str]:

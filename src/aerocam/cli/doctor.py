@@ -39,44 +39,50 @@ Line = Callable[[dict[str, Any]], str]
 LINES: dict[str, tuple[str, Line]] = {
     "system": (
         "system",
-        lambda one: _joined(one["distribution"], one["kernel"], f"Python {one['python']}"),
+        lambda facts: _joined(facts["distribution"], facts["kernel"], f"Python {facts['python']}"),
     ),
-    "board": ("board", lambda one: _joined(one["model"], one["soc"], one["processor"], f"{one['cores']} cores")),
-    "jetpack": ("JetPack", lambda one: _joined(one["version"] or f"{one['major']}.x", f"Jetson Linux {one['l4t']}")),
+    "board": (
+        "board",
+        lambda facts: _joined(facts["model"], facts["soc"], facts["processor"], f"{facts['cores']} cores"),
+    ),
+    "jetpack": (
+        "JetPack",
+        lambda facts: _joined(facts["version"] or f"{facts['major']}.x", f"Jetson Linux {facts['l4t']}"),
+    ),
     "memory": (
         "memory",
-        lambda one: (
-            f"{one['available_mib']} of {one['total_mib']} MiB free,"
-            f" swap {one['swap_free_mib']} of {one['swap_total_mib']}"
+        lambda facts: (
+            f"{facts['available_mib']} of {facts['total_mib']} MiB free,"
+            f" swap {facts['swap_free_mib']} of {facts['swap_total_mib']}"
         ),
     ),
-    "disk": ("disk", lambda one: f"{one['free_mib']} of {one['total_mib']} MiB free here"),
-    "cameras": ("cameras", lambda one: _cameras(one)),
-    "driver": ("NVIDIA driver", lambda one: (one["version"] or "Tegra's own") if one["loaded"] else "not loaded"),
-    "power": ("power mode", lambda one: _joined(one["mode"], f"-m {one['number']}")),
-    "clocks": ("clocks", lambda one: _clocks(one)),
-    "temperatures": ("hottest", lambda one: _hottest(one["celsius"])),
-    "environment": ("environment", lambda one: _environment(one)),
-    "numpy": ("NumPy", lambda one: _package(one)),
-    "opencv": ("OpenCV", lambda one: _joined(_package(one), *(name for name in OPENERS if one[name]))),
-    "onnxruntime": ("ONNX Runtime", lambda one: _joined(_package(one), *one["providers"])),
-    "tensorrt": ("TensorRT", lambda one: _joined(f"{one['module']} {_package(one)}")),
+    "disk": ("disk", lambda facts: f"{facts['free_mib']} of {facts['total_mib']} MiB free here"),
+    "cameras": ("cameras", lambda facts: _cameras(facts)),
+    "driver": ("NVIDIA driver", lambda facts: (facts["version"] or "Tegra's own") if facts["loaded"] else "not loaded"),
+    "power": ("power mode", lambda facts: _joined(facts["mode"], f"-m {facts['number']}")),
+    "clocks": ("clocks", lambda facts: _clocks(facts)),
+    "temperatures": ("hottest", lambda facts: _hottest(facts["celsius"])),
+    "environment": ("environment", lambda facts: _environment(facts)),
+    "numpy": ("NumPy", lambda facts: _package(facts)),
+    "opencv": ("OpenCV", lambda facts: _joined(_package(facts), *(name for name in OPENERS if facts[name]))),
+    "onnxruntime": ("ONNX Runtime", lambda facts: _joined(_package(facts), *facts["providers"])),
+    "tensorrt": ("TensorRT", lambda facts: _joined(f"{facts['module']} {_package(facts)}")),
     "cuda": (
         "GPU in CUDA",
-        lambda one: _joined(
-            one["device"],
-            f"compute capability {one['compute_capability']}",
-            "shares the CPU's memory" if one["integrated"] else "own memory",
-            f"{one['free_mib']} of {one['total_mib']} MiB free",
-            f"through {one['package']}",
+        lambda facts: _joined(
+            facts["device"],
+            f"compute capability {facts['compute_capability']}",
+            "shares the CPU's memory" if facts["integrated"] else "own memory",
+            f"{facts['free_mib']} of {facts['total_mib']} MiB free",
+            f"through {facts['package']}",
         ),
     ),
     "cuda_packages": (
         "CUDA in Python",
-        lambda one: _joined(*(f"{name} {text}" for name, text in one["versions"].items())),
+        lambda facts: _joined(*(f"{name} {text}" for name, text in facts["versions"].items())),
     ),
-    "scikit_learn": ("scikit-learn", lambda one: _package(one)),
-    "pyav": ("PyAV", lambda one: _package(one)),
+    "scikit_learn": ("scikit-learn", lambda facts: _package(facts)),
+    "pyav": ("PyAV", lambda facts: _package(facts)),
 }
 """Title and line of what each probe finds. A probe without one is shown by its keys."""
 
@@ -100,16 +106,16 @@ def as_text(record: dict[str, Any]) -> str:
         finding = probes[name]
         if name == "packages" and finding["state"] == "found":
             continue  # of use for the advice alone
-        title, line = LINES.get(name, (name, lambda one: _joined(*(f"{key} {one[key]}" for key in one))))
+        title, line = LINES.get(name, (name, lambda facts: _joined(*(f"{key} {facts[key]}" for key in facts))))
         facts = {key: value for key, value in finding.items() if key != "state"}
         lines.append(f"{title:<15} {line(facts) if finding['state'] == 'found' else '- ' + finding['reason']}")
     lines += ["", "aerocam will use"]
     lines += [f"  {title:<15} {record['uses'][key] or 'nothing'}" for key, title in USES.items()]
     for kind, title in (("missing", "missing"), ("warning", "to look at")):
-        advice = [one for one in record["advice"] if one["kind"] == kind]
+        advice = [piece for piece in record["advice"] if piece["kind"] == kind]
         lines += ["", title] if advice else []
-        for one in advice:
-            lines += [f"  {one['why']}", *(f"      {command}" for command in one["commands"])]
+        for piece in advice:
+            lines += [f"  {piece['why']}", *(f"      {command}" for command in piece["commands"])]
     return "\n".join(lines)
 
 
@@ -118,24 +124,24 @@ def _joined(*parts: str | None) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _package(one: dict[str, Any]) -> str:
+def _package(facts: dict[str, Any]) -> str:
     """Return the version and the origin of a package."""
-    return f"{one['version']} ({one['from']})"
+    return f"{facts['version']} ({facts['from']})"
 
 
-def _cameras(one: dict[str, Any]) -> str:
+def _cameras(facts: dict[str, Any]) -> str:
     """Return the devices with their names."""
-    named = [f"{device['device']} {device['name']}".strip() for device in one["devices"]]
-    return _joined(*named, "CSI daemon runs" if one["argus_daemon"] else None)
+    named = [f"{device['device']} {device['name']}".strip() for device in facts["devices"]]
+    return _joined(*named, "CSI daemon runs" if facts["argus_daemon"] else None)
 
 
-def _clocks(one: dict[str, Any]) -> str:
+def _clocks(facts: dict[str, Any]) -> str:
     """Return the frequencies of GPU and processor."""
-    gpu, cpu = one["gpu"], one["cpu"]
+    gpu, cpu = facts["gpu"], facts["cpu"]
     return _joined(
         f"GPU {gpu['current']} MHz ({gpu['min']} to {gpu['max']})" if gpu else None,
         f"CPU {cpu[0]['current']} MHz ({cpu[0]['min']} to {cpu[0]['max']})" if cpu else None,
-        "fixed" if one["fixed"] else None,
+        "fixed" if facts["fixed"] else None,
     )
 
 
@@ -145,7 +151,7 @@ def _hottest(celsius: dict[str, float]) -> str:
     return f"{name} {celsius[name]:g} °C"
 
 
-def _environment(one: dict[str, Any]) -> str:
+def _environment(facts: dict[str, Any]) -> str:
     """Return the kind of Python environment."""
-    kind = "virtual environment" if one["virtual"] else "conda" if one["conda"] else "no virtual environment"
-    return _joined(kind, "sees the system's packages" if one["sees_system_packages"] else "does not see the system's")
+    kind = "virtual environment" if facts["virtual"] else "conda" if facts["conda"] else "no virtual environment"
+    return _joined(kind, "sees the system's packages" if facts["sees_system_packages"] else "does not see the system's")

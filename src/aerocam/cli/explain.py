@@ -217,9 +217,9 @@ def look_of(args: argparse.Namespace) -> Look:
     from aerocam.runtime.drawing.regions import RegionRule, check_rule
 
     check_style(args.alpha, args.colormap)
-    rule: RegionRule | None = args.regions
+    regions: RegionRule | None = args.regions
     with contextlib.suppress(TypeError, ValueError):
-        rule = float(args.regions)
-    if rule is not None:
-        check_rule(rule)
-    return Look(args.alpha, args.colormap, not args.no_caption, rule)
+        regions = float(args.regions)
+    if regions is not None:
+        check_rule(regions)
+    return Look(args.alpha, args.colormap, not args.no_caption, regions)

@@ -137,15 +137,15 @@ def run(args: argparse.Namespace) -> None:
         "preprocess": partial(chosen_preprocess, args=args) if is_told else None,
         "providers": parse_providers(args),
     }
-    given = {name: value for name, value in (vars(args) | read).items() if value is not None}
-    done = export(ExportRequest.of(args.model, **given))
+    arguments = {name: value for name, value in (vars(args) | read).items() if value is not None}
+    done = export(ExportRequest.of(args.model, **arguments))
     if (report := done.report) is not None:
-        found = (
+        figures = (
             f", gradients from finite differences by {max(report.gradients.values()):.1g}" if report.gradients else ""
         )
         if report.precision is not None:
-            found += f"; outputs in float16 differ from the original's by {report.precision:.1g}"
-        logger.info("check on %s: outputs differ by %.1g%s", report.provider, report.outputs, found)
+            figures += f"; outputs in float16 differ from the original's by {report.precision:.1g}"
+        logger.info("check on %s: outputs differ by %.1g%s", report.provider, report.outputs, figures)
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
 
 
@@ -157,7 +157,7 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
     if preprocess is None:
         return None
     channels = len(preprocess.mean)
-    given = {
+    changes = {
         "mean": _numbers(args.mean, "--mean", channels),
         "std": _numbers(args.std, "--std", channels),
         "color": args.color,
@@ -165,7 +165,7 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
         "short_side": args.short_side,
         "interpolation": args.interpolation,
     }
-    preprocess = replace(preprocess, **{name: value for name, value in given.items() if value is not None})
+    preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
     if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
         raise UsageError(
             f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
@@ -187,7 +187,7 @@ def _numbers(text: str | None, flag: str, count: int) -> tuple[float, ...] | Non
     if text is None:
         return None
     try:
-        values = tuple(float(item) for item in text.split(","))
+        values = tuple(float(number) for number in text.split(","))
     except ValueError as error:
         raise UsageError(f"{flag} {text}: numbers are expected, as in 123.7,116.3,103.5") from error
     if len(values) != count or (flag == "--std" and 0 in values):

@@ -26,20 +26,25 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.export import list_layers
 
     shapes = parse_input_shapes(args.input_shapes, args.model)
-    known, automatic = list_layers(
+    candidates, automatic = list_layers(
         args.model, task=args.task, score_output=args.score_output, layout=args.layout, input_shapes=shapes
     )
     print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
-    for item in known:
-        if not (fnmatch.fnmatchcase(item.name, args.match) or fnmatch.fnmatchcase(item.node, args.match)):
+    for candidate in candidates:
+        if not (fnmatch.fnmatchcase(candidate.name, args.match) or fnmatch.fnmatchcase(candidate.node, args.match)):
             continue
-        mark = "*" if item in automatic else "-" if item.obstacle else " "
-        node = f"  (node {item.node})" if item.node and item.node != item.name else ""
-        note = f"  cannot be reached: {item.obstacle} passes no gradient to it" if item.obstacle else ""
-        shape, depth = "x".join(map(str, item.value.shape or ())), "input" if item.depth < 0 else str(item.depth)
-        line = f"{mark:2}{depth:>5}  {shape:<18} {item.fold.kind:<9} {item.op:<20} {_short(item.cost):>8}"
-        print(f"{line}  {item.name}{node}{note}")
-    out_of_reach = f"- for {', '.join(HEADS_ANYWHERE)} alone; " if any(item.obstacle for item in known) else ""
+        mark = "*" if candidate in automatic else "-" if candidate.obstacle else " "
+        node = f"  (node {candidate.node})" if candidate.node and candidate.node != candidate.name else ""
+        note = f"  cannot be reached: {candidate.obstacle} passes no gradient to it" if candidate.obstacle else ""
+        shape = "x".join(map(str, candidate.value.shape or ()))
+        depth = "input" if candidate.depth < 0 else str(candidate.depth)
+        line = (
+            f"{mark:2}{depth:>5}  {shape:<18} {candidate.fold.kind:<9} {candidate.op:<20} {_short(candidate.cost):>8}"
+        )
+        print(f"{line}  {candidate.name}{node}{note}")
+    out_of_reach = (
+        f"- for {', '.join(HEADS_ANYWHERE)} alone; " if any(candidate.obstacle for candidate in candidates) else ""
+    )
     print(f"* what --layer auto takes; {out_of_reach}gradient: about its multiply-adds")
 
 
