@@ -167,7 +167,7 @@ def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, 
         names = [*names[:background], "background", *names[background:]]
     if names and len(names) != classes:
         if given:
-            raise UsageError(f"labels: {len(names)} names for {classes} classes; give one name per class")
+            raise UsageError(f"`labels`: {len(names)} names for {classes} classes; give one name per class")
         logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(names), classes)
         return ()
     return tuple(names)

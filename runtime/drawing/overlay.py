@@ -72,7 +72,7 @@ def overlay_map(
         UsageError: An unknown colour map, or a weight outside 0 to 1.
     """
     if not 0 <= alpha <= 1:
-        raise UsageError(f"alpha: got {alpha}, expected a weight from 0 (only the frame) to 1 (only the map)")
+        raise UsageError(f"`alpha={alpha}`: expected a weight from 0 (only the frame) to 1 (only the map)")
     top, left, bottom, right = region or (0, 0, *frame.shape[:2])
     levels = cv2.convertScaleAbs(saliency, alpha=255.0)
     levels = cv2.resize(levels, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)

@@ -127,7 +127,7 @@ def check_rule(rule: RegionRule) -> None:
         UsageError: The rule is neither `otsu` nor a share.
     """
     if rule != "otsu" and not (isinstance(rule, (int, float)) and 0 < rule <= 1):
-        raise UsageError(f"regions: got {rule!r}, expected otsu or a share of the map's maximum such as 0.2")
+        raise UsageError(f"`regions={rule!r}`: expected otsu or a share of the map's maximum such as 0.2")
 
 
 def _above_otsu(seen: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:

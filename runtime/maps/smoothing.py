@@ -41,7 +41,7 @@ class MapSmoothing:
         """
         if not 0 <= self.gaussian < math.inf:
             raise UsageError(
-                f"gaussian {self.gaussian}: a standard deviation of 0 or more, in positions of the layer, is expected"
+                f"`gaussian={self.gaussian}`: a standard deviation of 0 or more, in positions of the layer, is expected"
             )
 
 
@@ -57,11 +57,11 @@ def check_smoothing(smoothing: MapSmoothing, maps: RawMaps, rule: Preprocess) ->
         UsageError: They cannot.
     """
     if maps.form != "raw" and (smoothing.augmented or smoothing.gaussian):
-        raise UsageError("gaussian, aug_smooth: the file's map is normalised already; export it without `map_form`")
+        raise UsageError("`gaussian`, `augmented`: the file's map is normalised already; export it without `map_form`")
     if smoothing.augmented and maps.runs_again:
-        raise UsageError(f"aug_smooth: method {maps.method} runs the model again itself; take it without, or gradcam")
+        raise UsageError(f"`augmented`: method {maps.method} runs the model again itself; take it without, or gradcam")
     if smoothing.augmented and rule.frame is not None:
-        raise UsageError("aug_smooth: it alters the input tensor, and the file takes frames; export without `frame`")
+        raise UsageError("`augmented`: it alters the input tensor, and the file takes frames; export without `frame`")
 
 
 def altered(tensor: NDArray[np.float32], width_axis: int) -> Iterator[tuple[NDArray[np.float32], bool]]:

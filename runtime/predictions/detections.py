@@ -79,11 +79,12 @@ class Objects:
         Raises:
             UsageError: See `detections`; or a number that cannot be.
         """
-        if self.most < 1 or (self.number is not None and self.number < 1):
-            raise UsageError(f"objects: {self.most} of them, number {self.number}; both count from 1")
+        for name, count in (("most", self.most), ("number", self.number)):
+            if count is not None and count < 1:
+                raise UsageError(f"`{name}={count}`: expected 1 or more, objects count from 1")
         for name, value in (("confidence", self.confidence), ("iou", self.iou)):
             if not 0 <= value <= 1:
-                raise UsageError(f"{name} {value}: expected 0 to 1")
+                raise UsageError(f"`{name}={value}`: expected 0 to 1")
         if manifest.boxes is None:
             raise UsageError(
                 f"task {manifest.task}: the model gives no boxes; a detector whose graph decodes them is expected"

@@ -173,7 +173,7 @@ def _options(threads: int | None) -> Any:
     options.add_session_config_entry(*STOP_SPINNING)
     if threads is not None:
         if threads < 1:
-            raise UsageError(f"threads: got {threads}, expected 1 or more")
+            raise UsageError(f"`threads={threads}`: expected 1 or more")
         options.intra_op_num_threads = threads
     return options
 

@@ -169,7 +169,7 @@ def _tensorrt_options(options: dict[str, str], model: str | os.PathLike[str] | N
     except OSError as error:
         raise WriteError(
             f"{folder}: cannot make this folder for TensorRT's engines ({error.strerror}); name another with"
-            " --provider-option trt_engine_cache_path=FOLDER, or keep none with trt_engine_cache_enable=0"
+            " the provider's option trt_engine_cache_path=FOLDER, or keep none with trt_engine_cache_enable=0"
         ) from error
     logger.info("%s: engines are kept in %s; building one takes minutes", TENSORRT, folder)
     return {"trt_timing_cache_enable": "True", **options}

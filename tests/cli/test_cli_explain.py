@@ -123,7 +123,7 @@ def test_a_warning_is_said_with_the_picture(capfd: pytest.CaptureFixture[str]) -
         ("stretch", ["--colormap", "jett"], 2, "Did you mean 'jet'"),
         ("stretch", ["--fusion", "sum"], 2, "fusion 'sum'"),
         ("stretch", ["--providers", "CUDA"], 2, "available here:"),
-        ("stretch", ["--threads", "0"], 2, "threads: got 0"),
+        ("stretch", ["--threads", "0"], 2, "--threads 0: expected 1 or more"),
         ("stretch", ["-o", "bad.png"], 1, "bad.png: cannot make this folder"),
     ],
 )

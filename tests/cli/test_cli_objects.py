@@ -71,8 +71,8 @@ def test_page_and_sheet_take_as_many_objects_as_there_are(room: Path) -> None:
     [
         (["--box", "1", "--target", "person"], "--box: got --target as well, expected one of the two; --class chooses"),
         (["--class", "dog"], "the model has no such class"),
-        (["--conf", "2"], "confidence 2.0: expected 0 to 1"),
-        (["--objects", "0"], "both count from 1"),
+        (["--conf", "2"], "--conf 2.0: expected 0 to 1"),
+        (["--objects", "0"], "--objects 0: expected 1 or more, objects count from 1"),
     ],
 )
 def test_what_cannot_be_meant(room: Path, arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,8 +185,8 @@ def test_a_progress_bar_counts_failures(capfd: pytest.CaptureFixture[str], monke
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["photos/red.png", "--regions", "otsi"], "regions: got 'otsi', expected otsu or a share"),
-        (["photos/red.png", "--regions", "1.2"], "regions: got 1.2"),
+        (["photos/red.png", "--regions", "otsi"], "--regions otsi: expected otsu or a share"),
+        (["photos/red.png", "--regions", "1.2"], "--regions 1.2"),
         (["photos/red.png", "--target", "red,,blue"], "--target 'red,,blue': found an empty class"),
         (["photos/red.png", "--target", "red,bleu"], "Did you mean 'blue'"),
         (["photos/red.png", "--top", "0"], "--top: got 0, expected 1 or more"),

@@ -116,7 +116,7 @@ def test_tf32_of_the_tensorrt_provider_is_warned_of(
 def test_a_folder_for_engines_that_cannot_be_made(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Started(monkeypatch)
     (path.parent / "net.cam.trt-cache").write_text("in the way")
-    with pytest.raises(WriteError, match=r"cannot make this folder .* --provider-option trt_engine_cache_path=FOLDER"):
+    with pytest.raises(WriteError, match=r"cannot make this folder .* provider's option trt_engine_cache_path=FOLDER"):
         open_session(path, providers=[TENSORRT])
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from aerocam import __version__
 from aerocam.cli.arguments import joined
-from aerocam.cli.flags import FlagFormatter, with_flags
+from aerocam.cli.flags import FLAGS, FlagFormatter, with_flags
 from aerocam.errors import AerocamError, close_to
 
 COMMANDS = (
@@ -71,7 +71,9 @@ def _refuse_unknown(verb: argparse.ArgumentParser, words: Sequence[str]) -> NoRe
     """Exit with the error for words that cannot be parsed, and name the flags that were probably meant."""
     known = dict(re.findall(r"(--[a-z][a-z0-9-]*)((?: [A-Z{][^\s\]]*)?)", verb.format_usage()))
     flags = [word.partition("=")[0] for word in words if word.startswith("--")]
-    near = [name + known[name] for flag in flags for name in close_to(flag, known, 1)]
+    named = {flag: FLAGS.get(flag.removeprefix("--").replace("-", "_")) for flag in flags}  # as in Python
+    meant = ([name] if (name := named[flag]) in known else close_to(flag, known, 1) for flag in flags)
+    near = [name + known[name] for names in meant for name in names]
     hint = f". Did you mean {' and '.join(near)}?" if near else ""
     verb.error(f"unrecognized arguments: {' '.join(words)}{hint}")
 

@@ -66,13 +66,15 @@ def _flag(found: re.Match[str]) -> str:
         value = ast.literal_eval(text or "True")
     except (SyntaxError, ValueError):  # a stand-in, as in `frame=(H, W)`
         return flag
-    return flag if isinstance(value, bool) else f"{flag} {_typed(name, value)}"
+    if isinstance(value, bool):
+        return flag
+    if isinstance(value, Mapping):  # the flag is repeated, once per item
+        return " ".join(f"{flag} {shlex.quote(f'{key}={_typed(name, item)}')}" for key, item in value.items())
+    return f"{flag} {_typed(name, value)}"
 
 
 def _typed(name: str, value: object) -> str:
     """Return a parameter's value as it is typed behind its flag."""
-    if isinstance(value, Mapping):
-        return shlex.join(f"{key}={_typed('', item)}" for key, item in value.items())
     if isinstance(value, (list, tuple)):
         return ("x" if name == "frame" else ",").join(map(str, value))
     return shlex.quote(str(value))

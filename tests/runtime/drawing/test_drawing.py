@@ -116,7 +116,7 @@ def test_regions_of_an_explanation(found: Explanation) -> None:
     assert found.regions()[0] is red
     np.testing.assert_array_equal(red[0].mask, find_regions(found.map[0])[0].mask)
     assert found.regions(0.9)[0][0].area < red[0].area < found.regions(0.05)[0][0].area
-    with pytest.raises(UsageError, match="regions: got 'otsi'"):
+    with pytest.raises(UsageError, match="`regions='otsi'`"):
         found.regions("otsi")  # type: ignore[arg-type]
 
 

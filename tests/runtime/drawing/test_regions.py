@@ -198,10 +198,10 @@ def test_a_hole_has_a_polygon_of_its_own() -> None:
         (np.zeros((4, 4), np.uint8), "otsu", "map: found uint8"),
         (np.zeros((0, 4), np.float32), "otsu", "map: found float32"),
         (np.full((4, 4), np.nan, np.float32), "otsu", "map: found NaN or infinite values"),
-        (HAND, "ostu", "regions: got 'ostu', expected otsu or a share of the map's maximum"),
-        (HAND, 0, "regions: got 0,"),
-        (HAND, 1.5, "regions: got 1.5,"),
-        (HAND, float("nan"), "regions: got nan,"),
+        (HAND, "ostu", "`regions='ostu'`: expected otsu or a share of the map's maximum"),
+        (HAND, 0, "`regions=0`:"),
+        (HAND, 1.5, "`regions=1.5`:"),
+        (HAND, float("nan"), "`regions=nan`:"),
     ],
 )
 def test_what_it_does_not_take(values: np.ndarray, rule: object, message: str) -> None:

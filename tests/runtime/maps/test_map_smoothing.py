@@ -134,9 +134,9 @@ def test_a_normalised_map_is_not_smoothed(smoothing: dict[str, Any], message: st
     ("method", "smoothing", "message"),
     [
         ("eigencam", {"eigen": True}, r"method eigencam: it has no option 'eigen_smooth'"),
-        ("guided_gradcam", {"augmented": True}, r"aug_smooth: method guided_gradcam runs the model again itself"),
-        ("gradcam", {"gaussian": -1.0}, r"gaussian -1.0: a standard deviation of 0 or more"),
-        ("gradcam", {"gaussian": float("nan")}, r"gaussian nan"),
+        ("guided_gradcam", {"augmented": True}, r"`augmented`: method guided_gradcam runs the model again itself"),
+        ("gradcam", {"gaussian": -1.0}, r"`gaussian=-1.0`: a standard deviation of 0 or more"),
+        ("gradcam", {"gaussian": float("nan")}, r"`gaussian=nan`"),
     ],
 )
 def test_refusals(method: str, smoothing: dict[str, Any], message: str) -> None:

@@ -209,8 +209,8 @@ def test_scores_beside_boxes(activation: Any, background: int | None, columns: i
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"confidence": 1.5}, "confidence 1.5: expected 0 to 1"),
-        ({"iou": -0.1}, "iou -0.1: expected 0 to 1"),
+        ({"confidence": 1.5}, "`confidence=1.5`: expected 0 to 1"),
+        ({"iou": -0.1}, "`iou=-0.1`: expected 0 to 1"),
         ({"classes": ["cat"]}, "class 'cat': the model carries no class names"),
         ({"classes": [2]}, "class 2: expected 0 to 1"),
     ],

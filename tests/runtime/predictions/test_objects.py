@@ -92,8 +92,8 @@ def test_objects_are_the_detections(room: Explanation, tmp_path: Path) -> None:
     ("name", "objects", "message"),
     [
         ("stretch", Objects(), "task classify: the model gives no boxes"),
-        ("detect", Objects(confidence=1.5), r"confidence 1\.5: expected 0 to 1"),
-        ("detect", Objects(number=0), "count from 1"),
+        ("detect", Objects(confidence=1.5), r"`confidence=1\.5`: expected 0 to 1"),
+        ("detect", Objects(number=0), "`number=0`: expected 1 or more, objects count from 1"),
         ("detect", Objects(classes=("rad",)), "Did you mean 'red'"),
     ],
 )

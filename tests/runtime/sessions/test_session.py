@@ -62,7 +62,7 @@ def test_threads_are_passed_on() -> None:
     with open_session(model("stretch"), threads=1) as session:
         options = session._session.get_session_options()  # type: ignore[attr-defined]
         assert options.intra_op_num_threads == 1
-    with pytest.raises(UsageError, match="threads: got 0, expected 1 or more"):
+    with pytest.raises(UsageError, match="`threads=0`: expected 1 or more"):
         open_session(model("stretch"), threads=0)
 
 
