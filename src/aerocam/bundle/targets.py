@@ -53,12 +53,12 @@ class Target:
 
     @property
     def python_text(self) -> str:
-        """Its Python's version as text, such as 3.10."""
+        """Return the version of Python as text, such as 3.10."""
         return ".".join(map(str, self.python))
 
     @property
     def tags(self) -> list[str]:
-        """Its platform tags, best first. pip takes each literally, and derives no others from it."""
+        """Return the platform tags, best first. pip takes each literally, and derives no others from it."""
         newest = [f"manylinux_2_{minor}_{self.machine}" for minor in range(self.glibc, OLDEST_GLIBC - 1, -1)]
         return [*newest, f"manylinux2014_{self.machine}"]
 

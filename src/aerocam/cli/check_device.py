@@ -46,7 +46,7 @@ def refuse_device_arguments(args: argparse.Namespace) -> None:
 
 
 def run(args: argparse.Namespace, providers: list[Any] | None) -> int:
-    """Check, write the report and print the outcome; 1 unless all agrees, 130 if it was interrupted."""
+    """Check, write the report and print the outcome; return 1 unless all agrees, 130 if interrupted."""
     one_blas_thread()
     from aerocam.benchmarks.device import check_device
     from aerocam.benchmarks.latency.timing import Protocol
