@@ -24,14 +24,15 @@ from aerocam.export.preprocessing import default_preprocess
 from aerocam.export.request import ExportRequest
 from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer, Objects
-from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.picture_files import find_pictures
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.trt.building import build_engines
 from aerocam.runtime.trt.engine_file import BuildSettings
 from aerocam.runtime.video.sink import VideoSink
-from aerocam.runtime.video.stream import process
+from aerocam.runtime.video.stream import Look, process
+from onnx_graphs import saved
+from small_networks import cnn
 
 PACKAGE = Path(aerocam.__file__).parent
 IN_THE_EXPORT = (export_model, list_layers, default_preprocess, Preprocess)
