@@ -25,7 +25,7 @@ from small_networks import SIZE, cnn
 
 node = helper.make_node
 GRADIENTS = "aerocam_gradients_0"
-HEADS = [method for method in CAM_HEADS if METHODS[method].contrast == "none"]
+HEADS = [method for method in CAM_HEADS if method in CAM_METHODS]
 """Heads that are the method on activations and gradients; contrasts: test_contrast.py."""
 
 
