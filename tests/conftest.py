@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from pathlib import Path
@@ -17,6 +18,12 @@ def _logger_as_it_comes() -> None:
     logger = logging.getLogger("aerocam")
     logger.handlers, logger.propagate = [], True
     logger.setLevel(logging.NOTSET)
+
+
+def pytest_collection_finish() -> None:
+    """Keep all that collecting has made out of later garbage collections, which tests ask for often: 0.3 s each."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
