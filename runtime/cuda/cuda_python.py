@@ -65,7 +65,7 @@ class CudaPython:
             raise access.no_gpu(self.name, "it counts none")
 
     def device(self) -> Device:
-        """See `Cuda`."""
+        """Implement `Cuda.device`."""
         api, attributes = self._api, self._api.cudaDeviceAttr
         with self.current():
             properties = self._call(api.cudaGetDeviceProperties, 0)
@@ -83,60 +83,60 @@ class CudaPython:
         yield
 
     def allocate(self, size: int) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.allocate`."""
         return int(self._call(self._api.cudaMalloc, size, asked=size))
 
     def free(self, address: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.free`."""
         self._call(self._api.cudaFree, address)
 
     def allocate_host(self, size: int) -> HostMemory:
-        """See `Cuda`."""
+        """Implement `Cuda.allocate_host`."""
         pointer = int(self._call(self._api.cudaHostAlloc, size, self._api.cudaHostAllocMapped, asked=size))
         array = np.asarray(_Memory(pointer, size, self._free_host))
         return HostMemory(array, int(self._call(self._api.cudaHostGetDevicePointer, pointer, 0)))
 
     def make_stream(self) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.make_stream`."""
         return int(self._call(self._api.cudaStreamCreateWithFlags, self._api.cudaStreamNonBlocking))
 
     def synchronize(self, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.synchronize`."""
         self._call(self._api.cudaStreamSynchronize, stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.destroy_stream`."""
         self._call(self._api.cudaStreamDestroy, stream)
 
     def upload(self, address: int, host: NDArray[np.uint8], stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.upload`."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call(self._api.cudaMemcpyAsync, address, host.ctypes.data, host.nbytes, kind, stream)
 
     def download(self, host: NDArray[np.uint8], address: int, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.download`."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call(self._api.cudaMemcpyAsync, host.ctypes.data, address, host.nbytes, kind, stream)
 
     def make_event(self) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.make_event`."""
         flags = self._api.cudaEventDisableTiming | self._api.cudaEventBlockingSync
         return int(self._call(self._api.cudaEventCreateWithFlags, flags))
 
     def record(self, event: int, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.record`."""
         self._call(self._api.cudaEventRecord, event, stream)
 
     def wait(self, event: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.wait`."""
         self._call(self._api.cudaEventSynchronize, event)
 
     def destroy_event(self, event: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.destroy_event`."""
         self._call(self._api.cudaEventDestroy, event)
 
     def begin_capture(self, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.begin_capture`."""
         self._call(
             self._api.cudaStreamBeginCapture,
             stream,
@@ -144,7 +144,7 @@ class CudaPython:
         )
 
     def end_capture(self, stream: int) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.end_capture`."""
         graph = self._call(self._api.cudaStreamEndCapture, stream)
         try:
             return int(self._call(self._api.cudaGraphInstantiateWithFlags, graph, 0))
@@ -152,15 +152,15 @@ class CudaPython:
             self._call(self._api.cudaGraphDestroy, graph)
 
     def launch(self, graph: int, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.launch`."""
         self._call(self._api.cudaGraphLaunch, graph, stream)
 
     def destroy_graph(self, graph: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.destroy_graph`."""
         self._call(self._api.cudaGraphExecDestroy, graph)
 
     def close(self) -> None:
-        """See `Cuda`. The primary context belongs to the process, and others in it may use it too."""
+        """Implement `Cuda.close`. The primary context belongs to the process, and others in it may use it too."""
 
     def _free_host(self, pointer: int) -> None:
         with contextlib.suppress(EngineError), self.current():  # behind a failed run nothing can be given back

@@ -68,7 +68,7 @@ class PyCuda:
         self._events: dict[int, Any] = {}
 
     def device(self) -> Device:
-        """See `Cuda`."""
+        """Implement `Cuda.device`."""
         integrated = self._call(self._device.get_attribute, self._driver.device_attribute.INTEGRATED)
         major, minor = self._call(self._device.compute_capability)
         with self.current():
@@ -77,7 +77,7 @@ class PyCuda:
 
     @contextlib.contextmanager
     def current(self) -> Iterator[None]:
-        """See `Cuda`."""
+        """Implement `Cuda.current`."""
         if self._context is None:
             raise EngineError("CUDA: pycuda's context was let go of; open the model again")
         self._call(self._context.push)
@@ -87,13 +87,13 @@ class PyCuda:
             self._call(self._driver.Context.pop)
 
     def allocate(self, size: int) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.allocate`."""
         memory = self._call(self._driver.mem_alloc, size, asked=size)
         self._memory[int(memory)] = memory
         return int(memory)
 
     def free(self, address: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.free`."""
         self._call(self._memory.pop(address).free)
 
     def allocate_host(self, size: int) -> HostMemory:
@@ -103,60 +103,60 @@ class PyCuda:
         return HostMemory(array, int(self._call(array.base.get_device_pointer)))
 
     def make_stream(self) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.make_stream`."""
         stream = self._call(self._driver.Stream, NON_BLOCKING)
         self._streams[int(stream.handle)] = stream
         return int(stream.handle)
 
     def synchronize(self, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.synchronize`."""
         self._call(self._streams[stream].synchronize)
 
     def destroy_stream(self, stream: int) -> None:
-        """See `Cuda`: pycuda destroys what nobody holds."""
+        """Implement `Cuda.destroy_stream`: pycuda destroys what nobody holds."""
         del self._streams[stream]
 
     def upload(self, address: int, host: NDArray[np.uint8], stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.upload`."""
         self._call(self._driver.memcpy_htod_async, address, host, self._streams[stream])
 
     def download(self, host: NDArray[np.uint8], address: int, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.download`."""
         self._call(self._driver.memcpy_dtoh_async, host, address, self._streams[stream])
 
     def make_event(self) -> int:
-        """See `Cuda`."""
+        """Implement `Cuda.make_event`."""
         flags = self._driver.event_flags
         event = self._call(self._driver.Event, flags.DISABLE_TIMING | flags.BLOCKING_SYNC)
         self._events[id(event)] = event
         return id(event)
 
     def record(self, event: int, stream: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.record`."""
         self._call(self._events[event].record, self._streams[stream])
 
     def wait(self, event: int) -> None:
-        """See `Cuda`."""
+        """Implement `Cuda.wait`."""
         self._call(self._events[event].synchronize)
 
     def destroy_event(self, event: int) -> None:
-        """See `Cuda`: pycuda destroys what nobody holds."""
+        """Implement `Cuda.destroy_event`: pycuda destroys what nobody holds."""
         del self._events[event]
 
     def begin_capture(self, stream: int) -> NoReturn:
-        """See `Cuda`: pycuda has no graphs."""
+        """Implement `Cuda.begin_capture`: pycuda has no graphs."""
         raise EngineError("CUDA: pycuda has no CUDA graphs; install cuda-python, or run without capture")
 
     def end_capture(self, stream: int) -> NoReturn:
-        """See `begin_capture`."""
+        """Implement `begin_capture`."""
         self.begin_capture(stream)
 
     def launch(self, graph: int, stream: int) -> NoReturn:
-        """See `begin_capture`."""
+        """Implement `begin_capture`."""
         self.begin_capture(stream)
 
     def destroy_graph(self, graph: int) -> NoReturn:
-        """See `begin_capture`."""
+        """Implement `begin_capture`."""
         self.begin_capture(0)
 
     def close(self) -> None:

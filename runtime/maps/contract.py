@@ -46,25 +46,25 @@ class Rerun:
 
     @property
     def picture(self) -> NDArray[np.float32]:
-        """The frame's input tensor as (1, C, H, W); a view."""
+        """Return the frame's input tensor as (1, C, H, W); a view."""
         return self.tensor if self.rule.layout == "NCHW" else np.moveaxis(self.tensor, 3, 1)
 
     def __call__(self, picture: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
-        """These outputs of the model for a picture, float32 (1, C, H, W); the next run may overwrite them."""
+        """Return these outputs of the model for a picture, float32 (1, C, H, W); the next run may overwrite them."""
         tensor = picture if self.rule.layout == "NCHW" else np.moveaxis(picture, 1, 3)
         return self.passes.again(np.ascontiguousarray(tensor), self.target, outputs)
 
     def explain(self, targets: NDArray[np.int32]) -> Outputs:
-        """What explains other targets of the frame; the next run may overwrite the arrays."""
+        """Return what explains other targets of the frame; the next run may overwrite the arrays."""
         return self.passes.explain(targets)
 
     def scores(self, pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The targets' scores at pictures, float32 (n, C, H, W), one run each: (n, targets), new."""
+        """Return the targets' scores at pictures, float32 (n, C, H, W), one run each: (n, targets), new."""
         found = [self(picture[None], (SCORE,))[SCORE].astype(np.float32) for picture in pictures]
         return np.stack(found)
 
     def tail_scores(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The targets' scores at activations of the layer, float32 (n, C, h, w): (n, targets), new."""
+        """Return the targets' scores at activations of the layer, float32 (n, C, h, w): (n, targets), new."""
         return self.passes.tail_scores(activations, self.target)
 
 

@@ -53,14 +53,14 @@ class FromContrast:
         method(np.zeros(manifest.score.classes), 0, **self._options)
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         assert rerun is not None
         logits = logits_of(rerun.probabilities, self._sigmoid)
         parts = [self._layers(self._one(int(target), logits, rerun)) for target in rerun.target]
         return [np.concatenate(maps) for maps in zip(*parts, strict=True)]
 
     def _one(self, target: int, logits: NDArray[np.float64], rerun: Rerun) -> dict[str, NDArray[Any]]:
-        """The layers' outputs with the gradients of one target's contrast in place of a logit's."""
+        """Return the layers' outputs with the gradients of one target's contrast in place of a logit's."""
         classes, slopes = self._contrast(logits, target, **self._options)
         found: dict[str, NDArray[Any]] = {}
         sums: dict[str, NDArray[Any]] = {}

@@ -49,7 +49,7 @@ class FromForward:
         self._try(picture, np.zeros(shapes[0], np.float32))
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         assert rerun is not None
         picture = rerun.picture
         scorer = Scorer(rerun.tail_scores if self._compute.facts.kind == "tail" else rerun.scores, self._batch)
@@ -62,7 +62,7 @@ class FromForward:
             ] or [self._compute(scorer, picture, **self._options)]
 
     def _arrays(self, picture: NDArray[np.float32], activations: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
-        """What the method takes beside the scorer."""
+        """Return what the method takes beside the scorer."""
         if not self._compute.facts.activations:
             return (picture,)
         return (activations,) if self._compute.facts.kind == "tail" else (picture, activations)
@@ -84,7 +84,7 @@ class _AcceptedError(Exception):
 
 
 def _activations(manifest: Manifest, layer: Layer, method: ForwardMethod) -> str:
-    """The output with the activations of a layer.
+    """Return the output with the activations of a layer.
 
     Raises:
         UsageError: There is none.
@@ -99,7 +99,7 @@ def _activations(manifest: Manifest, layer: Layer, method: ForwardMethod) -> str
 
 
 def _tail_batch(manifest: Manifest, method: ForwardMethod) -> int:
-    """How many activations the tail takes at once.
+    """Return how many activations the tail takes at once.
 
     Raises:
         UsageError: The export has no tail.

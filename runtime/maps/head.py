@@ -44,12 +44,12 @@ class FromHead:
         self.outputs: tuple[str, ...] = (manifest.head.output, *([self.overlay] if self.overlay else []))
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         return [outputs[self.outputs[0]].astype(np.float32) * self._sign]
 
 
 def _form(manifest: Manifest) -> Form:
-    """What a fused head's map is."""
+    """Return what a fused head's map is."""
     assert manifest.head is not None
     framed = manifest.preprocess is not None and manifest.preprocess.frame is not None
     return "tensor" if manifest.head.form == "frame" and not framed else manifest.head.form

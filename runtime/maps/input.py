@@ -51,7 +51,7 @@ class FromInput:
             method(nothing, lambda at: (np.zeros_like(at), np.zeros(1, np.float32)), *cam, **self._options)
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         assert rerun is not None
         picture = rerun.picture
 
@@ -68,7 +68,7 @@ class FromInput:
 
 
 def _input_layer(manifest: Manifest, name: str, method: InputMethod) -> Layer:
-    """The layer that is the model's input and has the gradients that the method needs.
+    """Return the layer that is the model's input and has the gradients that the method needs.
 
     Raises:
         UsageError: There is none.

@@ -58,14 +58,14 @@ class FromLayers:
         self._streams = [make(**self._options) for _ in self._pairs] if make is not None else []
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         arrays = [(outputs[first], outputs[second] if second else None) for first, second in self._pairs]
         return [self._raw(i, rerun, a, g) for i, (a, g) in enumerate(arrays)]
 
     def _raw(
         self, layer: int, rerun: Rerun | None, activations: NDArray[Any], gradients: NDArray[Any] | None
     ) -> NDArray[np.float32]:
-        """One layer's raw map, NaN where its activations or gradients keep the method from having one."""
+        """Return one layer's raw map, NaN where its activations or gradients keep the method from having one."""
         g = gradients
         if g is not None and self._scale != 1:
             g = g.astype(np.float32) * self._scale
@@ -103,7 +103,7 @@ def _check_rule(layers: Sequence[Layer], method: CamMethod) -> None:
 
 
 def _why_not(manifest: Manifest, method: str, layer: str, absent: str | None) -> str:
-    """Why a method cannot be had from this file, and how it can."""
+    """Return why a method cannot be had from this file, and how it can."""
     head = f", only the fused head for {manifest.head.method}" if manifest.head is not None else ""
     return (
         f"method '{method}': the file has no {absent} of layer '{layer}'{head};"

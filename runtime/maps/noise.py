@@ -49,7 +49,7 @@ class NoisyMaps:
             )
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
-        """See `RawMaps`."""
+        """Implement `RawMaps`."""
         random = np.random.default_rng(self._noise.seed)
 
         def noisy(found: Outputs) -> Outputs:
@@ -74,11 +74,11 @@ class _NoisyRerun(Rerun):
     noisy: Any = None
 
     def __call__(self, picture: NDArray[np.float32], outputs: Sequence[str]) -> Outputs:
-        """See `Rerun`."""
+        """Implement `Rerun`."""
         found: Outputs = self.noisy(super().__call__(picture, outputs))
         return found
 
     def explain(self, targets: NDArray[np.int32]) -> Outputs:
-        """See `Rerun`."""
+        """Implement `Rerun.explain`."""
         found: Outputs = self.noisy(super().explain(targets))
         return found

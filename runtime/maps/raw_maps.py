@@ -20,7 +20,7 @@ from aerocam.runtime.methods import ContrastMethod, ForwardMethod, InputMethod, 
 def raw_maps(
     manifest: Manifest, method: str | None, options: Mapping[str, Any] | None = None, counterfactual: bool = False
 ) -> RawMaps:
-    """The way to the raw maps.
+    """Return the way to the raw maps.
 
     Args:
         manifest: The model's.
@@ -63,7 +63,7 @@ def raw_maps(
 
 
 def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, Any]) -> RawMaps:
-    """A contrast: by the file's own gradients where they are of it, else made of several classes' gradients.
+    """Return a contrast: by the file's own gradients where they are of it, else made of several classes' gradients.
 
     Its option `base` names the CAM method that makes a map of them, which takes all options that are not its own.
     """
@@ -79,7 +79,7 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
 
 
 def default_method(manifest: Manifest) -> str:
-    """gradcam; of a contrast finercam; for a detector hirescam; for multipliers in place of gradients relevance.
+    """Return gradcam; of a contrast finercam; for a detector hirescam; for multipliers in place of gradients relevance.
 
     The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
     wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.

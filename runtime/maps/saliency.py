@@ -82,7 +82,7 @@ def combine(
     fusion: Fusion = "mean",
     gaussian: float = 0.0,
 ) -> NDArray[np.float32]:
-    """One map per target from the raw maps of one layer or several.
+    """Return one map per target from the raw maps of one layer or several.
 
     Args:
         raws: One float32 (N, h, w) per layer, as a method gives it. A map with a value that is not finite counts as
@@ -110,7 +110,7 @@ def combine(
 
 
 def _positive(raw: NDArray[np.float32], rule: Normalisation) -> NDArray[np.float32]:
-    """What of a raw map (N, h, w) is shown, none of it negative; a new array."""
+    """Return what of a raw map (N, h, w) is shown, none of it negative; a new array."""
     if rule == "span":
         return raw - raw.min(axis=(1, 2), keepdims=True)
     return np.abs(raw) if rule == "magnitude" else np.maximum(raw, 0)
@@ -124,7 +124,7 @@ def blurred(maps: NDArray[np.float32], deviation: float) -> NDArray[np.float32]:
 
 
 def finite(raw: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`raw` (N, h, w) with every map that has NaN or infinite values replaced by zeros."""
+    """Return `raw` (N, h, w) with every map that has NaN or infinite values replaced by zeros."""
     good = np.isfinite(raw).all(axis=(1, 2), keepdims=True)
     return raw if good.all() else np.where(good, raw, np.float32(0))
 
@@ -136,7 +136,7 @@ def problems(
     rule: Normalisation = "minmax",
     form: Form = "raw",
 ) -> list[str]:
-    """What a reader of the fused map has to know about the raw maps (N, h, w); empty if all is well.
+    """Return what a reader of the fused map has to know about the raw maps (N, h, w); empty if all is well.
 
     Of maps that the model has normalised itself, see `form`, a constant one is zero too, and cannot be told apart.
 

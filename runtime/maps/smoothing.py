@@ -65,7 +65,7 @@ def check_smoothing(smoothing: MapSmoothing, maps: RawMaps, rule: Preprocess) ->
 
 
 def altered(tensor: NDArray[np.float32], width_axis: int) -> Iterator[tuple[NDArray[np.float32], bool]]:
-    """The input tensor in five other ways, as `aug_smooth` has it, and whether each is mirrored.
+    """Yield the input tensor in five other ways, as `aug_smooth` has it, and whether each is mirrored.
 
     Args:
         tensor: float32, the frame's.

@@ -38,7 +38,7 @@ FILLS: dict[str, Callable[[Array], Array]] = {"zero": _zero, "mean": _mean, "pgc
 
 @computes("ablationcam")
 def ablation_cam(score: Scorer, activations: Array, *, fill: str = "zero") -> Array:
-    """Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): L = Σ_c w_c A_c, w_c = (S - S_c) / S.
+    """Compute Ablation-CAM (Desai, Ramaswamy, WACV 2020, eq. 3-4): L = Σ_c w_c A_c, w_c = (S - S_c) / S.
 
     S_c is the score where channel c is filled. The weights are shares of S: they are the same for -S, large where S is
     small, and where S is 0 there is no map.
@@ -67,7 +67,7 @@ def ablation_cam(score: Scorer, activations: Array, *, fill: str = "zero") -> Ar
 
 @computes("reciprocam")
 def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False) -> Array:
-    """Recipro-CAM (arXiv:2209.14074, sec. 3): L at a position is S where A is kept at that position alone.
+    """Compute Recipro-CAM (arXiv:2209.14074, sec. 3): L at a position is S where A is kept at that position alone.
 
     The scores are logits, like all that is explained here, and the map is shown from its minimum to its maximum.
 
@@ -83,7 +83,7 @@ def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False) ->
 
 
 def position_masks(height: int, width: int, gaussian: bool) -> Array:
-    """The masks of Recipro-CAM, one per position, row by row: float32 (h w, h, w)."""
+    """Return the masks of Recipro-CAM, one per position, row by row: float32 (h w, h, w)."""
     reach = (0.25, 0.5) if gaussian else (0.0, 1.0)
     rows, columns = (reach[1] * np.eye(n) + reach[0] * (np.eye(n, k=1) + np.eye(n, k=-1)) for n in (height, width))
     masks = np.einsum("ai,bj->abij", rows, columns)

@@ -15,7 +15,7 @@ MOST_POSITIONS = 4096
 
 @computes("fem")
 def feature_explanation(activations: Array, *, k: float = 2.0) -> Array:
-    """FEM (Fuad et al., IPTA 2020): w_c is the share of positions where A_c exceeds its mean by k deviations.
+    """Compute FEM (Fuad et al., IPTA 2020): w_c is the share of positions where A_c exceeds its mean by k deviations.
 
     Mean and standard deviation are those of the channel's own positions.
     """
@@ -26,7 +26,7 @@ def feature_explanation(activations: Array, *, k: float = 2.0) -> Array:
 
 @computes("randomcam")
 def random_cam(activations: Array, *, seed: int = 0) -> Array:
-    """RandomCAM (as pytorch-grad-cam has it): w_c uniform in [-1, 1], what any method has to be better than.
+    """Compute RandomCAM (as pytorch-grad-cam has it): w_c uniform in [-1, 1], what any method has to be better than.
 
     The weights are drawn from `seed`, the same for every image and target.
 
@@ -37,7 +37,7 @@ def random_cam(activations: Array, *, seed: int = 0) -> Array:
 
 
 def random_weights(channels: int, seed: int = 0) -> Array:
-    """The weights of `randomcam`, float32 (channels,).
+    """Return the weights of `randomcam`, float32 (channels,).
 
     Raises:
         UsageError: A seed that is none.
@@ -53,7 +53,7 @@ def random_weights(channels: int, seed: int = 0) -> Array:
 
 @computes("eigencam")
 def eigen_cam(activations: Array, *, sign: Sign = "max_abs") -> Array:
-    """EigenCAM (arXiv:2008.00299): L = R v, the activations R (HW, C) on their first principal component.
+    """Compute EigenCAM (arXiv:2008.00299): L = R v, the activations R (HW, C) on their first principal component.
 
     The columns of R are centred; v is its first right singular vector.
     NaN counts as 0. Activations that do not vary over the map give a map of zeros, infinite ones a map of NaN.
@@ -66,7 +66,7 @@ def eigen_cam(activations: Array, *, sign: Sign = "max_abs") -> Array:
 
 @computes("eigengradcam")
 def eigen_grad_cam(activations: Array, gradients: Array, *, sign: Sign = "max_abs") -> Array:
-    """EigenGradCAM (as pytorch-grad-cam has it): EigenCAM of G A.
+    """Compute EigenGradCAM (as pytorch-grad-cam has it): EigenCAM of G A.
 
     Raises:
         UsageError: An unknown `sign`.
@@ -76,7 +76,7 @@ def eigen_grad_cam(activations: Array, gradients: Array, *, sign: Sign = "max_ab
 
 @computes("kpcacam")
 def kernel_pca_cam(activations: Array, *, gamma: float | None = None) -> Array:
-    """KPCA-CAM (arXiv:2410.00267): the first kernel principal component, with pytorch-grad-cam's sigmoid kernel.
+    """Compute KPCA-CAM (arXiv:2410.00267): the first kernel principal component, by pytorch-grad-cam's sigmoid kernel.
 
     k(x, y) = tanh(γ x·y + 1) between the positions' activations, centred per channel; γ is 1 / C unless given. The
     largest entry of the component is positive, as scikit-learn has it. NaN counts as 0, infinity gives a map of NaN.
@@ -95,7 +95,7 @@ def kernel_pca_cam(activations: Array, *, gamma: float | None = None) -> Array:
 
 
 def _kernel_component(image: Array, gamma: float | None) -> Array:
-    """(C, HW) -> (HW,)."""
+    """Return (C, HW) -> (HW,)."""
     if not np.isfinite(image).all():
         return np.full(image.shape[1], np.nan, np.float32)
     rows = image.T - image.T.mean(axis=0, dtype=np.float64)

@@ -72,7 +72,7 @@ class KeptClusters:
         self._first, self._labels = 0, np.zeros(0, np.intp)
 
     def __call__(self, activations: Array, gradients: Array, frame: int) -> Array:
-        """The raw maps of one frame, (T, H, W).
+        """Return the raw maps of one frame, (T, H, W).
 
         Args:
             activations: A, float32 (1, C, H, W).
@@ -88,7 +88,7 @@ class KeptClusters:
 
 @computes("cfcam", on_stream=KeptClusters)
 def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> Array:
-    """CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
+    """Compute CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
 
     A dominant channel has w_c = mean_hw G_c, a channel of cluster k the mean over h, w of the filtered mean gradient of
     k; under `weighting="softmax"` these then go through a softmax over the kept channels. To be followed by ReLU and
@@ -107,7 +107,7 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
 
 @computes("cfcam-published", on_stream=partial(KeptClusters, config=PUBLISHED))
 def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1) -> Array:
-    """CF-CAM exactly as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
+    """Compute CF-CAM as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
     return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames)
 
 
@@ -121,7 +121,7 @@ def _check(config: CfCamConfig, keep_frames: int) -> None:
 
 
 def cluster_channels(activations: npt.ArrayLike, config: CfCamConfig = DEFAULT) -> ChannelClusters:
-    """The first two steps of CF-CAM for one image.
+    """Return the first two steps of CF-CAM for one image.
 
     Args:
         activations: A of one image, shape (C, H, W), finite.
@@ -152,7 +152,7 @@ def cluster_channels(activations: npt.ArrayLike, config: CfCamConfig = DEFAULT) 
 
 
 def _neighbourhood(squared: npt.NDArray[np.float64], min_samples: int, config: CfCamConfig) -> float:
-    """eps: the distance up to which channels are neighbours."""
+    """Return eps: the distance up to which channels are neighbours."""
     if config.eps_rule == "pairwise":
         eps = clustering.pairwise_percentile(squared, config.eps_percentile)
     else:
@@ -161,14 +161,14 @@ def _neighbourhood(squared: npt.NDArray[np.float64], min_samples: int, config: C
 
 
 def _one_image(activations: Array, gradients: Array, config: CfCamConfig) -> Array:
-    """The raw map of one image: A and G (C, H, W) -> (H, W)."""
+    """Return the raw map of one image: A and G (C, H, W) -> (H, W)."""
     if not np.isfinite(activations).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
     return _raw_map(activations, gradients, cluster_channels(activations, config).labels, config)
 
 
 def _raw_map(activations: Array, gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> Array:
-    """The raw map of finite activations whose channels have these labels."""
+    """Return the raw map of finite activations whose channels have these labels."""
     if not np.isfinite(gradients).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
     weights = gradients.mean(axis=(1, 2), dtype=np.float64)
@@ -195,7 +195,7 @@ def _less_activity(
 
 
 def _cluster_weights(gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> npt.NDArray[np.float64]:
-    """One weight per cluster: the mean of its filtered mean gradient."""
+    """Return one weight per cluster: the mean of its filtered mean gradient."""
     order = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0) :]
     counts = np.bincount(labels[order])
     starts = np.cumsum(counts) - counts

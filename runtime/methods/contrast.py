@@ -21,7 +21,7 @@ def finer_cam(
     alpha: float = 1.0,
     comparisons: Sequence[int] = (1, 2, 3),
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Finer-CAM (arXiv:2501.11309), as pytorch-grad-cam has it.
+    """Compute Finer-CAM (arXiv:2501.11309), as pytorch-grad-cam has it.
 
     The score is S = Σ_i p_i (l_t - α l_i) / (Σ_i p_i + 1e-9) over the classes i whose logits are nearest to that of the
     target t, with p the softmax of the logits. Its derivative by p counts too: d S / d l_i = p_i (l_t - α l_i - S - α)

@@ -28,20 +28,20 @@ CAM_TOLERANCE = 1e-3
 
 @computes("gradcam")
 def grad_cam(activations: Array, gradients: Array) -> Array:
-    """Grad-CAM (arXiv:1610.02391, eq. 1 and 2): w_c = mean_hw G_c."""
+    """Compute Grad-CAM (arXiv:1610.02391, eq. 1 and 2): w_c = mean_hw G_c."""
     n, channels, height, width = gradients.shape
     return gradients.reshape(n, channels, height * width) @ _averager(height * width)
 
 
 @lru_cache(maxsize=16)
 def _averager(positions: int) -> Array:
-    """The vector whose product with `positions` values is their mean."""
+    """Return the vector whose product with `positions` values is their mean."""
     return np.full(positions, 1 / positions, np.float32)
 
 
 @computes("gradcam++")
 def grad_cam_plus_plus(activations: Array, gradients: Array) -> Array:
-    """Grad-CAM++ (arXiv:1710.11063, eq. 7 and 19): w_c = Σ_hw α max(G, 0).
+    """Compute Grad-CAM++ (arXiv:1710.11063, eq. 7 and 19): w_c = Σ_hw α max(G, 0).
 
     α = G² / (2 G² + (Σ_hw A) G³ + 1e-6), and 0 where G = 0. The constant is absolute: with |G| near 1e-3 it weighs as
     much as G², so that the map depends on the scale of G. G must be the true gradient, any seed scale taken out.
@@ -56,7 +56,7 @@ def grad_cam_plus_plus(activations: Array, gradients: Array) -> Array:
 
 @computes("xgradcam")
 def x_grad_cam(activations: Array, gradients: Array) -> Array:
-    """XGrad-CAM (arXiv:2008.02312, eq. 7): w_c = Σ_hw G A / (Σ_hw A + 1e-7)."""
+    """Compute XGrad-CAM (arXiv:2008.02312, eq. 7): w_c = Σ_hw G A / (Σ_hw A + 1e-7)."""
     total = activations.sum(axis=(2, 3), keepdims=True) + np.float32(1e-7)
     scaled = np.divide(gradients * activations, total, out=np.zeros_like(activations), where=total != 0)
     return scaled.sum(axis=(2, 3))
@@ -64,13 +64,13 @@ def x_grad_cam(activations: Array, gradients: Array) -> Array:
 
 @computes("layercam")
 def layer_cam(activations: Array, gradients: Array) -> Array:
-    """LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5 and 6): w = max(G, 0)."""
+    """Compute LayerCAM (Jiang et al., IEEE TIP 2021, eq. 5 and 6): w = max(G, 0)."""
     return np.maximum(gradients, 0)
 
 
 @computes("hirescam")
 def hi_res_cam(activations: Array, gradients: Array) -> Array:
-    """HiResCAM (arXiv:2011.08891, eq. 4): w = G."""
+    """Compute HiResCAM (arXiv:2011.08891, eq. 4): w = G."""
     return gradients
 
 
@@ -82,7 +82,7 @@ def grad_cam_element_wise(activations: Array, gradients: Array) -> Array:
 
 @computes("cam")
 def class_activation_map(activations: Array, gradients: Array) -> Array:
-    """CAM (arXiv:1512.04150, eq. 2): w the class's row of the classifier's weight.
+    """Compute CAM (arXiv:1512.04150, eq. 2): w the class's row of the classifier's weight.
 
     With a head of global average pooling and one linear layer, G_c = w_c / HW at every position, so w_c = Σ_hw G_c.
 
@@ -101,7 +101,7 @@ def class_activation_map(activations: Array, gradients: Array) -> Array:
 
 @computes("relevance")
 def relevance(activations: Array, multipliers: Array) -> Array:
-    """LRP-epsilon (Bach et al., PLoS ONE 2015, eq. 58): w = M, so that L is the relevance of each position.
+    """Compute LRP-epsilon (Bach et al., PLoS ONE 2015, eq. 58): w = M, so that L is the relevance of each position.
 
     Positive: it speaks for the target, negative: against it. Over all positions it adds up to the score, but for what
     biases and other constants behind the layer take.
@@ -115,7 +115,7 @@ def relevance(activations: Array, multipliers: Array) -> Array:
 
 @computes("normgrad")
 def norm_grad(activations: Array, gradients: Array) -> Array:
-    """NormGrad of a 1x1 convolution (table 1): L_u = |g_u| |a_u|, norms over the channels."""
+    """Compute NormGrad of a 1x1 convolution (table 1): L_u = |g_u| |a_u|, norms over the channels."""
     return np.asarray(np.linalg.norm(gradients, axis=1) * np.linalg.norm(activations, axis=1))
 
 
@@ -133,11 +133,11 @@ def norm_grad_3x3(activations: Array, gradients: Array) -> Array:
 
 @computes("normgrad-scaling")
 def norm_grad_scaling(activations: Array, gradients: Array) -> Array:
-    """NormGrad of a factor per channel (table 1): L_u = |g_u ⊙ a_u|, the norm of the products."""
+    """Compute NormGrad of a factor per channel (table 1): L_u = |g_u ⊙ a_u|, the norm of the products."""
     return np.asarray(np.linalg.norm(gradients * activations, axis=1))
 
 
 @computes("normgrad-bias")
 def norm_grad_bias(activations: Array, gradients: Array) -> Array:
-    """NormGrad of a number added per channel (table 1): L_u = |g_u|."""
+    """Compute NormGrad of a number added per channel (table 1): L_u = |g_u|."""
     return np.asarray(np.linalg.norm(gradients, axis=1))

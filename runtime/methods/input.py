@@ -52,7 +52,7 @@ def smooth_grad(
     seed: int = 0,
     absolute: bool = False,
 ) -> Array:
-    """SmoothGrad (arXiv:1706.03825, sec. 3): L = max_c |mean_i G(x + σ ε_i)|, σ = noise (max x - min x).
+    """Compute SmoothGrad (arXiv:1706.03825, sec. 3): L = max_c |mean_i G(x + σ ε_i)|, σ = noise (max x - min x).
 
     captum's `NoiseTunnel(Saliency(model))` takes absolute values before the mean unless told `abs=False`: `absolute`.
 
@@ -86,7 +86,7 @@ def integrated_gradients(
     rule: str = "gausslegendre",
     tolerance: float | None = None,
 ) -> Array:
-    """Integrated Gradients (arXiv:1703.01365, eq. 1): L = Σ_c (x - b) ∫ G(b + α (x - b)) dα, α from 0 to 1.
+    """Compute integrated gradients (arXiv:1703.01365, eq. 1): L = Σ_c (x - b) ∫ G(b + α (x - b)) dα, α from 0 to 1.
 
     The sum of L is about score(x) - score(b) (completeness). How nearly depends on `steps` and on how rough the network
     is: behind many ReLUs 50 steps may be off by some percent.
@@ -128,7 +128,7 @@ def guided_backprop(picture: Array, gradient: Gradient) -> Array:
 
 @computes("guided_gradcam")
 def guided_grad_cam(picture: Array, gradient: Gradient, cam: Array) -> Array:
-    """Guided Grad-CAM (arXiv:1610.02391, sec. 3.2): L = Σ_c G cam, G by guided backpropagation.
+    """Compute guided Grad-CAM (arXiv:1610.02391, sec. 3.2): L = Σ_c G cam, G by guided backpropagation.
 
     captum's `GuidedGradCam` with `interpolate_mode="bilinear"`, summed over its channels.
 
@@ -141,7 +141,7 @@ def guided_grad_cam(picture: Array, gradient: Gradient, cam: Array) -> Array:
 
 
 def _integral(picture: Array, start: Array, gradient: Gradient, points: Float64, weights: Float64) -> Array:
-    """(x - b) times the weighted sum of the gradients on the way from b to x, over the channels; (N, H, W)."""
+    """Return (x - b) times the weighted sum of the gradients on the way from b to x, over the channels; (N, H, W)."""
     way = picture - start
     total = np.float64(0)
     for point, weight in zip(points, weights, strict=True):

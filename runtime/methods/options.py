@@ -17,7 +17,7 @@ BLUR = 0.05
 
 
 def whole(method: str, option: str, value: Any, least: int) -> int:
-    """The value of an option that is a whole number from `least` on.
+    """Return the value of an option that is a whole number from `least` on.
 
     Raises:
         UsageError: It is none.
@@ -30,7 +30,7 @@ def whole(method: str, option: str, value: Any, least: int) -> int:
 
 
 def number(method: str, option: str, value: Any) -> float:
-    """The value of an option that is a number of 0 or more.
+    """Return the value of an option that is a number of 0 or more.
 
     Raises:
         UsageError: It is none.
@@ -41,7 +41,7 @@ def number(method: str, option: str, value: Any) -> float:
 
 
 def share(method: str, option: str, value: Any) -> float:
-    """The value of an option that is a number above 0 and at most 1.
+    """Return the value of an option that is a number above 0 and at most 1.
 
     Raises:
         UsageError: It is none.
@@ -54,7 +54,7 @@ def share(method: str, option: str, value: Any) -> float:
 
 
 def choice(method: str, option: str, value: Any, known: Collection[str]) -> str:
-    """The value of an option that is one of several words.
+    """Return the value of an option that is one of several words.
 
     Raises:
         UsageError: It is none of them.
@@ -65,7 +65,7 @@ def choice(method: str, option: str, value: Any, known: Collection[str]) -> str:
 
 
 def flag(method: str, option: str, value: Any) -> bool:
-    """The value of an option that is on or off.
+    """Return the value of an option that is on or off.
 
     Raises:
         UsageError: It is neither.
@@ -100,7 +100,7 @@ BASELINES: dict[str, Callable[[Array], Array]] = {"zeros": _zeros, "mean": _mean
 
 
 def baseline_of(method: str, picture: Array, wanted: Any) -> Array:
-    """The baseline that the option of a method asks for, in the picture's shape.
+    """Return the baseline that the option of a method asks for, in the picture's shape.
 
     Args:
         method: Its name, for the error message.

@@ -21,7 +21,7 @@ from aerocam.runtime.methods.registry import computes
 
 @computes("scorecam")
 def score_cam(score: Scorer, picture: Array, activations: Array) -> Array:
-    """Score-CAM (arXiv:1910.01279, eq. 5-7): L = Σ_c w_c A_c, w the softmax over the channels of S(x M_c).
+    """Compute Score-CAM (arXiv:1910.01279, eq. 5-7): L = Σ_c w_c A_c, w the softmax over the channels of S(x M_c).
 
     M_c is A_c brought to the picture's size (bilinear, corners aligned), then (M - min) / (max - min + 1e-8), as
     pytorch-grad-cam has it; the paper's baseline S(0) falls out of the softmax. The model runs once per channel.
@@ -80,7 +80,7 @@ def occlusion(score: Scorer, picture: Array, *, patch: Any = 32, stride: Any = N
 def rise(
     score: Scorer, picture: Array, *, masks: int = 1000, grid: int = 8, probability: float = 0.5, seed: int = 0
 ) -> Array:
-    """RISE (arXiv:1806.07421, eq. 6): L = Σ_i S(x M_i) M_i / (n p), over n random masks M_i.
+    """Compute RISE (arXiv:1806.07421, eq. 6): L = Σ_i S(x M_i) M_i / (n p), over n random masks M_i.
 
     A mask is a grid of zeros and ones, 1 with probability p, drawn out linearly by whole cells to one cell more than
     the picture and shifted at random (sec. 3.2). The paper's S are probabilities, here they are logits: what is added
@@ -106,7 +106,7 @@ def rise(
 
 
 def _random_mask(rng: np.random.Generator, size: tuple[int, ...], cells: int, p: float) -> Array:
-    """One mask (H, W) of RISE, from 0 to 1."""
+    """Return one mask (H, W) of RISE, from 0 to 1."""
     drawn = (rng.random((cells, cells)) < p).astype(np.float32)
     lengths = [math.ceil(length / cells) for length in size]
     shifts = [int(rng.integers(length)) for length in lengths]
@@ -118,7 +118,7 @@ def _random_mask(rng: np.random.Generator, size: tuple[int, ...], cells: int, p:
 
 
 def _between_corners(before: int, after: int) -> Array:
-    """(after, before): linear interpolation where the first and the last places of both sizes meet."""
+    """Return (after, before): linear interpolation where the first and the last places of both sizes meet."""
     places = np.arange(after) * ((before - 1) / max(after - 1, 1))
     return _weights(places, before)
 
@@ -130,12 +130,12 @@ def _between_centres(before: int, after: int) -> Array:
 
 
 def _weights(places: npt.NDArray[Any], size: int) -> Array:
-    """(places, size): what each of `size` values counts at places between them."""
+    """Return (places, size): what each of `size` values counts at places between them."""
     return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(size))).astype(np.float32)
 
 
 def _pair(option: str, value: Any, most: tuple[int, ...], whose: str) -> tuple[int, ...]:
-    """Two whole numbers of px, from 1 to `most`."""
+    """Return two whole numbers of px, from 1 to `most`."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(given) != 2:
         raise UsageError(f"method occlusion: option {option} is {value!r}, expected one number or two; correct it")
@@ -149,7 +149,7 @@ def _pair(option: str, value: Any, most: tuple[int, ...], whose: str) -> tuple[i
 
 
 def _windows(size: tuple[int, int], patch: tuple[int, ...], stride: tuple[int, ...]) -> Iterator[tuple[slice, slice]]:
-    """The rows and columns of every patch."""
+    """Yield the rows and columns of every patch."""
     starts = [
         range(0, (math.ceil((whole_side - side) / step) + 1) * step, step)
         for whole_side, side, step in zip(size, patch, stride, strict=True)

@@ -11,7 +11,7 @@ Stack = npt.NDArray[np.float64]
 
 
 def published_mean(maps: Stack, spatial_sigma: float, range_sigma: float, kernel_eps: float) -> Stack:
-    """Mean of every map after the filter that CF-CAM's release applies; (K, H, W) -> (K,).
+    """Return mean of every map after the filter that CF-CAM's release applies; (K, H, W) -> (K,).
 
     The release correlates a map g, zero-padded, with one kernel as large as itself:
     K[i, j] = exp(-((i - H/2)² + (j - W/2)²) / 2 spatial_sigma²) exp(-(g[i, j] - mean g)² / 2 range_sigma²), divided by
@@ -33,7 +33,7 @@ def published_mean(maps: Stack, spatial_sigma: float, range_sigma: float, kernel
 
 
 def bilateral(maps: Stack, spatial_sigma: float, range_sigma: float) -> Stack:
-    """Edge-preserving mean: near positions of like value count most.
+    """Return edge-preserving mean: near positions of like value count most.
 
     f(p) = Σ_q v(p, q) g(q) / Σ_q v(p, q), v = exp(-|p - q|² / 2 spatial_sigma²) exp(-(g(p) - g(q))² / 2 s²), over the q
     inside the map at most 2 spatial_sigma away; s = range_sigma times the standard deviation of g. A constant map
@@ -61,7 +61,7 @@ def bilateral(maps: Stack, spatial_sigma: float, range_sigma: float) -> Stack:
 
 
 def gaussian(raw: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Gaussian over the positive part of a map (H, W), sigma in its positions; 0: the map as it is.
+    """Return Gaussian over the positive part of a map (H, W), sigma in its positions; 0: the map as it is.
 
     At the border the weights inside count alone. What speaks against the target is left out first: it would wear away
     what speaks for it beside it, on a layer where most speaks against it all of that.
@@ -73,13 +73,13 @@ def gaussian(raw: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float
 
 
 def gaussian_weights(size: int, sigma: float) -> Stack:
-    """What each position counts for each, (size, size); rows add up to one."""
+    """Return what each position counts for each, (size, size); rows add up to one."""
     place = np.arange(size, dtype=np.float64)
     weights = np.exp(-((place[:, None] - place) ** 2) / (2 * sigma**2))
     return weights / weights.sum(axis=1, keepdims=True)
 
 
 def _span(size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """First and one-past-last position that entry 0, 1, ... of a kernel of `size` meets, 'same' padding."""
+    """Return first and one-past-last position that entry 0, 1, ... of a kernel of `size` meets, 'same' padding."""
     shift = np.arange(size) - (size - 1) // 2
     return np.maximum(shift, 0), np.minimum(shift, 0) + size
