@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 import subprocess
@@ -14,8 +15,10 @@ import pytest
 from onnx import helper
 
 from aerocam import cli, manifest
+from aerocam.cli.arguments import add_model_arguments
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
+from aerocam.export.scores.detectors import LAYOUTS
 from onnx_graphs import read_manifest, saved, with_input
 from refused_operator import without_a_rule
 from small_networks import cnn, two_channels
@@ -302,3 +305,11 @@ def test_relevance_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
     assert [(layer.rule, layer.gradients) for layer in read_manifest(Path("model.cam.onnx")).layers] == [
         ("relevance", None)
     ]
+
+
+def test_the_help_names_every_layout() -> None:
+    parser = argparse.ArgumentParser()
+    add_model_arguments(parser)
+    said = next(action.help for action in parser._actions if action.dest == "layout")
+    assert said is not None
+    assert sorted(said.partition(": ")[2].split(", ")) == sorted(LAYOUTS)
