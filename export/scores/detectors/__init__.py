@@ -27,8 +27,7 @@ LAYOUTS: dict[str, Finder] = {
     "yolov5": yolo.find_yolov5,
     "rtdetr": queries.find_rtdetr,
     "detr": queries.find_detr,
-    "ssd": pairs.find_ssd,
-    "retinanet": pairs.find_retinanet,
+    **pairs.FINDERS,
 }
 """Finder by name of its layout, the likelier first where one output fits several."""
 
@@ -52,7 +51,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
             " can be explained, but no boxes be given; let the graph decode them",
             output.name,
         )
-    elif name in ("ssd", "retinanet"):
+    elif name in pairs.FINDERS:
         site = replace(site, place=pairs.measured(model, site.place))
     return site
 

@@ -91,6 +91,10 @@ def _site(table: Table, model: ir.Model, hints: Hints, background: int | None) -
     return score_site(table, score, coordinates, place)
 
 
+FINDERS = {"ssd": find_ssd, "retinanet": find_retinanet}
+"""Finder by name of its layout; what its boxes mean is measured."""
+
+
 def measured(model: ir.Model, boxes: manifest.Boxes) -> manifest.Boxes:
     """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them; log both."""
     feeds = random_feeds(model, np.random.default_rng(0))
