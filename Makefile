@@ -33,7 +33,7 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
 	@echo "make test    all tests, then the runtime's tests on the oldest versions a Jetson has"
-	@echo "make quick   the tests that take no seconds each: some two minutes"
+	@echo "make quick   all tests but the long ones: some three minutes"
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
