@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.packaging import join, parts
 from aerocam.export.plan import find_site, make_plan
 from aerocam.export.precision import with_precision
-from aerocam.export.preprocessing import default_preprocess, image_input
+from aerocam.export.preprocessing import Given, image_input
 from aerocam.export.reading.graph import load_model
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import write_models
@@ -31,6 +32,8 @@ from aerocam.export.request import ExportRequest, Score
 from aerocam.export.rewriting import finish, rewrite
 from aerocam.manifest import Manifest
 from aerocam.providers import Provider
+
+logger = logging.getLogger("aerocam.export")
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,11 @@ def export_model(
     task: manifest.Task | None = None,
     score_output: str | None = None,
     layout: str | None = None,
+    activation: manifest.Activation | None = None,
     targets: int = 1,
     contrast: manifest.Contrast | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
-    preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
+    preprocess: Given = None,
     labels: Sequence[str] | None = None,
     check: bool = True,
     providers: Sequence[Provider] | None = None,
@@ -108,15 +112,18 @@ def export_model(
             layer at once, for the methods that run the part behind it many times; None: no such file.
         precision: `source`: as the model is; `float16`: it is converted first, input and outputs stay float32.
         destination: What is to run the file: what NVIDIA's parser and builder do not take is refused for `tensorrt`.
-        task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs: `detect`, `classify`
-            or `segment`.
+        task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs and what they hold for
+            a few pictures.
         score_output: Name of the output that holds the class scores; None: the first that fits.
         layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
+        activation: How the class scores become probabilities: by a `softmax` or a `sigmoid` of them, not at all
+            (`none`), or they are `probabilities`; None: by the graph, and by what they are for a few pictures.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
         contrast: `finer`: the score is what a class has that its neighbours lack; None: only with head finercam.
         input_shapes: Static shapes for dynamic inputs, by name.
-        preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
-            metadata, else ImageNet's.
+        preprocess: How a frame becomes the input: a `manifest.Preprocess`, the name of one of `PRESETS`, settings of
+            it (`preset`, `color`, `resize`, `mean`, `std`, `short_side`, `interpolation`, `fill`), or a function that
+            says so of the model; None: from the model's metadata, else what is usual for its task.
         labels: Class names; None: from the model's metadata, else none.
         check: Compare the result with the original and with finite differences before writing it.
         providers: Execution providers for the self-check.
@@ -136,6 +143,8 @@ def export(request: ExportRequest) -> Export:
     model, precision = _read(request)
     before = model.graph.num_nodes()
     plan = make_plan(model, request, precision)
+    for decision in plan.manifest.decisions:
+        logger.log(logging.WARNING if decision.is_guess else logging.INFO, "%s", decision)
     written = rewrite(model, plan)
     origin = origin_of(model, written, plan.tensors)
 
@@ -184,14 +193,15 @@ def list_layers(
     task: manifest.Task | None = None,
     score_output: str | None = None,
     layout: str | None = None,
+    activation: manifest.Activation | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """List the candidates for a target layer, in graph order, and those that `auto` takes, if it finds any.
 
     Args and errors are those of `export_model`.
     """
-    score = Score(task, score_output, layout)
+    score = Score(task, score_output, layout, activation)
     model = load_model(path, input_shapes)
-    _, site = find_site(model, score)
+    _, site, _ = find_site(model, score)
     listed = candidates(model, site, try_out=True)
     return listed, automatic_layers(model, site, listed)

@@ -9,41 +9,26 @@ import onnx_ir as ir
 
 from aerocam import __version__, manifest
 from aerocam.errors import UsageError
+from aerocam.export.decisions.activation import WITHOUT, decide_activation
+from aerocam.export.decisions.labels import decide_labels, model_labels
+from aerocam.export.decisions.probing import Probe
+from aerocam.export.decisions.task import decide_score
 from aerocam.export.ends import require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
-from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics, model_labels
+from aerocam.export.preprocessing import decide_preprocess
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
 from aerocam.export.request import ExportRequest, Score
-from aerocam.export.scores import Hints, ScoreSite, find_score
+from aerocam.export.scores import Hints, ScoreSite
 from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
-from aerocam.manifest import Manifest
+from aerocam.manifest import Decision, Manifest
 from aerocam.methods import METHODS
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Something that was decided about a model.
-
-    Attributes:
-        subject: What it is about, such as `task`.
-        decided: What was decided, in words.
-        evidence: What speaks for it, in words.
-        parameter: The parameter of `export_model` that settles it.
-        is_guess: Whether nothing in the model or the request speaks for it against what else it could be.
-    """
-
-    subject: str
-    decided: str
-    evidence: str
-    parameter: str
-    is_guess: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,9 +40,8 @@ class Plan:
             is known once it is rewritten: which tensors of the model the rules of the gradients read.
         site: Where the score is.
         layers: The target layers, in the manifest's order.
-        outputs: Names of the model's own outputs.
+        outputs: Names of the model's own outputs, and of the tensor with the class scores where it becomes one.
         tensors: Names of all tensors of the model itself.
-        decisions: How each of these came about.
     """
 
     manifest: Manifest
@@ -65,7 +49,6 @@ class Plan:
     layers: Sequence[Candidate]
     outputs: Sequence[str]
     tensors: frozenset[str]
-    decisions: tuple[Decision, ...]
 
     @property
     def batch(self) -> int:
@@ -84,7 +67,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     Raises:
         AerocamError: What is asked cannot be had of this model.
     """
-    hints, site = find_site(model, request.score)
+    labels, site, decisions = find_site(model, request.score)
     walk, fused, ends, files = request.walk, request.fused, request.ends, request.files
     if (request.score.contrast or (METHODS[fused.head].contrast if fused.head else "none")) != "none":
         require_contrast(site)
@@ -97,8 +80,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         _require_one(layers, f"head={fused.head!r}", "a head takes one")
     if files.batch is not None:
         _require_one(layers, f"batch={files.batch}", "one is expected")
-    given = request.preprocess
-    preprocess = given if isinstance(given, manifest.Preprocess) else given(model)
+    preprocess, of_preprocess = decide_preprocess(model, site, request.preprocess)
     require_ends(ends.frame, ends.map_form, preprocess, fused.head, layers)
     if preprocess is not None:
         preprocess = replace(preprocess, frame=ends.frame)
@@ -109,6 +91,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     if files.packaging == "split":
         _, explain, tail = (path.name for path in request.paths)
         split = manifest.Split(explain, (), tail if files.batch else None, files.batch or 0)
+    named, of_labels = decide_labels(labels, site.score, given=request.score.labels is not None)
+    of_layers = _layers_decision(layers, walk.names, site.task)
     written = Manifest(
         task=site.task,
         layers=tuple(_manifest_layer(i, layer, request, rule) for i, layer in enumerate(layers)),
@@ -118,26 +102,35 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         head=head,
         boxes=site.place,
         split=split,
-        labels=class_labels(hints.labels, site.score, given=request.score.labels is not None),
+        labels=named,
         seed_scale=seed_scale(model.graph, [layer.value for layer in layers], site.logits),
         precision=precision,
+        decisions=(*decisions, of_layers, of_preprocess, of_labels),
         aerocam=__version__,
     )
-    outputs = [str(value.name) for value in model.graph.outputs]
-    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)), _decisions(model, request, written))
+    outputs = dict.fromkeys([*(str(value.name) for value in model.graph.outputs), site.score.output])
+    return Plan(written, site, layers, list(outputs), frozenset(tensor_table(model)))
 
 
-def find_site(model: ir.Model, score: Score) -> tuple[Hints, ScoreSite]:
-    """Find the score, by what is asked and what the model says; return the hints from beside the graph, and its site.
+def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
+    """Find the score, by what is asked, what the model says, and what it gives out for a few pictures.
+
+    Returns:
+        The labels that are known beside the graph, the site of the score, and how it was found.
 
     Raises:
-        UsageError: The model has no output of the name that is asked for.
+        UsageError: The model has no output of the name that is asked for, or what is asked contradicts the graph.
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
     labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
-    hints = Hints(labels, score.layout)
-    task = score.task or default_task(model, score.score_output, hints)
-    return hints, find_score(model, task, score.score_output, score.targets, hints)
+    hints, probe = Hints(labels, score.layout), Probe(model)
+    site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
+    if site.task in WITHOUT:
+        if score.activation is not None:
+            raise UsageError(f"`activation={score.activation!r}`: task {site.task} has no classes; leave it out")
+        return labels, site, decisions
+    site, activation = decide_activation(site, score.activation, probe)
+    return labels, site, [*decisions, activation]
 
 
 def _require_one(layers: Sequence[Candidate], parameter: str, expected: str) -> None:
@@ -163,27 +156,9 @@ def _source(request: ExportRequest) -> manifest.Source:
     return manifest.Source(sha256(request.path), request.path.name, opset, producer)
 
 
-def _decisions(model: ir.Model, request: ExportRequest, written: Manifest) -> tuple[Decision, ...]:
-    """Return how task, output, layers, preprocessing and labels came to be as the manifest has them."""
-    score, asked = request.score, "asked for"
-    metadata = "the model's metadata" if is_ultralytics(model) else ""
-    form, count = f"the form of output {written.score.output!r}", len(model.graph.outputs)
-    task = asked if score.task or score.layout else metadata or form
-    output = asked if score.score_output else "the only one" if count == 1 else f"the first of {count} that fits"
-    is_auto = AUTO in request.walk.names
-    layers = f"chosen by the graph, for task {written.task}" if is_auto else asked
-    preprocess, is_default = written.preprocess, request.preprocess is default_preprocess
-    shown = (
-        "none, the input is no picture"
-        if preprocess is None
-        else f"{preprocess.resize}, {preprocess.color}, {preprocess.mean}, {preprocess.std}"
-    )
-    origin = metadata or "what networks of this form mostly take" if is_default and preprocess is not None else asked
-    labels = asked if score.labels is not None else "the model's metadata" if written.labels else "nothing names them"
-    return (
-        Decision("task", written.task, task, "task"),
-        Decision("output", written.score.output, output, "score_output", output not in (asked, "the only one")),
-        Decision("layers", ", ".join(layer.name for layer in written.layers), layers, "layers"),
-        Decision("preprocessing", shown, origin, "preprocess", is_default and preprocess is not None and not metadata),
-        Decision("labels", ", ".join(written.labels[:3]) or "by number", labels, "labels"),
-    )
+def _layers_decision(layers: Sequence[Candidate], names: Sequence[str], task: manifest.Task) -> Decision:
+    """Return how the target layers were chosen."""
+    chosen = ", ".join(layer.name for layer in layers)
+    if AUTO not in names:
+        return Decision("layers", chosen, "asked for", "layers", "asked")
+    return Decision("layers", chosen, f"by the graph, for task {task}", "layers")

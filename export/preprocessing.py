@@ -1,21 +1,19 @@
-"""What an exported file says of preprocessing, labels and task: from presets, parameters and the model's metadata."""
+"""How a frame becomes a model's input: by presets, parameters, the model's metadata, its graph, and its task."""
 
 from __future__ import annotations
 
-import ast
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
+import numpy as np
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
-from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
-from aerocam.manifest import Preprocess, Score, Task, TensorLayout
+from aerocam.export.scores import ScoreSite
+from aerocam.manifest import Decision, DecisionSource, Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -29,12 +27,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
+    "raw": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (1.0,) * 3},
     "yolo": {"color": "RGB", "resize": "letterbox", "mean": (0.0,) * 3, "std": (255.0,) * 3},
+    "yolox": {"color": "BGR", "resize": "letterbox", "mean": (0.0,) * 3, "std": (1.0,) * 3},
 }
-"""Named preprocessing: torchvision's ImageNet, TensorFlow's (-1 to 1), Caffe's, 0 to 1, and Ultralytics'."""
+"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, 0 to 1, 0 to 255, YOLOs'."""
+
+SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill")
+"""What may be given one by one, in place of what a preset has."""
 
 CROP_RATIO = 256 / 224
 """Short side before the centre crop, in longer sides of the input, where a preset crops: any frame covers the crop."""
+
+Given: TypeAlias = "Preprocess | str | Mapping[str, Any] | Callable[[ir.Model], Preprocess | None] | None"
+"""What a caller may give: all of it, a preset's name, settings with or without a `preset`, a function, or nothing."""
 
 
 def image_input(model: ir.Model) -> ir.Value:
@@ -58,134 +64,152 @@ def image_input(model: ir.Model) -> ir.Value:
     return inputs[0]
 
 
-def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
-    """Return the preprocessing of a preset; without one the likeliest, which is logged.
+def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> tuple[Preprocess | None, Decision]:
+    """Decide how a frame becomes the input.
 
-    The likeliest is Ultralytics' if the metadata are theirs, TensorFlow's if the channels come last, else ImageNet's.
+    Args:
+        model: In normal form.
+        site: Where the score is: what the network does, and a detector's layout.
+        given: What the caller says; what it leaves open is as evidence has it.
+
+    Returns:
+        The preprocessing, None where the input is a sequence or a volume, which comes as a tensor; and the decision.
+
+    Raises:
+        UsageError: There is no such preset or setting, or the input is no picture and something is given.
+    """
+    shape = static_shape(image_input(model))
+    if given is not None and not isinstance(given, (str, Mapping)):
+        preprocess = given if isinstance(given, Preprocess) else given(model)
+        return preprocess, _decision(preprocess, "asked for", "asked")
+    settings = {"preset": given} if isinstance(given, str) else dict(given or {})
+    preset = settings.pop("preset", None)
+    if unknown := next((name for name in settings if name not in SETTINGS), None):
+        raise UsageError(f"`preprocess`: no setting {unknown!r}. {did_you_mean(unknown, ('preset', *SETTINGS))}")
+    if len(shape) != 4:
+        if preset is not None or settings:
+            raise UsageError(f"`preprocess={preset or settings!r}`: the input {shape} is no picture; leave it out")
+        return None, _decision(None, f"the input {shape} is no picture", "graph")
+    if preset is not None:
+        evidence, resize = "asked for", None
+        source: DecisionSource = "asked"
+    else:
+        preset, resize, evidence, source = _likeliest(model, site, shape)
+        if {"mean", "std", "resize"} <= settings.keys():
+            evidence, source = "asked for", "asked"
+        elif settings:
+            evidence = f"{', '.join(settings)} asked for, the rest: {evidence}"
+    chosen = _of_preset(model, preset, resize, settings)
+    return chosen, _decision(chosen, evidence, source)
+
+
+def _likeliest(
+    model: ir.Model, site: ScoreSite, shape: tuple[int, ...]
+) -> tuple[str, ResizeRule | None, str, DecisionSource]:
+    """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
+
+    By Ultralytics' metadata; else the numbers by what the graph subtracts and divides by itself, or by the layout of a
+    detector; and the size by the task: classifiers of square pictures see the centre, all others the whole frame.
+    """
+    if is_ultralytics(model):
+        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
+        return "unit" if stretched else "yolo", None, "the model's metadata", "metadata"
+    layout, rows = site.layout, shape[1:3] if is_channels_last(shape) else shape[2:]
+    fits: dict[str, ResizeRule] = {"detect": "letterbox"}
+    resize = "crop" if site.task == "classify" and rows[0] == rows[1] else fits.get(site.task, "stretch")
+    if layout in ("detr", "rtdetr"):
+        resize = "stretch"
+    nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
+    if (inside := _inside(image_input(model))) is not None:
+        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
+    if layout in ("yolov8", "yolov5", "yolov10", "yolox", "rtdetr"):
+        preset = {"yolox": "yolox", "rtdetr": "unit"}.get(layout, "yolo")
+        return preset, resize, f"usual for {nature}; the model does not say", "assumed"
+    preset = "tf" if is_channels_last(shape) else "imagenet"
+    return (
+        preset,
+        resize,
+        f"usual for {nature}{', channels last' if preset == 'tf' else ''}; the model does not say",
+        "assumed",
+    )
+
+
+def _inside(image: ir.Value) -> str | None:
+    """Return `unit` or `raw` where the graph begins with a normalisation of pixels in 0 to 1 or in 0 to 255."""
+    if not is_float(image):
+        return "raw"
+    value, mean, deviation = image, 0.0, 1.0  # the graph has (image - mean) / deviation so far
+    while len(value.uses()) == 1 and (node := next(iter(value.uses())).node).op_type in (
+        "Cast", "Identity", "Transpose", "Sub", "Add", "Mul", "Div"
+    ):  # fmt: skip
+        if node.op_type in ("Sub", "Add", "Mul", "Div"):
+            number = constant_array(node.inputs[1]) if node.inputs[0] is value else None
+            if number is None or not is_static(node.outputs[0]) or number.size > PICTURE_CHANNELS[-1]:
+                break
+            c = float(np.mean(number))
+            if node.op_type in ("Sub", "Add"):
+                mean += deviation * (c if node.op_type == "Sub" else -c)
+            else:
+                deviation = deviation * c if node.op_type == "Div" else deviation / c if c else np.inf
+        value = node.outputs[0]
+    if 40 <= deviation <= 260:
+        return "raw"
+    return "unit" if 0.15 <= deviation <= 0.55 and 0.3 <= mean <= 0.6 else None
+
+
+def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
+    """Return the preprocessing of a preset; without one that of Ultralytics' metadata, else of a classifier.
+
     None where the input is a sequence or a volume: these come as tensors.
 
     Raises:
         UsageError: No preset has that name, or the input is no picture.
     """
-    image = image_input(model)
-    if len(static_shape(image)) != 4:
+    shape = static_shape(image := image_input(model))
+    if len(shape) != 4:
         if preset is not None:
-            raise UsageError(f"`preset={preset!r}`: input {image.name!r} {static_shape(image)} is no picture")
-        logger.info("input %r %s is no picture; the exported model takes tensors", image.name, static_shape(image))
+            raise UsageError(f"`preset={preset!r}`: input {image.name!r} {shape} is no picture")
         return None
-    last = is_channels_last(static_shape(image))
-    channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
-    if preset is None:
-        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
-        preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else "tf" if last else "imagenet"
-        logger.info(
-            "preprocessing: %s assumed; `preprocess` and its `mean`, `std`, `color`, `resize` change it", preset
-        )
+    return _of_preset(model, preset or ("tf" if is_channels_last(shape) else "imagenet"))
+
+
+def _of_preset(
+    model: ir.Model, preset: str, resize: ResizeRule | None = None, settings: Mapping[str, Any] | None = None
+) -> Preprocess:
+    """Return the preprocessing of a preset for the size and the channels of a model's input, but for some settings."""
     if preset not in PRESETS:
         raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
-    layout: TensorLayout = "NHWC" if last else "NCHW"
-    chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **PRESETS[preset])
-    if chosen.resize == "crop":
-        chosen = replace(chosen, short_side=round(max(height, width) * CROP_RATIO))
+    image = image_input(model)
+    last = is_channels_last(static_shape(image))
+    channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
+    entries = PRESETS[preset] | ({"resize": resize} if resize is not None else {})
     if channels == 1:
-        chosen = replace(chosen, color="GRAY", mean=chosen.mean[:1], std=chosen.std[:1])
-    return chosen
+        entries |= {"color": "GRAY", "mean": entries["mean"][:1], "std": entries["std"][:1]}
+    entries |= settings or {}
+    if entries["resize"] == "crop" and "short_side" not in entries:
+        entries["short_side"] = round(max(height, width) * CROP_RATIO)
+    for name in ("mean", "std"):
+        if len(entries[name]) != channels or (name == "std" and 0 in entries[name]):
+            zero = ", none of them 0" if name == "std" else ""
+            raise UsageError(f"`{name}={entries[name]!r}`: a number per channel is expected, {channels}{zero}")
+    side = entries.get("short_side", 0)
+    if entries["resize"] == "crop" and side < max(height, width):
+        raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")
+    layout: TensorLayout = "NHWC" if last else "NCHW"
+    return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+
+
+def _decision(preprocess: Preprocess | None, evidence: str, source: DecisionSource) -> Decision:
+    """Return the decision on a preprocessing, described."""
+    if preprocess is None:
+        return Decision("preprocessing", "none, tensors are taken as they are", evidence, "preprocess", source)
+    mean, std = (", ".join(f"{x:g}" for x in dict.fromkeys(numbers)) for numbers in (preprocess.mean, preprocess.std))
+    shown = (
+        f"{preprocess.resize} to {preprocess.size[1]}x{preprocess.size[0]}, {preprocess.color}, mean {mean}, std {std}"
+    )
+    return Decision("preprocessing", shown, evidence, "preprocess", source)
 
 
 def is_ultralytics(model: ir.Model) -> bool:
     """Return whether the model carries Ultralytics' metadata."""
     return "stride" in model.metadata_props and "names" in model.metadata_props
-
-
-def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
-    """Return the task that Ultralytics' metadata names, else one whose form an output has: detect, classify or segment.
-
-    Args:
-        model: In normal form.
-        output: Name of the output that holds the class scores; None: any.
-        hints: What is known beside the graph.
-
-    Raises:
-        ModelError: The metadata names a task that is not explained yet.
-        UsageError: The model has no output of that name.
-    """
-    if hints.layout is not None:
-        return "detect"
-    if not is_ultralytics(model):
-        return _task_by_form(model, [value for value in named_outputs(model, output) if is_static(value)], hints)
-    named = model.metadata_props.get("task", "classify")
-    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
-        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
-    return named  # type: ignore[return-value]
-
-
-def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) -> Task:
-    """Return the task that the outputs speak for, and log it unless it is `classify`."""
-    for value in outputs:
-        if layout := detectors.fits(model, value, hints):
-            logger.info("task: detect, as output %r has the layout %s; `task` says otherwise", value.name, layout)
-            return "detect"
-    if any(classify.find(value, model, hints) for value in outputs):
-        return "classify"
-    for value in outputs:
-        if len(static_shape(value)) > 3 and segment.find(value, model, hints):
-            shape = static_shape(value)
-            logger.info(
-                "task: segment, as output %r %s has classes at positions; `task` says otherwise", value.name, shape
-            )
-            return "segment"
-    return "classify"
-
-
-def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return class names from Ultralytics' `names`, a dictionary or list as text; empty without it."""
-    try:
-        names = ast.literal_eval(metadata.get("names", "[]"))
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names)]
-        if not isinstance(names, (list, tuple)):
-            raise TypeError(f"a list or a dictionary is expected, not {names!r}")
-    except (SyntaxError, TypeError, ValueError):
-        logger.warning("the model's metadata has names that cannot be read; classes go by number")
-        return ()
-    return tuple(str(name) for name in names)
-
-
-def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, ...]:
-    """Return one name per class, or none; the name of the background is put in where it alone is missing.
-
-    Args:
-        names: Names of the classes.
-        score: The score, with the number of classes.
-        given: Whether the user gave them, and must correct them; the model's own are left out where they do not fit.
-
-    Raises:
-        UsageError: The names that the user gave are not as many as the classes.
-    """
-    classes, background = score.classes, score.background
-    if background is not None and background < classes == len(names) + 1:
-        names = [*names[:background], "background", *names[background:]]
-    if names and len(names) != classes:
-        if given:
-            raise UsageError(f"`labels`: {len(names)} names for {classes} classes; give one name per class")
-        logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(names), classes)
-        return ()
-    return tuple(names)
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Return class names from a file: a JSON list, or one name per line.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-        if text.startswith("["):
-            return tuple(str(name) for name in json.loads(text))
-    except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
-        raise UsageError(
-            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per"
-            " line"
-        ) from error
-    return tuple(line.strip() for line in text.splitlines())

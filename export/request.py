@@ -5,21 +5,18 @@ Every field but those that hold a part is the parameter of `export_model` of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
-
-import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.export.destinations import Destination
 from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.layers.target_layers import AUTO
-from aerocam.export.preprocessing import default_preprocess
+from aerocam.export.preprocessing import Given
 from aerocam.export.scores.detectors import LAYOUTS
-from aerocam.manifest import Preprocess
 from aerocam.methods import HEADS, METHODS, OF_TAIL
 from aerocam.providers import Provider
 
@@ -34,6 +31,7 @@ class Score:
     task: manifest.Task | None = None
     score_output: str | None = None
     layout: str | None = None
+    activation: manifest.Activation | None = None
     labels: Sequence[str] | None = None
     targets: int = 1
     contrast: manifest.Contrast | None = None
@@ -41,6 +39,7 @@ class Score:
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown value, fewer than one target, or a layout of what is no detector."""
         _require_known(self, task=get_args(manifest.Task), layout=LAYOUTS, contrast=get_args(manifest.Contrast))
+        _require_known(self, activation=get_args(manifest.Activation))
         if self.targets < 1:
             raise UsageError(f"`targets={self.targets}`: 1 or more is expected")
         if self.layout is not None and self.task not in (None, "detect"):
@@ -138,7 +137,7 @@ class ExportRequest:
     files: Files = field(default_factory=Files)
     precision: manifest.Precision = "source"
     input_shapes: Mapping[str, Sequence[int]] | None = None
-    preprocess: Preprocess | Callable[[ir.Model], Preprocess | None] = default_preprocess
+    preprocess: Given = None
     check: bool = True
     providers: Sequence[Provider] | None = None
 

@@ -47,6 +47,8 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
+    if site.output is not None and not site.output.is_graph_output():
+        model.graph.outputs.append(site.output)
     score = append_choice(op, site, {candidate.value for candidate in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]

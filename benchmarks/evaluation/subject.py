@@ -216,4 +216,4 @@ def _logits(output: NDArray[np.float32], manifest: Manifest) -> NDArray[np.float
     score, values = manifest.score, output.reshape(-1)
     if score.activation == "none":
         return np.concatenate([-values, values]) if len(values) < score.classes else values
-    return scores.logits(scores.probabilities(output, score), score.activation == "sigmoid").astype(np.float32)
+    return scores.logits(scores.probabilities(output, score), score.has_sigmoids).astype(np.float32)

@@ -9,64 +9,73 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import static_shape
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.scores.contrast import choose_finer
-from aerocam.export.scores.registry import (
-    OUTPUT_ACTIVATIONS,
-    TASKS,
-    Chosen,
-    Hints,
-    ScoreSite,
-    Task,
-    before_cast,
-    one_each,
-    output_score,
-    top_unless,
-)
+from aerocam.export.scores.logits import chosen_from, logits_behind
+from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, one_each, output_score, top_unless
+from aerocam.export.scores.shares import logit, logit_ratio, logit_slope
 from aerocam.export.tracing.selection import Choice, select
-
-VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of the logits behind an output (1, classes, ...), other axes 1; one logit means two classes."""
-    value, activation = before_cast(output), "none"
-    logits = output
-    while (node := value.producer()) is not None and (node.op_type in VIEWS or node.op_type in OUTPUT_ACTIVATIONS):
-        value = node.inputs[0]  # type: ignore[assignment]
-        if node.op_type in OUTPUT_ACTIVATIONS:
-            logits, activation = value, OUTPUT_ACTIVATIONS[node.op_type]
-            break
-    shape = static_shape(logits)
-    if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)):
+    """Return the site of the logits behind an output (1, classes, ...), other axes 1; one logit means two classes.
+
+    Of an output of the best classes alone, by TopK or ArgMax, it is that of the scores which these are the best of.
+    """
+    output = chosen_from(output)
+    if not is_float(output) or not is_static(output) or len(static_shape(output)) < 2:
         return None
-    score = manifest.Score(str(output.name), activation, classes=max(shape[1], 2))  # type: ignore[arg-type]
-    return ScoreSite("classify", logits, score)
+    behind = logits_behind(output)
+    shape = static_shape(behind.value)
+    if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or behind.axis not in (None, 1):
+        return None
+    classes = len(behind.order) or shape[1]
+    if classes != int(np.prod(static_shape(output))):
+        return None
+    score = manifest.Score(str(output.name), behind.activation, classes=max(classes, 2))
+    return ScoreSite("classify", behind.value, score, output=output, others=behind.others, order=behind.order)
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """Return one class's logit; the target is [class]."""
     if int(np.prod(static_shape(site.logits))) == 1:
-        return _choose_side(op, site.logits, target)
-    classes, (count,) = site.score.classes, static_shape(target)
-    flat = op.reshape(site.logits, 1, classes)
-    index = top_unless(op, flat, target)
+        return _choose_side(op, site, target)
+    entries, (count,) = static_shape(site.logits)[1], static_shape(target)
+    order = op.constant(np.array(site.order, np.int64)) if site.order else None
+    members = [op.reshape(value, 1, entries) for value in (site.logits, *site.others)]
+    ranked = members[0]
+    if site.others and site.output is not None:  # as the model itself ranks
+        ranked = op.reshape(site.output, 1, site.score.classes)
+    if order is not None and not site.others:
+        ranked = op.Gather(ranked, order, axis=1)
+    index = top_unless(op, ranked, target)
     op.output(index, manifest.CHOSEN)
+    entry = op.Gather(order, index) if order is not None else index
     if site.score.contrast == "finer":
-        return choose_finer(op, site, index, keep)
-    output_score(op, op.Gather(flat, index, axis=1), count)
-    return one_each(op, select(op, site.logits, Choice(1, index, 0, classes, keep)), [1])
+        return choose_finer(op, site, entry, keep)
+    score = op.scale(op.total([op.Gather(member, entry, axis=1) for member in members]), 1 / len(members))
+    output_score(op, logit(op, score) if site.is_share else score, count)
+    chosen = [select(op, value, Choice(1, entry, 0, entries, keep)) for value in (site.logits, *site.others)]
+    value = op.scale(op.total(chosen), 1 / len(chosen))
+    if not site.is_share:
+        return one_each(op, value, [1])
+    slope, ratio = (one_each(op, value, [1], weight(op, value)) for weight in (logit_slope, logit_ratio))
+    return Chosen(value, slope.seed, ratio.seed)
 
 
-def _choose_side(op: Builder, logit: ir.Value, target: ir.Value) -> Chosen:
+def _choose_side(op: Builder, site: ScoreSite, target: ir.Value) -> Chosen:
     """Return the one logit of a binary network, negated for class 0; -1 is the likelier class."""
-    (count,) = static_shape(target)
-    best = op.Cast(op.Greater(op.reshape(logit, 1), 0.0), to=ir.DataType.INT32)
+    (count,), value = static_shape(target), site.logits
+    best = op.Cast(op.Greater(op.reshape(value, 1), 0.5 if site.is_share else 0.0), to=ir.DataType.INT32)
     index = op.Where(op.Less(target, op.constant(np.int32(0))), best, target)
     op.output(index, manifest.CHOSEN)
-    sign = op.Sub(op.Mul(op.Cast(index, to=logit.dtype), 2.0), 1.0)
-    output_score(op, op.Mul(sign, op.reshape(logit, 1)), count)
-    return Chosen(logit, op.reshape(sign, count, *static_shape(logit)[1:]))
+    sign = op.Sub(op.Mul(op.Cast(index, to=value.dtype), 2.0), 1.0)
+    shown = op.cast_like(logit(op, value), value) if site.is_share else value
+    output_score(op, op.Mul(sign, op.reshape(shown, 1)), count)
+    signs = op.reshape(sign, count, *static_shape(value)[1:])
+    if not site.is_share:
+        return Chosen(value, signs)
+    return Chosen(value, *(op.Mul(signs, weight(op, value)) for weight in (logit_slope, logit_ratio)))
 
 
 TASKS["classify"] = Task(find, choose, "(1, classes)")

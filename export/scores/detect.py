@@ -1,9 +1,7 @@
 """A detector's score: the logit of a class at an anchor, before sigmoid or softmax and before any suppression.
 
 Where that logit is no tensor of the graph (YOLOv5 and YOLOX apply sigmoids scale by scale before they join them,
-YOLOv10 chooses among probabilities), the probability p is differentiated in its place, with the seed 1 / (p (1 - p)):
-the derivative of logit(p), so that the sigmoid's own derivative on the way cancels. The score that leaves the graph is
-logit(p) then, and relevance starts with the multiplier logit(p) / p.
+YOLOv10 chooses among probabilities), it is that of the probability; see `shares`.
 """
 
 from __future__ import annotations
@@ -14,17 +12,12 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.nodes.builder import NARROW, Builder
+from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores.detectors import find
 from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score
+from aerocam.export.scores.shares import logit, logit_ratio, logit_slope
 from aerocam.export.tracing.selection import Choice, select
-
-SMALLEST, SMALLEST_NARROW = 1e-30, 2.0**-14
-"""Least p and p (1 - p) to divide by, in float32 and in float16; below, gradients fade instead of overflowing."""
-
-LARGEST = 1 - 2.0**-24
-"""Largest p below 1 in float32."""
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
@@ -38,7 +31,7 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     label, anchor = (op.slice_axis(wanted, 1, i, i + 1) for i in range(2))
     best = _best_entry(op, site, label, anchor) if score.label_at is None else _best_row(op, site, label, anchor)
     label, anchor, value = best
-    output_score(op, _logit(op, value) if site.is_share else value, score.targets)
+    output_score(op, logit(op, value) if site.is_share else value, score.targets)
     classes = op.Add(label, op.integers(site.start)) if site.start else label
     start, stop = site.start, site.start + score.classes
     if score.label_at is not None:
@@ -47,7 +40,7 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     chosen = select(op, row, Choice(3 - site.axis, anchor, 0, score.anchors, keep))
     if not site.is_share:
         return one_each(op, chosen, axes)
-    slope, ratio = (one_each(op, chosen, axes, weight(op, chosen)) for weight in (_logit_slope, _logit_ratio))
+    slope, ratio = (one_each(op, chosen, axes, weight(op, chosen)) for weight in (logit_slope, logit_ratio))
     return Chosen(chosen, slope.seed, ratio.seed)
 
 
@@ -88,7 +81,7 @@ def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
     key = entries
     if score.objectness is not None:  # it stands in the same tensor as the classes
         key = op.Mul(entries, op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1))
-    elif score.background is not None and not site.is_share and score.activation != "sigmoid":
+    elif not site.is_share and "softmax" in (score.activation, score.link):
         key = op.slice_axis(op.LogSoftmax(site.logits, axis=site.axis), site.axis, 0, score.classes)
     return key, entries
 
@@ -120,26 +113,6 @@ def _best_row(op: Builder, site: ScoreSite, label: ir.Value, anchor: ir.Value) -
 def _output_choice(op: Builder, label: ir.Value, anchor: ir.Value, count: int) -> None:
     pairs = op.Concat(op.reshape(label, count, 1), op.reshape(anchor, count, 1), axis=1)
     op.output(op.Cast(op.reshape(pairs, 2 * count), to=ir.DataType.INT32), manifest.CHOSEN)
-
-
-def _smallest(value: ir.Value) -> float:
-    return SMALLEST_NARROW if value.dtype in NARROW else SMALLEST
-
-
-def _logit(op: Builder, p: ir.Value) -> ir.Value:
-    """Return log(p / (1 - p)), finite."""
-    p = op.Clip(op.widened(p), SMALLEST, LARGEST)
-    return op.Sub(op.Log(p), op.Log(op.Sub(1.0, p)))
-
-
-def _logit_slope(op: Builder, p: ir.Value) -> ir.Value:
-    """Return 1 / (p (1 - p)), finite."""
-    return op.Reciprocal(op.Max(op.Mul(p, op.Sub(1.0, p)), _smallest(p)))
-
-
-def _logit_ratio(op: Builder, p: ir.Value) -> ir.Value:
-    """Return log(p / (1 - p)) / p, finite."""
-    return op.cast_like(op.Div(_logit(op, p), op.Max(op.widened(p), _smallest(p))), p)
 
 
 TASKS["detect"] = Task(

@@ -16,11 +16,9 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, static_shape
 
 logger = logging.getLogger("aerocam.export")
-
-OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,12 @@ class ScoreSite:
         boxes: To detect, the tensors that the boxes are taken from.
         axis: Axis of `logits` with the classes.
         start: To detect, the place of the first class on that axis.
-        is_share: To detect, whether `logits` holds probabilities, their logits being no tensor of the graph.
+        is_share: Whether `logits` holds probabilities, their logits being no tensor of the graph.
         place: To detect, where the boxes are; None where the graph does not compute them.
+        output: The output that holds the class scores, or the tensor that it gives the best of.
+        others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
+        layout: To detect, the name of the outputs' layout.
+        order: The entry of `logits` that each class is; empty: classes are in its order.
     """
 
     task: manifest.Task
@@ -47,6 +49,10 @@ class ScoreSite:
     start: int = 0
     is_share: bool = False
     place: manifest.Boxes | None = None
+    output: ir.Value | None = None
+    others: tuple[ir.Value, ...] = ()
+    order: tuple[int, ...] = ()
+    layout: str = ""
 
 
 @dataclass(frozen=True)
@@ -129,22 +135,11 @@ def find_score(
     for value in outputs:
         site = TASKS[task].find(value, model, hints) if is_static(value) else None
         if site is not None:
-            if site.is_share:
-                logger.info("score: the logit of a probability, no tensor of the graph: differentiated through it")
-            elif site.score.activation != "none":
-                logger.info("score: the logits before the trailing %s", site.score.activation)
-            return replace(site, score=replace(site.score, targets=targets))
+            return replace(site, score=replace(site.score, targets=targets), output=site.output or value)
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)
     raise ModelError(
         f"task {task}: outputs {found}; one of shape {TASKS[task].expected} was expected; see `task` and `score_output`"
     )
-
-
-def before_cast(value: ir.Value) -> ir.Value:
-    """Return the input of the Cast between float types that computes `value`, or `value` where none does."""
-    node = value.producer()
-    between = node is not None and node.op_type == "Cast" and is_float(value) and is_float(node.inputs[0])  # type: ignore[arg-type]
-    return node.inputs[0] if between else value  # type: ignore[union-attr, return-value]
 
 
 def named_outputs(model: ir.Model, name: str | None) -> list[ir.Value]:

@@ -9,54 +9,36 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, static_shape
-from aerocam.export.scores.registry import (
-    OUTPUT_ACTIVATIONS,
-    TASKS,
-    Chosen,
-    Hints,
-    ScoreSite,
-    Task,
-    before_cast,
-    one_each,
-    output_score,
-    top_unless,
-)
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.scores.logits import chosen_from, logits_behind
+from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, one_each, output_score, top_unless
 from aerocam.export.tracing.layout import CHANNEL, layouts
 from aerocam.export.tracing.selection import Choice, select
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the site of the logits behind an output with one axis of classes and one or more of positions."""
-    logits, activation, axis = before_cast(output), "none", None
-    order = list(range(len(static_shape(output))))  # which axis of `logits` each axis of `output` is
-    while (node := logits.producer()) is not None and node.op_type in ("Identity", "Transpose", *OUTPUT_ACTIVATIONS):
-        logits = node.inputs[0]  # type: ignore[assignment]
-        if node.op_type == "Transpose":
-            perm = node.attributes.get_ints("perm", tuple(reversed(range(len(order)))))
-            order = [perm[i] for i in order]
-        elif node.op_type in OUTPUT_ACTIVATIONS:
-            activation = OUTPUT_ACTIVATIONS[node.op_type]
-            axis = node.attributes.get_int("axis", -1) % len(order) if node.op_type == "Softmax" else None
-            break
-    shape = static_shape(logits)
-    if len(shape) < 3 or not is_float(logits):
+    output = chosen_from(output)
+    rank = len(static_shape(output)) if is_static(output) else 0
+    if rank < 3 or not is_float(output):
         return None
-    if axis is None:
-        axis = order[_channel_axis(output, model)]
-    if shape[0] != 1 or axis == 0:
+    channel = _channel_axis(output, model)
+    behind = logits_behind(output, 1 if channel is None else channel)
+    shape, axes = static_shape(behind.value), behind.axes
+    axis = behind.axis if behind.axis is not None else -1 if channel is None else axes[channel]
+    if axis not in axes or shape[0] != 1 or axis == 0 or behind.others:
         return None
-    positions = int(np.prod(shape)) // shape[axis]
-    class_axis = order.index(axis)
-    score = manifest.Score(str(output.name), activation, shape[axis], anchors=positions, class_axis=class_axis)  # type: ignore[arg-type]
-    return ScoreSite("segment", logits, score, axis=axis)
+    positions, class_axis = int(np.prod(shape)) // shape[axis], axes.index(axis)
+    score = manifest.Score(str(output.name), behind.activation, shape[axis], anchors=positions, class_axis=class_axis)
+    return ScoreSite("segment", behind.value, score, axis=axis, output=output)
 
 
-def _channel_axis(value: ir.Value, model: ir.Model) -> int:
-    """Return the axis that is known to hold channels, 1 where none or several are."""
+def _channel_axis(value: ir.Value, model: ir.Model) -> int | None:
+    """Return the one axis that is known to hold channels, 1 where nothing is known of the axes, else None."""
     layout_of = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
-    axes = [axis for axis, label in enumerate(layout_of.get(value) or ()) if label == CHANNEL]
-    return axes[0] if len(axes) == 1 else 1
+    labels = layout_of.get(value) or ()
+    axes = [axis for axis, label in enumerate(labels) if label == CHANNEL]
+    return axes[0] if len(axes) == 1 else None if labels and not axes else 1
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:

@@ -49,7 +49,7 @@ class FromContrast:
         self.method, self.normalisation = method.name, layers.normalisation
         self.layers: tuple[str, ...] = layers.layers
         self.outputs: tuple[str, ...] = layers.outputs
-        self._count, self._sigmoid = manifest.score.targets, manifest.score.activation == "sigmoid"
+        self._count, self._sigmoid = manifest.score.targets, manifest.score.has_sigmoids
         method(np.zeros(manifest.score.classes), 0, **self._options)
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:

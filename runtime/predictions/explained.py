@@ -38,7 +38,7 @@ def _target(chosen: list[int], logit: float, prediction: Prediction, manifest: M
         return Target(index, scores.number_label(index, manifest), logit, logit)
     score, index = manifest.score, chosen[0]
     label, output = scores.label_of(index, manifest.labels), prediction.outputs[score.output]
-    if manifest.task != "detect":
+    if not manifest.has_anchors:
         return Target(index, label, float(prediction.probabilities[index]), logit)
     anchor = chosen[1]
     box = box_at(prediction.outputs, manifest, anchor, prediction.placement.tensor_size)
@@ -73,7 +73,7 @@ def predicted_mask(output: NDArray[Any], score: Score, index: int) -> NDArray[np
         return None
     if score.classes > 1:
         return np.asarray(maps.argmax(axis=0) == index)
-    return np.asarray(maps[0] > (0 if score.activation == "none" else 0.5))
+    return np.asarray(maps[0] > (0 if score.link == "sigmoid" else 0.5))
 
 
 def mask_in_frame(mask: NDArray[np.bool_], placement: Placement) -> NDArray[np.bool_]:

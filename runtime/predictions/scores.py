@@ -40,11 +40,10 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
         float32 (classes,). 0 for a detector's background, and for classes that none of its finished boxes has.
     """
     if not score.anchors:
-        values = np.asarray(output, np.float32).reshape(-1)
+        values = _linked(np.asarray(output, np.float32).reshape(-1), score)
         if len(values) < score.classes:  # one logit, or its sigmoid, for two classes
-            values = values if score.activation != "none" else _sigmoid(values)
             return np.concatenate([1 - values, values])
-        return values if score.activation != "none" else _softmax(values)
+        return values
     if score.label_at is not None:
         best_shares = np.zeros(score.classes, np.float32)
         labels, shares = _labels(output, score), _columns(output, score, score.class_offset, 1)[:, 0]
@@ -53,8 +52,11 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
         return best_shares
     if score.objectness is None and score.background is None:
         rows = np.moveaxis(output[0], score.class_axis - 1, 0)[score.class_offset :][: score.classes]
-        best = np.asarray(rows.reshape(score.classes, -1).max(axis=1), np.float32)
-        return best if score.activation != "none" else _sigmoid(best)
+        rows = rows.reshape(score.classes, -1)
+        if score.link != "softmax":
+            return _linked(np.asarray(rows.max(axis=1), np.float32), score)
+        places = np.asarray(rows[:, rows.argmax(axis=1)], np.float32)  # where each class has its largest logit
+        return np.array(np.diagonal(_softmax(places.T)))
     best = _class_shares(output, score, slice(None)).max(axis=0)
     if score.background is not None and score.background < score.classes:
         best[score.background] = 0
@@ -108,7 +110,7 @@ def anchor_scores(
     anchors = np.arange(score.anchors)
     if score.objectness is not None:  # times a probability, it only gets less: most anchors are out already
         anchors = np.flatnonzero(_columns(output, score, score.objectness, 1)[:, 0] > above)
-    elif score.background is None and score.activation != "none":
+    elif score.background is None and score.link == "none":
         anchors = np.flatnonzero(_columns(output, score, score.class_offset, score.classes).max(axis=1) > above)
     shares = _class_shares(output, score, anchors)
     if score.background is not None and score.background < score.classes:
@@ -134,8 +136,7 @@ def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] 
     """Return each class's probability at these anchors, objectness included: (n, classes), never a view."""
     count = max(score.classes, 0 if score.background is None else score.background + 1)
     shares = np.array(_columns(output, score, score.class_offset, count)[anchors], np.float32)
-    if score.activation == "none":
-        shares = _sigmoid(shares) if score.background is None else _softmax(shares)
+    shares = _linked(shares, score)
     if score.objectness is not None:
         shares *= np.asarray(_columns(output, score, score.objectness, 1)[anchors], np.float32)
     return shares[:, : score.classes]
@@ -169,6 +170,13 @@ def number_label(index: int, manifest: Manifest) -> str:
 def label_of(index: int, labels: tuple[str, ...]) -> str:
     """Return the name of a class, or `class <index>` where the model has no names."""
     return labels[index] if labels else f"class {index}"
+
+
+def _linked(values: NDArray[np.float32], score: Score) -> NDArray[np.float32]:
+    """Return probabilities of an output's numbers, classes on the last axis."""
+    if score.link == "none":
+        return values if score.unit == 1 else values / np.float32(score.unit)
+    return _softmax(values) if score.link == "softmax" else _sigmoid(values)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -119,7 +119,7 @@ def _row(target: TargetLike, manifest: Manifest) -> list[int]:
     if len(anchors) != 1 or isinstance(anchors[0], str):
         raise UsageError(f"target {target!r}: (class, anchor) is expected, the anchor as a number")
     index, anchor = class_index(class_, manifest), anchors[0]
-    if manifest.task != "detect":
+    if not manifest.has_anchors:
         if anchor is not None:
             raise UsageError(f"target {target!r}: only a detector has anchors; give a class without an anchor")
         return [index]
@@ -154,7 +154,7 @@ def class_index(class_: Class, manifest: Manifest) -> int:
     if isinstance(class_, str):
         return _named(class_, manifest.labels)
     classes = manifest.score.classes
-    lowest = -1 if manifest.task == "detect" else -classes
+    lowest = -1 if manifest.has_anchors else -classes
     if not lowest <= class_ < classes:
         ranks = "" if lowest == -1 else ", -2 for its second best and so on"
         raise UsageError(f"target class {class_}: expected 0 to {classes - 1}, or -1 for the model's own choice{ranks}")

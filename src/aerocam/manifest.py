@@ -17,7 +17,9 @@ from aerocam.errors import ManifestError
 BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
 BoxUnit = Literal["pixel", "share"]
 Contrast = Literal["none", "finer"]
-Activation = Literal["softmax", "sigmoid", "none"]
+Link = Literal["softmax", "sigmoid", "none"]
+Activation = Literal["softmax", "sigmoid", "none", "probabilities"]
+DecisionSource = Literal["asked", "metadata", "graph", "measured", "assumed"]
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,27 @@ class Score:
     Task `segment`: the mean logit of a class over the positions where the model predicts it (of one class: where its
     logit is positive), or at its best position where it does so nowhere; the target is int32 of shape (1,): [class]; -1
     is the class of the greatest logit.
+    Task `sequence`: the logit of a symbol at a place of a line (a text reader); the target is int32 of shape (2,):
+    [class, anchor], the symbol and its place.
     Task `regress`: one number of the output; the target is int32 of shape (1,): [its place]; -1 is the number farthest
     from 0. Task `scalar`: the one number of the output, in whatever shape.
     Task `embed`: the cosine of the output and a reference, which is a run-time input; the target says nothing.
     Every -1 in the target means the model's own best choice.
 
     Attributes:
-        output: Name of the model's own output that holds the class scores. Classify: (1, classes) or
+        output: Name of the output that holds the class scores: one of the model's own, or a tensor of it that the
+            export made one, where the model gives out only the best of them. Classify: (1, classes) or
             (1, classes, 1, 1). Detect: (1, class_offset + classes, anchors), or with the two axes the other way round.
-            Segment: (1, classes, H, W), or with the classes on another axis.
-        activation: What the model applies to the logits to give `output`; `none` where it gives out logits. To detect,
-            those are of a softmax where there is a background, of a sigmoid where there is none.
+            Segment: (1, classes, H, W), or with the classes on another axis. Sequence: (1, anchors, classes).
+        activation: What the model applies to the logits to give `output`; `none` where it gives out logits, or numbers
+            that are no scores of classes; `probabilities` where it gives out probabilities that no tensor of the graph
+            holds the logits of.
+        link: What turns `output` into probabilities: `none` where it holds them, or numbers that are to be shown as
+            they are.
+        unit: What one is in `output`, where it holds probabilities: 100 for per cent.
         classes: Number of classes; of numbers, for `regress` and `embed`.
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
-        anchors: Number of anchors, or of positions to segment; 0 for classify.
+        anchors: Number of anchors, of positions to segment, or of places of a line; 0 for classify.
         class_axis: Axis of `output` with the classes.
         objectness: To detect, the row of `output` with the probability that anything is there, by which those of the
             classes are to be multiplied (YOLOv5, YOLOX); None where there is none.
@@ -53,7 +62,8 @@ class Score:
         contrast: `finer`: the score is no logit but what the class has that its neighbours lack, Finer-CAM's S
             (arXiv:2501.11309); to classify.
         background: To detect, the class that means that nothing is there, never the model's own choice (SSD: 0); it
-            may stand behind the others and is then not counted in `classes` (DETR). None where there is none.
+            may stand behind the others and is then not counted in `classes` (DETR). Of a sequence, the blank between
+            symbols (CTC). None where there is none.
         targets: How many targets one pass explains: the target input has as many [class] or [class, anchor] one after
             the other, gradients and maps as many entries on axis 0. To classify or segment, -2 is the second best
             class then, -3 the third.
@@ -70,6 +80,13 @@ class Score:
     label_at: int | None = None
     background: int | None = None
     contrast: Contrast = "none"
+    link: Link = "none"
+    unit: float = 1.0
+
+    @property
+    def has_sigmoids(self) -> bool:
+        """Return whether each probability comes from a logit of its own, by a sigmoid, or is taken as if it did."""
+        return self.activation in ("sigmoid", "probabilities") or self.link == "sigmoid"
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,7 @@ class Boxes:
 KEY = "aerocam"
 """Name of the manifest among a model's `metadata_props`."""
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the manifest's form. A reader refuses any other."""
 
 TARGET = "aerocam_target"
@@ -130,7 +147,7 @@ BATCH = "aerocam_batch"
 SCORES = "aerocam_scores"
 """Name of a tail's output with their scores, float32 (batch, targets)."""
 
-Task = Literal["classify", "detect", "segment", "regress", "embed", "scalar"]
+Task = Literal["classify", "detect", "segment", "sequence", "regress", "embed", "scalar"]
 Packaging = Literal["fused", "split"]
 Rule = Literal["gradient", "guided", "relevance"]
 Precision = Literal["source", "float16"]
@@ -266,6 +283,39 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """Something that the export decided about a model.
+
+    Attributes:
+        subject: What it is about, such as `task`.
+        decided: What was decided, in words.
+        evidence: What speaks for it, in words.
+        parameter: The parameter of `export_model` that settles it.
+        source: Where the evidence comes from: what was `asked` for, the model's `metadata`, its `graph`, what was
+            `measured` where it was run; `assumed` where it is what such models mostly are.
+        conflict: What speaks against it, in words; empty where nothing does.
+    """
+
+    subject: str
+    decided: str
+    evidence: str
+    parameter: str
+    source: DecisionSource = "graph"
+    conflict: str = ""
+
+    @property
+    def is_guess(self) -> bool:
+        """Return whether it may well be wrong: nothing in model or request speaks for it, or something against it."""
+        return self.source == "assumed" or bool(self.conflict)
+
+    def __str__(self) -> str:
+        """Return it on one line, with the parameter that settles it where it is a guess."""
+        against = f"; but {self.conflict}" if self.conflict else ""
+        settles = f"; `{self.parameter}` settles it" if self.is_guess else ""
+        return f"{self.subject}: {self.decided} ({self.evidence}{against}{settles})"
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Everything the runtime has to know about an exported model.
 
@@ -282,6 +332,7 @@ class Manifest:
         seed_scale: Gradients in the file are this times the true ones (a power of two; 1 for float32).
         precision: What the network computes in: `source`, as the model that was exported; `float16`, to which it was
             converted.
+        decisions: What was decided about the model, on what evidence.
         aerocam: Version of aerocam that wrote it.
         schema: Version of this form.
     """
@@ -297,6 +348,7 @@ class Manifest:
     labels: tuple[str, ...] = ()
     seed_scale: float = 1.0
     precision: Precision = "source"
+    decisions: tuple[Decision, ...] = ()
     aerocam: str = ""
     schema: int = field(default=SCHEMA)
 
@@ -324,6 +376,11 @@ class Manifest:
                     f"manifest: preprocess.{name} has {len(getattr(self.preprocess, name))} values,"
                     f" {self.preprocess.color} has {channels} channels; give one value per channel"
                 )
+
+    @property
+    def has_anchors(self) -> bool:
+        """Return whether a target is a class and an anchor, not a class alone."""
+        return self.task in ("detect", "sequence")
 
     @property
     def own_outputs(self) -> tuple[str, ...]:

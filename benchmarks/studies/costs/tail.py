@@ -21,9 +21,9 @@ from aerocam.export import export_model
 from aerocam.export.gradients.autodiff import nodes_between, values_read
 from aerocam.export.layers.target_layers import AUTO, choose_layers
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.preprocessing import default_task
+from aerocam.export.plan import find_site
 from aerocam.export.reading.graph import load_model
-from aerocam.export.scores import find_score
+from aerocam.export.request import Score
 
 PLAIN, EXPLAINED, TAIL = "plain", "explained", "tail"
 
@@ -52,7 +52,7 @@ def find_tail(
 ) -> Tail:
     """Cut the tail out of a model; arguments and errors are those of `export_model`."""
     model = load_model(path, input_shapes)
-    site = find_score(model, task or default_task(model), None)
+    _, site, _ = find_site(model, Score(task))
     chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
     nodes = nodes_between(model.graph, [item.value for item in chosen], site.logits)
     inside = {y for node in nodes for y in node.outputs}

@@ -38,13 +38,10 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     if not sites:
         return None
     name, *others = sites
-    site = sites[name]
+    site = replace(sites[name], layout=name)
     forced = "as told" if hints.layout else "found"
     also = f"; {' and '.join(others)} would fit as well: `layout` chooses" if others else ""
     logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)
-    if site.score.activation == "none":
-        link = "sigmoids" if site.score.background is None else "a softmax"
-        logger.info("output %r holds logits, taken for those of %s; `layout` says otherwise", output.name, link)
     if site.place is None:
         logger.warning(
             "output %r: its boxes are encodings relative to anchors that the graph does not hold; classes at anchors"

@@ -10,7 +10,8 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_channels_last, is_float, static_shape
-from aerocam.export.scores.registry import OUTPUT_ACTIVATIONS, ScoreSite
+from aerocam.export.scores.logits import OUTPUT_ACTIVATIONS
+from aerocam.export.scores.registry import ScoreSite
 from aerocam.export.tracing.origins import ACTIVATIONS, ARITHMETIC, CHOOSING, MOVING, Part, origins
 
 BOX = 4

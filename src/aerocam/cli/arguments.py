@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import get_args
 
 from aerocam.errors import UsageError
-from aerocam.manifest import Task
+from aerocam.manifest import Activation, Task
 from aerocam.providers import Provider, with_options
 
 
@@ -19,7 +19,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         choices=get_args(Task),
-        help="default: from the model's metadata, or by the form of its outputs: detect, classify, segment",
+        help="what the network does; default: by the metadata, or by the form of the outputs and what they hold",
     )
     parser.add_argument(
         "--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"
@@ -28,6 +28,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--layout",
         metavar="NAME",
         help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr, rtdetr",
+    )
+    parser.add_argument(
+        "--activation",
+        choices=get_args(Activation),
+        help="how class scores become probabilities: softmax or sigmoid of them, none, or they are probabilities",
     )
     parser.add_argument(
         "--input-shape",

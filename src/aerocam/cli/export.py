@@ -13,21 +13,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, get_args
+from typing import Any, get_args
 
 from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, Preprocess, ResizeRule
+from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, ResizeRule
 from aerocam.methods import HEADS, OF_TAIL
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
 
 logger = logging.getLogger("aerocam.cli")
 
-PREPROCESSING = ("preprocess", "mean", "std", "color", "resize", "short_side", "interpolation")
+PREPROCESSING = ("preset", "mean", "std", "color", "resize", "short_side", "interpolation")
 """Arguments that say how a frame becomes the input."""
 
 
@@ -112,7 +107,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
-    parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
+    parser.add_argument(
+        "--preprocess", dest="preset", metavar="PRESET", help="imagenet, tf, caffe, unit, raw, yolo or yolox"
+    )
     parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
     parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
     parser.add_argument("--color", choices=get_args(ColorOrder), help="channel order the model expects")
@@ -125,16 +122,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say what was written."""
+    from aerocam.export.decisions.labels import read_labels
     from aerocam.export.pipeline import export
-    from aerocam.export.preprocessing import read_labels
     from aerocam.export.request import ExportRequest
 
-    is_told = any(getattr(args, name) is not None for name in PREPROCESSING)
     read = {
         "input_shapes": parse_input_shapes(args.input_shapes, args.model),
         "frame": frame_size(args.frame),
         "labels": read_labels(args.labels) if args.labels else None,
-        "preprocess": partial(chosen_preprocess, args=args) if is_told else None,
+        "preprocess": preprocess_settings(args) or None,
         "providers": parse_providers(args),
     }
     arguments = {name: value for name, value in (vars(args) | read).items() if value is not None}
@@ -149,28 +145,10 @@ def run(args: argparse.Namespace) -> None:
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
 
 
-def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess | None:
-    """Return the preset with the settings that were given one by one; None for an input that is no picture."""
-    from aerocam.export.preprocessing import default_preprocess
-
-    preprocess = default_preprocess(model, args.preprocess)
-    if preprocess is None:
-        return None
-    channels = len(preprocess.mean)
-    changes = {
-        "mean": _numbers(args.mean, "--mean", channels),
-        "std": _numbers(args.std, "--std", channels),
-        "color": args.color,
-        "resize": args.resize,
-        "short_side": args.short_side,
-        "interpolation": args.interpolation,
-    }
-    preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
-    if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
-        raise UsageError(
-            f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
-        )
-    return preprocess
+def preprocess_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments say of preprocessing, by the library's names."""
+    told = {name: getattr(args, name) for name in PREPROCESSING if getattr(args, name) is not None}
+    return told | {name: _numbers(told[name], f"--{name}") for name in ("mean", "std") if name in told}
 
 
 def frame_size(text: str | None) -> tuple[int, int] | None:
@@ -183,13 +161,8 @@ def frame_size(text: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def _numbers(text: str | None, flag: str, count: int) -> tuple[float, ...] | None:
-    if text is None:
-        return None
+def _numbers(text: str, flag: str) -> tuple[float, ...]:
     try:
-        values = tuple(float(number) for number in text.split(","))
+        return tuple(float(number) for number in text.split(","))
     except ValueError as error:
         raise UsageError(f"{flag} {text}: numbers are expected, as in 123.7,116.3,103.5") from error
-    if len(values) != count or (flag == "--std" and 0 in values):
-        raise UsageError(f"{flag} {text}: {count} numbers, none of them 0 for --std, are expected")
-    return values

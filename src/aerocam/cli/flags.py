@@ -13,11 +13,12 @@ import shlex
 from collections.abc import Mapping
 
 ALIKE = (
-    "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast", "counterfactual", "eigen_smooth",
-    "every", "frame", "fusion", "gaussian", "guided", "hardware", "head", "interpolation", "iou", "labels", "layout",
-    "max_frames", "mean", "method", "optimization_level", "overlay", "packaging", "precision", "preprocess",
-    "providers", "recursive", "reference", "regions", "relevance", "resize", "short_side", "std", "target", "targets",
-    "task", "tensors", "tf32", "threads", "top", "version_compatible", "workspace",
+    "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
+    "counterfactual", "eigen_smooth", "every", "frame", "fusion", "gaussian", "guided", "hardware", "head",
+    "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
+    "packaging", "precision", "preprocess", "providers", "recursive", "reference", "regions", "relevance", "resize",
+    "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top", "version_compatible",
+    "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 

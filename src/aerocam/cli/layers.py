@@ -27,7 +27,12 @@ def run(args: argparse.Namespace) -> None:
 
     shapes = parse_input_shapes(args.input_shapes, args.model)
     candidates, automatic = list_layers(
-        args.model, task=args.task, score_output=args.score_output, layout=args.layout, input_shapes=shapes
+        args.model,
+        task=args.task,
+        score_output=args.score_output,
+        layout=args.layout,
+        activation=args.activation,
+        input_shapes=shapes,
     )
     print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
     for candidate in candidates:

@@ -1,0 +1,193 @@
+"""What a network does, and which output says so: by the metadata, the form of the outputs, and their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import onnx_ir as ir
+
+from aerocam import manifest
+from aerocam.errors import ModelError
+from aerocam.export.decisions.numbers import measured
+from aerocam.export.decisions.probing import Probe
+from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.scores import Hints, ScoreSite, classify, detectors, find_score, named_outputs, segment, sequence
+from aerocam.manifest import Decision, DecisionSource, Task
+
+USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
+"""Numbers of classes of well-known data sets (CIFAR, Tiny ImageNet, Places, ImageNet), which nothing else has."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A task that an output speaks for.
+
+    Attributes:
+        task: The task.
+        output: The output.
+        evidence: What speaks for it, in words.
+        source: Where that comes from; `assumed` where it could be another task as well.
+    """
+
+    task: Task
+    output: ir.Value
+    evidence: str
+    source: DecisionSource = "graph"
+
+
+def decide_score(
+    model: ir.Model, task: Task | None, output: str | None, targets: int, hints: Hints, probe: Probe
+) -> tuple[ScoreSite, list[Decision]]:
+    """Decide what a network does and which output says so, and find the score there.
+
+    Args:
+        model: In normal form.
+        task: The task that is asked for; None: what evidence says.
+        output: Name of the output that is asked for; None: the first that fits.
+        targets: How many targets one pass explains.
+        hints: What is known beside the graph.
+        probe: Runs the model.
+
+    Raises:
+        UsageError: The model has no output of that name.
+        ModelError: No output has the form that the task needs, or nothing says what the network does.
+    """
+    outputs = [value for value in named_outputs(model, output) if is_static(value)]
+    named = task or ("detect" if hints.layout is not None else None) or _by_metadata(model)
+    if named is not None:
+        told = task is not None or hints.layout is not None
+        site = find_score(model, named, output, targets, hints)
+        evidence, source = ("asked for", "asked") if told else ("the model's metadata", "metadata")
+        found = Found(named, site.output, evidence, source)  # type: ignore[arg-type]
+    else:
+        found = _by_form(model, outputs, hints, probe)
+        site = find_score(model, found.task, str(found.output.name), targets, hints)
+    decision = Decision("task", found.task, found.evidence, "task", found.source)
+    return site, [decision, _output_decision(model, site, output, hints)]
+
+
+def _by_metadata(model: ir.Model) -> Task | None:
+    """Return the task that Ultralytics' metadata name; None without them.
+
+    Raises:
+        ModelError: They name a task that is not explained.
+    """
+    if "stride" not in model.metadata_props or "names" not in model.metadata_props:
+        return None
+    named = model.metadata_props.get("task", "classify")
+    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
+        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
+    return named  # type: ignore[return-value]
+
+
+def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: Probe) -> Found:
+    """Return the task that an output speaks for most clearly.
+
+    Raises:
+        ModelError: None speaks for any.
+    """
+    for value in outputs:
+        if layout := detectors.fits(model, value, hints):
+            return Found("detect", value, f"output {_shown(value)} has the layout {layout}")
+    anchors = {static_shape(value)[1] for value in outputs if _rank(value) == 3 and static_shape(value)[2] > 1}
+    unclear = []
+    for value in outputs:
+        if _rank(value) == 3 and static_shape(value)[1] in anchors:  # one number per anchor of a detector, say
+            continue
+        if (site := classify.find(value, model, hints)) is not None:
+            found = _of_vector(value, site, hints, probe)
+            if found.source != "assumed":
+                return found
+            unclear.append(found)
+    if unclear:
+        return unclear[0]
+    for value in outputs:
+        if _rank(value) > 3 and (site := segment.find(value, model, hints)) is not None:
+            found = _of_positions(value, site, hints, probe)
+            if found.source != "assumed":
+                return found
+            unclear.append(found)
+        elif (site := sequence.find(value, model, hints)) is not None and _is_ready(value, site, probe):
+            return Found(
+                "sequence", value, f"output {_shown(value)} has probabilities of symbols at places", "measured"
+            )
+    if unclear:
+        return unclear[0]
+    shapes = ", ".join(_shown(value) for value in outputs) or "none with a static shape"
+    raise ModelError(
+        f"outputs {shapes}: nothing says what the network does; `task` names it, one of"
+        f" {', '.join(get_args(manifest.Task))}, and `score_output` the output"
+    )
+
+
+def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> Found:
+    """Return the task that an output (1, n) speaks for: classes, an embedding of length 1, or classes as a guess."""
+    shown, count = _shown(value), site.score.classes
+    assert site.output is not None
+    if site.score.activation != "none" or site.output is not value:
+        how = f"a {site.score.activation}" if site.score.activation != "none" else "the best of several"
+        return Found("classify", value, f"output {shown} is {how}")
+    if len(hints.labels) in (count, count - 1) and hints.labels:
+        return Found("classify", value, f"output {shown} has a number for each of {len(hints.labels)} labels")
+    arrays = probe.values(site.output)
+    if arrays is not None and count > 2:
+        lengths = np.array([np.linalg.norm(array.astype(np.float64)) for array in arrays])
+        if np.abs(lengths - 1).max() < 1e-3 and min(float(array.min()) for array in arrays) < 0:
+            return Found("embed", value, f"output {shown} has length 1 for every test picture", "measured")
+        if (numbers := measured(arrays, 1)).kind in ("shares", "probabilities"):
+            return Found("classify", value, f"output {shown} has {numbers}", "measured")
+    if count in USUAL:
+        return Found("classify", value, f"output {shown} has as many numbers as a well-known data set has classes")
+    return Found("classify", value, f"output {shown}, which may be a regression or an embedding as well", "assumed")
+
+
+def _of_positions(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> Found:
+    """Return `segment`, with what speaks for it: an activation, labels, probabilities, or nothing."""
+    shown, classes = _shown(value), site.score.classes
+    assert site.output is not None
+    if site.score.activation != "none" or site.output is not value:
+        how = f"a {site.score.activation}" if site.score.activation != "none" else "the best class"
+        return Found("segment", value, f"output {shown} is {how} at each position")
+    if len(hints.labels) == classes and hints.labels:
+        return Found("segment", value, f"output {shown} has a channel for each of {classes} labels")
+    if _is_ready(value, site, probe):
+        return Found("segment", value, f"output {shown} has probabilities at each position", "measured")
+    return Found("segment", value, f"output {shown}, whose {classes} channels may be no classes", "assumed")
+
+
+def _is_ready(value: ir.Value, site: ScoreSite, probe: Probe) -> bool:
+    """Return whether the scores of the classes were measured to be probabilities."""
+    arrays = probe.values(value)
+    return arrays is not None and measured(arrays, site.score.class_axis).kind in ("shares", "probabilities")
+
+
+def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints: Hints) -> Decision:
+    """Return which output was taken, and which others there are."""
+    taken = str(site.score.output)
+    if asked is not None:
+        return Decision("output", taken, "asked for", "score_output", "asked")
+    finder = {"classify": classify.find, "segment": segment.find}.get(site.task)
+    others: list[str] = []
+    rivals: list[str] = []
+    for value in model.graph.outputs:
+        other = finder(value, model, hints) if finder is not None and is_static(value) else None
+        if value.name == taken or (other is not None and other.output is site.output):
+            continue
+        boxes = site.place is not None and value.name == site.place.output
+        (rivals if other is not None else others).append(_shown(value) if not boxes else f"{value.name!r}, the boxes")
+    if rivals:
+        evidence = f"the first of {len(rivals) + 1} that fit"
+        return Decision("output", taken, evidence, "score_output", "graph", f"{' and '.join(rivals)} would fit as well")
+    evidence = f"the only one that fits; not taken: {', '.join(others)}" if others else "the only one"
+    return Decision("output", taken, evidence, "score_output")
+
+
+def _rank(value: ir.Value) -> int:
+    return len(static_shape(value))
+
+
+def _shown(value: ir.Value) -> str:
+    return f"{value.name!r} {static_shape(value)}" if is_static(value) else f"{value.name!r}"
