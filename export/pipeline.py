@@ -143,8 +143,7 @@ def export(request: ExportRequest) -> Export:
     model, precision = _read(request)
     before = model.graph.num_nodes()
     plan = make_plan(model, request, precision)
-    for decision in plan.manifest.decisions:
-        logger.log(logging.WARNING if decision.is_guess else logging.INFO, "%s", decision)
+    log_decisions(plan.manifest.decisions)
     written = rewrite(model, plan)
     origin = origin_of(model, written, plan.tensors)
 
@@ -169,6 +168,12 @@ def export(request: ExportRequest) -> Export:
         require_valid(light)
     write_models(files)
     return Export(request.paths[0], written, before, model.graph.num_nodes(), report)
+
+
+def log_decisions(decisions: Sequence[manifest.Decision]) -> None:
+    """Log what was decided about a model, guesses as warnings."""
+    for decision in decisions:
+        logger.log(logging.WARNING if decision.is_guess else logging.INFO, "%s", decision)
 
 
 def _read(request: ExportRequest) -> tuple[ir.Model, manifest.Precision]:

@@ -21,6 +21,7 @@ from aerocam.export.gradients.rule_tables import NAMES
 from aerocam.export.nodes.builder import make_input, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.reading.light import LightModel
+from aerocam.export.scores.embed import LENGTH
 from aerocam.export.sessions import SessionFolder, random_feeds
 from aerocam.providers import Provider
 
@@ -124,7 +125,8 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
     Indices of a MaxPool or TopK, classes of an ArgMax, conditions of a Where: they jump where the layer is moved across
     a tie, and after a ReLU whole windows are ties of zeros. The score jumps with them and finite differences say
     nothing; between the jumps it has the gradient that it has with them held. A segmenter's mask is held too.
-    Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show.
+    Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show. The
+    length of an embedding is, as its score says.
 
     Args:
         model: A rewritten model.
@@ -132,6 +134,8 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
     """
     tensors = tensor_table(model)
     moved, needed, held = {tensors[name] for name in layers}, ancestors(tensors[manifest.SCORE]), []
+    if LENGTH in tensors:
+        held.append(LENGTH)
     for node in model.graph:
         if not any(x in moved for x in values_read(node)):
             continue

@@ -61,7 +61,8 @@ def _numbers(site: ScoreSite, probe: Probe) -> Numbers | None:
     arrays, score = probe.values(site.output), site.score
     if arrays is None:
         return None
-    rows = range(score.class_offset, score.class_offset + score.classes)
+    columns = 1 if score.label_at is not None else score.classes
+    rows = range(score.class_offset, score.class_offset + columns)
     axis = score.class_axis if len(static_shape(site.output)) > score.class_axis else 0
     return measured([np.take(array, rows[: array.shape[axis]], axis) for array in arrays], axis)
 

@@ -66,7 +66,8 @@ def decide_score(
         found = _by_form(model, outputs, hints, probe)
         site = find_score(model, found.task, str(found.output.name), targets, hints)
     decision = Decision("task", found.task, found.evidence, "task", found.source)
-    return site, [decision, _output_decision(model, site, output, hints)]
+    decisions = [decision, _output_decision(model, site, output, hints)]
+    return site, [*decisions, *_detector_decisions(site, hints)] if site.task == "detect" else decisions
 
 
 def _by_metadata(model: ir.Model) -> Task | None:
@@ -183,6 +184,21 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
         return Decision("output", taken, evidence, "score_output", "graph", f"{' and '.join(rivals)} would fit as well")
     evidence = f"the only one that fits; not taken: {', '.join(others)}" if others else "the only one"
     return Decision("output", taken, evidence, "score_output")
+
+
+def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
+    """Return what a detector's outputs are, and what the numbers of its boxes mean."""
+    rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
+    source: DecisionSource = "asked" if hints.layout else "graph"
+    evidence = "asked for" if hints.layout else "the form of the graph"
+    layout = Decision("layout", site.layout, evidence, "layout", source, rivals)
+    if site.place is None:
+        against = "the graph does not decode them: encodings relative to anchors that it does not hold"
+        return [layout, Decision("boxes", "none", "classes at anchors can be explained", "layout", "graph", against)]
+    shown = f"{site.place.form} in {site.place.unit}s, output {site.place.output!r}"
+    if site.layout in detectors.pairs.FINDERS:
+        return [layout, Decision("boxes", shown, "their order and size for a picture of noise", "layout", "measured")]
+    return [layout, Decision("boxes", shown, f"layout {site.layout}", "layout")]
 
 
 def _rank(value: ir.Value) -> int:

@@ -12,6 +12,9 @@ from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, output_score
 
+LENGTH = "aerocam_length"
+"""Tensor with the length of the embedding, which is held constant where the score is differentiated."""
+
 SMALLEST = 1e-6
 """Length, and product of lengths, below which embeddings have no angle."""
 
@@ -27,7 +30,9 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:
     """Return the embedding and the seed of its cosine to a reference, an input of its own; the target is not read.
 
-    s = <e, r> / (|e| |r|), so ds/de = (r / |r| - s e / |e|) / |e|.
+    s = <e, r> / (|e| |r|), and its derivative is taken with |e| held constant: ds/de = r / (|r| |e|). The cosine does
+    not change with the length of e, so by Euler's theorem its true gradient gives a map whose sum is 0 wherever e is
+    linear in a layer: it says where directions differ, not where the two are alike.
     """
     size, (count,) = site.score.classes, static_shape(target)
     shape = ir.Shape([count, size])
@@ -38,12 +43,9 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     own, other = _direction(op, e), _direction(op, reference)
     cosine = op.sum(op.Mul(own[0], other[0]), [1])
     output_score(op, cosine, count)
-    seed = op.Div(op.Sub(other[0], op.Mul(own[0], cosine)), own[1])
-    seeds = (seed, op.Div(other[0], own[1]))  # for relevance |e| is a constant: those of the gradient add up to 0
-    return Chosen(
-        site.logits,
-        *(op.cast_like(op.reshape(weights, count, *static_shape(site.logits)[1:]), site.logits) for weights in seeds),
-    )
+    own[1].name = LENGTH
+    seed = op.reshape(op.Div(other[0], own[1]), count, *static_shape(site.logits)[1:])
+    return Chosen(site.logits, op.cast_like(seed, site.logits))
 
 
 def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:

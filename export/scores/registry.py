@@ -38,6 +38,7 @@ class ScoreSite:
         output: The output that holds the class scores, or the tensor that it gives the best of.
         others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
         layout: To detect, the name of the outputs' layout.
+        rivals: To detect, names of the layouts that would fit as well.
         order: The entry of `logits` that each class is; empty: classes are in its order.
     """
 
@@ -53,6 +54,7 @@ class ScoreSite:
     others: tuple[ir.Value, ...] = ()
     order: tuple[int, ...] = ()
     layout: str = ""
+    rivals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ A cache fits one TensorRT and one GPU, so each pair has a file of its own.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 from aerocam.errors import WriteError
-from aerocam.files import make_folder, write_together
+from aerocam.files import cache_folder, make_folder, write_together
 from aerocam.runtime.trt.bindings import TensorRt
 from aerocam.runtime.trt.build_target import BuildTarget
 
@@ -20,11 +19,8 @@ logger = logging.getLogger("aerocam.runtime")
 
 
 def default_folder() -> Path:
-    """Return where caches lie: in `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
-    chosen = os.environ.get("AEROCAM_CACHE")
-    if chosen:
-        return Path(chosen).expanduser() / "tensorrt"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aerocam" / "tensorrt"
+    """Return where timing caches lie; see `cache_folder`."""
+    return cache_folder("tensorrt")
 
 
 def cache_file(folder: Path, tensorrt: TensorRt, target: BuildTarget) -> Path | None:

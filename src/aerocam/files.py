@@ -22,6 +22,14 @@ def part_name(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
+def cache_folder(kind: str) -> Path:
+    """Return where caches lie: in `$AEROCAM_CACHE`, else `$XDG_CACHE_HOME/aerocam`, else `~/.cache/aerocam`."""
+    chosen = os.environ.get("AEROCAM_CACHE")
+    if chosen:
+        return Path(chosen).expanduser() / kind
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aerocam" / kind
+
+
 def make_folder(folder: Path) -> None:
     """Make a folder and those above it.
 

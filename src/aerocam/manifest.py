@@ -310,9 +310,10 @@ class Decision:
 
     def __str__(self) -> str:
         """Return it on one line, with the parameter that settles it where it is a guess."""
-        against = f"; but {self.conflict}" if self.conflict else ""
-        settles = f"; `{self.parameter}` settles it" if self.is_guess else ""
-        return f"{self.subject}: {self.decided} ({self.evidence}{against}{settles})"
+        if not self.is_guess:
+            return f"{self.subject}: {self.decided} ({self.evidence})"
+        against = f", but {self.conflict}" if self.conflict else ""
+        return f"{self.subject}, a guess: {self.decided} ({self.evidence}{against}); `{self.parameter}` settles it"
 
 
 @dataclass(frozen=True)

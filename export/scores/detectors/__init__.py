@@ -6,7 +6,6 @@ user forces its layout; otherwise the nodes that compute the output must speak f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
@@ -15,8 +14,6 @@ import onnx_ir as ir
 
 from aerocam.export.scores.detectors import pairs, queries, yolo
 from aerocam.export.scores.registry import Hints, ScoreSite
-
-logger = logging.getLogger("aerocam.export")
 
 Finder: TypeAlias = Callable[[ir.Value, ir.Model, Hints], "ScoreSite | None"]
 
@@ -33,22 +30,13 @@ LAYOUTS: dict[str, Finder] = {
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the class logits behind an output of one of `LAYOUTS`; log which one, and which others would fit."""
+    """Return the class logits behind an output of one of `LAYOUTS`, with the names of what fits."""
     sites = _fitting(output, model, hints)
     if not sites:
         return None
     name, *others = sites
-    site = replace(sites[name], layout=name)
-    forced = "as told" if hints.layout else "found"
-    also = f"; {' and '.join(others)} would fit as well: `layout` chooses" if others else ""
-    logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)
-    if site.place is None:
-        logger.warning(
-            "output %r: its boxes are encodings relative to anchors that the graph does not hold; classes at anchors"
-            " can be explained, but no boxes be given; let the graph decode them",
-            output.name,
-        )
-    elif name in pairs.FINDERS:
+    site = replace(sites[name], layout=name, rivals=tuple(others))
+    if site.place is not None and name in pairs.FINDERS:
         site = replace(site, place=pairs.measured(model, site.place))
     return site
 

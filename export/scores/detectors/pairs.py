@@ -5,7 +5,6 @@ The graph does not say what the four numbers of a box are: `measured` finds out 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -18,8 +17,6 @@ from aerocam.export.reading.light import LightModel
 from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
 from aerocam.export.sessions import SessionFolder, random_feeds
-
-logger = logging.getLogger("aerocam.export")
 
 BACKGROUND = ("background", "__background__")
 """Names of the class that means nothing is there."""
@@ -96,12 +93,11 @@ FINDERS = {"ssd": find_ssd, "retinanet": find_retinanet}
 
 
 def measured(model: ir.Model, boxes: manifest.Boxes) -> manifest.Boxes:
-    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them; log both."""
+    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them."""
     feeds = random_feeds(model, np.random.default_rng(0))
     with SessionFolder() as sessions:
         (coordinates,) = sessions.open(LightModel.of(model)).run([boxes.output], feeds)
     form, unit = box_form(np.asarray(coordinates[0], np.float64))
-    logger.info("boxes in output %r: %s in %ss, by those of a picture of noise", boxes.output, form, unit)
     return replace(boxes, form=form, unit=unit)
 
 

@@ -28,11 +28,13 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 from aerocam.cli.flags import with_flags
+from aerocam.cli.plain import add_cache, explainable
 from aerocam.cli.stopping import interrupt_on_signal
 from aerocam.errors import UsageError
 from aerocam.options import parse_options
@@ -50,7 +52,9 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `aerocam eval` takes."""
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="models written by `aerocam export` or `build`")
+    parser.add_argument(
+        "models", metavar="MODEL", nargs="+", help="models written by `aerocam export` or `build`, or plain ones"
+    )
     parser.add_argument("--data", metavar="DIR", required=True, help="folder of the pictures and their labels")
     parser.add_argument(
         "--methods", metavar="NAMES", required=True, help="comma-separated; options after colons: rise:masks=500"
@@ -89,6 +93,7 @@ def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=int, default=1, help="threads inside an operator, per process (default: 1)"
     )
+    add_cache(parser)
     add_providers(parser)
 
 
@@ -112,8 +117,9 @@ def run(args: argparse.Namespace) -> int:
     logger.info("%d targets, truth: %s", len(data.samples), data.truth)
     bar = None if args.quiet else Progress
     where = {"backend": backend, "jobs": args.jobs, "cluster": args.cluster, "progress": bar}
-    with interrupt_on_signal():  # SIGTERM, too: processes that were started end with this one
-        results = run_all(args.models, data, settings, out, **where)
+    with interrupt_on_signal(), ExitStack() as stack:  # SIGTERM, too: processes that were started end with this one
+        models = [explainable(path, stack, args.cache) for path in args.models]
+        results = run_all(models, data, settings, out, **where)
     record = write_results(results, out)
     for line in [*fault_lines(record), *without_value(record)]:
         logger.warning("%s", line)

@@ -24,12 +24,13 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
 from aerocam.cli.flags import with_flags
+from aerocam.cli.plain import add_cache, explainable
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import add_target_arguments, targets_of
@@ -53,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what `aerocam explain` takes."""
-    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
+    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`, or a plain one")
     parser.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, folders, quoted patterns, -")
     parser.add_argument("-o", "--out", metavar="DIR", default=".", help="folder to write to (default: this one)")
     parser.add_argument("-r", "--recursive", action="store_true", help="search folders to their depth")
@@ -83,6 +84,7 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
         "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
     )
     _add_smoothing_arguments(parser)
+    add_cache(parser)
     add_providers(parser)
     parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
     _add_look_arguments(parser)
@@ -181,30 +183,29 @@ class _Run:
         return True, f"{shown(path)}: {said}, {spent:.1f} ms{warned}"
 
 
-def open_explainer(args: argparse.Namespace) -> Explainer:
-    """Return the explainer that the shared options ask for."""
+@contextlib.contextmanager
+def open_explainer(args: argparse.Namespace) -> Iterator[Explainer]:
+    """Open the explainer that the shared options ask for; a plain model is exported first."""
     from aerocam.runtime.explainer import Explainer
     from aerocam.runtime.frames.pictures import read_picture
     from aerocam.runtime.maps.smoothing import MapSmoothing
 
-    explainer = Explainer(
-        args.model,
-        method=args.method,
-        options=parse_options(args.option),
-        providers=parse_providers(args),
-        threads=args.threads,
-        fusion=args.fusion,
-        top=max(5, args.top or 0),
-        counterfactual=args.counterfactual,
-        smoothing=MapSmoothing(args.eigen_smooth, args.aug_smooth, args.gaussian),
-    )
-    if args.reference is not None:
-        try:
+    with contextlib.ExitStack() as stack:
+        explainer = Explainer(
+            explainable(args.model, stack, args.cache),
+            method=args.method,
+            options=parse_options(args.option),
+            providers=parse_providers(args),
+            threads=args.threads,
+            fusion=args.fusion,
+            top=max(5, args.top or 0),
+            counterfactual=args.counterfactual,
+            smoothing=MapSmoothing(args.eigen_smooth, args.aug_smooth, args.gaussian),
+        )
+        stack.enter_context(explainer)
+        if args.reference is not None:
             explainer.compare_with(read_picture(args.reference))
-        except BaseException:
-            explainer.close()
-            raise
-    return explainer
+        yield explainer
 
 
 def look_of(args: argparse.Namespace) -> Look:
