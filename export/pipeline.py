@@ -143,7 +143,6 @@ def export(request: ExportRequest) -> Export:
     model, precision = _read(request)
     before = model.graph.num_nodes()
     plan = make_plan(model, request, precision)
-    log_decisions(plan.manifest.decisions)
     written = rewrite(model, plan)
     origin = origin_of(model, written, plan.tensors)
 
@@ -167,6 +166,7 @@ def export(request: ExportRequest) -> Export:
     for light in files.values():
         require_valid(light)
     write_models(files)
+    log_decisions(written.decisions)
     return Export(request.paths[0], written, before, model.graph.num_nodes(), report)
 
 

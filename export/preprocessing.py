@@ -190,8 +190,9 @@ def _of_preset(
         entries["short_side"] = round(max(height, width) * CROP_RATIO)
     for name in ("mean", "std"):
         if len(entries[name]) != channels or (name == "std" and 0 in entries[name]):
-            zero = ", none of them 0" if name == "std" else ""
-            raise UsageError(f"`{name}={entries[name]!r}`: a number per channel is expected, {channels}{zero}")
+            zero = ", none of them 0," if name == "std" else ""
+            shown = ",".join(f"{number:g}" for number in entries[name])
+            raise UsageError(f"`{name}={shown!r}`: {channels} numbers{zero} are expected, one per channel")
     side = entries.get("short_side", 0)
     if entries["resize"] == "crop" and side < max(height, width):
         raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")

@@ -64,7 +64,7 @@ def _numbers(site: ScoreSite, probe: Probe) -> Numbers | None:
     columns = 1 if score.label_at is not None else score.classes
     rows = range(score.class_offset, score.class_offset + columns)
     axis = score.class_axis if len(static_shape(site.output)) > score.class_axis else 0
-    return measured([np.take(array, rows[: array.shape[axis]], axis) for array in arrays], axis)
+    return measured(site.output, [np.take(array, rows[: array.shape[axis]], axis) for array in arrays], axis)
 
 
 def _asked(site: ScoreSite, asked: Activation, numbers: Numbers | None, seen: str) -> tuple[ScoreSite, Decision]:
@@ -75,9 +75,10 @@ def _asked(site: ScoreSite, asked: Activation, numbers: Numbers | None, seen: st
         raise UsageError(f"`activation={asked!r}`: the graph applies a {graph} itself; leave it out")
     is_applied = graph == asked and not site.is_share
     if asked == "probabilities" or is_applied:
-        against = "" if numbers is None or numbers.kind != "logits" else f"{seen} are no probabilities"
+        if numbers is not None and numbers.kind == "logits":
+            raise UsageError(f"`activation={asked!r}`: {seen} are no probabilities; give softmax, sigmoid or none")
         ready = site if graph != "none" else _ready(site, numbers.unit if numbers is not None else 1.0)
-        return ready, _decision("probabilities as they are", evidence, "asked", against)
+        return ready, _decision("probabilities as they are", evidence, "asked")
     against = f"{seen} look like probabilities" if numbers is not None and numbers.kind == "shares" else ""
     return _linked(site, "softmax" if asked == "softmax" else "sigmoid"), _decision(
         f"{asked} of logits", evidence, "asked", against

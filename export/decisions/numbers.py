@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
+
+from aerocam.export.scores.logits import is_bounded
 
 TOLERANCE = 2e-3
 """What probabilities may be off by: float16 has three digits."""
@@ -25,7 +28,7 @@ class Numbers:
         unit: What they add up to, 1 or 100.
         low: The least of all.
         high: The largest of all.
-        level: The mean of all in standard deviations from 0.
+        level: The mean over the classes in standard deviations from 0, at the median place.
     """
 
     kind: Kind
@@ -41,17 +44,18 @@ class Numbers:
         return f"{values}{ends.get(self.kind, '')} on test pictures"
 
 
-def measured(arrays: Sequence[NDArray], axis: int) -> Numbers:
+def measured(tensor: ir.Value, arrays: Sequence[NDArray], axis: int) -> Numbers:
     """Say what numbers are.
 
     Args:
-        arrays: What a tensor holds, an array per picture.
+        tensor: The tensor that holds them; numbers in 0 to 1 are no probabilities where nothing keeps them there.
+        arrays: What it holds, an array per picture.
         axis: Its axis of classes.
     """
     rows = np.concatenate([np.moveaxis(array, axis, -1).reshape(-1, array.shape[axis]) for array in arrays])
     rows = rows.astype(np.float64)
-    low, high, spread = float(rows.min()), float(rows.max()), float(rows.std())
-    level = float(rows.mean()) / spread if spread else 0.0
+    low, high, spread = float(rows.min()), float(rows.max()), rows.std(axis=1)
+    level = float(np.median(rows.mean(axis=1) / np.where(spread > 0, spread, np.inf)))
     unit = 100.0 if high > 1 + TOLERANCE else 1.0
     if not np.isfinite(rows).all() or (rows == rows[:1]).all():
         kind: Kind = "constant" if np.isfinite(rows).all() else "logits"
@@ -62,5 +66,5 @@ def measured(arrays: Sequence[NDArray], axis: int) -> Numbers:
     ):
         kind = "shares"
     else:
-        kind = "probabilities" if unit == 1.0 else "logits"
+        kind = "probabilities" if unit == 1.0 and is_bounded(tensor) else "logits"
     return Numbers(kind, unit if kind == "shares" else 1.0, low, high, level)

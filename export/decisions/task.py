@@ -138,7 +138,7 @@ def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> 
         lengths = np.array([np.linalg.norm(array.astype(np.float64)) for array in arrays])
         if np.abs(lengths - 1).max() < 1e-3 and min(float(array.min()) for array in arrays) < 0:
             return Found("embed", value, f"output {shown} has length 1 for every test picture", "measured")
-        if (numbers := measured(arrays, 1)).kind in ("shares", "probabilities"):
+        if (numbers := measured(site.output, arrays, 1)).kind in ("shares", "probabilities"):
             return Found("classify", value, f"output {shown} has {numbers}", "measured")
     if count in USUAL:
         return Found("classify", value, f"output {shown} has as many numbers as a well-known data set has classes")
@@ -162,7 +162,7 @@ def _of_positions(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) 
 def _is_ready(value: ir.Value, site: ScoreSite, probe: Probe) -> bool:
     """Return whether the scores of the classes were measured to be probabilities."""
     arrays = probe.values(value)
-    return arrays is not None and measured(arrays, site.score.class_axis).kind in ("shares", "probabilities")
+    return arrays is not None and measured(value, arrays, site.score.class_axis).kind in ("shares", "probabilities")
 
 
 def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints: Hints) -> Decision:

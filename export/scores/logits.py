@@ -17,6 +17,10 @@ OUTPUT_ACTIVATIONS: dict[str, manifest.Activation] = {"Softmax": "softmax", "Sig
 VIEWS = frozenset({"Identity", "Dropout", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 """Operators that change no number and no order."""
 
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "QLinearConv", "QLinearMatMul"})
+
+BOUNDED = frozenset({"Clip", "Exp", "HardSigmoid", "Sigmoid", "Softmax", "Tanh"})
+
 TOLERANCE = 1e-3
 """What limits may be inside of 0 and 1: some clip probabilities before a logarithm."""
 
@@ -82,6 +86,25 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
     if node is not None and node.op_type == "LogSoftmax":  # its softmax is that of its input
         return Logits(_first(node), axes=axes, order=order)
     return bare
+
+
+def is_bounded(output: ir.Value) -> bool:
+    """Return whether something between the last weights and an output keeps its numbers within limits.
+
+    Numbers that merely happen to lie in 0 to 1, such as the means of a small network's activations, are no
+    probabilities.
+    """
+    waiting, seen = [output], {output}
+    while waiting:
+        node = waiting.pop().producer()
+        if node is None or node.op_type in WEIGHTED:
+            continue
+        if node.op_type in BOUNDED:
+            return True
+        new = [x for x in node.inputs if x is not None and x not in seen]
+        seen.update(new)
+        waiting += new
+    return False
 
 
 def _axis_before(node: ir.Node, x: ir.Value, axis: int) -> int:

@@ -216,12 +216,19 @@ def test_export_says_what_it_chose_and_wrote(capsys: pytest.CaptureFixture[str])
     written = len(onnx.load("model.cam.onnx").graph.node)
     assert out == f"model.cam.onnx: {written - 7} nodes added to 7\n"
     assert "target layer: r1 (Relu, shape 1x6x8x8)" in err
-    assert "preprocessing: imagenet assumed" in err
+    guess = r"preprocessing, a guess: crop to 8x8, RGB, mean 123\.675, .* \(usual for task classify; .*\); --preprocess"
+    assert re.search(guess, err)
+    assert "layers: r1 (by the graph, for task classify)" in err
     assert "check on CPUExecutionProvider: outputs differ by 0, gradients from finite differences by" in err
 
 
-def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_hides_all_but_guesses(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("export", "model.onnx", "-q", "-o", "out.onnx") == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "task, a guess",
+        "preprocessing, a guess",
+    ]
+    assert run("export", "model.onnx", "-q", "-o", "out.onnx", "--task", "classify", "--preprocess", "unit") == 0
     assert capsys.readouterr().err == ""
 
 

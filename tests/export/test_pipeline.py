@@ -50,12 +50,13 @@ def test_the_file_and_its_manifest(tmp_path: Path) -> None:
     assert read_manifest(done.path) == done.manifest == manifest.Manifest(
         task="classify",
         layers=(manifest.Layer("r1", "spatial", (1, 6, 8, 8), "r1", "aerocam_gradients_0"),),
-        score=manifest.Score("y", "none", 5),
+        score=manifest.Score("y", "none", 5, link="softmax"),
         preprocess=manifest.Preprocess("x", (8, 8), resize="crop", short_side=9, **{  # type: ignore[arg-type]
             name: PRESETS["imagenet"][name] for name in ("mean", "std")
         }),
         source=manifest.Source(hashlib.sha256(path.read_bytes()).hexdigest(), "model.onnx", 12, "pytorch 1.8"),
         labels=("a", "b", "c", "d", "e"),
+        decisions=done.manifest.decisions,
         aerocam=aerocam.__version__,
     )  # fmt: skip
     written = onnx.load(done.path)
@@ -147,7 +148,8 @@ def test_class_names_that_do_not_fit_are_left_out_with_a_word(
 
 @pytest.mark.parametrize("size", [(8, 8), (8, 12), (12, 8)])
 def test_any_frame_covers_the_default_crop(tmp_path: Path, size: tuple[int, int]) -> None:
-    rule = export_model(saved(tmp_path, with_input(cnn(), 1, 3, *size)), check=False).manifest.preprocess
+    path = saved(tmp_path, with_input(cnn(), 1, 3, *size))
+    rule = export_model(path, preprocess={"resize": "crop"}, check=False).manifest.preprocess
     assert (rule.resize, rule.size, rule.short_side) == ("crop", size, round(max(size) * 256 / 224))
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from aerocam import manifest
 from aerocam.export import export_model
-from aerocam.export.plan import Decision, Plan, make_plan
-from aerocam.export.preprocessing import default_preprocess
+from aerocam.export.plan import Plan, make_plan
 from aerocam.export.reading.graph import load_model
 from aerocam.export.request import ExportRequest
+from aerocam.manifest import Decision
 from onnx_graphs import saved
 from small_networks import cnn
 from two_scale_detector import ultralytics
@@ -25,8 +25,8 @@ def planned(path: Path, **options: Any) -> Plan:
     return make_plan(load_model(request.path), request, "source")
 
 
-def decisions(plan: Plan) -> dict[str, tuple[str, str, bool]]:
-    return {item.subject: (item.decided, item.evidence, item.is_guess) for item in plan.decisions}
+def decisions(plan: Plan) -> dict[str, tuple[str, str, str]]:
+    return {item.subject: (item.decided, item.evidence, item.source) for item in plan.manifest.decisions}
 
 
 def test_a_plan_changes_nothing_of_the_model(tmp_path: Path) -> None:
@@ -71,35 +71,61 @@ def test_what_is_asked_for_is_no_guess(tmp_path: Path) -> None:
     names = ["a", "b", "c", "d", "e"]
     rule = manifest.Preprocess("x", (8, 8))
     plan = planned(
-        saved(tmp_path, cnn()), task="classify", score_output="y", layers="r0", preprocess=rule, labels=names
+        saved(tmp_path, cnn()),
+        task="classify",
+        score_output="y",
+        activation="softmax",
+        layers="r0",
+        preprocess=rule,
+        labels=names,
     )
-    asked = "asked for"
-    assert decisions(plan) == {
-        "task": ("classify", asked, False),
-        "output": ("y", asked, False),
-        "layers": ("r0", asked, False),
-        "preprocessing": ("stretch, RGB, (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)", asked, False),
-        "labels": ("a, b, c", asked, False),
+    assert {subject: decided for subject, (decided, _, _) in decisions(plan).items()} == {
+        "task": "classify",
+        "output": "y",
+        "activation": "softmax of logits",
+        "layers": "r0",
+        "preprocessing": "stretch to 8x8, RGB, mean 0, std 255",
+        "labels": "a, b, c, ...",
+    }
+    assert {(item.evidence, item.source, item.is_guess) for item in plan.manifest.decisions} == {
+        ("asked for", "asked", False)
     }
 
 
 def test_what_is_taken_by_the_form_of_the_graph_alone(tmp_path: Path) -> None:
-    found = decisions(planned(saved(tmp_path, cnn())))
-    assert found["task"] == ("classify", "the form of output 'y'", False)
-    assert found["output"] == ("y", "the only one", False)
-    assert found["layers"] == ("r1", "chosen by the graph, for task classify", False)
-    assert found["preprocessing"][1:] == ("what networks of this form mostly take", True)
-    assert found["labels"] == ("by number", "nothing names them", False)
+    plan = planned(saved(tmp_path, cnn()))
+    assert {subject: source for subject, (_, _, source) in decisions(plan).items()} == {
+        "task": "assumed",
+        "output": "graph",
+        "activation": "measured",
+        "layers": "graph",
+        "preprocessing": "assumed",
+        "labels": "graph",
+    }
+    assert [str(item).partition(":")[0] for item in plan.manifest.decisions if item.is_guess] == [
+        "task, a guess",
+        "preprocessing, a guess",
+    ]
+    assert decisions(plan)["task"][1] == "output 'y' (1, 5), which may be a regression or an embedding as well"
+    assert decisions(plan)["output"][:2] == ("y", "the only one")
 
 
 def test_what_the_metadata_say(tmp_path: Path) -> None:
     plan = planned(saved(tmp_path, ultralytics("['cat', 'dog', 'emu']")))
-    assert {subject: evidence for subject, (_, evidence, guess) in decisions(plan).items() if not guess} == {
-        "task": "the model's metadata",
-        "output": "the only one",
-        "layers": "chosen by the graph, for task detect",
-        "preprocessing": "the model's metadata",
-        "labels": "the model's metadata",
-    }
-    assert plan.decisions[0] == Decision("task", "detect", "the model's metadata", "task")
-    assert ExportRequest.of(tmp_path / "model.onnx").preprocess is default_preprocess
+    assert [subject for subject, (_, _, source) in decisions(plan).items() if source == "metadata"] == [
+        "task",
+        "preprocessing",
+        "labels",
+    ]
+    assert plan.manifest.decisions[0] == Decision("task", "detect", "the model's metadata", "task", "metadata")
+    assert not any(item.is_guess for item in plan.manifest.decisions)
+
+
+def test_a_contradiction_is_a_guess_and_said(tmp_path: Path) -> None:
+    plan = planned(saved(tmp_path, ultralytics("['cat', 'dog']")))
+    labels = plan.manifest.decisions[-1]
+    assert (labels.is_guess, plan.manifest.labels) == (True, ())
+    assert str(labels) == (
+        "labels, a guess: classes go by number (no names fit, but the model's metadata names 2 classes, the output has"
+        " 3); `labels` settles it"
+    )

@@ -22,8 +22,8 @@ from aerocam.methods import HEADS, OF_TAIL
 
 logger = logging.getLogger("aerocam.cli")
 
-PREPROCESSING = ("preset", "mean", "std", "color", "resize", "short_side", "interpolation")
-"""Arguments that say how a frame becomes the input."""
+PREPROCESSING = ("mean", "std", "color", "resize", "short_side", "interpolation")
+"""Arguments that change a setting of the preset."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +107,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance",
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
-    parser.add_argument(
-        "--preprocess", dest="preset", metavar="PRESET", help="imagenet, tf, caffe, unit, raw, yolo or yolox"
-    )
+    parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit, raw, yolo or yolox")
     parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
     parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
     parser.add_argument("--color", choices=get_args(ColorOrder), help="channel order the model expects")
@@ -148,7 +146,8 @@ def run(args: argparse.Namespace) -> None:
 def preprocess_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the arguments say of preprocessing, by the library's names."""
     told = {name: getattr(args, name) for name in PREPROCESSING if getattr(args, name) is not None}
-    return told | {name: _numbers(told[name], f"--{name}") for name in ("mean", "std") if name in told}
+    preset = {} if args.preprocess is None else {"preset": args.preprocess}
+    return preset | told | {name: _numbers(told[name], f"--{name}") for name in ("mean", "std") if name in told}
 
 
 def frame_size(text: str | None) -> tuple[int, int] | None:

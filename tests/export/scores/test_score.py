@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,7 +89,8 @@ def test_a_class_is_chosen_and_differentiated_before_the_activation(tmp_path: Pa
     constants = {**WEIGHTS, **VIEW}
     proto = network(tail, constants, ["y"])
     done = export_model(saved(tmp_path, proto), layers="a", check=False)
-    assert done.manifest.score == manifest.Score("y", activation, CLASSES)  # type: ignore[arg-type]
+    link = "softmax" if activation == "none" else "none"
+    assert done.manifest.score == manifest.Score("y", activation, CLASSES, link=link)  # type: ignore[arg-type]
     own = explain(done.path, -1)
     logits, slopes = jacobian(tail, constants, "a", own["a"], "logits")
     best = int(logits.argmax())
@@ -130,12 +130,13 @@ def two_outputs() -> onnx.ModelProto:
 @pytest.mark.parametrize(
     ("output", "expected"),
     [
-        (None, manifest.Score("first", "none", CLASSES)),
-        ("first", manifest.Score("first", "none", CLASSES)),
+        (None, manifest.Score("second", "softmax", 4)),
+        ("first", manifest.Score("first", "none", CLASSES, link="softmax")),
         ("second", manifest.Score("second", "softmax", 4)),
     ],
 )
 def test_one_of_several_outputs(tmp_path: Path, output: str | None, expected: manifest.Score) -> None:
+    """Without a name the one that says by a softmax that it has classes."""
     path = saved(tmp_path, two_outputs())
     done = export_model(path, layers="a", score_output=output)
     assert done.manifest.score == expected
@@ -167,15 +168,6 @@ def test_outputs_that_do_not_fit_are_refused(
     loaded = load_model(saved(tmp_path, two_outputs()))
     with pytest.raises(error, match=message):
         find_score(loaded, task, output)
-
-
-def test_what_is_stepped_over_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(logging.getLogger("aerocam"), "propagate", True)
-    caplog.set_level(logging.INFO, "aerocam.export")
-    find_score(load_model(saved(tmp_path, network(CLASSIFIERS["softmax"][0], WEIGHTS, ["y"]))), "classify")
-    assert "score: the logits before the trailing softmax" in caplog.text
 
 
 @pytest.mark.parametrize("wiring", WIRINGS)

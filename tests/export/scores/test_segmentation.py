@@ -108,4 +108,4 @@ def test_maps_of_classes_give_the_task(
     path = zoo.ocr_model("ppocr-v4-det")
     done = export_model(path, tmp_path / "det.onnx", input_shapes={"x": (1, 3, 64, 64)}, check=False)
     assert done.manifest.task == "segment"
-    assert "task: segment, as output 'sigmoid_0.tmp_0' (1, 1, 64, 64) has classes at positions" in caplog.text
+    assert "task: segment (output 'sigmoid_0.tmp_0' (1, 1, 64, 64) is a sigmoid at each position)" in caplog.text
