@@ -17,7 +17,7 @@ What a method is, its name, what it reads and how its map is shown, is its row i
 alone. To add a method: its row, one function under `@computes` in the file of its family, and its golden case.
 """
 
-from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables
+from aerocam.runtime.methods import (  # importing them fills the tables
     ablation,
     activation,
     cfcam,
