@@ -12,12 +12,12 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from html import escape
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from types import TracebackType
 from urllib.parse import quote
 
 import numpy as np
@@ -41,7 +41,7 @@ QUALITY = 70
 """Of a small picture, JPEG, 0 to 100."""
 
 
-class ResultsPage:
+class ResultsPage(AbstractContextManager["ResultsPage"]):
     """Writes the page. What was added waits in a temporary file on the disk, not in memory."""
 
     def __init__(self, path: str | Path, facts: Mapping[str, str], look: Look | None = None) -> None:
@@ -66,11 +66,7 @@ class ResultsPage:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror}; name another file") from error
         self._failures: list[str] = []
 
-    def __enter__(self) -> ResultsPage:
-        """Return the page itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Write the page, unless there was an error: then there is none.
 
         Raises:
