@@ -28,6 +28,7 @@ from aerocam.errors import WriteError
 from aerocam.files import make_folder, write_together
 from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.frames import picture_files
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.results.page_parts import CONTROLS, SCRIPT, STYLE, policy
 from aerocam.runtime.results.sheet import fitted
@@ -96,7 +97,7 @@ class ResultsPage(AbstractContextManager["ResultsPage"]):
 
     def fail(self, name: str, reason: str) -> None:
         """Add a picture that could not be explained, and why."""
-        self._failures.append(f"<li>{escape(_shown(name))}: {escape(reason)}</li>\n")
+        self._failures.append(f"<li>{escape(picture_files.shown(name))}: {escape(reason)}</li>\n")
 
     def _put(self, text: str) -> None:
         try:
@@ -143,7 +144,7 @@ class _Card:
         labels = [target.label for target in explanation.targets] + [class_.label for class_ in explanation.classes[:1]]
         words = " ".join([name, *labels]).lower()
         score = explanation.target.score if math.isfinite(explanation.target.score) else -1
-        shown = _shown(name)
+        shown = picture_files.shown(name)
         warnings = "".join(f'<p class="warning">Warning: {escape(text)}</p>\n' for text in explanation.warnings)
         return (
             f'<article data-number="{number}" data-score="{score:.6g}" data-warnings="{len(explanation.warnings)}"'
@@ -203,10 +204,6 @@ class _Card:
         """Return a link that holds as long as page and file keep their places to each other."""
         relative = os.path.relpath(path, self._folder)
         return escape(quote(os.fsencode(relative.replace(os.sep, "/")), safe="/"))
-
-
-def _shown(name: str) -> str:
-    return "standard input" if name == "-" else name
 
 
 def _classes(explanation: Explanation) -> str:

@@ -9,6 +9,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -45,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: 1 or more is expected")
     protocol = Protocol(args.iterations, args.warmup, args.pause)
-    bar = Progress(args.iterations)
-    try:
+    with contextlib.closing(Progress(args.iterations)) as bar:
         record = measure_overhead(
             args.model,
             layers=args.layer or "auto",
@@ -58,8 +58,6 @@ def run(args: argparse.Namespace) -> None:
             input_shapes=parse_input_shapes(args.input_shape, args.model),
             progress=bar,
         )
-    finally:
-        bar.close()
     if args.json == "-":
         print(json.dumps(record, indent=2))
         return

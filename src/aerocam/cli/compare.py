@@ -23,6 +23,7 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +170,8 @@ def _compare(
     from aerocam.runtime.results.record import json_text
 
     moved = MovedMost(args.show, stretch)
-    records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))
+    seen = takewhile(lambda frame: not stop.is_set(), frames)
+    records = list(_records(pair, seen, moved, 0 if args.quiet else total, args.quiet))
     if not records:
         raise MediaError(f"{args.source}: no frame was compared; give another source")
     figures = summary(records)
@@ -192,13 +194,6 @@ def _compare(
         }
     )
     return figures
-
-
-def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
-    for frame in frames:
-        if stop.is_set():
-            return
-        yield frame
 
 
 def _records(

@@ -109,14 +109,8 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
     if preprocess is None:
         return None
     channels = len(preprocess.mean)
-    changes = {
-        "mean": _numbers(args.mean, "--mean", channels),
-        "std": _numbers(args.std, "--std", channels),
-        "color": args.color,
-        "resize": args.resize,
-        "short_side": args.short_side,
-        "interpolation": args.interpolation,
-    }
+    changes = {name: getattr(args, name) for name in PREPROCESSING if name != "preprocess"}
+    changes |= {name: _numbers(changes[name], f"--{name}", channels) for name in ("mean", "std")}
     preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
     if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
         raise UsageError(
