@@ -84,13 +84,9 @@ def run(args: argparse.Namespace) -> int:
         make_folder(Path(args.out))
         stop = stack.enter_context(stop_on_signal())
         records = _compare(args, pair, frames, total, stretch, stop, first.method)
-    logger.info(
-        "%d frames -> %s: correlation %s, shift %s px",
-        records["frames"],
-        Path(args.out, REPORT),
-        _said(records, "correlation"),
-        _said(records, "shift"),
-    )
+    correlation, shift = (_said(records, figure) for figure in ("correlation", "shift"))
+    report = Path(args.out, REPORT)
+    logger.info("%d frames -> %s: correlation %s, shift %s px", records["frames"], report, correlation, shift)
     return INTERRUPTED if stop.is_set() else 0
 
 
