@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import logging
 import shlex
@@ -11,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from aerocam import __version__, manifest
+from aerocam.cli.arguments import argument
 from aerocam.errors import MissingDependencyError
 from aerocam.files import cache_folder, make_folder, sha256
 from aerocam.onnx_metadata import read_manifest, read_metadata
@@ -18,14 +18,13 @@ from aerocam.onnx_metadata import read_manifest, read_metadata
 logger = logging.getLogger("aerocam.cli")
 
 
-def add_cache(parser: argparse.ArgumentParser) -> None:
-    """Declare whether what is exported on the way is kept."""
-    parser.add_argument(
-        "--no-cache",
-        dest="cache",
-        action="store_false",
-        help="do not keep what is exported of a plain model; default: it is kept for the next time",
-    )
+CACHE = argument(
+    "--no-cache",
+    dest="cache",
+    action="store_false",
+    help="do not keep what is exported of a plain model; default: it is kept for the next time",
+)
+"""Whether what is exported on the way is kept."""
 
 
 def explainable(path: str, stack: ExitStack, cache: bool = True) -> str:
