@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
+from aerocam.benchmarks.latency.timing import (
+    Protocol,
+    Samples,
+    Stages,
+    alternate,
+    machine,
+    open_plain,
+    percentiles,
+    ratio,
+)  # fmt: skip
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
@@ -88,7 +97,7 @@ def measure_overhead(
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         complete = with_defaults(asked, onnxruntime.__version__)
-        plain, preprocess = _plain_session(path, complete, threads), Preprocessor(rule)
+        plain, preprocess = open_plain(path, threads, complete), Preprocessor(rule)
         candidates: dict[str, Callable[[bool], Stages]] = {
             PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }
@@ -142,20 +151,6 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(before)
-
-
-def _plain_session(path: str | Path, providers: Sequence[tuple[str, dict[str, str]]], threads: int) -> Any:
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import STOP_SPINNING
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry(*STOP_SPINNING)  # as the runtime's own sessions
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback="0")
-    session.disable_fallback()
-    return session
 
 
 def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:

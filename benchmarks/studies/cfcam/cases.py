@@ -15,7 +15,7 @@ from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
 from aerocam.benchmarks.evaluation.mosaics import draw_mosaics, mosaic_rule, sure_tiles
-from aerocam.benchmarks.studies.costs.tail import open_plain
+from aerocam.benchmarks.latency.timing import open_plain
 from aerocam.export import export_model
 from aerocam.geometry import Box
 from aerocam.manifest import TARGET, Preprocess

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.benchmarks.latency.timing import Protocol, alternate, percentiles, timed
+from aerocam.benchmarks.latency.timing import Protocol, alternate, open_plain, percentiles, timed
 from aerocam.benchmarks.studies.costs.processes import REPORT
-from aerocam.benchmarks.studies.costs.tail import open_plain
 from aerocam.export import CAM_HEADS
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime.methods import get

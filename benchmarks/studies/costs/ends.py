@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio, timed
+from aerocam.benchmarks.latency.timing import (
+    Protocol,
+    Samples,
+    Stages,
+    alternate,
+    machine,
+    open_plain,
+    percentiles,
+    ratio,
+    timed,
+)  # fmt: skip
 from aerocam.manifest import FRAME, Preprocess
 
 if TYPE_CHECKING:
@@ -85,7 +95,6 @@ def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protoco
     import onnx_ir as ir
 
     from aerocam.benchmarks import zoo
-    from aerocam.benchmarks.studies.costs.tail import open_plain
     from aerocam.export.ends.frame_in import frame_in
     from aerocam.export.nodes.builder import Builder
     from aerocam.runtime.frames.opencv import cv2

@@ -15,15 +15,10 @@ from aerocam.errors import AerocamError, ModelError
 
 _PLAIN = """
 from aerocam.runtime import read_picture
-from aerocam.runtime.sessions.ort import STOP_SPINNING
-import onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = told["threads"]
-options.log_severity_level = 3
-options.add_session_config_entry(*STOP_SPINNING)
+from aerocam.benchmarks.latency.timing import open_plain
 from aerocam.runtime.sessions.ort import blocks_given_back
 with blocks_given_back():  # as the runtime loads
-    session = onnxruntime.InferenceSession(told["model"], options, providers=["CPUExecutionProvider"])
+    session = open_plain(told["model"], told["threads"])
 from aerocam.manifest import Preprocess
 from aerocam.runtime.frames.preprocess import Preprocessor
 rule = dict(told["rule"])

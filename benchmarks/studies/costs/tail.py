@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.benchmarks.latency.timing import Protocol, alternate, timed
+from aerocam.benchmarks.latency.timing import Protocol, alternate, open_plain, timed
 from aerocam.export import export_model
 from aerocam.export.gradients.autodiff import nodes_between, values_read
 from aerocam.export.layers.target_layers import AUTO, choose_layers
@@ -107,20 +107,6 @@ def measure_tail(
         "added": {"median": median, "q1": low, "q3": high},
         "ratio": median / float(np.median(times[TAIL])),
     }
-
-
-def open_plain(model: str | Path | bytes, threads: int) -> Any:
-    """Open a file or a serialised model in ONNX Runtime on the CPU, with so many threads inside an operator."""
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import STOP_SPINNING
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry(*STOP_SPINNING)
-    source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _feeds(
