@@ -128,8 +128,8 @@ def open_plain(
     settings.add_session_config_entry(*STOP_SPINNING)
     for name, value in {"intra_op_num_threads": threads, "log_severity_level": 3, **options}.items():
         setattr(settings, name, value)
-    source = model if isinstance(model, bytes) else str(model)
-    session = onnxruntime.InferenceSession(source, sess_options=settings, providers=providers or [CPU], enable_fallback="0")
+    given = {"sess_options": settings, "providers": providers or [CPU], "enable_fallback": "0"}
+    session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), **given)
     session.disable_fallback()
     return session
 
