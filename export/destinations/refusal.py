@@ -15,6 +15,7 @@ from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS
 from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.layers.tensor_names import tensor_names
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
@@ -123,5 +124,4 @@ def _sentence(node: ir.Node, form: Form, origin: Origin) -> str:
 
 
 def _named(node: ir.Node, form: Form) -> str:
-    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    return f"{name} of this form (node {node.name!r}, output {node.outputs[0].name!r}): {form.form}"
+    return f"{operator_name(node)} of this form (node {node.name!r}, output {node.outputs[0].name!r}): {form.form}"

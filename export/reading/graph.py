@@ -20,6 +20,7 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
@@ -286,8 +287,8 @@ def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
         value = next((value for value in node.outputs if not is_static(value)), None)
         if value is None:
             continue
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise ModelError(
-            f"{path}: the shape of {value.name!r} (operator {name}, node {node.name!r}) depends on its data or is not"
-            " known to ONNX, and so do the shapes of all outputs; a static one is needed. Export the model without it"
+            f"{path}: the shape of {value.name!r} (operator {operator_name(node)}, node {node.name!r}) depends on its"
+            " data or is not known to ONNX, and so do the shapes of all outputs; a static one is needed. Export the model"
+            " without it"
         )

@@ -17,6 +17,7 @@ from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import nodes_between, values_read
 from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.operator_tables import decorator_of
 from aerocam.export.nodes.shapes import static_shape
 
 
@@ -100,16 +101,8 @@ RULES: dict[str, StackingRule] = {}
 """Rule per operator, filled by `@stacking`: how it works on stacks."""
 
 
-def stacking(*operators: str) -> Callable[[StackingRule], StackingRule]:
-    """Register a rule for `operators`: it returns the stack of output 0, or one per output."""
-
-    def register(rule: StackingRule) -> StackingRule:
-        if taken := RULES.keys() & set(operators):
-            raise ValueError(f"{', '.join(sorted(taken))}: there is a rule for stacks already")
-        RULES.update(dict.fromkeys(operators, rule))
-        return rule
-
-    return register
+stacking = decorator_of(RULES)
+"""Registers a rule for some operators: it returns the stack of output 0, or one per output."""
 
 
 def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Value], count: int) -> None:
