@@ -70,10 +70,9 @@ class Replay:
             return self.apart(i)
         single, shape = self.node.inputs[i], self.shape(i)
         assert single is not None
-        row, size = self.op.reshape(single, 1, *shape), (self.count, *shape)
         if single.dtype == ir.DataType.BOOL:
-            return self.op.Expand(row, self.op.integers(*size))
-        return self.op.expand(row, size)
+            return self.op.Expand(self.op.reshape(single, 1, *shape), self.op.integers(self.count, *shape))
+        return self.op.copies(single, self.count)
 
     def merged(self, i: int) -> ir.Value:
         """Return input `i` as a stack, also where it is the same for all."""
@@ -158,7 +157,7 @@ def stack(op: Builder, seed: ir.Value, seeds: ir.Value, values: Sequence[ir.Valu
 def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
     """Return the stack of a value that is the same for every target, as a gradient of zero is."""
     shape = static_shape(value)
-    return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
+    return op.reshape(op.copies(value, count), count * shape[0], *shape[1:])
 
 
 def _depending(graph: ir.Graph, seed: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:
