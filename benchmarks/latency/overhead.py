@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,27 +29,13 @@ from aerocam.benchmarks.latency.timing import (
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
-
-if TYPE_CHECKING:
-    from aerocam.runtime import Explainer
-    from aerocam.runtime.frames.preprocess import Preprocessor
-    from aerocam.runtime.methods import Method
+from aerocam.runtime import Explainer
+from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.methods import Method, find
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
 EXPLAIN_STAGES = ("infer", "explain", "cam")
 """What an explanation adds to: the ratio compares these with the plain model's inference."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the figures; printed and stored with them."""
-
-    model: str
-    layers: tuple[str, ...]
-    method: str
-    threads: int
-    providers: tuple[str, ...]
-    protocol: Protocol
 
 
 def measure_overhead(
@@ -84,10 +70,6 @@ def measure_overhead(
     """
     import onnxruntime
 
-    from aerocam.runtime import Explainer
-    from aerocam.runtime.frames.preprocess import Preprocessor
-    from aerocam.runtime.methods import find
-
     protocol, called = protocol or Protocol(), find(method)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
@@ -106,14 +88,14 @@ def measure_overhead(
             explainer = stack.enter_context(Explainer(form, method=wanted, providers=providers, threads=threads))
             candidates[name] = partial(_explain, explainer, frame)
         samples = alternate(candidates, protocol, progress)
-    settings = Settings(
-        model=Path(path).name,
-        layers=tuple(layer.name for layer in forms.manifest.layers),
-        method=called.name,
-        threads=threads,
-        providers=tuple(described(complete, plain.get_providers())),
-        protocol=protocol,
-    )
+    settings = {
+        "model": Path(path).name,
+        "layers": tuple(layer.name for layer in forms.manifest.layers),
+        "method": called.name,
+        "threads": threads,
+        "providers": tuple(described(complete, plain.get_providers())),
+        "protocol": asdict(protocol),
+    }
     return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
 
 
@@ -175,10 +157,10 @@ def _explain(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Sta
     return {**explanation.timings, "overlay": 1e3 * (perf_counter() - started)}
 
 
-def _record(settings: Settings, samples: Mapping[str, Samples]) -> dict[str, Any]:
+def _record(settings: Mapping[str, Any], samples: Mapping[str, Samples]) -> dict[str, Any]:
     base = samples[PLAIN].total(["infer"])
     return {
-        "settings": asdict(settings),
+        "settings": settings,
         "machine": machine(),
         "milliseconds": {
             name: {stage: percentiles(values) for stage, values in one.stages().items()}

@@ -161,19 +161,14 @@ def machine() -> dict[str, Any]:
     """Describe processor, cores and versions, JSON-able."""
     import onnxruntime
 
+    from aerocam.runtime.doctor import Machine
+    from aerocam.runtime.doctor.registry import PROBES, run_probe
+
     return {
-        "processor": _processor(),
+        "processor": run_probe(PROBES["board"], Machine()).get("processor") or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "aerocam": aerocam.__version__,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -220,11 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_folder(args.out)
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_together({kept: text.encode(), args.out / PAGE: page(record).encode()})
-    print(
-        f"written: {args.out / PAGE} and {kept}; please commit them"
-        if code != NO_GPU
-        else f"written: {args.out / PAGE}"
-    )
+    print(f"written: {args.out / PAGE}" + (f" and {kept}; please commit them" if code != NO_GPU else ""))
     return code
 
 

@@ -84,11 +84,6 @@ def measure_all() -> dict[str, Any]:
     return record
 
 
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.packagings", measure_all, table, RECORD, PAGE)
-
-
 def table(record: Mapping[str, Any]) -> str:
     """Return the record as a Markdown page."""
     lines = [
@@ -112,4 +107,4 @@ def table(record: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.packagings", measure_all, table, RECORD, PAGE))
