@@ -130,10 +130,5 @@ def _cell(one: Mapping[str, Any]) -> str:
     return f"{one['spearman']:.2f} ({one['ssim']:.2f}{empty})"
 
 
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.sanity", measure_all, page, RECORD, PAGE)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.sanity", measure_all, page, RECORD, PAGE))
