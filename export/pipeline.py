@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from aerocam import manifest
+from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.export.checking.outputs import require_valid
 from aerocam.export.checking.report import CheckReport
@@ -170,7 +171,7 @@ def export(request: ExportRequest) -> Export:
     return Export(request.paths[0], written, before, model.graph.num_nodes(), report)
 
 
-def log_decisions(decisions: Sequence[manifest.Decision]) -> None:
+def log_decisions(decisions: Sequence[Decision]) -> None:
     """Log what was decided about a model, guesses as warnings."""
     for decision in decisions:
         logger.log(logging.WARNING if decision.is_guess else logging.INFO, "%s", decision)

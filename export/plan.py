@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from aerocam import __version__, manifest
+from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.export.decisions.activation import WITHOUT, decide_activation
 from aerocam.export.decisions.labels import decide_labels, model_labels
@@ -27,7 +28,7 @@ from aerocam.export.scores import Hints, ScoreSite
 from aerocam.export.scores.contrast import require_contrast
 from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
-from aerocam.manifest import Decision, Manifest
+from aerocam.manifest import Manifest
 from aerocam.methods import METHODS
 
 

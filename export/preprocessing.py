@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import onnx_ir as ir
 
+from aerocam.decisions import Decision, Source
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
 from aerocam.export.scores import ScoreSite
-from aerocam.manifest import Decision, DecisionSource, Preprocess, ResizeRule, TensorLayout
+from aerocam.manifest import Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -87,7 +88,7 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
         return None, _decision(None, f"the input {shape} is no picture", "graph")
     if preset is not None:
         evidence, resize = "asked for", None
-        source: DecisionSource = "asked"
+        source: Source = "asked"
     else:
         preset, resize, evidence, source = _likeliest(model, site, shape)
         if {"mean", "std", "resize"} <= settings.keys():
@@ -98,9 +99,7 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
     return chosen, _decision(chosen, evidence, source)
 
 
-def _likeliest(
-    model: ir.Model, site: ScoreSite, shape: tuple[int, ...]
-) -> tuple[str, ResizeRule | None, str, DecisionSource]:
+def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
     By Ultralytics' metadata; else the numbers by what the graph subtracts and divides by itself, or by the layout of a
@@ -195,7 +194,7 @@ def _of_preset(
     return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
 
 
-def _decision(preprocess: Preprocess | None, evidence: str, source: DecisionSource) -> Decision:
+def _decision(preprocess: Preprocess | None, evidence: str, source: Source) -> Decision:
     """Return the decision on a preprocessing, described."""
     if preprocess is None:
         return Decision("preprocessing", "none, tensors are taken as they are", evidence, "preprocess", source)

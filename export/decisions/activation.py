@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from aerocam.decisions import Decision, Source
 from aerocam.errors import UsageError
 from aerocam.export.decisions.numbers import Numbers, measured
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import ScoreSite
-from aerocam.manifest import Activation, Decision, DecisionSource, Link, Score
+from aerocam.manifest import Activation, Link, Score
 
 WITHOUT = frozenset({"embed", "regress", "scalar"})
 """Tasks whose numbers are no scores of classes."""
@@ -114,5 +115,5 @@ def _ready(site: ScoreSite, unit: float) -> ScoreSite:
     return replace(site, score=score, is_share=site.task != "segment")
 
 
-def _decision(decided: str, evidence: str, source: DecisionSource, conflict: str = "") -> Decision:
+def _decision(decided: str, evidence: str, source: Source, conflict: str = "") -> Decision:
     return Decision("activation", decided, evidence, "activation", source, conflict)

@@ -8,8 +8,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from aerocam.decisions import Decision
 from aerocam.errors import UsageError
-from aerocam.manifest import Decision, Score
+from aerocam.manifest import Score
 
 logger = logging.getLogger("aerocam.export")
 

@@ -10,12 +10,13 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam import manifest
+from aerocam.decisions import Decision, Source
 from aerocam.errors import ModelError
 from aerocam.export.decisions.numbers import measured
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.scores import Hints, ScoreSite, classify, detectors, find_score, named_outputs, segment, sequence
-from aerocam.manifest import Decision, DecisionSource, Task
+from aerocam.manifest import Task
 
 USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
 """Numbers of classes of well-known data sets (CIFAR, Tiny ImageNet, Places, ImageNet), which nothing else has."""
@@ -35,7 +36,7 @@ class Found:
     task: Task
     output: ir.Value
     evidence: str
-    source: DecisionSource = "graph"
+    source: Source = "graph"
 
 
 def decide_score(
@@ -189,7 +190,7 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
 def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
     """Return what a detector's outputs are, and what the numbers of its boxes mean."""
     rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
-    source: DecisionSource = "asked" if hints.layout else "graph"
+    source: Source = "asked" if hints.layout else "graph"
     evidence = "asked for" if hints.layout else "the form of the graph"
     layout = Decision("layout", site.layout, evidence, "layout", source, rivals)
     if site.place is None:

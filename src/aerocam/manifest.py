@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Literal
 
+from aerocam.decisions import Decision
 from aerocam.decoding import decode
 from aerocam.errors import ManifestError
 
@@ -19,7 +20,6 @@ BoxUnit = Literal["pixel", "share"]
 Contrast = Literal["none", "finer"]
 Link = Literal["softmax", "sigmoid", "none"]
 Activation = Literal["softmax", "sigmoid", "none", "probabilities"]
-DecisionSource = Literal["asked", "metadata", "graph", "measured", "assumed"]
 
 
 @dataclass(frozen=True)
@@ -280,40 +280,6 @@ class Source:
     name: str
     opset: int
     producer: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Something that the export decided about a model.
-
-    Attributes:
-        subject: What it is about, such as `task`.
-        decided: What was decided, in words.
-        evidence: What speaks for it, in words.
-        parameter: The parameter of `export_model` that settles it.
-        source: Where the evidence comes from: what was `asked` for, the model's `metadata`, its `graph`, what was
-            `measured` where it was run; `assumed` where it is what such models mostly are.
-        conflict: What speaks against it, in words; empty where nothing does.
-    """
-
-    subject: str
-    decided: str
-    evidence: str
-    parameter: str
-    source: DecisionSource = "graph"
-    conflict: str = ""
-
-    @property
-    def is_guess(self) -> bool:
-        """Return whether it may well be wrong: nothing in model or request speaks for it, or something against it."""
-        return self.source == "assumed" or bool(self.conflict)
-
-    def __str__(self) -> str:
-        """Return it on one line, with the parameter that settles it where it is a guess."""
-        if not self.is_guess:
-            return f"{self.subject}: {self.decided} ({self.evidence})"
-        against = f", but {self.conflict}" if self.conflict else ""
-        return f"{self.subject}, a guess: {self.decided} ({self.evidence}{against}); `{self.parameter}` settles it"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ import onnx_ir as ir
 import pytest
 
 from aerocam import manifest
+from aerocam.decisions import Decision
 from aerocam.export import export_model
 from aerocam.export.plan import Plan, make_plan
 from aerocam.export.reading.graph import load_model
 from aerocam.export.request import ExportRequest
-from aerocam.manifest import Decision
 from onnx_graphs import saved
 from small_networks import cnn
 from two_scale_detector import ultralytics

@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 from onnx import helper
 
+from aerocam.decisions import Decision
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.reading.graph import load_model
-from aerocam.manifest import Decision
 from aerocam.runtime import Explainer
 from coloured import disc, written
 
