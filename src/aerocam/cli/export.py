@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from typing import Any, get_args
 
 from aerocam.cli.arguments import MODEL, PROVIDERS, argument, parse_input_shapes, parse_providers
@@ -93,6 +94,10 @@ def run(args: argparse.Namespace) -> None:
             figures += f"; outputs in float16 differ from the original's by {report.precision:.1g}"
         logger.info("check on %s: outputs differ by %.1g%s", report.provider, report.outputs, figures)
     print(f"{done.path}: {done.nodes_after - done.nodes_before} nodes added to {done.nodes_before}")
+    if (given := done.manifest.preprocess) is not None:
+        reference = " --reference OTHER.jpg" if done.manifest.task == "embed" else ""
+        source = "stream {} CAMERA" if given.frame is not None else "explain {} PICTURE.jpg" + reference
+        logger.info("next: aerocam %s", source.format(shlex.quote(str(done.path))))
 
 
 def preprocess_settings(args: argparse.Namespace) -> dict[str, Any]:
