@@ -11,8 +11,9 @@ from aerocam import __version__, manifest
 from aerocam.errors import UsageError
 from aerocam.export.ends import require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
+from aerocam.export.layers.automatic import LayerChoice
 from aerocam.export.layers.candidates import Candidate
-from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
+from aerocam.export.layers.target_layers import choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics, model_labels
@@ -90,7 +91,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         require_contrast(site)
         site = replace(site, score=replace(site.score, contrast="finer"))
     rule = layer_rule(walk.relevance, walk.guided, fused.head)
-    layers = choose_layers(model, site, walk.names)
+    choice = choose_layers(model, site, walk.names)
+    layers = choice.layers
     if walk.guided:
         layers = with_input(model, site, layers)
     if fused.head is not None:
@@ -124,7 +126,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         aerocam=__version__,
     )
     outputs = [str(value.name) for value in model.graph.outputs]
-    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)), _decisions(model, request, written))
+    decisions = _decisions(model, request, written, choice)
+    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)), decisions)
 
 
 def find_site(model: ir.Model, score: Score) -> tuple[Hints, ScoreSite]:
@@ -163,15 +166,13 @@ def _source(request: ExportRequest) -> manifest.Source:
     return manifest.Source(sha256(request.path), request.path.name, opset, producer)
 
 
-def _decisions(model: ir.Model, request: ExportRequest, written: Manifest) -> tuple[Decision, ...]:
+def _decisions(model: ir.Model, request: ExportRequest, written: Manifest, choice: LayerChoice) -> tuple[Decision, ...]:
     """Return how task, output, layers, preprocessing and labels came to be as the manifest has them."""
     score, asked = request.score, "asked for"
     metadata = "the model's metadata" if is_ultralytics(model) else ""
     form, count = f"the form of output {written.score.output!r}", len(model.graph.outputs)
     task = asked if score.task or score.layout else metadata or form
     output = asked if score.score_output else "the only one" if count == 1 else f"the first of {count} that fits"
-    is_auto = AUTO in request.walk.names
-    layers = f"chosen by the graph, for task {written.task}" if is_auto else asked
     preprocess, is_default = written.preprocess, request.preprocess is default_preprocess
     shown = (
         "none, the input is no picture"
@@ -179,11 +180,12 @@ def _decisions(model: ir.Model, request: ExportRequest, written: Manifest) -> tu
         else f"{preprocess.resize}, {preprocess.color}, {preprocess.mean}, {preprocess.std}"
     )
     origin = metadata or "what networks of this form mostly take" if is_default and preprocess is not None else asked
+    layers = ", ".join(layer.name for layer in written.layers)
     labels = asked if score.labels is not None else "the model's metadata" if written.labels else "nothing names them"
     return (
         Decision("task", written.task, task, "task"),
         Decision("output", written.score.output, output, "score_output", output not in (asked, "the only one")),
-        Decision("layers", ", ".join(layer.name for layer in written.layers), layers, "layers"),
+        Decision("layers", layers, choice.evidence, "layers", not choice.is_sure),
         Decision("preprocessing", shown, origin, "preprocess", is_default and preprocess is not None and not metadata),
         Decision("labels", ", ".join(written.labels[:3]) or "by number", labels, "labels"),
     )

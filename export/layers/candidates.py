@@ -80,6 +80,20 @@ class Candidate:
         return gradient_cost(self.path[max(self.depth, 0) :], self.value)
 
     @property
+    def share_behind(self) -> float:
+        """Return the share of the multiply-adds with weights, from input to score, that lie behind this tensor."""
+        computed = {y for node, _ in self.path for y in node.outputs}
+        active, behind, total = {self.value}, 0, 0
+        for node, amount in self.path:
+            depends_on_it = any(x in active for x in values_read(node))
+            if depends_on_it:
+                active.update(node.outputs)
+            if amount and any(x not in computed for x in node.inputs[:2]):
+                total += amount
+                behind += amount * depends_on_it
+        return behind / total if total else 0.0
+
+    @property
     def shape(self) -> tuple[int, int, int, int]:
         """Return the shape (N, C, H, W) in which the activations leave the graph."""
         return self.fold.shape
@@ -115,8 +129,13 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """Return the model's float inputs."""
-    return [value for value in model.graph.inputs if is_float(value)]
+    """Return the model's float inputs: of several those that are pictures, or else have positions."""
+    floats = [value for value in model.graph.inputs if is_float(value)]
+    ranks = [len(value.shape or ()) for value in floats]
+    return next(
+        (chosen for at_least in (4, 3) if (chosen := [x for x, n in zip(floats, ranks, strict=True) if n >= at_least])),
+        floats,
+    )
 
 
 Stops = Set[tuple[ir.Node, ir.Value]]

@@ -13,9 +13,11 @@ from aerocam.export.gradients.adjoints import NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import is_guided
-from aerocam.export.layers.automatic import find_automatic
+from aerocam.export.layers.automatic import LayerChoice, find_automatic
 from aerocam.export.layers.candidates import Candidate, image_inputs
 from aerocam.export.layers.candidates import candidates as find_candidates
+from aerocam.export.layers.head_inputs import predictions
+from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import ScoreSite
 
@@ -26,8 +28,8 @@ AUTO = "auto"
 
 def choose_layers(
     model: ir.Model, site: ScoreSite, wanted: Sequence[str], candidates: Sequence[Candidate] | None = None
-) -> list[Candidate]:
-    """Return the target layers for what the user asked.
+) -> LayerChoice:
+    """Return the target layers for what the user asked, and what speaks for them.
 
     Args:
         model: In normal form.
@@ -45,15 +47,32 @@ def choose_layers(
             "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"
             " aerocam explains such layers"
         )
-    chosen: list[Candidate] = []
+    chosen, evidence, is_sure = list[Candidate](), "asked for", True
     for name in wanted:
-        picked = find_automatic(model, site, candidates) if name == AUTO else [_named(model, site, candidates, name)]
+        picked = [_named(model, site, candidates, name)] if name != AUTO else []
+        if name == AUTO:
+            automatic = find_automatic(model, site, candidates)
+            picked, evidence, is_sure = automatic.layers, automatic.evidence, automatic.is_sure
         chosen += [candidate for candidate in picked if candidate not in chosen]
     for candidate in chosen:
         kind = "" if candidate.fold.kind == "spatial" else f"{candidate.fold.kind}, "
         shape = "x".join(map(str, static_shape(candidate.value)))
         logger.info("target layer: %s (%s, %sshape %s)", candidate.name, candidate.op or "input", kind, shape)
-    return chosen
+    if site.task == "detect":
+        _warn_of_dots(site, chosen)
+    return LayerChoice(chosen, evidence, is_sure)
+
+
+def _warn_of_dots(site: ScoreSite, chosen: Sequence[Candidate]) -> None:
+    """Warn of layers of which one answer depends on a single cell."""
+    fields = receptive_fields(chosen, predictions(site))
+    dots = [layer.name for layer in chosen if fields[layer.value] == (1, 1)]
+    if dots:
+        logger.warning(
+            "layer %s: one answer depends on one cell of it, the map is a dot whatever the network saw; choose a layer"
+            " further back (aerocam layers MODEL shows the cells)",
+            ", ".join(dots),
+        )
 
 
 def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -63,7 +82,7 @@ def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Cand
         ModelError: No candidate lies between the input and the score.
     """
     try:
-        return choose_layers(model, site, [AUTO], candidates)
+        return choose_layers(model, site, [AUTO], candidates).layers
     except ModelError as error:
         if all(candidate.depth < 0 for candidate in candidates):
             raise

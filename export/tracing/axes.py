@@ -98,10 +98,7 @@ def _is_merged(label: Label, letters: Set[str]) -> bool:
     """
     if not isinstance(label, MixedAxis) or all(digit.label != CHANNEL for digit in label.digits):
         return False
-    return all(
-        digit.label == CHANNEL or (digit.outer > 1 and digit.label in letters)
-        for digit in label.digits
-    )
+    return all(digit.label == CHANNEL or (digit.outer > 1 and digit.label in letters) for digit in label.digits)
 
 
 def _digits(label: Label, size: int) -> list[Digit]:

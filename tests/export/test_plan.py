@@ -87,7 +87,7 @@ def test_what_is_taken_by_the_form_of_the_graph_alone(tmp_path: Path) -> None:
     found = decisions(planned(saved(tmp_path, cnn())))
     assert found["task"] == ("classify", "the form of output 'y'", False)
     assert found["output"] == ("y", "the only one", False)
-    assert found["layers"] == ("r1", "chosen by the graph, for task classify", False)
+    assert found["layers"] == ("r1", "the last that everything from the picture to the score passes", False)
     assert found["preprocessing"][1:] == ("what networks of this form mostly take", True)
     assert found["labels"] == ("by number", "nothing names them", False)
 
@@ -97,9 +97,10 @@ def test_what_the_metadata_say(tmp_path: Path) -> None:
     assert {subject: evidence for subject, (_, evidence, guess) in decisions(plan).items() if not guess} == {
         "task": "the model's metadata",
         "output": "the only one",
-        "layers": "chosen by the graph, for task detect",
         "preprocessing": "the model's metadata",
         "labels": "the model's metadata",
     }
+    layers = "what boxes and classes are both predicted from; one answer sees one cell of them"
+    assert decisions(plan)["layers"] == ("n0, n1", layers, True)
     assert plan.decisions[0] == Decision("task", "detect", "the model's metadata", "task")
     assert ExportRequest.of(tmp_path / "model.onnx").preprocess is default_preprocess

@@ -153,7 +153,7 @@ def test_a_detector_whose_boxes_come_from_elsewhere(tmp_path: Path) -> None:
 
 def chosen(path: Path, *wanted: str) -> list[str]:
     loaded = load_model(path)
-    return [item.name for item in choose_layers(loaded, find_score(loaded, "classify"), wanted)]
+    return [item.name for item in choose_layers(loaded, find_score(loaded, "classify"), wanted).layers]
 
 
 @pytest.mark.parametrize(
