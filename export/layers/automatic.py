@@ -51,17 +51,19 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
         evidence = "what boxes and classes are both predicted from"
         return LayerChoice(layers, evidence if is_wide else f"{evidence}; one answer sees one cell of them", is_wide)
     if site.task == "detect":
-        layers, evidence = read_by_queries(model, site, candidates), "what the queries read"
+        choice = LayerChoice(read_by_queries(model, site, candidates), "what the queries read")
     else:
-        layers, evidence = _last(model, site, [candidate for candidate in candidates if candidate.depth >= 0])
-    behind = min(layer.share_behind for layer in layers)
+        choice = _last(model, site, [candidate for candidate in candidates if candidate.depth >= 0])
+    behind = min(layer.share_behind for layer in choice.layers)
     if behind > MOST:
-        evidence += f"; {behind:.0%} of the arithmetic with weights lies behind"
-    return LayerChoice(layers, evidence, behind <= MOST)
+        return LayerChoice(
+            choice.layers, f"{choice.evidence}; {behind:.0%} of the arithmetic with weights lies behind", False
+        )
+    return choice
 
 
-def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> tuple[list[Candidate], str]:
-    """Return the layer of a network with one score for the whole picture, or per position, and why it is that one."""
+def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice:
+    """Choose the layer of a network with one score for the whole picture, or one per position."""
     if site.task == "segment":  # the class maps themselves are no features
         inner = [candidate for candidate in inner if candidate.share_behind > 0] or inner
     last = last_cut(model, site.logits, inner) or inner[-1]
@@ -70,12 +72,12 @@ def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> tuple
     if attention is not None and (last.fold.cut is not None or last.value in ancestors(attention.outputs[0])):
         tokens = _read_by(attention, inner)
         if tokens is not None:
-            return [tokens], "what the last attention reads"
+            return LayerChoice([tokens], "what the last attention reads")
     if last.share_behind > MOST:
         later = [candidate for candidate in inner if 0 < candidate.share_behind <= MOST]
         if later:
-            return [later[-1]], "the last of several ways from the picture to the score"
-    return [last], "the last that everything from the picture to the score passes"
+            return LayerChoice([later[-1]], "the last of several ways from the picture to the score", False)
+    return LayerChoice([last], "the last that everything from the picture to the score passes")
 
 
 def _last_attention(model: ir.Model, site: ScoreSite) -> ir.Node | None:

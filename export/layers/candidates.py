@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -63,6 +64,8 @@ class Candidate:
         depth: Its place among the nodes from input to score, from 0; -1 for an input.
         obstacle: The nearest operator to the score, between the two, that passes no gradient to it, or "".
         path: The nodes from input to score, with their multiply-adds.
+        field: Where it is listed: rows and columns of it that one answer depends on; None: no answer depends on it.
+        is_stage: Where it is listed: whether it is the last of its size in a row, and so stands for the others.
     """
 
     value: ir.Value
@@ -72,7 +75,9 @@ class Candidate:
     fold: Fold
     depth: int
     obstacle: str
-    path: Sequence[tuple[ir.Node, int]] = field(repr=False, compare=False)
+    path: Sequence[tuple[ir.Node, int]] = dataclasses.field(repr=False, compare=False)
+    field: tuple[int, int] | None = None
+    is_stage: bool = False
 
     @property
     def cost(self) -> int:

@@ -71,16 +71,20 @@ def head_inputs(site: ScoreSite, candidates: Sequence[Candidate], model: ir.Mode
         if layer is None:
             raise ModelError(NOT_FOUND)
         shared.append(layer)
-        wider.append(_wide(layer, [x for x in known if x.value in ancestors(layer.value)], part))
+        to_layer = ancestors(layer.value)
+        wider.append(_wide(layer, [candidate for candidate in known if candidate.value in to_layer], part))
     is_wide = None not in wider
     return list(dict.fromkeys(layer for layer in wider if layer) if is_wide else dict.fromkeys(shared)), is_wide
 
 
 def _wide(layer: Candidate, before: Sequence[Candidate], part: ir.Value) -> Candidate | None:
-    """Return the last of a layer and those before it of which an answer in `part` depends on more than one cell."""
-    fields = receptive_fields(before, [part])
-    wide = [x for x in before if x.depth >= 0 and fields[x.value] not in (None, (1, 1))]
-    return wide[-1] if wide else None
+    """Return the layer, or the last before it, of which an answer in `part` depends on more than one cell."""
+    for known in ([layer], [candidate for candidate in before if candidate.depth >= 0]):
+        fields = receptive_fields(known, [part])
+        wide = [candidate for candidate in known if fields[candidate.value] not in (None, (1, 1))]
+        if wide:
+            return wide[-1]
+    return None
 
 
 def _predictor_input(prediction: ir.Value) -> ir.Value:
@@ -138,7 +142,7 @@ def read_by_queries(model: ir.Model, site: ScoreSite, candidates: Sequence[Candi
     tokens = [candidate for candidate in candidates if candidate in maps or candidate.fold.kind == "tokens"]
     cut = last_cut(model, site.logits, tokens)
     last = scales or _ends(maps)
-    if cut is not None and all(candidate.value in ancestors(cut.value) for candidate in last):
+    if cut is not None and {candidate.value for candidate in last} <= ancestors(cut.value):
         return [cut]
     if not last:
         raise ModelError("what the queries read was not found; name a layer (aerocam layers MODEL)")

@@ -53,7 +53,8 @@ def receptive_fields(
         candidates: Layers of one model, at least one.
         predictions: The tensors that hold the answers, in the same graph.
     """
-    nodes = [node for node, _ in candidates[0].path]
+    first = min(candidate.depth for candidate in candidates)
+    nodes = [node for node, _ in candidates[0].path[first + 1 :]]
     fields: dict[ir.Value, tuple[int, int] | None] = {}
     moves: dict[ir.Node, list[list[NDArray[np.intp]]] | None] = {}
     for prediction in predictions:

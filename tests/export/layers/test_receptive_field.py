@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
@@ -36,7 +36,9 @@ FLAT = {"flat": i64(1, 4, H * W)}
 SAME = {"pads": [1, 1, 1, 1]}
 K1, K3, D3 = f32(4, 4, 1, 1), f32(4, 4, 3, 3), f32(4, 1, 3, 3)
 
-CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], tuple[int, int]]] = {
+Case: TypeAlias = tuple[list[onnx.NodeProto], dict[str, np.ndarray], tuple[int, int]]
+
+CASES: dict[str, Case] = {
     "one place": ([conv("x", "k", "y")], {"k": K1}, (1, 1)),
     "3x3": ([conv("x", "k", "y", **SAME)], {"k": K3}, (3, 3)),
     "3x3 of strides, spread taps": (
@@ -49,7 +51,11 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], tuple[int, i
         {"k": D3, "b": f32(4, 1, 1)},
         (3, 3),
     ),
-    "pads in front alone": ([conv("x", "k", "y", auto_pad="SAME_LOWER", strides=[2, 2])], {"k": f32(4, 4, 2, 2)}, (2, 2)),
+    "pads in front alone": (
+        [conv("x", "k", "y", auto_pad="SAME_LOWER", strides=[2, 2])],
+        {"k": f32(4, 4, 2, 2)},
+        (2, 2),
+    ),
     "transposed": ([node("ConvTranspose", ["x", "k"], ["y"], strides=[2, 2])], {"k": f32(4, 4, 2, 4)}, (1, 2)),
     "pools": (
         [
@@ -60,11 +66,19 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], tuple[int, i
         (3, 5),
     ),
     "nearest": (
-        [node("Resize", ["x", "", "s"], ["y"], mode="nearest", nearest_mode="floor",
-              coordinate_transformation_mode="asymmetric")],
+        [
+            node(
+                "Resize",
+                ["x", "", "s"],
+                ["y"],
+                mode="nearest",
+                nearest_mode="floor",
+                coordinate_transformation_mode="asymmetric",
+            )
+        ],
         {"s": np.float32([1, 1, 2, 2])},
         (1, 1),
-    ),  # fmt: skip
+    ),
     "linear": ([node("Resize", ["x", "", "s"], ["y"], mode="linear")], {"s": np.float32([1, 1, 2, 2])}, (2, 2)),
     "a softmax over channels": ([node("Softmax", ["x"], ["y"], axis=1)], {}, (1, 1)),
     "a softmax over a row": ([node("Softmax", ["x"], ["y"], axis=3)], {}, (1, W)),
@@ -131,7 +145,7 @@ CASES: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], tuple[int, i
         (H, W),
     ),
     "sampled": ([node("GridSample", ["x", "g"], ["y"])], {"g": f32(1, 5, 5, 2) / 9}, (H, W)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)
