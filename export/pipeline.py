@@ -19,7 +19,8 @@ from aerocam.export.checking.tail import check_tail
 from aerocam.export.destinations import Destination
 from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import has_ends
-from aerocam.export.layers.candidates import Candidate, candidates
+from aerocam.export.layers.candidates import Candidate
+from aerocam.export.layers.listing import listed
 from aerocam.export.layers.target_layers import AUTO, automatic_layers
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.packaging import join, parts
@@ -209,5 +210,5 @@ def list_layers(
     score = Score(task, score_output, layout, activation)
     model = load_model(path, input_shapes)
     _, site, _ = find_site(model, score)
-    listed = candidates(model, site, try_out=True)
-    return listed, automatic_layers(model, site, listed)
+    known = listed(model, site)
+    return known, automatic_layers(model, site, known)
