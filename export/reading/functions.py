@@ -6,6 +6,7 @@ The definitions are onnx's own. What ONNX Runtime has a kernel for is rounded by
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import onnx
 import onnx.inliner
@@ -55,11 +56,16 @@ def spell_out_functions(proto: onnx.ModelProto) -> onnx.ModelProto:
         ModelError: The type of what a node reads is not known, or onnx has no definition for it.
     """
     opsets = {entry.domain: entry.version for entry in proto.opset_import}
-    while nodes := [node for node in all_nodes(proto.graph) if _is_spelled_out(node, opsets)]:
-        types = _types(infer_types(proto).graph)
+    while any(_is_spelled_out(node, opsets) for node in all_nodes(proto.graph)):
+        proto = infer_types(proto)
+        types = _types(proto.graph)
+        nodes = [node for node in all_nodes(proto.graph) if _is_spelled_out(node, opsets)]
         proto.functions.extend(_definition(node, number, opsets, types) for number, node in enumerate(nodes))
         proto.opset_import.add(domain=CALLS, version=1)
+        names = {node.output[0]: node.name for node in nodes}
         proto = onnx.inliner.inline_local_functions(proto)
+        for node in all_nodes(proto.graph):
+            node.name = names.get(node.output[0]) or node.name
     return proto
 
 
@@ -88,7 +94,7 @@ def _is_spelled_out(node: onnx.NodeProto, opsets: Mapping[str, int]) -> bool:
 def _types(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
     """Return the type of every value whose type is known, of branches and loops too."""
     inner = (attribute.g for node in all_nodes(graph) for attribute in node.attribute if attribute.HasField("g"))
-    types = {}
+    types: dict[str, onnx.TypeProto] = {}
     for part in (graph, *inner):
         types.update((value.name, value.type) for value in (*part.input, *part.value_info, *part.output))
         for tensor in part.initializer:
@@ -100,10 +106,10 @@ def _definition(
     node: onnx.NodeProto, number: int, opsets: Mapping[str, int], types: Mapping[str, onnx.TypeProto]
 ) -> onnx.FunctionProto:
     """Turn a node into the call of a function of its own, in place, and return that function."""
-    version = opsets[node.domain]
-    schema = onnx.defs.get_schema(node.op_type, version, node.domain)
-    if schema.has_function:
-        since = max(number for number in schema.function_opset_versions if number <= version)
+    schema: Any = onnx.defs.get_schema(node.op_type, opsets[node.domain], node.domain)  # its stub has no functions
+    of_types = schema.context_dependent_function_opset_versions
+    since = max(number for number in of_types or schema.function_opset_versions if number <= opsets[node.domain])
+    if not of_types:
         text = schema.get_function_with_opset_version(since)
     else:
         if unknown := [
@@ -114,11 +120,13 @@ def _definition(
                 " ONNX; export the model with types and shapes inferred"
             )
         inputs = [types[name].SerializeToString() if name else b"" for name in node.input]
-        text = schema.get_context_dependent_function_with_opset_version(version, node.SerializeToString(), inputs)
+        text = schema.get_context_dependent_function_with_opset_version(since, node.SerializeToString(), inputs)
     function = onnx.FunctionProto.FromString(text)
     given = {attribute.name for attribute in node.attribute}
     defaults = {name: attribute.default_value for name, attribute in schema.attributes.items() if name not in given}
     node.attribute.extend(default for default in defaults.values() if default.name)
     node.domain, node.op_type = CALLS, f"{node.op_type}_{number}"
     function.domain, function.name = node.domain, node.op_type
+    for entry in function.opset_import:
+        entry.version = opsets.get(entry.domain, entry.version)
     return function

@@ -25,6 +25,7 @@ from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_f
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.spelled_out import spell_out
 
 logger = logging.getLogger("aerocam.export")
 
@@ -71,14 +72,14 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
     proto = spell_out_functions(proto)
     model = _static(LightModel(proto, read.weights), path)
-    if opset != OPSET:  # only now: the converter sees static shapes and no branches
+    if opset < OPSET:  # only now: the converter sees static shapes and no branches
         light = LightModel.of(model)
-        converted = LightModel(convert_opset(light.proto, opset, str(path)), light.weights)
-        if opset < OPSET:
-            model = _static(converted, path)
-        else:  # its nodes are the same
-            model.opset_imports[""] = default_opset(converted.proto, str(path))
-            model.ir_version = converted.proto.ir_version
+        model = _static(LightModel(convert_opset(light.proto, opset, str(path)), light.weights), path)
+    spell_out(model)
+    if opset > OPSET:  # its nodes stay the same
+        lowered = convert_opset(LightModel.of(model).proto, opset, str(path))
+        model.opset_imports[""] = default_opset(lowered, str(path))
+        model.ir_version = lowered.ir_version
     _refuse_dynamic(model, path)
     return model
 
