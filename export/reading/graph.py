@@ -8,7 +8,7 @@ that is newer and cannot be lowered.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +22,11 @@ from onnxscript import optimizer
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
+from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_functions
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
-from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
-from aerocam.export.reading.pool_shapes import graphs, infer_shapes
+from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.spelled_out import spell_out
 
 logger = logging.getLogger("aerocam.export")
 
@@ -40,9 +41,6 @@ EXACT = frozenset(["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "
 
 SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])
 """Operators on lists of tensors, which become Split, Squeeze and Concat."""
-
-UNTYPED = frozenset(["GroupNormalization"])
-"""Operators whose output has the type and shape of input 0, which onnx's shape inference does not know."""
 
 FEW = 64
 """Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
@@ -75,16 +73,16 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     proto.ir_version = IR_VERSION  # the converter asks of older ones that weights are inputs
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
+    proto = spell_out_functions(proto)
     model = _static(LightModel(proto, read.weights), path)
-    if opset != OPSET:  # only now: the converter sees static shapes and no branches
-        spelled = spell_out_group_norms(model)
+    if opset < OPSET:  # only now: the converter sees static shapes and no branches
         light = LightModel.of(model)
-        converted = LightModel(convert_opset(light.proto, opset, str(path)), light.weights)
-        if opset < OPSET or spelled:
-            model = _static(converted, path)
-        else:  # its nodes are the same
-            model.opset_imports[""] = default_opset(converted.proto, str(path))
-            model.ir_version = converted.proto.ir_version
+        model = _static(LightModel(convert_opset(light.proto, opset, str(path)), light.weights), path)
+    spell_out(model)
+    if opset > OPSET:  # its nodes stay the same
+        lowered = convert_opset(LightModel.of(model).proto, opset, str(path))
+        model.opset_imports[""] = default_opset(lowered, str(path))
+        model.ir_version = lowered.ir_version
     _refuse_dynamic(model, path)
     return model
 
@@ -96,7 +94,7 @@ def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
     """
     known_names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     known_names |= {function.name for function in proto.functions}
-    unknown = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known_names
+    unknown = {node.op_type for node in all_nodes(proto.graph) if node.domain == ""} - known_names
     if unknown:
         logger.warning(
             "ONNX has no operator %s; what is behind it has no known shape, and hardly a runtime will run the file",
@@ -111,7 +109,7 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
         ModelError: The model's shapes or its graph contradict themselves.
     """
     try:
-        proto = _infer_shapes(light.proto)
+        proto = infer_types(light.proto)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: its shapes contradict each other ({error}); is the file damaged?") from error
     try:
@@ -124,26 +122,10 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
     return model
 
 
-def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the types and shapes that onnx can infer, behind `UNTYPED` operators too.
-
-    These stand as Identity meanwhile, so that one pass is enough, however many of them follow one another.
-    """
-    nodes = _all_nodes(proto.graph)
-    untyped = [node for node in nodes if node.op_type in UNTYPED and node.domain == "" and node.output]
-    names = {node.output[0]: node.op_type for node in untyped}
-    for node in untyped:
-        node.op_type = "Identity"
-    inferred = infer_shapes(proto)
-    for node in _all_nodes(inferred.graph) if names else ():
-        if node.op_type == "Identity" and node.output[0] in names:
-            node.op_type = names[node.output[0]]
-    return inferred
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Return every node of a graph, in its branches and loops too."""
-    return (node for part in graphs(graph) for node in part.node)
+def _tidy(proto: onnx.ModelProto) -> None:
+    _name_default_domain(proto)
+    _warn_of_unknown_operators(proto)
+    _drop_weights_from_inputs(proto)
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:

@@ -119,7 +119,7 @@ def test_what_the_metadata_say(tmp_path: Path) -> None:
     ]
     assert plan.manifest.decisions[0] == Decision("task", "detect", "the model's metadata", "task", "metadata")
     (guess,) = (item for item in plan.manifest.decisions if item.is_guess)
-    assert (guess.subject, guess.decided) == ("layers", "n0 1x6x8x8, n1 1x6x4x4")
+    assert (guess.subject, guess.decided) == ("layers", "n0 1x4x4x4, n1 1x4x2x2")
     assert guess.conflict == "one answer depends on one cell of it: the map is a dot whatever the network saw"
 
 
