@@ -25,6 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "resize": "crop",
         "mean": (123.675, 116.28, 103.53),
         "std": (58.395, 57.12, 57.375),
+        "interpolation": "pil-bilinear",
     },
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
