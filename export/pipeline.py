@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -75,6 +76,7 @@ def export_model(
     targets: int = 1,
     contrast: manifest.Contrast | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
     preprocess: manifest.Preprocess | Callable[[ir.Model], manifest.Preprocess | None] = default_preprocess,
     labels: Sequence[str] | None = None,
     check: bool = True,
@@ -115,6 +117,8 @@ def export_model(
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
         contrast: `finer`: the score is what a class has that its neighbours lack; None: only with head finercam.
         input_shapes: Static shapes for dynamic inputs, by name.
+        fix: What inputs beside the picture are to be from now on, by name: an array, or a number for all of it. They
+            become constants; those that are not fixed are given at run time.
         preprocess: How a frame becomes the input, or a function that says so of the model; default: from the model's
             metadata, else ImageNet's.
         labels: Class names; None: from the model's metadata, else none.
@@ -146,7 +150,9 @@ def export(request: ExportRequest) -> Export:
     report = None
     if request.check:  # of a split model the two halves, joined: they are what is written
         joined = join(*pieces()[:2])
-        report = self_check(request.path, joined, written, request.input_shapes, request.providers).require()
+        report = self_check(
+            request.path, joined, written, request.input_shapes, request.providers, request.fix
+        ).require()
         if plan.batch:
             report = replace(report, tail=check_tail(model, written, request.providers))
     finish(model, plan)
@@ -169,7 +175,7 @@ def _read(request: ExportRequest) -> tuple[ir.Model, manifest.Precision]:
         UsageError: The model has been exported before, or is quantised and float16 is asked for.
         ModelError: The model cannot be read, has no picture, or a node that the destination does not take.
     """
-    model, precision = with_precision(load_model(request.path, request.input_shapes), request.precision)
+    model, precision = with_precision(load_model(request.path, request.input_shapes, request.fix), request.precision)
     taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     if manifest.TARGET in taken or manifest.KEY in model.metadata_props:
         raise UsageError("the model has been through `aerocam export` already; export the original again instead")
@@ -185,13 +191,14 @@ def list_layers(
     score_output: str | None = None,
     layout: str | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """List the candidates for a target layer, in graph order, and those that `auto` takes, if it finds any.
 
     Args and errors are those of `export_model`.
     """
     score = Score(task, score_output, layout)
-    model = load_model(path, input_shapes)
+    model = load_model(path, input_shapes, fix)
     _, site = find_site(model, score)
     listed = candidates(model, site, try_out=True)
     return listed, automatic_layers(model, site, listed)

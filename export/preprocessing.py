@@ -13,7 +13,13 @@ from typing import Any
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import (
+    PICTURE_CHANNELS,
+    is_channels_last,
+    is_static,
+    may_be_image,
+    static_shape,
+)
 from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
 from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
@@ -39,24 +45,28 @@ CROP_RATIO = 256 / 224
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
+    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W), of floats or uint8.
 
-    A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
+    A picture is (1, C, H, W) or as TensorFlow has it (1, H, W, C). Of several inputs it is the one in grey or colour,
+    else the one picture of any channels.
 
     Raises:
-        ModelError: The model has no such input, or several float inputs.
+        ModelError: The model has no such input, or several.
     """
-    inputs = [value for value in model.graph.inputs if is_float(value)]
-    shapes = ", ".join(f"{value.name!r} {tuple(value.shape or ())}" for value in inputs) or "none"
-    if len(inputs) != 1:
-        raise ModelError(f"float inputs: {shapes}; exactly one image input (1, C, H, W) is expected")
-    shape = static_shape(inputs[0])
-    if len(shape) in (3, 5) and shape[0] == 1:
-        return inputs[0]
-    if len(shape) != 4 or shape[0] != 1 or not (shape[1] in PICTURE_CHANNELS or is_channels_last(shape)):
-        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else ""
-        raise ModelError(f"image input: {shapes}; (1, C, H, W) or (1, H, W, C) with 1 or 3 channels is expected{hint}")
-    return inputs[0]
+    inputs = [value for value in model.graph.inputs if may_be_image(value)]
+    shapes = {value: static_shape(value) for value in inputs}
+    batched = [value for value in inputs if len(shapes[value]) in (3, 4, 5) and shapes[value][0] == 1]
+    pictures = [value for value in batched if len(shapes[value]) == 4]
+    plain = [value for value in pictures if {shapes[value][1], shapes[value][3]} & set(PICTURE_CHANNELS)]
+    found = plain or pictures or batched
+    if len(found) != 1:
+        listed = ", ".join(f"{value.name!r} {shape}" for value, shape in shapes.items()) or "none"
+        advice = "fix the others with `fix`" if found else "export the model with a batch of 1 or a dynamic one"
+        raise ModelError(
+            f"inputs of floats or uint8: {listed}; exactly one picture (1, C, H, W) or (1, H, W, C), or one sequence or"
+            f" volume, is expected; {advice}"
+        )
+    return found[0]
 
 
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
@@ -78,7 +88,8 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     if preset is None:
         stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
-        preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else "tf" if last else "imagenet"
+        usual = "unit" if channels not in PICTURE_CHANNELS else "tf" if last else "imagenet"
+        preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else usual
         logger.info(
             "preprocessing: %s assumed; `preprocess` and its `mean`, `std`, `color`, `resize` change it", preset
         )
@@ -88,9 +99,31 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **PRESETS[preset])
     if chosen.resize == "crop":
         chosen = replace(chosen, short_side=round(max(height, width) * CROP_RATIO))
+    return fitted(chosen, image, channels)
+
+
+def fitted(preprocess: Preprocess, image: ir.Value, channels: int) -> Preprocess:
+    """Return a preset's preprocessing with the numbers that fit the input: its channels, and its type.
+
+    An input of uint8 takes pixels as they are. For other channels than one and three a preset's numbers stand as far as
+    they are the same for all.
+
+    Raises:
+        UsageError: The preset has numbers for red, green and blue, and the input other channels.
+    """
+    mean, std, color = preprocess.mean, preprocess.std, preprocess.color
     if channels == 1:
-        chosen = replace(chosen, color="GRAY", mean=chosen.mean[:1], std=chosen.std[:1])
-    return chosen
+        mean, std, color = mean[:1], std[:1], "GRAY"
+    elif channels != 3:
+        if len(set(mean)) > 1 or len(set(std)) > 1:
+            raise UsageError(
+                f"input {image.name!r}: the preset has numbers for red, green and blue, the input {channels} channels;"
+                " take `preset='unit'`, or give `mean` and `std` with it"
+            )
+        mean, std, color = mean[:1] * channels, std[:1] * channels, "BANDS"
+    if image.dtype == ir.DataType.UINT8:
+        mean, std = (0.0,) * channels, (1.0,) * channels
+    return replace(preprocess, mean=mean, std=std, color=color)
 
 
 def is_ultralytics(model: ir.Model) -> bool:

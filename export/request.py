@@ -138,6 +138,7 @@ class ExportRequest:
     files: Files = field(default_factory=Files)
     precision: manifest.Precision = "source"
     input_shapes: Mapping[str, Sequence[int]] | None = None
+    fix: Mapping[str, Any] | None = None
     preprocess: Preprocess | Callable[[ir.Model], Preprocess | None] = default_preprocess
     check: bool = True
     providers: Sequence[Provider] | None = None

@@ -26,7 +26,7 @@ from aerocam.export.gradients.adjoints.registry import (
     tensor,
 )
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.nodes.shapes import is_float, may_be_image, static_shape
 from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
 
@@ -92,13 +92,17 @@ def differentiate(
 
 
 def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order."""
+    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order.
+
+    Those that move the pixels of an input in uint8 are on it.
+    """
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
         if operator_name(node) in NO_GRADIENT or not any(x in forward for x in values_read(node)):
             continue
-        if any(carries_gradient(y) for y in node.outputs):
+        pixels = operator_name(node) in MOVING and node.outputs[0].dtype == ir.DataType.UINT8
+        if pixels or any(carries_gradient(y) for y in node.outputs):
             reached.append(node)
             forward.update(node.outputs)
     backward = {score}
@@ -217,7 +221,7 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """
-    layout_of = layouts(graph, [x for x in graph.inputs if is_float(x)])
+    layout_of = layouts(graph, [x for x in graph.inputs if may_be_image(x)])
     reached = set(node.outputs)
     for later in path[path.index(node) :]:
         if later is not node and reached.isdisjoint(values_read(later)):

@@ -13,7 +13,7 @@ from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.folding import Fold, layer_fold
 from aerocam.export.tracing.layout import layouts
@@ -115,8 +115,8 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """Return the model's float inputs."""
-    return [value for value in model.graph.inputs if is_float(value)]
+    """Return the model's inputs of floats, or of pixels."""
+    return [value for value in model.graph.inputs if may_be_image(value)]
 
 
 Stops = Set[tuple[ir.Node, ir.Value]]

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.nodes.shapes import is_float, may_be_image, static_shape
 from aerocam.export.scores.registry import (
     OUTPUT_ACTIVATIONS,
     TASKS,
@@ -54,7 +54,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int:
     """Return the axis that is known to hold channels, 1 where none or several are."""
-    layout_of = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
+    layout_of = layouts(model.graph, [image for image in model.graph.inputs if may_be_image(image)])
     axes = [axis for axis, label in enumerate(layout_of.get(value) or ()) if label == CHANNEL]
     return axes[0] if len(axes) == 1 else 1
 

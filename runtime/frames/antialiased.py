@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 
 from aerocam.antialiasing import antialiased
 from aerocam.geometry import Size
-from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.opencv import MOST_CHANNELS, cv2
 
 BLOCK = 8
 """Rows of the result that one product gives: more would multiply more zeros, fewer would be more products."""
 
 UP = 1 / 4096
 """Added before rounding, which OpenCV does half to even, Pillow half up."""
-
-TRANSPOSED = 32
-"""Bytes per pixel up to which OpenCV transposes."""
 
 
 class Band(NamedTuple):
@@ -89,6 +86,6 @@ def _multiplied(bands: list[Band], picture: NDArray[Any]) -> NDArray[Any]:
 
 def _transposed(picture: NDArray[Any]) -> NDArray[Any]:
     """Return the picture with rows and columns exchanged, contiguous; at colours OpenCV is ten times faster."""
-    if picture.itemsize * int(np.prod(picture.shape[2:])) <= TRANSPOSED:
+    if picture.ndim == 2 or picture.shape[2] <= MOST_CHANNELS:
         return np.asarray(cv2.transpose(picture)).reshape(picture.shape[1], picture.shape[0], *picture.shape[2:])
     return np.ascontiguousarray(picture.swapaxes(0, 1))

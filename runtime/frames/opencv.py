@@ -18,7 +18,7 @@ except ImportError as error:
 cv2: Any = _cv2
 """OpenCV. Its type stubs differ from version to version and give every array as "integer or floating"."""
 
-__all__ = ["COLORMAPS", "INTERPOLATIONS", "captured_stderr", "cv2"]
+__all__ = ["COLORMAPS", "INTERPOLATIONS", "MOST_CHANNELS", "captured_stderr", "cv2"]
 
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
@@ -27,6 +27,9 @@ INTERPOLATIONS = {
     "area": cv2.INTER_AREA,
 }
 """The manifest's names for ways to resize."""
+
+MOST_CHANNELS = 4
+"""Channels up to which all of OpenCV's functions take a picture."""
 
 COLORMAPS = {name[9:].lower(): getattr(cv2, name) for name in sorted(dir(cv2)) if name.startswith("COLORMAP_")}
 """OpenCV's colour maps by name: `jet`, `turbo`, `viridis`, ..."""

@@ -13,10 +13,7 @@ from aerocam.errors import UsageError
 from aerocam.geometry import Geometry
 from aerocam.manifest import Preprocess
 from aerocam.runtime.frames.antialiased import AntialiasedResize
-from aerocam.runtime.frames.opencv import INTERPOLATIONS, cv2
-
-MOST_CHANNELS = 4
-"""Channels up to which OpenCV's functions are for every picture."""
+from aerocam.runtime.frames.opencv import INTERPOLATIONS, MOST_CHANNELS, cv2
 
 
 class Placement(Geometry):

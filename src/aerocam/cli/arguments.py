@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Task
@@ -37,6 +38,39 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=N,C,H,W",
         help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated",
     )
+    add_fix(parser)
+
+
+def add_fix(parser: argparse.ArgumentParser) -> None:
+    """Add what inputs become constants."""
+    parser.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="make an input beside the picture a constant: a number, or an array in an .npy file; may be repeated",
+    )
+
+
+def parse_arrays(texts: list[str], flag: str) -> dict[str, Any]:
+    """Return `NAME=NUMBER` or `NAME=FILE.npy` per text as a dictionary of numbers and arrays.
+
+    Raises:
+        UsageError: A text is not of that form, or its file cannot be read.
+    """
+    arrays: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        with contextlib.suppress(ValueError):
+            arrays[name] = int(value) if value.lstrip("+-").isdecimal() else float(value)
+            continue
+        import numpy as np
+
+        try:
+            arrays[name] = np.load(value, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{flag} {text}: NAME=NUMBER or NAME=FILE.npy is expected ({error})") from error
+    return arrays
 
 
 def parse_input_shapes(texts: list[str], path: str) -> dict[str, tuple[int, ...]]:

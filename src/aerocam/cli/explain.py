@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.arguments import add_providers, one_blas_thread, parse_arrays, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
@@ -79,6 +79,13 @@ def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option of the method, such as steps=100 for integrated_gradients; may be repeated",
     )
     add_target_arguments(parser)
+    parser.add_argument(
+        "--feed",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what an input beside the picture gets: a number, or an array in an .npy file; may be repeated",
+    )
     parser.add_argument(
         "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
     )
@@ -166,7 +173,7 @@ class _Run:
     def _one(self, path: str, stem: str) -> tuple[bool, str]:
         """Explain a picture; return whether that went well, and the line to print."""
         try:
-            explanation = self.explainer(read(path), self.targets)
+            explanation = self.explainer(read(path, self.explainer.takes_bands), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
             reason = with_flags(str(error).removeprefix(f"{shown(path)}: "))
             for result in self.results:
@@ -197,10 +204,11 @@ def open_explainer(args: argparse.Namespace) -> Explainer:
         top=max(5, args.top or 0),
         counterfactual=args.counterfactual,
         smoothing=MapSmoothing(args.eigen_smooth, args.aug_smooth, args.gaussian),
+        feeds=parse_arrays(args.feed, "--feed"),
     )
     if args.reference is not None:
         try:
-            explainer.compare_with(read_picture(args.reference))
+            explainer.compare_with(read_picture(args.reference, explainer.takes_bands))
         except BaseException:
             explainer.close()
             raise

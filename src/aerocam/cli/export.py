@@ -17,9 +17,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
-from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, Preprocess, ResizeRule
+from aerocam.cli.arguments import add_model_arguments, add_providers, parse_arrays, parse_input_shapes, parse_providers
+from aerocam.errors import UsageError, did_you_mean
+from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, PixelUnits, Preprocess, ResizeRule
 from aerocam.methods import HEADS, OF_TAIL
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("aerocam.cli")
 
-PREPROCESSING = ("preprocess", "mean", "std", "color", "resize", "short_side", "interpolation")
+PREPROCESSING = ("preprocess", "mean", "std", "color", "resize", "short_side", "interpolation", "units", "shown")
 """Arguments that say how a frame becomes the input."""
 
 
@@ -113,12 +113,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
     parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
-    parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
+    parser.add_argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)")
     parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
     parser.add_argument("--color", choices=get_args(ColorOrder), help="channel order the model expects")
     parser.add_argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size")
     parser.add_argument("--short-side", type=int, metavar="PX", help="for --resize crop")
     parser.add_argument("--interpolation", choices=get_args(Interpolation))
+    parser.add_argument(
+        "--units",
+        metavar="NAME",
+        help="what pixel values, --mean and --std count in: levels, 0 to 255, onto which 16 bits are scaled (default);"
+        " own: those of the picture, for floats",
+    )
+    parser.add_argument("--shown", metavar="R,G,B", help="which channels of many are shown, counted from 0")
     add_providers(parser)
     parser.add_argument("--no-check", dest="check", action="store_false", help="skip the self-check")
 
@@ -132,6 +139,7 @@ def run(args: argparse.Namespace) -> None:
     is_told = any(getattr(args, name) is not None for name in PREPROCESSING)
     read = {
         "input_shapes": parse_input_shapes(args.input_shapes, args.model),
+        "fix": parse_arrays(args.fix, "--fix"),
         "frame": frame_size(args.frame),
         "labels": read_labels(args.labels) if args.labels else None,
         "preprocess": partial(chosen_preprocess, args=args) if is_told else None,
@@ -157,6 +165,8 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
     if preprocess is None:
         return None
     channels = len(preprocess.mean)
+    if args.units not in (None, *get_args(PixelUnits)):
+        raise UsageError(f"--units {args.units}: no such units. {did_you_mean(args.units, get_args(PixelUnits))}")
     changes = {
         "mean": _numbers(args.mean, "--mean", channels),
         "std": _numbers(args.std, "--std", channels),
@@ -164,6 +174,8 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
         "resize": args.resize,
         "short_side": args.short_side,
         "interpolation": args.interpolation,
+        "units": args.units,
+        "shown": _channels(args.shown, channels),
     }
     preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
     if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
@@ -171,6 +183,14 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
             f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
         )
     return preprocess
+
+
+def _channels(text: str | None, count: int) -> tuple[int, ...] | None:
+    """Return the three channels of `--shown R,G,B`."""
+    parts = [] if text is None else text.split(",")
+    if text is not None and (len(parts) != 3 or not all(part.isdecimal() and int(part) < count for part in parts)):
+        raise UsageError(f"--shown {text}: three channels of 0 to {count - 1} are expected, as in 2,1,0")
+    return tuple(map(int, parts)) or None
 
 
 def frame_size(text: str | None) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 
-from aerocam.cli.arguments import add_model_arguments, parse_input_shapes
+from aerocam.cli.arguments import add_model_arguments, parse_arrays, parse_input_shapes
 from aerocam.methods import HEADS_ANYWHERE
 
 
@@ -27,7 +27,12 @@ def run(args: argparse.Namespace) -> None:
 
     shapes = parse_input_shapes(args.input_shapes, args.model)
     candidates, automatic = list_layers(
-        args.model, task=args.task, score_output=args.score_output, layout=args.layout, input_shapes=shapes
+        args.model,
+        task=args.task,
+        score_output=args.score_output,
+        layout=args.layout,
+        input_shapes=shapes,
+        fix=parse_arrays(args.fix, "--fix"),
     )
     print(f"{'':2}{'depth':>5}  {'shape':<18} {'kind':<9} {'operator':<20} {'gradient':>8}  tensor")
     for candidate in candidates:
