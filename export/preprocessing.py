@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -205,21 +203,3 @@ def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, 
         logger.warning("the model's metadata names %d classes, it has %d; classes go by number", len(names), classes)
         return ()
     return tuple(names)
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Return class names from a file: a JSON list, or one name per line.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-        if text.startswith("["):
-            return tuple(str(name) for name in json.loads(text))
-    except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
-        raise UsageError(
-            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per"
-            " line"
-        ) from error
-    return tuple(line.strip() for line in text.splitlines())

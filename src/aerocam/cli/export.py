@@ -111,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance",
     )
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line, or in JSON or YAML")
     parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
     parser.add_argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)")
     parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
@@ -133,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Export, and say what was written."""
     from aerocam.export.pipeline import export
-    from aerocam.export.preprocessing import read_labels
+    from aerocam.export.reading.labels import read_labels
     from aerocam.export.request import ExportRequest
 
     is_told = any(getattr(args, name) is not None for name in PREPROCESSING)
