@@ -71,8 +71,7 @@ def decode_picture(content: bytes, name: str, bands: bool = False) -> NDArray[An
     if picture is None:
         way = "; give a video to `aerocam stream`" if Path(name).suffix.lower() in VIDEO_SUFFIXES else ""
         raise MediaError(
-            f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ..., or .npy"
-            f" of (H, W, C)){way}"
+            f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...){way}"
         )
     return picture
 
@@ -80,7 +79,10 @@ def decode_picture(content: bytes, name: str, bands: bool = False) -> NDArray[An
 def _decoded(content: NDArray[np.uint8], bands: bool) -> NDArray[Any] | None:
     """Return what OpenCV decodes, in the depth that the file has; None where it cannot."""
     if not bands:
-        return cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if picture is None:  # grey in floats
+            picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        return np.dstack([picture] * 3) if picture is not None and picture.ndim == 2 else picture
     pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)[1]
     if not pages or any(page.shape[:2] != pages[0].shape[:2] for page in pages):
         return None
