@@ -12,14 +12,27 @@ import onnx_ir as ir
 from aerocam.decisions import Decision, Source
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import constant_array
-from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import (
+    PICTURE_CHANNELS,
+    is_channels_last,
+    is_float,
+    is_static,
+    may_be_image,
+    static_shape,
+)
 from aerocam.export.scores import ScoreSite
 from aerocam.manifest import Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "imagenet": {"color": "RGB", "resize": "crop", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+    "imagenet": {
+        "color": "RGB",
+        "resize": "crop",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+        "interpolation": "pil-bilinear",
+    },
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
@@ -29,7 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, 0 to 1, 0 to 255, YOLOs'."""
 
-SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill")
+SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill", "units", "shown")
 """What may be given one by one, in place of what a preset has."""
 
 CROP_RATIO = 256 / 224
@@ -40,24 +53,28 @@ Given: TypeAlias = "Preprocess | str | Mapping[str, Any] | Callable[[ir.Model], 
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
+    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W), of floats or uint8.
 
-    A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
+    A picture is (1, C, H, W) or as TensorFlow has it (1, H, W, C). Of several inputs it is the one in grey or colour,
+    else the one picture of any channels.
 
     Raises:
-        ModelError: The model has no such input, or several float inputs.
+        ModelError: The model has no such input, or several.
     """
-    inputs = [value for value in model.graph.inputs if is_float(value)]
-    shapes = ", ".join(f"{value.name!r} {tuple(value.shape or ())}" for value in inputs) or "none"
-    if len(inputs) != 1:
-        raise ModelError(f"float inputs: {shapes}; exactly one image input (1, C, H, W) is expected")
-    shape = static_shape(inputs[0])
-    if len(shape) in (3, 5) and shape[0] == 1:
-        return inputs[0]
-    if len(shape) != 4 or shape[0] != 1 or not (shape[1] in PICTURE_CHANNELS or is_channels_last(shape)):
-        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else ""
-        raise ModelError(f"image input: {shapes}; (1, C, H, W) or (1, H, W, C) with 1 or 3 channels is expected{hint}")
-    return inputs[0]
+    inputs = [value for value in model.graph.inputs if may_be_image(value)]
+    shapes = {value: static_shape(value) for value in inputs}
+    batched = [value for value in inputs if len(shapes[value]) in (3, 4, 5) and shapes[value][0] == 1]
+    pictures = [value for value in batched if len(shapes[value]) == 4]
+    plain = [value for value in pictures if {shapes[value][1], shapes[value][3]} & set(PICTURE_CHANNELS)]
+    found = plain or pictures or batched
+    if len(found) != 1:
+        listed = ", ".join(f"{value.name!r} {shape}" for value, shape in shapes.items()) or "none"
+        advice = "fix the others with `fix`" if found else "export the model with a batch of 1 or a dynamic one"
+        raise ModelError(
+            f"inputs of floats or uint8: {listed}; exactly one picture (1, C, H, W) or (1, H, W, C), or one sequence or"
+            f" volume, is expected; {advice}"
+        )
+    return found[0]
 
 
 def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> tuple[Preprocess | None, Decision]:
@@ -108,6 +125,7 @@ def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tupl
     if is_ultralytics(model):
         stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
         return "unit" if stretched else "yolo", None, "the model's metadata", "metadata"
+    channels = shape[3 if is_channels_last(shape) else 1]
     layout, rows = site.layout, shape[1:3] if is_channels_last(shape) else shape[2:]
     fits: dict[str, ResizeRule] = {"detect": "letterbox"}
     resize = "crop" if site.task == "classify" and rows[0] == rows[1] else fits.get(site.task, "stretch")
@@ -119,13 +137,9 @@ def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tupl
     if layout in ("yolov8", "yolov5", "yolov10", "yolox", "rtdetr"):
         preset = {"yolox": "yolox", "rtdetr": "unit"}.get(layout, "yolo")
         return preset, resize, f"usual for {nature}; the model does not say", "assumed"
-    preset = "tf" if is_channels_last(shape) else "imagenet"
-    return (
-        preset,
-        resize,
-        f"usual for {nature}{', channels last' if preset == 'tf' else ''}; the model does not say",
-        "assumed",
-    )
+    preset = "unit" if channels not in PICTURE_CHANNELS else "tf" if is_channels_last(shape) else "imagenet"
+    order = ", channels last" if preset == "tf" else ""
+    return preset, resize, f"usual for {nature}{order}; the model does not say", "assumed"
 
 
 def _inside(image: ir.Value) -> str | None:
@@ -164,7 +178,8 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
         if preset is not None:
             raise UsageError(f"`preset={preset!r}`: input {image.name!r} {shape} is no picture")
         return None
-    return _of_preset(model, preset or ("tf" if is_channels_last(shape) else "imagenet"))
+    usual = "tf" if is_channels_last(shape) else "imagenet" if shape[1] in PICTURE_CHANNELS else "unit"
+    return _of_preset(model, preset or usual)
 
 
 def _of_preset(
@@ -177,9 +192,7 @@ def _of_preset(
     last = is_channels_last(static_shape(image))
     channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     entries = PRESETS[preset] | ({"resize": resize} if resize is not None else {})
-    if channels == 1:
-        entries |= {"color": "GRAY", "mean": entries["mean"][:1], "std": entries["std"][:1]}
-    entries |= settings or {}
+    entries |= {**_fitted(entries, image, channels, settings or {}), **(settings or {})}
     if entries["resize"] == "crop" and "short_side" not in entries:
         entries["short_side"] = round(max(height, width) * CROP_RATIO)
     for name in ("mean", "std"):
@@ -192,6 +205,30 @@ def _of_preset(
         raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")
     layout: TensorLayout = "NHWC" if last else "NCHW"
     return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+
+
+def _fitted(entries: Mapping[str, Any], image: ir.Value, channels: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a preset that fit an input: its channels, and its type.
+
+    An input of uint8 takes pixels as they are. For other channels than one and three a preset's numbers stand as far as
+    they are the same for all.
+
+    Raises:
+        UsageError: The preset has numbers for red, green and blue, and the input other channels.
+    """
+    numbers = {name: entries[name] for name in ("mean", "std")}
+    if image.dtype == ir.DataType.UINT8:
+        numbers = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    if channels == 3:
+        return numbers
+    for name, values in numbers.items():
+        if channels != 1 and len(set(values)) > 1 and name not in settings:
+            raise UsageError(
+                f"input {image.name!r}: the preset has numbers for red, green and blue, the input {channels} channels;"
+                " take `preset='unit'`, or give `mean` and `std` with it"
+            )
+    color = "GRAY" if channels == 1 else "BANDS"
+    return {"color": color, **{name: values[:1] * channels for name, values in numbers.items()}}
 
 
 def _decision(preprocess: Preprocess | None, evidence: str, source: Source) -> Decision:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.runtime.drawing.overlay import PALETTE, Annotation, draw_targets, overlay_map
 from aerocam.runtime.drawing.regions import Region, RegionRule, find_regions
-from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.maps import saliency
 from aerocam.runtime.maps.mapping import LayerMaps, Maps, Recipe
@@ -58,9 +57,14 @@ class Explanation:
     _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def frame(self) -> NDArray[np.uint8]:
-        """Return the frame, uint8 (H, W, 3) in BGR, or (H, W). Not a copy."""
+    def frame(self) -> NDArray[Any]:
+        """Return the frame, (H, W, 3) in BGR, or (H, W), or of bands (H, W, C). Not a copy."""
         return self.prediction.frame
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the frame as it is drawn, uint8 (H, W, 3) in BGR; of other types from its darkest to its brightest."""
+        return self.prediction.picture
 
     @property
     def placement(self) -> Placement:
@@ -250,13 +254,12 @@ class Explanation:
         Raises:
             UsageError: An unknown colour map or rule, or a weight outside 0 to 1.
         """
-        frame = self.frame if self.frame.ndim == 3 else cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR)
         shown = range(len(self.targets)) if target is None else [target]
         if self.drawn is not None and (alpha, colormap.lower()) == DRAWN and len(shown) == len(self.targets):
             picture = self.drawn.copy()
         else:
             seen, region = self._seen_map(shown), self.placement.region
-            picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=region)
+            picture = overlay_map(self.picture, seen, alpha=alpha, colormap=colormap, region=region)
         boxes = caption if boxes is None else boxes
         if caption or boxes or regions is not None:
             draw_targets(picture, [self._annotation(i, boxes, regions) for i in shown], caption)

@@ -14,7 +14,7 @@ from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.folding import Fold, layer_fold
 from aerocam.export.tracing.layout import layouts
@@ -134,8 +134,8 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """Return the model's float inputs: of several those that are pictures, or else have positions."""
-    floats = [value for value in model.graph.inputs if is_float(value)]
+    """Return the model's inputs of floats or pixels: of several those that are pictures, or else have positions."""
+    floats = [value for value in model.graph.inputs if may_be_image(value)]
     ranks = [len(value.shape or ()) for value in floats]
     return next(
         (chosen for at_least in (4, 3) if (chosen := [x for x, n in zip(floats, ranks, strict=True) if n >= at_least])),

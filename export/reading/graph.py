@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,10 +20,11 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
-from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.errors import ModelError
 from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_functions
+from aerocam.export.reading.inputs import cut_batch, fix_inputs, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
@@ -46,24 +48,29 @@ FEW = 64
 """Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
 
 
-def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def load_model(
+    path: str | Path,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
+) -> ir.Model:
     """Read an ONNX file into the normal form.
 
     Args:
         path: The file; external data is read from its folder only.
-        input_shapes: Static shape per input name, for inputs with dynamic dimensions.
+        input_shapes: Static shape per input name, for inputs with dynamic dimensions, or a batch of 1 for a fixed one.
+        fix: Array or number per input name, for inputs that become constants.
 
     Raises:
         ModelError: The file is not ONNX or truncated, its external data are missing or outside the folder, or its opset
             or a domain is not read.
-        UsageError: `input_shapes` names no input, contradicts a static dimension, or leaves a dynamic one.
+        UsageError: `input_shapes` or `fix` names no input, contradicts a static dimension, or leaves a dynamic one.
     """
     read = read_model(path)
     proto = read.proto
     opset = default_opset(proto, str(path))
-    _name_default_domain(proto)
-    _warn_of_unknown_operators(proto)
-    _drop_weights_from_inputs(proto)
+    _tidy(proto)
+    fix_inputs(proto, fix or {})
+    batch = cut_batch(proto, input_shapes or {})
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
         try:
@@ -74,7 +81,17 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
     proto = spell_out_functions(proto)
-    model = _static(LightModel(proto, read.weights), path)
+    try:
+        model = _static(LightModel(proto, read.weights), path)
+        if batch > 1:
+            _refuse_dynamic(model, path)
+    except ModelError as error:
+        if batch == 1:
+            raise
+        raise ModelError(
+            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
+            " batch of 1 or a dynamic one"
+        ) from error
     if opset < OPSET:  # only now: the converter sees static shapes and no branches
         light = LightModel.of(model)
         model = _static(LightModel(convert_opset(light.proto, opset, str(path)), light.weights), path)
@@ -140,64 +157,6 @@ def _drop_weights_from_inputs(proto: onnx.ModelProto) -> None:
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
-
-
-def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make every input static, in place: from `shapes`, and a dynamic batch axis becomes 1.
-
-    Raises:
-        UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
-    """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [item for item in proto.graph.input if item.name not in weights]
-    names = [item.name for item in inputs]
-    for name in shapes:
-        if name not in names:
-            raise UsageError(f"{_given(name, shapes[name])}: the model has no such input. {did_you_mean(name, names)}")
-    changed = False
-    for item in inputs:
-        dims = item.type.tensor_type.shape.dim
-        if item.type.tensor_type.HasField("shape") and not dims and item.name not in shapes:
-            continue  # a scalar
-        before = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]  # some exporters write -1
-        wanted = list(shapes.get(item.name, ()))
-        if wanted and before and len(wanted) != len(before):
-            raise UsageError(f"{_given(item.name, wanted)}: the input has {len(before)} dimensions")
-        after = wanted or before
-        if not wanted and before and before[0] is None:
-            after = [1, *before[1:]]
-            logger.info("input %r: dynamic batch axis frozen to 1", item.name)
-        for i, (old, new) in enumerate(zip(before, after, strict=False)):
-            if old is not None and new != old:
-                raise UsageError(f"{_given(item.name, wanted)}: dimension {i} is {old} in the model")
-        if not after or any(not dim or dim < 1 for dim in after):
-            raise UsageError(
-                f"input {item.name!r} has shape [{_join(after)}], a static one is needed;"
-                f" add {_given(item.name, (1, 3, 224, 224))} with your sizes"
-            )
-        if after != before:
-            changed = True
-            del dims[:]
-            dims.extend(onnx.TensorShapeProto.Dimension(dim_value=dim) for dim in after)
-    if changed:
-        _forget_shapes(proto)
-
-
-def _given(name: str, shape: Sequence[int]) -> str:
-    """Return the parameter that gives one input's shape, for a message."""
-    return f"`input_shapes={ {name: tuple(shape)} }`"
-
-
-def _join(dims: Sequence[int | None]) -> str:
-    return ",".join("?" if dim is None else str(dim) for dim in dims)
-
-
-def _forget_shapes(proto: onnx.ModelProto) -> None:
-    """Drop inferred shapes that were written for dynamic inputs; inference gives them anew."""
-    del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
 
 
 def _normalise(model: ir.Model) -> None:

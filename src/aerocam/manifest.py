@@ -153,9 +153,10 @@ Rule = Literal["gradient", "guided", "relevance"]
 Precision = Literal["source", "float16"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
-ColorOrder = Literal["RGB", "BGR", "GRAY"]
+ColorOrder = Literal["RGB", "BGR", "GRAY", "BANDS"]
+PixelUnits = Literal["levels", "own"]
 TensorLayout = Literal["NCHW", "NHWC"]
-Interpolation = Literal["nearest", "linear", "cubic", "area"]
+Interpolation = Literal["nearest", "linear", "cubic", "area", "pil-bilinear", "pil-bicubic"]
 MapForm = Literal["raw", "layer", "frame"]
 
 
@@ -231,19 +232,24 @@ class Preprocess:
     """How a frame becomes the input tensor: (resized pixel - mean) / std, one value per channel.
 
     Attributes:
-        input: Name of the model's image input, float32 (1, C, H, W), or (1, H, W, C).
+        input: Name of the model's image input, (1, C, H, W), or (1, H, W, C).
         size: (H, W) of the input tensor, in px.
-        color: Channel order that the model expects.
+        color: Channel order that the model expects; `BANDS`: any number of channels, in a frame's own order.
         resize: `stretch` to size; `crop`: the short side to `short_side`, then the centre; `letterbox`: the whole
             frame fits, centred, the rest filled with `fill`.
         short_side: Length of the short side before the centre crop, in px; only for `crop`.
-        interpolation: Interpolation of the resize.
-        mean: Per channel in the order of `color`, in pixel units (0 to 255).
-        std: Per channel in the order of `color`, in pixel units.
-        fill: Pixel value around a letterboxed frame (0 to 255).
+        interpolation: Interpolation of the resize: OpenCV's of that name, or Pillow's, which antialias where a frame
+            shrinks, as torchvision and timm have them.
+        mean: Per channel in the order of `color`, in `units`.
+        std: Per channel in the order of `color`, in `units`.
+        fill: Pixel value around a letterboxed frame, in `units`.
         layout: Order of the input's axes: channels first, or last as TensorFlow has them.
         frame: (H, W) of the only frames that the graph takes: it preprocesses them itself, `FRAME` is its input and
             `input` a tensor within. None where it takes the tensor.
+        units: What pixel values are counted in. `levels`: 0 to 255, onto which those of uint16, 0 to 65535, are scaled
+            without rounding; floats, which have no highest level, are refused. `own`: those of the frame, whatever its
+            type.
+        shown: Which channels of `BANDS` are shown as red, green and blue.
     """
 
     input: str
@@ -257,6 +263,8 @@ class Preprocess:
     fill: int = 114
     layout: TensorLayout = "NCHW"
     frame: tuple[int, int] | None = None
+    units: PixelUnits = "levels"
+    shown: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -336,7 +344,7 @@ class Manifest:
             raise ManifestError("manifest: head.overlay without preprocess.frame; export the model again with a frame")
         if self.preprocess is None:
             return
-        channels = 1 if self.preprocess.color == "GRAY" else 3
+        channels = {"GRAY": 1, "BANDS": len(self.preprocess.mean)}.get(self.preprocess.color, 3)
         for name in ("mean", "std"):
             if len(getattr(self.preprocess, name)) != channels:
                 raise ManifestError(

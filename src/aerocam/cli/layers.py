@@ -13,7 +13,7 @@ import argparse
 import fnmatch
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import MODEL, argument, parse_input_shapes
+from aerocam.cli.arguments import MODEL, argument, parse_arrays, parse_input_shapes
 from aerocam.methods import HEADS_ANYWHERE
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> None:
         layout=args.layout,
         activation=args.activation,
         input_shapes=shapes,
+        fix=parse_arrays(args.fix, "--fix"),
     )
     if args.match is not None:
         names = {name for x in candidates for name in (x.name, x.node) if fnmatch.fnmatchcase(name, args.match)}
