@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -21,7 +21,7 @@ from aerocam.export.nodes.shapes import (
     static_shape,
 )
 from aerocam.export.scores import ScoreSite
-from aerocam.manifest import Preprocess, ResizeRule, TensorLayout
+from aerocam.manifest import PixelUnits, Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -139,6 +139,8 @@ def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tupl
         return preset, resize, f"usual for {nature}; the model does not say", "assumed"
     preset = "unit" if channels not in PICTURE_CHANNELS else "tf" if is_channels_last(shape) else "imagenet"
     order = ", channels last" if preset == "tf" else ""
+    if preset == "unit":
+        return preset, None, f"usual for {channels} channels; the model does not say", "assumed"
     return preset, resize, f"usual for {nature}{order}; the model does not say", "assumed"
 
 
@@ -203,6 +205,12 @@ def _of_preset(
     side = entries.get("short_side", 0)
     if entries["resize"] == "crop" and side < max(height, width):
         raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")
+    units, shown = entries.get("units", "levels"), entries.get("shown", ())
+    if units not in get_args(PixelUnits):
+        raise UsageError(f"`units={units!r}`: no such units. {did_you_mean(units, get_args(PixelUnits))}")
+    if not all(0 <= channel < channels for channel in shown):
+        listed = ",".join(map(str, shown))
+        raise UsageError(f"`shown={listed!r}`: three channels of 0 to {channels - 1} are expected, as in 2,1,0")
     layout: TensorLayout = "NHWC" if last else "NCHW"
     return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
 

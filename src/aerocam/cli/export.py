@@ -18,7 +18,7 @@ from typing import Any, get_args
 
 from aerocam.cli.arguments import MODEL, PROVIDERS, argument, parse_arrays, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
-from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, PixelUnits, ResizeRule
+from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, ResizeRule
 from aerocam.methods import HEADS, OF_TAIL
 
 logger = logging.getLogger("aerocam.cli")
@@ -66,7 +66,7 @@ ARGUMENTS = (
     argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size"),
     argument("--short-side", type=int, metavar="PX", help="for --resize crop"),
     argument("--interpolation", choices=get_args(Interpolation)),
-    argument("--units", choices=get_args(PixelUnits),
+    argument("--units", metavar="NAME",
         help="what pixel values, --mean and --std count in: levels, 0 to 255, onto which 16 bits are scaled (default);"
         " own: those of the picture, for floats"),
     argument("--shown", metavar="R,G,B", help="which channels of many are shown, counted from 0"),
