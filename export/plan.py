@@ -15,9 +15,10 @@ from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
-from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics, model_labels
+from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
+from aerocam.export.reading.ultralytics import class_names
 from aerocam.export.request import ExportRequest, Score
 from aerocam.export.scores import Hints, ScoreSite, find_score
 from aerocam.export.scores.contrast import require_contrast
@@ -134,7 +135,7 @@ def find_site(model: ir.Model, score: Score) -> tuple[Hints, ScoreSite]:
         UsageError: The model has no output of the name that is asked for.
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
-    labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
+    labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
     hints = Hints(labels, score.layout)
     task = score.task or default_task(model, score.score_output, hints)
     return hints, find_score(model, task, score.score_output, score.targets, hints)

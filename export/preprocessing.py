@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
+from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
 from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
 from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
@@ -94,7 +94,7 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
 
 def is_ultralytics(model: ir.Model) -> bool:
     """Return whether the model carries Ultralytics' metadata."""
-    return "stride" in model.metadata_props and "names" in model.metadata_props
+    return read_ultralytics(model.metadata_props) is not None
 
 
 def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_HINTS) -> Task:
@@ -111,12 +111,11 @@ def default_task(model: ir.Model, output: str | None = None, hints: Hints = NO_H
     """
     if hints.layout is not None:
         return "detect"
-    if not is_ultralytics(model):
+    said = read_ultralytics(model.metadata_props)
+    if said is None or not said.task:
         return _task_by_form(model, [value for value in named_outputs(model, output) if is_static(value)], hints)
-    named = model.metadata_props.get("task", "classify")
-    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
-        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
-    return named  # type: ignore[return-value]
+    require_known_task(said)
+    return "detect" if said.task in DETECTS else "classify"
 
 
 def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) -> Task:
@@ -135,20 +134,6 @@ def _task_by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints) ->
             )
             return "segment"
     return "classify"
-
-
-def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return class names from Ultralytics' `names`, a dictionary or list as text; empty without it."""
-    try:
-        names = ast.literal_eval(metadata.get("names", "[]"))
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names)]
-        if not isinstance(names, (list, tuple)):
-            raise TypeError(f"a list or a dictionary is expected, not {names!r}")
-    except (SyntaxError, TypeError, ValueError):
-        logger.warning("the model's metadata has names that cannot be read; classes go by number")
-        return ()
-    return tuple(str(name) for name in names)
 
 
 def class_labels(names: Sequence[str], score: Score, given: bool) -> tuple[str, ...]:

@@ -98,6 +98,38 @@ def yolov8_last(graph: Graph) -> None:
     graph.op("Transpose", ["joined"], "y", perm=[0, 2, 1])
 
 
+def _with_extras(graph: Graph, extras: str) -> None:
+    """`y` of YOLOv8 with what an object has beside its box."""
+    yolov8(graph)
+    graph.rename("plain")
+    graph.op("Concat", ["plain", extras], "y", axis=1)
+
+
+def yolov8_segment(graph: Graph) -> None:
+    """(1, 4 + classes + 2, cells), and prototypes (1, 2, 8, 8)."""
+    _with_extras(graph, rows(graph, "coefficients", 2, 40, False))
+    twice = graph.op("Resize", ["p0", "", np.array([1, 1, 2, 2], np.float32)], "twice", mode="nearest")
+    graph.conv(twice, "prototypes", 2, 50)
+
+
+def yolov8_pose(graph: Graph) -> None:
+    """(1, 4 + classes + 2 * 3, cells): two keypoints, decoded as Ultralytics does it."""
+    points = graph.reshape(rows(graph, "points", 6, 40, False), "points_apart", 1, 2, 3, CELLS)
+    graph.op("Split", [points, np.array([2, 1])], "shift sure", axis=2)
+    twice = graph.op("Mul", ["shift", np.float32(2)], "shift_twice")
+    moved = graph.op("Add", [twice, CENTRES.T[None, None]], "moved")
+    px = graph.op("Mul", [moved, STEPS.reshape(1, 1, 1, -1)], "points_px")
+    shown = graph.op("Sigmoid", ["sure"], "shown")
+    _with_extras(graph, graph.reshape(graph.op("Concat", [px, shown], "points_last", axis=2), "extras", 1, 6, CELLS))
+
+
+def yolov8_obb(graph: Graph) -> None:
+    """(1, 4 + classes + 1, cells): the angle last."""
+    share = graph.op("Sigmoid", [rows(graph, "angles", 1, 40, False)], "angle_shares")
+    moved = graph.op("Sub", [share, np.float32(0.25)], "angle_moved")
+    _with_extras(graph, graph.op("Mul", [moved, np.float32(np.pi)], "angle"))
+
+
 def yolov5(graph: Graph) -> None:
     """(1, 3 * cells, 5 + classes): sigmoids scale by scale, boxes decoded with grids and anchors."""
     parts, columns = [], 5 + CLASSES
@@ -247,12 +279,13 @@ def rtdetr_finished(graph: Graph) -> None:
 
 
 def build(layout: Callable[[Graph], None]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The detector, and its part behind `p0`. Outputs: `y`, and `boxes` where they are one of their own."""
+    """The detector, and its part behind `p0`. Outputs: `y`, `boxes` where they are one of their own, `prototypes`."""
     graph = Graph()
     scales(graph)
     layout(graph)
     joined = any("boxes" in item.input for item in graph.nodes) or not any("boxes" in n.output for n in graph.nodes)
     outputs = ["y"] if joined else ["boxes", "y"]
+    outputs += ["prototypes"] if any("prototypes" in item.output for item in graph.nodes) else []
     behind = [item for item in graph.nodes if item.name not in ("c0", "p0")]
     return tuple(
         model(nodes, {name: np.zeros(shape, np.float32)}, _read(graph, nodes), outputs)
