@@ -56,7 +56,7 @@ class Plan:
             is known once it is rewritten: which tensors of the model the rules of the gradients read.
         site: Where the score is.
         layers: The target layers, in the manifest's order.
-        outputs: Names of the model's own outputs.
+        outputs: Names of the model's own outputs, and of what leaves beside them: a table in front of a suppression.
         tensors: Names of all tensors of the model itself.
         decisions: How each of these came about.
     """
@@ -124,7 +124,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         precision=precision,
         aerocam=__version__,
     )
-    outputs = [str(value.name) for value in model.graph.outputs]
+    outputs = list(dict.fromkeys([*(str(value.name) for value in model.graph.outputs), *written.own_outputs]))
     return Plan(written, site, layers, outputs, frozenset(tensor_table(model)), _decisions(model, request, written))
 
 

@@ -21,7 +21,7 @@ from aerocam.export.layers.tensor_names import (
     activations_name,
     tensor_names,
 )
-from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.builder import Builder, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.packaging import with_carried
 from aerocam.export.plan import Plan
@@ -47,6 +47,10 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
+    tensors = tensor_table(model)
+    for name in written.own_outputs:  # of a table in front of a suppression: so far no output
+        if not tensors[name].is_graph_output():
+            model.graph.outputs.append(tensors[name])
     score = append_choice(op, site, {candidate.value for candidate in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]

@@ -130,6 +130,43 @@ def yolov8_obb(graph: Graph) -> None:
     _with_extras(graph, graph.op("Mul", [moved, np.float32(np.pi)], "angle"))
 
 
+def yolov8_suppressed(graph: Graph) -> None:
+    """(1, cells, 6), rows of 0 last: what Ultralytics exports with `nms=True`; the `table` in front holds corners."""
+    sides = graph.op("Exp", [rows(graph, "reg", 4, 10, False)], "sides")
+    graph.op("Split", [graph.op("Mul", [sides, np.float32(4)], "sides_px"), np.array([2, 2])], "lt rb", axis=1)
+    middle = ((CENTRES + 0.5) * STEPS).T[None]
+    corners = [graph.op("Sub", [middle, "lt"], "corner"), graph.op("Add", [middle, "rb"], "other_corner")]
+    boxes = graph.op("Concat", corners, "corners", axis=1)
+    shares = graph.op("Sigmoid", [rows(graph, "cls", CLASSES, 20, False)], "shares")
+    graph.op("Concat", [boxes, shares], "joined", axis=1)
+    graph.op("Transpose", ["joined"], "table", perm=[0, 2, 1])
+    graph.op("Split", ["table", np.array([4, CLASSES])], "all_boxes all_shares", axis=2)
+    graph.op("ReduceMax", ["all_shares"], "best_of_all", axes=[2], keepdims=0)
+    kind = graph.op("ArgMax", ["all_shares"], "kind_of_all", axis=2, keepdims=0)
+    columns = [
+        (name, graph.op("Gather", [name, np.array(0)], f"{name}_0")) for name in ("all_boxes", "best_of_all", kind)
+    ]
+    mask = graph.op("Greater", ["best_of_all_0", np.float32(0.25)], "is_sure")
+    places = graph.op("Transpose", [graph.op("NonZero", [mask], "places")], "places_last", perm=[1, 0])
+    box, score, kind = (graph.op("GatherND", [value, places], f"{name}_sure") for name, value in columns)
+    kind = graph.op("Unsqueeze", [graph.op("Cast", [kind], "kinds", to=1), np.array([1])], "label")
+    apart = graph.op("Add", [box, graph.op("Mul", [kind, np.float32(100)], "kind_px")], "apart")
+    listed = [
+        graph.op("Unsqueeze", [apart, np.array([0])], "apart_3"),
+        graph.op("Unsqueeze", [score, np.array([0, 1])], "score_3"),
+    ]
+    graph.op("NonMaxSuppression", [*listed, np.array([2**31]), np.float32([0.7])], "selected")
+    kept = graph.op(
+        "Squeeze", [graph.op("Gather", ["selected", np.array([2])], "kept_2", axis=1), np.array([1])], "kept"
+    )
+    score = graph.op("Unsqueeze", [score, np.array([1])], "score_last")
+    row = graph.op("Concat", [graph.op("Gather", [x, kept], f"{x}_kept") for x in (box, score, kind)], "left", axis=1)
+    count = graph.op("Slice", [graph.op("Shape", [row], "size"), np.array([0]), np.array([1])], "count")
+    short = graph.op("Sub", [np.array([CELLS]), count], "short")
+    pads = graph.op("Concat", [np.array([0, 0]), short, np.array([0])], "pads", axis=0)
+    graph.reshape(graph.op("Pad", [row, pads], "padded"), "y", 1, CELLS, 6)
+
+
 def yolov5(graph: Graph) -> None:
     """(1, 3 * cells, 5 + classes): sigmoids scale by scale, boxes decoded with grids and anchors."""
     parts, columns = [], 5 + CLASSES

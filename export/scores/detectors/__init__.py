@@ -14,6 +14,7 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from aerocam.export.scores.detectors import pairs, queries, yolo
+from aerocam.export.scores.detectors.suppression import tables_before
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 logger = logging.getLogger("aerocam.export")
@@ -34,14 +35,15 @@ LAYOUTS: dict[str, Finder] = {
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the class logits behind an output of one of `LAYOUTS`; log which one, and which others would fit."""
-    sites = _fitting(output, model, hints)
+    value, sites = _fitting(output, model, hints)
     if not sites:
         return None
     name, *others = sites
     site = sites[name]
     forced = "as told" if hints.layout else "found"
     also = f"; {' and '.join(others)} would fit as well: `layout` chooses" if others else ""
-    logger.info("layout: %s (%s) in output %r%s", name, forced, output.name, also)
+    where = "output" if value is output else f"output {output.name!r}, in front of its suppression: tensor"
+    logger.info("layout: %s (%s) in %s %r%s", name, forced, where, value.name, also)
     if site.score.activation == "none":
         link = "sigmoids" if site.score.background is None else "a softmax"
         logger.info("output %r holds logits, taken for those of %s; `layout` says otherwise", output.name, link)
@@ -51,17 +53,23 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
             " can be explained, but no boxes be given; let the graph decode them",
             output.name,
         )
-    elif name in pairs.FINDERS:
+    elif name in pairs.FINDERS or (value is not output and site.place.angle is None and not site.place.strides):
         site = replace(site, place=pairs.measured(model, site.place))
     return site
 
 
 def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
     """Return the first layout that an output and its boxes fit, "" where there is none."""
-    return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
+    _, sites = _fitting(output, model, hints)
+    return next((name for name, site in sites.items() if site.place is not None), "")
 
 
-def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> dict[str, ScoreSite]:
+def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> tuple[ir.Value, dict[str, ScoreSite]]:
+    """Return the sites of the layouts that fit an output, or else the last table in front of its suppression."""
     wanted = [hints.layout] if hints.layout is not None else LAYOUTS
-    sites = {name: LAYOUTS[name](output, model, hints) for name in wanted}
-    return {name: site for name, site in sites.items() if site is not None}
+    for value in (output, *tables_before(output, model)):
+        sites = {name: LAYOUTS[name](value, model, hints) for name in wanted}
+        fitting = {name: site for name, site in sites.items() if site is not None}
+        if fitting:
+            return value, fitting
+    return output, {}

@@ -12,11 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
+import tiny_detectors as tiny
 from aerocam.errors import ModelError
 from aerocam.export import export_model
 from aerocam.export.reading.ultralytics import Ultralytics, read_ultralytics
+from aerocam.manifest import Boxes, Score
 from aerocam.runtime import Explainer, Objects
-from detector_cases import CASES, EXTRAS, NAMES
+from detector_cases import CASES, CELLS, EXTRAS, NAMES
 from onnx_graphs import run_ort, saved
 
 
@@ -129,3 +131,30 @@ def test_yolov5_of_its_own_repository_names_no_task(tmp_path: Path) -> None:
     """Its metadata are stride and names alone; the form of the output decides."""
     done = export_model(written(tmp_path, "yolov5", stride="32", names="['red', 'green', 'blue']"), check=False)
     assert (done.manifest.task, done.manifest.labels) == ("detect", ("red", "green", "blue"))
+
+
+@pytest.mark.parametrize("packaging", ["fused", "split"])
+def test_what_the_graph_suppresses_is_explained_in_front_of_it(tmp_path: Path, packaging: Any) -> None:
+    """The list of boxes still leaves; the objects that the runtime finds in the table are its rows, in their order."""
+    proto = tiny.build(tiny.yolov8_suppressed)[0]
+    frame = np.random.default_rng(4).integers(0, 255, (32, 32, 3), np.uint8)
+    image = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1)[None], np.float32) / 255
+    (rows,) = run_ort(proto, {"x": image}, ["y"])[0]
+    rows = rows[rows[:, 4] > 0]
+    assert 3 < len(rows) < CELLS - 3
+    onnx.helper.set_model_props(proto, {**NAMES, "task": "detect"})
+    done = export_model(saved(tmp_path, proto), packaging=packaging)
+    assert done.manifest.score == Score("table", "sigmoid", 3, 4, CELLS, 2)
+    assert done.manifest.boxes == Boxes("table", 2, form="xyxy")
+    assert [item.name for item in onnx.load(done.path).graph.output][:2] == ["y", "table"]
+    with Explainer(done.path) as explainer:
+        targets = explainer(frame, Objects(most=CELLS)).targets
+    assert [target.index for target in targets] == rows[:, 5].tolist()
+    np.testing.assert_allclose([target.score for target in targets], rows[:, 4], rtol=1e-6)
+    np.testing.assert_allclose([target.box for target in targets], np.clip(rows[:, :4], 0, 32), atol=1e-4)
+
+
+def test_a_suppression_is_seen_through_without_metadata(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    done = export_model(saved(tmp_path, tiny.build(tiny.yolov8_suppressed)[0]), check=False)
+    assert (done.manifest.task, done.manifest.score.output) == ("detect", "table")
+    assert "layout: yolov8 (found) in output 'y', in front of its suppression: tensor 'table'" in log.text
