@@ -13,7 +13,13 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
-from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
+from aerocam.export.reading.ultralytics import (
+    DETECTS,
+    check_size,
+    predict_preprocess,
+    read_ultralytics,
+    require_known_task,
+)
 from aerocam.export.scores import NO_HINTS, Hints, classify, detectors, named_outputs, segment
 from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 
@@ -61,7 +67,8 @@ def image_input(model: ir.Model) -> ir.Value:
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:
     """Return the preprocessing of a preset; without one the likeliest, which is logged.
 
-    The likeliest is Ultralytics' if the metadata are theirs, TensorFlow's if the channels come last, else ImageNet's.
+    The likeliest is what Ultralytics' own predict does if the metadata are theirs, see `predict_preprocess`;
+    TensorFlow's if the channels come last, else ImageNet's.
     None where the input is a sequence or a volume: these come as tensors.
 
     Raises:
@@ -75,15 +82,18 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
         return None
     last = is_channels_last(static_shape(image))
     channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
+    layout: TensorLayout = "NHWC" if last else "NCHW"
+    said = read_ultralytics(model.metadata_props)
+    if preset is None and said is not None:
+        check_size(said, (height, width))
+        return predict_preprocess(said, str(image.name), (height, width), layout, channels)
     if preset is None:
-        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
-        preset = ("unit" if stretched else "yolo") if is_ultralytics(model) else "tf" if last else "imagenet"
+        preset = "tf" if last else "imagenet"
         logger.info(
             "preprocessing: %s assumed; `preprocess` and its `mean`, `std`, `color`, `resize` change it", preset
         )
     if preset not in PRESETS:
         raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
-    layout: TensorLayout = "NHWC" if last else "NCHW"
     chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **PRESETS[preset])
     if chosen.resize == "crop":
         chosen = replace(chosen, short_side=round(max(height, width) * CROP_RATIO))

@@ -25,6 +25,7 @@ from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
 from aerocam.export.reading.pool_shapes import infer_shapes
+from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
 
@@ -52,7 +53,8 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
 
     Args:
         path: The file; external data is read from its folder only.
-        input_shapes: Static shape per input name, for inputs with dynamic dimensions.
+        input_shapes: Static shape per input name, for inputs with dynamic dimensions; where Ultralytics' metadata give
+            that of a picture, it need not be given.
 
     Raises:
         ModelError: The file is not ONNX or truncated, its external data are missing or outside the folder, or its opset
@@ -174,11 +176,12 @@ def _drop_weights_from_inputs(proto: onnx.ModelProto) -> None:
 
 
 def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make every input static, in place: from `shapes`, and a dynamic batch axis becomes 1.
+    """Make every input static, in place: from `shapes` or the metadata, and a dynamic batch axis becomes 1.
 
     Raises:
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
+    shapes = {**_written_shapes(proto), **shapes}
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [item for item in proto.graph.input if item.name not in weights]
     names = [item.name for item in inputs]
@@ -212,6 +215,22 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
             dims.extend(onnx.TensorShapeProto.Dimension(dim_value=dim) for dim in after)
     if changed:
         _forget_shapes(proto)
+
+
+def _written_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a dynamic picture (1, C, H, W) that Ultralytics' metadata give, by name; log it."""
+    said = read_ultralytics({entry.key: entry.value for entry in proto.metadata_props})
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    pictures = [item for item in proto.graph.input if item.name not in weights]
+    if said is None or said.size is None or len(pictures) != 1:
+        return {}
+    dims = pictures[0].type.tensor_type.shape.dim
+    if len(dims) != 4 or dims[1].dim_value < 1 or all(dim.dim_value > 0 for dim in dims[2:]):
+        return {}
+    sizes = [dim.dim_value if dim.dim_value > 0 else size for dim, size in zip(dims[2:], said.size, strict=True)]
+    shape = (max(dims[0].dim_value, 1), dims[1].dim_value, *sizes)
+    logger.info("input %r: %s by the metadata's imgsz; `input_shapes` says otherwise", pictures[0].name, shape)
+    return {pictures[0].name: shape}
 
 
 def _given(name: str, shape: Sequence[int]) -> str:

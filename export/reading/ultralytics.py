@@ -9,11 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from aerocam.errors import ModelError
+from aerocam.manifest import ColorOrder, Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
 DETECTS = ("detect", "segment", "pose", "obb")
 """Tasks that find objects: boxes, with masks, with keypoints, rotated boxes."""
+
+
+PLAIN_CLASSIFIERS = (8, 0, 53)
+"""The first version whose classifiers take RGB from 0 to 1 as it is."""
+
+IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,33 @@ def _two(numbers: Any) -> tuple[int, int] | None:
     if not all(isinstance(number, int) and number > 0 for number in pair):
         return None
     return pair[0], pair[-1]
+
+
+def predict_preprocess(
+    said: Ultralytics, name: str, size: tuple[int, int], layout: TensorLayout, channels: int = 3
+) -> Preprocess:
+    """Return how Ultralytics' own predict fills the input of a file, and log it.
+
+    Detectors letterbox, RT-DETR stretches; classifiers take the middle square, or stretch to an input that is none.
+    Before `PLAIN_CLASSIFIERS` these were normalised by ImageNet's mean and deviation.
+
+    Args:
+        said: What the metadata say.
+        name: Of the input.
+        size: (H, W) of the input in px.
+        layout: Order of its axes.
+        channels: 3, or 1 for grey.
+    """
+    mean, std = (0.0,) * channels, (255.0,) * channels
+    resize: ResizeRule = "stretch" if said.head == "RTDETRDecoder" else "letterbox"
+    if said.task == "classify":
+        resize = "crop" if size[0] == size[1] else "stretch"
+        if channels == len(IMAGENET_MEAN) and () < said.version < PLAIN_CLASSIFIERS:
+            mean, std = IMAGENET_MEAN, IMAGENET_STD
+    logger.info("preprocessing: as Ultralytics' predict for task %s: %s, RGB, 0 to 1", said.task or "detect", resize)
+    short_side = size[0] if resize == "crop" else 0
+    color: ColorOrder = "GRAY" if channels == 1 else "RGB"
+    return Preprocess(name, size, color, resize, short_side, mean=mean, std=std, layout=layout)
 
 
 def require_known_task(said: Ultralytics) -> None:

@@ -13,9 +13,9 @@ import onnx
 import pytest
 
 import tiny_detectors as tiny
-from aerocam.errors import ModelError
+from aerocam.errors import ModelError, UsageError
 from aerocam.export import export_model
-from aerocam.export.reading.ultralytics import Ultralytics, read_ultralytics
+from aerocam.export.reading.ultralytics import Ultralytics, predict_preprocess, read_ultralytics
 from aerocam.manifest import Boxes, Score
 from aerocam.runtime import Explainer, Objects
 from detector_cases import CASES, CELLS, EXTRAS, NAMES
@@ -158,3 +158,59 @@ def test_a_suppression_is_seen_through_without_metadata(tmp_path: Path, log: pyt
     done = export_model(saved(tmp_path, tiny.build(tiny.yolov8_suppressed)[0]), check=False)
     assert (done.manifest.task, done.manifest.score.output) == ("detect", "table")
     assert "layout: yolov8 (found) in output 'y', in front of its suppression: tensor 'table'" in log.text
+
+
+def dynamic(folder: Path, **metadata: str) -> Path:
+    """A tiny detector whose height and width are not written down."""
+    path = written(folder, "segment", **metadata)
+    proto = onnx.load(path)
+    for dim, name in zip(
+        proto.graph.input[0].type.tensor_type.shape.dim, ("batch", "", "height", "width"), strict=True
+    ):
+        if name:
+            dim.dim_param = name
+    onnx.save(proto, path)
+    return path
+
+
+def test_a_dynamic_size_is_that_of_the_metadata(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    done = export_model(dynamic(tmp_path))
+    assert done.manifest.preprocess is not None
+    assert (done.manifest.preprocess.size, done.manifest.boxes) == ((32, 32), EXTRAS["segment"].boxes)
+    assert "input 'x': (1, 3, 32, 32) by the metadata's imgsz; `input_shapes` says otherwise" in log.text
+
+
+def test_a_dynamic_size_that_nothing_names_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"input 'x' has shape \[1,3,\?,\?\], a static one is needed"):
+        export_model(dynamic(tmp_path, imgsz="broken["))
+
+
+def test_a_size_that_is_not_the_metadatas_is_said(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
+    done = export_model(written(tmp_path, "segment", imgsz="[64, 32]"), check=False)
+    assert done.manifest.preprocess is not None
+    assert done.manifest.preprocess.size == (32, 32)
+    assert "metadata say imgsz [64, 32], its input is [32, 32] (height, width); the input's size is taken" in log.text
+
+
+@pytest.mark.parametrize(
+    ("size", "metadata", "resize", "mean"),
+    [
+        ((32, 32), {"task": "classify", "version": "8.3.1"}, "crop", (0.0, 0.0, 0.0)),
+        ((32, 32), {"task": "classify", "version": "8.0.52"}, "crop", (123.675, 116.28, 103.53)),
+        ((32, 32), {"task": "classify"}, "crop", (0.0, 0.0, 0.0)),
+        ((32, 48), {"task": "classify", "version": "8.3.1"}, "stretch", (0.0, 0.0, 0.0)),
+        ((32, 48), {"task": "pose", "version": "8.0.1"}, "letterbox", (0.0, 0.0, 0.0)),
+        ((32, 32), {"task": "detect", "head": "RTDETRDecoder"}, "stretch", (0.0, 0.0, 0.0)),
+    ],
+)
+def test_preprocessing_is_that_of_its_predict(
+    size: tuple[int, int], metadata: dict[str, str], resize: str, mean: tuple[float, ...]
+) -> None:
+    """Classifiers take the middle square; those before 8.0.53 by ImageNet's mean."""
+    said = read_ultralytics({**NAMES, **metadata})
+    assert said is not None
+    rule = predict_preprocess(said, "images", size, "NCHW")
+    assert (rule.size, rule.resize, rule.mean, rule.color) == (size, resize, mean, "RGB")
+    assert rule.short_side == (32 if resize == "crop" else 0)
+    grey = predict_preprocess(said, "images", size, "NCHW", 1)
+    assert (grey.color, grey.mean, grey.std) == ("GRAY", (0.0,), (255.0,))
