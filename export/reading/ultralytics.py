@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aerocam.errors import ModelError
-from aerocam.manifest import ColorOrder, Preprocess, ResizeRule, TensorLayout
+from aerocam.errors import ModelError, UsageError
+from aerocam.manifest import ColorOrder, Preprocess, ResizeRule, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -124,6 +124,15 @@ def require_known_task(said: Ultralytics) -> None:
     if said.task not in ("", "classify", *DETECTS):
         explained = ", ".join(("classify", *DETECTS))
         raise ModelError(f"the model's metadata names task {said.task!r}; {explained} are explained so far; see `task`")
+
+
+def require_fitting_task(said: Ultralytics, task: Task) -> None:
+    """Raise UsageError for a task that takes the rows of a detector for something else."""
+    if said.task in DETECTS and task in ("classify", "segment"):
+        raise UsageError(
+            f"`task={task!r}`: the model's metadata name task {said.task!r} of Ultralytics, which finds objects: boxes,"
+            " and masks, keypoints or angles beside them; give detect, or leave it out"
+        )
 
 
 def check_size(said: Ultralytics, size: tuple[int, int]) -> None:

@@ -120,6 +120,13 @@ def test_masks_are_found_without_metadata(tmp_path: Path) -> None:
     assert export_model(path, check=False).manifest.boxes == EXTRAS["segment"].boxes
 
 
+@pytest.mark.parametrize("task", ["segment", "classify"])
+def test_a_task_that_the_metadata_contradict_is_refused(tmp_path: Path, task: Any) -> None:
+    """Else the coefficients of masks would be classes."""
+    with pytest.raises(UsageError, match=f"`task='{task}'`: the model's metadata name task 'segment' of Ultralytics"):
+        export_model(written(tmp_path, "segment"), task=task, check=False)
+
+
 def test_another_number_of_names_is_said(tmp_path: Path, log: pytest.LogCaptureFixture) -> None:
     """The graph says how many classes there are."""
     done = export_model(written(tmp_path, "obb", names="{0: 'a'}"), check=False)
