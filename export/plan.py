@@ -11,7 +11,7 @@ from aerocam import __version__, manifest
 from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.export.decisions.activation import WITHOUT, decide_activation
-from aerocam.export.decisions.labels import decide_labels, model_labels
+from aerocam.export.decisions.labels import decide_labels
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.decisions.task import decide_score
 from aerocam.export.ends import require_ends
@@ -24,6 +24,7 @@ from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import decide_preprocess
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
+from aerocam.export.reading.ultralytics import class_names
 from aerocam.export.request import ExportRequest, Score
 from aerocam.export.scores import Hints, ScoreSite
 from aerocam.export.scores.contrast import require_contrast
@@ -42,7 +43,7 @@ class Plan:
             is known once it is rewritten: which tensors of the model the rules of the gradients read.
         site: Where the score is.
         layers: The target layers, in the manifest's order.
-        outputs: Names of the model's own outputs, and of the tensor with the class scores where it becomes one.
+        outputs: Names of the model's own outputs, and of tensors with class scores or boxes that become outputs.
         tensors: Names of all tensors of the model itself.
     """
 
@@ -111,8 +112,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         decisions=(*decisions, of_layers, of_preprocess, of_labels),
         aerocam=__version__,
     )
-    outputs = dict.fromkeys([*(str(value.name) for value in model.graph.outputs), site.score.output])
-    return Plan(written, site, layers, list(outputs), frozenset(tensor_table(model)))
+    outputs = list(dict.fromkeys([*(str(value.name) for value in model.graph.outputs), *written.own_outputs]))
+    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)))
 
 
 def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
@@ -125,7 +126,7 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         UsageError: The model has no output of the name that is asked for, or what is asked contradicts the graph.
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
-    labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
+    labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
     hints, probe = Hints(labels, score.layout), Probe(model)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
     if site.task in WITHOUT:

@@ -20,6 +20,7 @@ from aerocam.export.nodes.shapes import (
     may_be_image,
     static_shape,
 )
+from aerocam.export.reading.ultralytics import Ultralytics, predict_preprocess, read_ultralytics
 from aerocam.export.scores import ScoreSite
 from aerocam.manifest import PixelUnits, Preprocess, ResizeRule, TensorLayout
 
@@ -91,7 +92,8 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
     Raises:
         UsageError: There is no such preset or setting, or the input is no picture and something is given.
     """
-    shape = static_shape(image_input(model))
+    image = image_input(model)
+    shape, said = static_shape(image), read_ultralytics(model.metadata_props)
     if given is not None and not isinstance(given, (str, Mapping)):
         preprocess = given if isinstance(given, Preprocess) else given(model)
         return preprocess, _decision(preprocess, "asked for", "asked")
@@ -103,28 +105,29 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
         if preset is not None or settings:
             raise UsageError(f"`preprocess={preset or settings!r}`: the input {shape} is no picture; leave it out")
         return None, _decision(None, f"the input {shape} is no picture", "graph")
+    if preset is None and said is not None:
+        chosen = _chosen(image, _of_ultralytics(image, said), settings)
+        against = f"its metadata say imgsz {said.size}" if said.size not in (None, chosen.size) else ""
+        return chosen, _decision(chosen, "the model's metadata, as Ultralytics' own predict does", "metadata", against)
     if preset is not None:
         evidence, resize = "asked for", None
         source: Source = "asked"
     else:
-        preset, resize, evidence, source = _likeliest(model, site, shape)
+        preset, resize, evidence, source = _likeliest(image, site, shape)
         if {"mean", "std", "resize"} <= settings.keys():
             evidence, source = "asked for", "asked"
         elif settings:
             evidence = f"{', '.join(settings)} asked for, the rest: {evidence}"
-    chosen = _of_preset(model, preset, resize, settings)
+    chosen = _chosen(image, _entries(image, preset, resize, settings), settings)
     return chosen, _decision(chosen, evidence, source)
 
 
-def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
+def _likeliest(image: ir.Value, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
-    By Ultralytics' metadata; else the numbers by what the graph subtracts and divides by itself, or by the layout of a
+    The numbers are by what the graph subtracts and divides by itself, or by the layout of a
     detector; and the size by the task: classifiers of square pictures see the centre, all others the whole frame.
     """
-    if is_ultralytics(model):
-        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
-        return "unit" if stretched else "yolo", None, "the model's metadata", "metadata"
     channels = shape[3 if is_channels_last(shape) else 1]
     layout, rows = site.layout, shape[1:3] if is_channels_last(shape) else shape[2:]
     fits: dict[str, ResizeRule] = {"detect": "letterbox"}
@@ -132,7 +135,7 @@ def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tupl
     if layout in ("detr", "rtdetr"):
         resize = "stretch"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
-    if (inside := _inside(image_input(model))) is not None:
+    if (inside := _inside(image)) is not None:
         return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
     if layout in ("yolov8", "yolov5", "yolov10", "yolox", "rtdetr"):
         preset = {"yolox": "yolox", "rtdetr": "unit"}.get(layout, "yolo")
@@ -180,21 +183,46 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
         if preset is not None:
             raise UsageError(f"`preset={preset!r}`: input {image.name!r} {shape} is no picture")
         return None
+    said = read_ultralytics(model.metadata_props)
+    if preset is None and said is not None:
+        return _chosen(image, _of_ultralytics(image, said), {})
     usual = "tf" if is_channels_last(shape) else "imagenet" if shape[1] in PICTURE_CHANNELS else "unit"
-    return _of_preset(model, preset or usual)
+    return _chosen(image, _entries(image, preset or usual, None, {}), {})
 
 
-def _of_preset(
-    model: ir.Model, preset: str, resize: ResizeRule | None = None, settings: Mapping[str, Any] | None = None
-) -> Preprocess:
-    """Return the preprocessing of a preset for the size and the channels of a model's input, but for some settings."""
+def _sizes(image: ir.Value) -> tuple[int, int, int]:
+    """Return channels, height and width of a picture."""
+    shape = static_shape(image)
+    return (shape[3], *shape[1:3]) if is_channels_last(shape) else shape[1:]  # type: ignore[return-value]
+
+
+def _of_ultralytics(image: ir.Value, said: Ultralytics) -> dict[str, Any]:
+    """Return the entries of what Ultralytics' own predict does."""
+    channels, *size = _sizes(image)
+    layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
+    rule = predict_preprocess(said, str(image.name), (size[0], size[1]), layout, channels)
+    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "mean", "std")}
+
+
+def _entries(image: ir.Value, preset: str, resize: ResizeRule | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a preset that fit an input.
+
+    Raises:
+        UsageError: There is no such preset, or its numbers do not fit the input's channels.
+    """
     if preset not in PRESETS:
         raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
-    image = image_input(model)
-    last = is_channels_last(static_shape(image))
-    channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     entries = PRESETS[preset] | ({"resize": resize} if resize is not None else {})
-    entries |= {**_fitted(entries, image, channels, settings or {}), **(settings or {})}
+    return entries | _fitted(entries, image, _sizes(image)[0], settings)
+
+
+def _chosen(image: ir.Value, entries: Mapping[str, Any], settings: Mapping[str, Any]) -> Preprocess:
+    """Return the preprocessing of these entries, but for some settings.
+
+    Raises:
+        UsageError: A setting does not fit the input.
+    """
+    entries, (channels, height, width) = {**entries, **settings}, _sizes(image)
     if entries["resize"] == "crop" and "short_side" not in entries:
         entries["short_side"] = round(max(height, width) * CROP_RATIO)
     for name in ("mean", "std"):
@@ -211,7 +239,7 @@ def _of_preset(
     if not all(0 <= channel < channels for channel in shown):
         listed = ",".join(map(str, shown))
         raise UsageError(f"`shown={listed!r}`: three channels of 0 to {channels - 1} are expected, as in 2,1,0")
-    layout: TensorLayout = "NHWC" if last else "NCHW"
+    layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
     return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
 
 
@@ -239,17 +267,11 @@ def _fitted(entries: Mapping[str, Any], image: ir.Value, channels: int, settings
     return {"color": color, **{name: values[:1] * channels for name, values in numbers.items()}}
 
 
-def _decision(preprocess: Preprocess | None, evidence: str, source: Source) -> Decision:
+def _decision(preprocess: Preprocess | None, evidence: str, source: Source, conflict: str = "") -> Decision:
     """Return the decision on a preprocessing, described."""
     if preprocess is None:
         return Decision("preprocessing", "none, tensors are taken as they are", evidence, "preprocess", source)
     mean, std = (", ".join(f"{x:g}" for x in dict.fromkeys(numbers)) for numbers in (preprocess.mean, preprocess.std))
-    shown = (
-        f"{preprocess.resize} to {preprocess.size[1]}x{preprocess.size[0]}, {preprocess.color}, mean {mean}, std {std}"
-    )
-    return Decision("preprocessing", shown, evidence, "preprocess", source)
-
-
-def is_ultralytics(model: ir.Model) -> bool:
-    """Return whether the model carries Ultralytics' metadata."""
-    return "stride" in model.metadata_props and "names" in model.metadata_props
+    size = f"{preprocess.size[1]}x{preprocess.size[0]}"
+    shown = f"{preprocess.resize} to {size}, {preprocess.color}, mean {mean}, std {std}"
+    return Decision("preprocessing", shown, evidence, "preprocess", source, conflict)

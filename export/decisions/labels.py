@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.manifest import Score
 
 logger = logging.getLogger("aerocam.export")
-
-
-def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return class names from Ultralytics' `names`, a dictionary or list as text; empty without it."""
-    try:
-        names = ast.literal_eval(metadata.get("names", "[]"))
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names)]
-        if not isinstance(names, (list, tuple)):
-            raise TypeError(f"a list or a dictionary is expected, not {names!r}")
-    except (SyntaxError, TypeError, ValueError):
-        logger.warning("the model's metadata has names that cannot be read; classes go by number")
-        return ()
-    return tuple(str(name) for name in names)
 
 
 def decide_labels(names: Sequence[str], score: Score, given: bool) -> tuple[tuple[str, ...], Decision]:

@@ -57,7 +57,8 @@ def load_model(
 
     Args:
         path: The file; external data is read from its folder only.
-        input_shapes: Static shape per input name, for inputs with dynamic dimensions, or a batch of 1 for a fixed one.
+        input_shapes: Static shape per input name, for inputs with dynamic dimensions, or a batch of 1 for a fixed one;
+            where Ultralytics' metadata give that of a picture, it need not be given.
         fix: Array or number per input name, for inputs that become constants.
 
     Raises:

@@ -11,6 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
 
@@ -78,12 +79,13 @@ def cut_batch(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> in
 
 
 def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make every input static, in place: from `shapes`, and a dynamic batch axis becomes 1.
+    """Make every input static, in place: from `shapes` or the metadata, and a dynamic batch axis becomes 1.
 
     Raises:
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
     inputs = _inputs(proto)
+    shapes = {**_written_shapes(proto, inputs), **shapes}
     for name in shapes:
         _require_named(name, [item.name for item in inputs], _given(name, shapes[name]))
     changed = False
@@ -115,6 +117,20 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
             dims.extend(onnx.TensorShapeProto.Dimension(dim_value=dim) for dim in after)
     if changed:
         _forget_shapes(proto)
+
+
+def _written_shapes(proto: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a dynamic picture (1, C, H, W) that Ultralytics' metadata give, by name; log it."""
+    said = read_ultralytics({entry.key: entry.value for entry in proto.metadata_props})
+    if said is None or said.size is None or len(inputs) != 1:
+        return {}
+    dims = inputs[0].type.tensor_type.shape.dim
+    if len(dims) != 4 or dims[1].dim_value < 1 or all(dim.dim_value > 0 for dim in dims[2:]):
+        return {}
+    sizes = [dim.dim_value if dim.dim_value > 0 else size for dim, size in zip(dims[2:], said.size, strict=True)]
+    shape = (max(dims[0].dim_value, 1), dims[1].dim_value, *sizes)
+    logger.info("input %r: %s by the metadata's imgsz; `input_shapes` says otherwise", inputs[0].name, shape)
+    return {inputs[0].name: shape}
 
 
 def _given(name: str, shape: Sequence[int]) -> str:

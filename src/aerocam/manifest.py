@@ -90,6 +90,38 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Where a detector has the masks of its objects: coefficients beside each box, and prototypes for all of them.
+
+    A mask is where the sum of the prototypes, each times its coefficient, is above 0 and within the box.
+
+    Attributes:
+        output: Name of the model's own output with the prototypes, (1, count, h, w) over the input tensor.
+        offset: Place of the first coefficient on the axis of the boxes.
+        count: Number of coefficients.
+    """
+
+    output: str
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Where a detector has the keypoints of its objects: beside each box, one after the other.
+
+    Attributes:
+        offset: Place of the first number on the axis of the boxes.
+        count: Number of keypoints.
+        numbers: Of each: 2, x and y in px of the input tensor, or 3, also how sure the model is of it, 0 to 1.
+    """
+
+    offset: int
+    count: int
+    numbers: int
+
+
+@dataclass(frozen=True)
 class Boxes:
     """Where a detector's boxes are: one per anchor, in an output (1, 4 + ..., anchors) or (1, anchors, 4 + ...).
 
@@ -103,6 +135,9 @@ class Boxes:
             anchors, row by row; the centre counts from the cell in cells, the size is a logarithm in cells. Empty for
             all others.
         suppressed: Whether each object has one box already, so that nothing is left to suppress.
+        angle: Of rotated boxes, the place of the angle on that axis, in radians, from x towards y; None: upright ones.
+        masks: Where the objects' masks are, if it gives any.
+        keypoints: Where the objects' keypoints are, if it gives any.
     """
 
     output: str
@@ -112,6 +147,9 @@ class Boxes:
     unit: BoxUnit = "pixel"
     strides: tuple[int, ...] = ()
     suppressed: bool = False
+    angle: int | None = None
+    masks: Masks | None = None
+    keypoints: Keypoints | None = None
 
 
 KEY = "aerocam"
@@ -359,9 +397,10 @@ class Manifest:
 
     @property
     def own_outputs(self) -> tuple[str, ...]:
-        """Return the names of the model's own outputs from which scores, and a detector's boxes, are read."""
+        """Return the names of the model's own outputs from which scores, and a detector's objects, are read."""
         boxes = () if self.boxes is None else (self.boxes.output,)
-        return tuple(dict.fromkeys((self.score.output, *boxes)))
+        masks = () if self.boxes is None or self.boxes.masks is None else (self.boxes.masks.output,)
+        return tuple(dict.fromkeys((self.score.output, *boxes, *masks)))
 
     def to_json(self) -> str:
         """Return the manifest as one JSON object."""

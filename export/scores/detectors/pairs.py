@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam import manifest
+from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.reading.light import LightModel
 from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
@@ -93,11 +94,15 @@ FINDERS = {"ssd": find_ssd, "retinanet": find_retinanet}
 
 
 def measured(model: ir.Model, boxes: manifest.Boxes) -> manifest.Boxes:
-    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them."""
-    feeds = random_feeds(model, np.random.default_rng(0))
+    """Return `boxes` with form and unit as those for a picture of noise show them."""
+    feeds, light = random_feeds(model, np.random.default_rng(0)), LightModel.of(model)
+    value = tensor_table(model)[boxes.output]
+    if not value.is_graph_output():
+        light.proto.graph.output.append(ir.to_proto(value))
     with SessionFolder() as sessions:
-        (coordinates,) = sessions.open(LightModel.of(model)).run([boxes.output], feeds)
-    form, unit = box_form(np.asarray(coordinates[0], np.float64))
+        (output,) = sessions.open(light).run([boxes.output], feeds)
+    coordinates = np.moveaxis(np.asarray(output[0], np.float64), boxes.axis - 1, -1)
+    form, unit = box_form(coordinates[:, boxes.offset : boxes.offset + BOX])
     return replace(boxes, form=form, unit=unit)
 
 
