@@ -52,7 +52,7 @@ class Probe:
                 asked = {value.name for value in session.get_inputs()}
                 feeds = [{key: x for key, x in feed.items() if key in asked} for feed in _feeds(self._model)]
                 runs = [session.run(names, feed) for feed in feeds]
-        except AerocamError as error:
+        except (AerocamError, ValueError) as error:  # a weight may be shorter than its shape says
             self.fault = " ".join(str(error).split())
             logger.debug("%s cannot be measured: %s", ", ".join(names), self.fault)
             return {}

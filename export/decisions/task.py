@@ -191,7 +191,9 @@ def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
     """Return what a detector's outputs are, and what the numbers of its boxes mean."""
     rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
     source: Source = "asked" if hints.layout else "graph"
-    evidence = "asked for" if hints.layout else "the form of the graph"
+    assert site.output is not None
+    inner = "" if site.output.is_graph_output() else f", in front of its suppression: tensor {site.score.output!r}"
+    evidence = f"{'asked for' if hints.layout else 'the form of the graph'}{inner}"
     layout = Decision("layout", site.layout, evidence, "layout", source, rivals)
     if site.place is None:
         against = "the graph does not decode them: encodings relative to anchors that it does not hold"

@@ -184,7 +184,8 @@ def test_scores_beside_boxes(activation: Any, background: int | None, columns: i
     corners = np.sort(table(30, 4, 3).reshape(1, 30, 2, 2), axis=2)[..., ::-1].reshape(1, 30, 4)
     classes = columns - (background == 3)
     boxes = Boxes("boxes", 2, form="yxyx", unit="share", suppressed=background == 3)
-    manifest = contract(Score("y", activation, classes, 0, 30, 2, background=background), boxes, (32, 64))
+    link: Any = "none" if activation != "none" else "sigmoid" if background is None else "softmax"
+    manifest = contract(Score("y", activation, classes, 0, 30, 2, background=background, link=link), boxes, (32, 64))
     placement = Placement.of(manifest.preprocess, (20, 40))  # type: ignore[arg-type]
     expected = []
     for anchor, row in enumerate(y[0].tolist()):
