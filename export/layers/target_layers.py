@@ -21,7 +21,8 @@ from aerocam.export.scores import ScoreSite
 
 logger = logging.getLogger("aerocam.export")
 
-AUTO = "auto"
+AUTO, INPUT = "auto", "INPUT"
+"""What stands for layers in place of a name: those that are chosen, and the picture."""
 
 
 def choose_layers(
@@ -32,7 +33,7 @@ def choose_layers(
     Args:
         model: In normal form.
         site: Where the score is.
-        wanted: `auto`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
+        wanted: `auto`, `INPUT`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
         candidates: The model's candidates, where they have been listed already.
 
     Raises:
@@ -73,7 +74,7 @@ def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Cand
 
 def _named(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate], name: str) -> Candidate:
     for candidate in candidates:
-        if name in (candidate.name, candidate.node):
+        if name in (candidate.name, candidate.node) or (name == INPUT and candidate.depth < 0):
             return candidate
     matches = [
         candidate
