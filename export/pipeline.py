@@ -97,7 +97,7 @@ def export_model(
     Args:
         path: The model.
         output: Where to write; None: beside the model, `.cam.onnx`.
-        layers: `auto`, or names or patterns of target layers.
+        layers: `auto`, `INPUT` (the picture), or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS` or `TAIL_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         eigen_smooth: Whether the head shows the weighted activations on their first principal component.

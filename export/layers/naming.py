@@ -18,6 +18,9 @@ from aerocam.export.scores import ScoreSite
 
 logger = logging.getLogger("aerocam.export")
 
+INPUT = "INPUT"
+"""What stands for the picture, whatever the model calls it."""
+
 SCOPES = "pkg.torch.onnx.name_scopes"
 """Key of the modules around a node, outermost first and itself last, among the metadata that PyTorch writes now."""
 
@@ -29,14 +32,14 @@ def named_layer(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate
         model: In normal form.
         site: Where the score is.
         candidates: The model's candidates.
-        name: Of a tensor or a node; a pattern of such names with `*` and `?`; or of a module that the network was
-            written with, `layer4` or `layers.3.blocks.1`, from the front or not.
+        name: `INPUT` for the picture; of a tensor or a node; a pattern of such names with `*` and `?`; or of a module
+            that the network was written with, `layer4` or `layers.3.blocks.1`, from the front or not.
 
     Raises:
         UsageError: Nothing has the name, or it is no spatial tensor before the score.
     """
     for candidate in candidates:
-        if name in (candidate.name, candidate.node):
+        if name in (candidate.name, candidate.node) or (name == INPUT and candidate.depth < 0):
             return candidate
     matches = [
         candidate

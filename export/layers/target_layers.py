@@ -35,7 +35,7 @@ def choose_layers(
     Args:
         model: In normal form.
         site: Where the score is.
-        wanted: `auto`, or names as `named_layer` knows them.
+        wanted: `auto`, `INPUT` (the picture), or names as `named_layer` knows them.
         candidates: The model's candidates, where they have been listed already.
 
     Raises:

@@ -285,6 +285,7 @@ def test_labels_from_a_file(text: str, expected: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "layers", "outputs"),
     [
+        ("--layer INPUT", ["x"], ["aerocam_activations_0", "aerocam_gradients_0"]),
         ("--layer stem --layer r1", ["c0", "r1"], ["c0", "aerocam_gradients_0", "r1", "aerocam_gradients_1"]),
         ("--head gradcam", ["r1"], ["aerocam_map"]),
         ("--head gradcam --tensors --layer r0", ["r0"], ["r0", "aerocam_gradients_0", "aerocam_map"]),

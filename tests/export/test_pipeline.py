@@ -259,7 +259,8 @@ def test_a_wrong_rule_is_found_and_nothing_written(tmp_path: Path, monkeypatch: 
     path, old = saved(tmp_path, cnn()), tmp_path / "model.cam.onnx"
     old.write_bytes(b"older")
     monkeypatch.setitem(ADJOINTS, "Relu", WRONG[fault])
-    with pytest.raises(CheckError, match="layer 'c1': its gradients differ from finite differences by"):
+    found = "are not finite" if fault == "not-a-number" else "differ from finite differences by"
+    with pytest.raises(CheckError, match=f"layer 'c1': its gradients {found}"):
         export_model(path, layers="c1")
     assert old.read_bytes() == b"older"
     assert len(list(tmp_path.iterdir())) == 2
@@ -306,8 +307,8 @@ def test_a_check_of_what_does_not_belong_together_is_refused(tmp_path: Path) -> 
         (0.0, KINKS * 1.01, "", True),
         (0.0, GRADIENT_TOLERANCE, "", True),
         (0.0, GRADIENT_TOLERANCE * 1.01, "layer 'relu': its gradients differ from finite differences by", False),
-        (0.0, float("nan"), "its gradients differ", False),
-        (0.0, float("inf"), "its gradients differ", False),
+        (0.0, float("nan"), "its gradients are not finite", False),
+        (0.0, float("inf"), "its gradients are not finite", False),
     ],
 )
 def test_what_a_report_lets_pass(

@@ -48,7 +48,9 @@ def run(args: argparse.Namespace) -> int | None:
         print(f"compared with the original in float16, whose outputs differ from its own by {report.precision:.2g}")
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
-    if not report.gradients:
+    for layer, reason in report.unchecked.items():
+        print(f"{layer}: {reason}; they are not checked")
+    if not report.gradients and not report.unchecked:
         print(
             "gradients do not leave this file (--head without --tensors), or are no derivatives (guided, relevance);"
             " what can be compared with differences was compared when it was exported"

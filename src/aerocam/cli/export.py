@@ -30,7 +30,8 @@ ARGUMENTS = (
     *MODEL,
     argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx"),
     argument("--layer", dest="layers", action="append", metavar="NAME",
-        help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated"),
+        help="target layer: auto (default), INPUT (the picture), the name of a tensor, a node or a module, or a pattern"
+        " (its last match); may be repeated"),
     argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}"),
     argument("--eigen-smooth", action="store_true",
         help="with --head: its weighted activations on their first component"),
