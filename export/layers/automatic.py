@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from aerocam.export.gradients.autodiff import ancestors, nodes_between
+from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
 from aerocam.export.layers.candidates import Candidate, image_inputs
 from aerocam.export.layers.cuts import last_cut
 from aerocam.export.layers.head_inputs import head_inputs, predictions, read_by_queries
+from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.axes import Tokens
@@ -57,7 +58,10 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
     if site.task == "detect":
         choice = LayerChoice(read_by_queries(model, site, candidates), "what the queries read")
     else:
-        choice = _last(model, site, [candidate for candidate in candidates if candidate.depth >= 0])
+        inner = [candidate for candidate in candidates if candidate.depth >= 0]
+        choice = _last(model, site, inner)
+        if None in receptive_fields(choice.layers, predictions(site)).values():
+            choice = _last_seen(site, inner) or choice
     behind = min(layer.share_behind for layer in choice.layers)
     if behind > MOST:
         return replace(choice, conflict=f"{behind:.0%} of the arithmetic with weights lies behind")
@@ -67,7 +71,8 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
 def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice:
     """Choose the layer of a network with one score for the whole picture, or one per position."""
     if site.task == "segment":  # the class maps themselves are no features
-        inner = [candidate for candidate in inner if candidate.share_behind > 0] or inner
+        weighed = _weighed(inner)
+        inner = [candidate for candidate in inner if candidate.value in weighed] or inner
     last = last_cut(model, site.logits, inner) or inner[-1]
     attention = _last_attention(model, site)
     # Behind the last attention a class token alone has a gradient, and a pool by attention leaves no positions.
@@ -80,6 +85,23 @@ def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> Layer
         if later:
             return LayerChoice([later[-1]], "the last of several ways to the score", "no one layer is on all of them")
     return LayerChoice([last], "the last that everything from the picture to the score passes")
+
+
+def _last_seen(site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice | None:
+    """Return the last layer that the score depends on at positions of the picture, not at a class token alone."""
+    fields = receptive_fields(inner, predictions(site))
+    seen = [candidate for candidate in inner if fields[candidate.value] is not None]
+    return LayerChoice(seen[-1:], "the last with positions that the score depends on", False) if seen else None
+
+
+def _weighed(candidates: Sequence[Candidate]) -> set[ir.Value]:
+    """Return the values on the way to the score that a product with weights depends on."""
+    path = candidates[0].path
+    computed, read = {y for node, _ in path for y in node.outputs}, set[ir.Value]()
+    for node, amount in reversed(path):
+        if (amount and any(x not in computed for x in node.inputs[:2])) or not read.isdisjoint(node.outputs):
+            read.update(values_read(node))
+    return read
 
 
 def _last_attention(model: ir.Model, site: ScoreSite) -> ir.Node | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 import onnx_ir as ir
 
@@ -29,13 +29,31 @@ NOT_FOUND = "the inputs of the detection head were not found; name a layer (aero
 
 
 def predictions(site: ScoreSite) -> list[ir.Value]:
-    """Return the tensors in which the score is predicted, before what joins them: one per scale of a detector."""
+    """Return the tensors in which the score is predicted, before what joins them: one per scale of a detector.
+
+    Where the score is computed from several maps, as of classes and objectness, it is the one with the most channels.
+    """
     if site.task != "detect":
         return [site.logits]
     classes = 1 if site.score.label_at is not None else site.score.classes
     part = Part(site.logits, site.axis, site.start, site.start + classes)
-    through, scales = MOVING | CHOOSING | ACTIVATIONS, dict[ir.Value, None]()
-    waiting = origins(part, through)
+    scales = _joined(part, MOVING | CHOOSING | ACTIVATIONS)
+    if all(len(static_shape(scale)) == 4 for scale in scales):
+        return scales
+    maps = _joined(part, MOVING | CHOOSING | ACTIVATIONS | ARITHMETIC)
+    if any(len(static_shape(scale)) != 4 for scale in maps):
+        return scales
+    largest: dict[tuple[int, ...], ir.Value] = {}
+    for scale in maps:
+        size, channels = static_shape(scale)[2:], static_shape(scale)[1]
+        if size not in largest or channels > static_shape(largest[size])[1]:
+            largest[size] = scale
+    return list(largest.values())
+
+
+def _joined(part: Part, through: Set[str]) -> list[ir.Value]:
+    """Return the tensors that a part is joined from, by operators in `through`."""
+    scales, waiting = dict[ir.Value, None](), origins(part, through)
     while waiting:
         joined = waiting.pop(0)
         if joined.op in through and (behind := origins(Part(joined.value), through)) != [Part(joined.value)]:

@@ -29,8 +29,8 @@ Mask: TypeAlias = NDArray[np.bool_]
 Reads: TypeAlias = Callable[[ir.Node, Mask], "Sequence[Mask | None]"]
 
 MOVING = frozenset(
-    {"Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Pad", "Reshape",
-     "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+    {"DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Pad", "Reshape",
+     "ScatterElements", "ScatterND", "Slice", "SpaceToDepth", "Squeeze", "Tile", "Unsqueeze"}
 )  # fmt: skip
 """Operators whose entries are entries of their inputs, at places that are known beforehand where indices are."""
 
@@ -112,6 +112,8 @@ def _read(
     whole = [_everything(x) if x is not None and is_float(x) else None for x in node.inputs]
     if node.domain:
         return whole
+    if node.op_type == "Split":
+        return _split(node, arrived)
     if node.op_type in MOVING:
         if node not in moves:
             moves[node] = _sources(node)
@@ -207,6 +209,38 @@ def reads(*operators: str) -> Callable[[Reads], Reads]:
         return function
 
     return register
+
+
+def _split(node: ir.Node, arrived: Sequence[Mask | None]) -> Sequence[Mask | None]:
+    """Join the masks of the parts."""
+    axis = node.attributes.get_int("axis", 0)
+    masks = [
+        np.zeros((1,) * len(y.shape or ()), np.bool_) if mask is None else mask
+        for y, mask in zip(node.outputs, arrived, strict=True)
+    ]
+    sizes = np.max([mask.shape for mask in masks], axis=0)
+    wide = []
+    for y, mask in zip(node.outputs, masks, strict=True):
+        sizes[axis] = static_shape(y)[axis]
+        wide.append(np.broadcast_to(mask, sizes))
+    return [_compact(np.concatenate(wide, axis=axis))]
+
+
+@reads("Concat")
+def _concat(node: ir.Node, mask: Mask) -> Sequence[Mask | None]:
+    axis, start, parts = node.attributes["axis"].as_int(), 0, list[Mask | None]()
+    for x in node.inputs:
+        size = static_shape(x)[axis]  # type: ignore[arg-type]
+        part = mask if mask.shape[axis] == 1 else mask.take(range(start, start + size), axis=axis)
+        parts.append(part if part.any() else None)
+        start += size
+    return parts
+
+
+@reads("Transpose")
+def _transpose(node: ir.Node, mask: Mask) -> Sequence[Mask | None]:
+    perm = node.attributes.get_ints("perm", tuple(reversed(range(mask.ndim))))
+    return [mask.transpose(np.argsort(perm))]
 
 
 @reads("BatchNormalization", "DequantizeLinear", "Dropout", "QuantizeLinear", "Trilu")

@@ -25,7 +25,7 @@ CHOOSING = frozenset({"Gather", "GatherElements", "TopK"})
 
 ACTIVATIONS = frozenset({"Sigmoid", "Softmax"})
 
-ARITHMETIC = frozenset({"Add", "Div", "Exp", "Mul", "Pow", "Sub"})
+ARITHMETIC = frozenset({"Add", "Div", "Exp", "Mul", "Pow", "Sqrt", "Sub"})
 """Operators whose output is computed entry by entry, as a box is from what a head gives out."""
 
 
