@@ -149,7 +149,7 @@ def _manifest_layer(i: int, layer: Candidate, request: ExportRequest, rule: mani
     leave, is_guided = request.fused.leave_tensors, request.walk.guided and layer.depth < 0
     activations, gradients = (activations_name(i, layer), GRADIENTS.format(i)) if leave else (None, None)
     own = "guided" if is_guided else rule
-    return manifest.Layer(layer.name, layer.fold.kind, layer.shape, activations, gradients, own)
+    return manifest.Layer(layer.name, layer.fold.kind, layer.shape, activations, gradients, own, layer.fold.planes)
 
 
 def _source(request: ExportRequest) -> manifest.Source:

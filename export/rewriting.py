@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -67,8 +68,9 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     if head is not None and not runs_tail:
         activations, scaled = pairs[0]
         true = op.scale(op.single(scaled), 1.0 / written.seed_scale) if scaled is not None else None
-        smooth, targets = head.eigen_smooth, site.score.targets
-        op.output(CAM_HEADS[head.method](op, activations, true, targets=targets, eigen_smooth=smooth), head.output)
+        planes, targets = written.layers[0].planes, site.score.targets
+        how: dict[str, Any] = {"targets": targets, "eigen_smooth": head.eigen_smooth, "planes": planes}
+        op.output(CAM_HEADS[head.method](op, activations, true, **how), head.output)
     if runs_tail or plan.batch:
         tail = tail_of(op, site, score, chosen[0], own_nodes)
         _append_forward(tail, pairs[0][0], head if runs_tail else None, plan.batch)

@@ -36,11 +36,11 @@ def is_static(value: ir.Value) -> bool:
 def is_channels_last(shape: tuple[int, ...]) -> bool:
     """Return whether an input of this shape is (1, H, W, C), as in TensorFlow; where it may be both, (1, C, H, W).
 
-    Of other channels than a picture's there are fewer than rows.
+    Of other channels than a picture's there are fewer than rows, and than columns.
     """
     if len(shape) != 4 or shape[1] in PICTURE_CHANNELS:
         return False
-    return shape[3] in PICTURE_CHANNELS or shape[3] < shape[1]
+    return shape[3] in PICTURE_CHANNELS or shape[3] < min(shape[1:3])
 
 
 def is_float(value: ir.Value) -> bool:

@@ -41,6 +41,11 @@ class Fold:
         *rows, width = self.grid
         return 1, self.channels, int(np.prod(rows, dtype=int)), width
 
+    @property
+    def planes(self) -> int:
+        """Return D of a volume (D, H, W); 1 of all others."""
+        return self.grid[0] if self.kind == "volume" else 1
+
     def __call__(self, op: Builder, value: ir.Value) -> ir.Value:
         """Return `value`, or its cotangent, folded to `shape`."""
         if self.cut is not None:

@@ -213,6 +213,8 @@ class Layer:
         rule: By which table of rules these were walked back. `gradient`: they are G. `guided`: what guided
             backpropagation leaves of G (arXiv:1412.6806); only at the model's input. `relevance`: multipliers M of
             layer-wise relevance propagation, whose product A M is the relevance of A for the score.
+        planes: D of a volume (D, H, W), whose planes lie below each other in `shape`; 1 of all others. Methods with a
+            neighbourhood take it: a neighbour lies in the same plane.
     """
 
     name: str
@@ -221,6 +223,7 @@ class Layer:
     activations: str | None
     gradients: str | None
     rule: Rule = "gradient"
+    planes: int = 1
 
 
 @dataclass(frozen=True)
