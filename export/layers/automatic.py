@@ -91,7 +91,9 @@ def _last_seen(site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice | Non
     """Return the last layer that the score depends on at positions of the picture, not at a class token alone."""
     fields = receptive_fields(inner, predictions(site))
     seen = [candidate for candidate in inner if fields[candidate.value] is not None]
-    return LayerChoice(seen[-1:], "the last with positions that the score depends on", False) if seen else None
+    return (
+        LayerChoice(seen[-1:], "the last that the score depends on", "a class token alone is behind") if seen else None
+    )
 
 
 def _weighed(candidates: Sequence[Candidate]) -> set[ir.Value]:
