@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
-from aerocam.export.layers.candidates import Candidate, image_inputs
-from aerocam.export.layers.cuts import last_cut
+from aerocam.export.layers.candidates import Candidate, image_inputs, last_cut
 from aerocam.export.layers.head_inputs import head_inputs, predictions, read_by_queries
 from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import is_static, static_shape
