@@ -70,17 +70,17 @@ def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> Layer
     if site.task == "segment":  # the class maps themselves are no features
         weighed = _weighed(inner)
         inner = [candidate for candidate in inner if candidate.value in weighed] or inner
-    last = last_cut(model, site.logits, inner) or inner[-1]
+    cut = last_cut(model, site.logits, inner)
+    last = cut or inner[-1]
     attention = _last_attention(model, site)
     # Behind the last attention a class token alone has a gradient, and a pool by attention leaves no positions.
     if attention is not None and (last.fold.cut is not None or last.value in ancestors(attention.outputs[0])):
         tokens = _read_by(attention, inner)
         if tokens is not None:
             return LayerChoice([tokens], "what the last attention reads")
-    if last.share_behind > MOST:
-        later = [candidate for candidate in inner if 0 < candidate.share_behind <= MOST]
-        if later:
-            return LayerChoice([later[-1]], "the last of several ways from the picture to the score", False)
+    later = [x for x in inner if 0 < x.share_behind <= MOST] if last.share_behind > MOST else []
+    if later or cut is None:
+        return LayerChoice([later[-1] if later else last], "the last of several ways from picture to score", False)
     return LayerChoice([last], "the last that everything from the picture to the score passes")
 
 
