@@ -21,8 +21,7 @@ from aerocam.export.destinations import Destination
 from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import has_ends
 from aerocam.export.layers.candidates import Candidate
-from aerocam.export.layers.listing import listed
-from aerocam.export.layers.target_layers import AUTO, automatic_layers
+from aerocam.export.layers.target_layers import AUTO, automatic_layers, listed
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.packaging import join, parts
 from aerocam.export.plan import find_site, make_plan

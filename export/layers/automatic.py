@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
-from aerocam.export.layers.candidates import Candidate, image_inputs
-from aerocam.export.layers.cuts import last_cut
+from aerocam.export.layers.candidates import Candidate, image_inputs, last_cut
 from aerocam.export.layers.head_inputs import head_inputs, predictions, read_by_queries
 from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import is_static, static_shape
@@ -20,6 +19,9 @@ from aerocam.export.tracing.layout import layouts
 MOST = 0.5
 """Share of the multiply-adds with weights from which on a layer is near the input rather than near the score."""
 
+
+UNSURE = "there is no one layer that everything passes"
+"""What speaks against the last layer of several ways."""
 
 DOT = "one answer depends on one cell of it: the map is a dot whatever the network saw"
 """What speaks against the input of a detector's 1 x 1 predictor, and the prediction itself."""
@@ -73,17 +75,17 @@ def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> Layer
     if site.task == "segment":  # the class maps themselves are no features
         weighed = _weighed(inner)
         inner = [candidate for candidate in inner if candidate.value in weighed] or inner
-    last = last_cut(model, site.logits, inner) or inner[-1]
+    cut = last_cut(model, site.logits, inner)
+    last = cut or inner[-1]
     attention = _last_attention(model, site)
     # Behind the last attention a class token alone has a gradient, and a pool by attention leaves no positions.
     if attention is not None and (last.fold.cut is not None or last.value in ancestors(attention.outputs[0])):
         tokens = _read_by(attention, inner)
         if tokens is not None:
             return LayerChoice([tokens], "what the last attention reads")
-    if last.share_behind > MOST:
-        later = [candidate for candidate in inner if 0 < candidate.share_behind <= MOST]
-        if later:
-            return LayerChoice([later[-1]], "the last of several ways to the score", "no one layer is on all of them")
+    later = [x for x in inner if 0 < x.share_behind <= MOST] if last.share_behind > MOST else []
+    if later or cut is None:
+        return LayerChoice([later[-1] if later else last], "the last of several ways from picture to score", UNSURE)
     return LayerChoice([last], "the last that everything from the picture to the score passes")
 
 

@@ -1,4 +1,4 @@
-"""The tensors that can be explained: how deep they lie, what their tail costs, and where a walk back to them stops."""
+"""The tensors that can be explained: how deep they lie, what is behind them, where a walk back to them stops."""
 
 from __future__ import annotations
 
@@ -131,6 +131,30 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
             name, op = (node.name or "", operator_name(node)) if node is not None else ("", "")
             listed.append(Candidate(value, str(value.name), name, op, fold, depth, between[value], amounts))
     return listed
+
+
+def cuts(model: ir.Model, score: ir.Value, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates, other than `score`, that every path from the image to `score` passes through."""
+    images = image_inputs(model)
+    path = nodes_between(model.graph, images, score)
+    order = {value: i for i, node in enumerate(path) for value in node.outputs}
+    last_use: dict[ir.Value, int] = {}
+    for i, node in enumerate(path):
+        last_use.update((x, i) for x in values_read(node) if x in order or x in images)
+    by_value = {candidate.value: candidate for candidate in candidates}
+    passed, open_until = list[Candidate](), max((last_use.get(x, -1) for x in images), default=-1)
+    for i, node in enumerate(path):
+        used = [y for y in node.outputs if y in last_use or y is score]
+        if len(used) == 1 and used[0] in by_value and used[0] is not score and open_until <= i:
+            passed.append(by_value[used[0]])
+        open_until = max([open_until, *(last_use.get(y, -1) for y in node.outputs)])
+    return passed
+
+
+def last_cut(model: ir.Model, score: ir.Value, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Return the last of `cuts`, or None."""
+    passed = cuts(model, score, candidates)
+    return passed[-1] if passed else None
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:

@@ -9,8 +9,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError
 from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
-from aerocam.export.layers.candidates import Candidate, image_inputs
-from aerocam.export.layers.cuts import last_cut
+from aerocam.export.layers.candidates import Candidate, image_inputs, last_cut
 from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import ScoreSite

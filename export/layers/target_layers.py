@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import groupby
 
 import onnx_ir as ir
 
@@ -12,7 +13,7 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.export.gradients.autodiff import nodes_between
 from aerocam.export.gradients.rule_tables import is_guided
 from aerocam.export.layers.automatic import DOT, LayerChoice, find_automatic
-from aerocam.export.layers.candidates import Candidate
+from aerocam.export.layers.candidates import Candidate, cuts
 from aerocam.export.layers.candidates import candidates as find_candidates
 from aerocam.export.layers.head_inputs import predictions
 from aerocam.export.layers.naming import named_layer
@@ -61,6 +62,34 @@ def choose_layers(
         dots = [layer.name for layer in layers if fields[layer.value] == (1, 1)]
         choice = replace(choice, conflict=f"of {', '.join(dots)} {DOT}" if dots else "")
     return replace(choice, layers=layers)
+
+
+def listed(model: ir.Model, site: ScoreSite) -> list[Candidate]:
+    """Return the candidates with all that a list says of them, in graph order, rules tried out.
+
+    Args:
+        model: In normal form.
+        site: Where the score is.
+    """
+    plain = find_candidates(model, site, try_out=True)
+    fields = receptive_fields(plain, predictions(site)) if plain else {}
+    known = [replace(candidate, field=fields[candidate.value]) for candidate in plain]
+    passed = {candidate.value for candidate in cuts(model, site.logits, known)}
+    stages = {candidate.value for candidate in _stages(known, passed)}
+    return [replace(candidate, is_stage=candidate.value in stages) for candidate in known]
+
+
+def _stages(known: Sequence[Candidate], passed: set[ir.Value]) -> list[Candidate]:
+    """Return the last of each row of candidates on one grid: of those that everything passes, or else of all.
+
+    Left out are those that no answer depends on, and where others are left those in which it sees one cell.
+    """
+    stages = []
+    for _, row in groupby(known, lambda candidate: (candidate.depth < 0, candidate.shape[2:])):
+        seen = [candidate for candidate in row if candidate.field is not None]
+        wide = [candidate for candidate in seen if candidate.field != (1, 1)] or seen
+        stages += [candidate for candidate in wide if candidate.value in passed][-1:] or wide[-1:]
+    return stages
 
 
 def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:

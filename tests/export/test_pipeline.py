@@ -193,7 +193,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any], type[Aer
     "head-of-two": (cnn, {"head": "gradcam", "layers": ["r0", "r1"]}, UsageError, r"2 target layers \(r0, r1\)"),
     "nothing": (cnn, {"tensors": False}, UsageError, "nothing to emit"),
     "labels": (cnn, {"labels": ["one"]}, UsageError, "1 names for 5 classes"),
-    "layer": (cnn, {"layers": "nowhere"}, UsageError, "no such tensor or node"),
+    "layer": (cnn, {"layers": "nowhere"}, UsageError, "no such tensor, node or module"),
     "provider": (cnn, {"providers": ["NoSuchProvider"]}, UsageError, "'NoSuchProvider' is not in this ONNX"),
     "unknown-operator": (unknown_operator, {}, ModelError, r"cannot run the model .*my\.ops:Count.*`check=False`"),
     "task": (lambda: ultralytics("[]", "segment"), {}, ModelError, "names task 'segment'; classify and detect"),

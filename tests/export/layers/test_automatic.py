@@ -215,6 +215,27 @@ def test_a_detector_is_explained_where_an_answer_sees_more_than_a_cell(
     assert "depends on one cell" not in caplog.text
 
 
+def test_a_score_of_several_maps_has_the_scales_of_its_classes(tmp_path: Path) -> None:
+    """FCOS: the square root of class and centreness, the second predicted beside the boxes."""
+    text = ""
+    for s, step in enumerate((8, 16)):
+        text += f"""p@ = AveragePool<kernel_shape=[{step},{step}], strides=[{step},{step}]>(x) m@ = Conv(p@, w@)
+        scale@ = Relu(m@) cc@ = Conv<pads=[1,1,1,1]>(scale@, k3) ca@ = Relu(cc@) cls@ = Conv(ca@, oc)
+        bc@ = Conv<pads=[1,1,1,1]>(scale@, j3) ba@ = Relu(bc@) box@ = Conv(ba@, ob) ctr@ = Conv(ba@, o1)
+        ct@ = Reshape(cls@, s3) bt@ = Reshape(box@, s4) nt@ = Reshape(ctr@, s1) """.replace("@", str(s))
+    text += "".join(f"{j} = Concat<axis=2>({j}0, {j}1) " for j in ("ct", "bt", "nt"))
+    text += """cs = Sigmoid(ct) ns = Sigmoid(nt) both = Mul(cs, ns) root = Sqrt(both)
+    scores = Transpose<perm=[0,2,1]>(root) raw = Transpose<perm=[0,2,1]>(bt) boxes = Exp(raw)"""
+    proto = parsed(
+        "(float[1,3,64,64] x) => (float[1,80,3] scores, float[1,80,4] boxes)",
+        text,
+        w0=f32(8, 3, 1, 1), w1=f32(8, 3, 1, 1, seed=1), k3=f32(8, 8, 3, 3), j3=f32(8, 8, 3, 3, seed=2),
+        oc=f32(3, 8, 1, 1), ob=f32(4, 8, 1, 1), o1=f32(1, 8, 1, 1), s3=[1, 3, -1], s4=[1, 4, -1], s1=[1, 1, -1],
+    )  # fmt: skip
+    expected = [("scale0", 8, 8), ("scale1", 4, 4)]
+    assert automatic(saved(tmp_path, proto), task="detect", layout="retinanet") == expected
+
+
 def test_a_layer_that_can_only_show_a_dot_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, detector("3x3, then 1x1", True))
     export_model(path, task="detect", layers=["ca0", "ca1"], check=False)
@@ -238,7 +259,20 @@ def test_where_several_ways_lead_to_the_score_the_layer_is_a_guess(tmp_path: Pat
     plan = make_plan(load_model(request.path), request, "source")
     (decision,) = (item for item in plan.decisions if item.subject == "layers")
     assert (decision.decided, decision.is_guess) == ("up", True)
-    assert decision.evidence == "the last of several ways from the picture to the score"
+    assert decision.evidence == "the last of several ways from picture to score"
+
+
+def test_two_networks_with_one_score_have_no_layer_in_common(tmp_path: Path) -> None:
+    proto = parsed(
+        "(float[1,3,32,32] x) => (float[1,5] y)",
+        """a = Conv<strides=[4,4]>(x, w0) ar = Relu(a) ag = ReduceMean<axes=[2,3], keepdims=0>(ar) ay = MatMul(ag, w1)
+        b = Conv<strides=[4,4]>(x, w2) br = Relu(b) bg = ReduceMean<axes=[2,3], keepdims=0>(br) by = MatMul(bg, w1)
+        y = Add(ay, by)""",
+        w0=f32(4, 3, 4, 4), w1=f32(4, 5), w2=f32(4, 3, 4, 4, seed=1),
+    )  # fmt: skip
+    loaded = load_model(saved(tmp_path, proto))
+    choice = choose_layers(loaded, find_score(loaded, "classify"), ["auto"])
+    assert ([layer.name for layer in choice.layers], choice.is_sure) == (["br"], False)
 
 
 def test_most_of_the_arithmetic_behind_the_layer_makes_it_a_guess(tmp_path: Path) -> None:
