@@ -15,7 +15,15 @@ from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
-from aerocam.export.preprocessing import class_labels, default_preprocess, default_task, is_ultralytics, model_labels
+from aerocam.export.preprocessing import (
+    class_labels,
+    default_preprocess,
+    default_task,
+    image_input,
+    is_ultralytics,
+    model_labels,
+    require_fitting,
+)
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
 from aerocam.export.request import ExportRequest, Score
@@ -99,6 +107,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         _require_one(layers, f"batch={files.batch}", "one is expected")
     given = request.preprocess
     preprocess = given if isinstance(given, manifest.Preprocess) else given(model)
+    if preprocess is not None:
+        require_fitting(preprocess, image_input(model))
     require_ends(ends.frame, ends.map_form, preprocess, fused.head, layers)
     if preprocess is not None:
         preprocess = replace(preprocess, frame=ends.frame)

@@ -124,6 +124,24 @@ def fitted(preprocess: Preprocess, image: ir.Value, channels: int) -> Preprocess
     return replace(preprocess, mean=mean, std=std, color=color)
 
 
+def require_fitting(preprocess: Preprocess, image: ir.Value) -> None:
+    """Raise unless a preprocessing gives what the input takes.
+
+    Raises:
+        UsageError: Its tensor has another shape, or its numbers change the pixels that the input takes as they are.
+    """
+    if preprocess.shape != static_shape(image):
+        raise UsageError(
+            f"`preprocess`: it gives a tensor {preprocess.shape}, the input {image.name!r} takes {static_shape(image)}"
+        )
+    as_they_are = set(preprocess.mean) == {0} and set(preprocess.std) == {1}
+    if image.dtype == ir.DataType.UINT8 and not as_they_are:
+        raise UsageError(
+            f"`mean`, `std`: the input {image.name!r} takes pixels in uint8, which the model preprocesses itself;"
+            " export without them"
+        )
+
+
 def is_ultralytics(model: ir.Model) -> bool:
     """Return whether the model carries Ultralytics' metadata."""
     return "stride" in model.metadata_props and "names" in model.metadata_props

@@ -178,6 +178,10 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
         "shown": _channels(args.shown, channels),
     }
     preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
+    if args.shown is not None and preprocess.color != "BANDS":
+        raise UsageError(
+            f"--shown {args.shown}: the input is in {preprocess.color}; it is for inputs of other channels"
+        )
     if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
         raise UsageError(
             f"--short-side {preprocess.short_side}: less than the input's {max(preprocess.size)} px; give at least that"
