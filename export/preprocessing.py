@@ -96,6 +96,8 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
     shape, said = static_shape(image), read_ultralytics(model.metadata_props)
     if given is not None and not isinstance(given, (str, Mapping)):
         preprocess = given if isinstance(given, Preprocess) else given(model)
+        if preprocess is not None:
+            _require_fitting(preprocess, image)
         return preprocess, _decision(preprocess, "asked for", "asked")
     settings = {"preset": given} if isinstance(given, str) else dict(given or {})
     preset = settings.pop("preset", None)
@@ -239,8 +241,12 @@ def _chosen(image: ir.Value, entries: Mapping[str, Any], settings: Mapping[str, 
     if not all(0 <= channel < channels for channel in shown):
         listed = ",".join(map(str, shown))
         raise UsageError(f"`shown={listed!r}`: three channels of 0 to {channels - 1} are expected, as in 2,1,0")
+    if "shown" in settings and entries["color"] != "BANDS":
+        raise UsageError(f"`shown`: the input is in {entries['color']}; it is for inputs of other channels")
     layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
-    return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+    chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+    _require_fitting(chosen, image)
+    return chosen
 
 
 def _fitted(entries: Mapping[str, Any], image: ir.Value, channels: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -265,6 +271,24 @@ def _fitted(entries: Mapping[str, Any], image: ir.Value, channels: int, settings
             )
     color = "GRAY" if channels == 1 else "BANDS"
     return {"color": color, **{name: values[:1] * channels for name, values in numbers.items()}}
+
+
+def _require_fitting(preprocess: Preprocess, image: ir.Value) -> None:
+    """Raise unless a preprocessing gives what the input takes.
+
+    Raises:
+        UsageError: Its tensor has another shape, or its numbers change the pixels that the input takes as they are.
+    """
+    if preprocess.shape != static_shape(image):
+        raise UsageError(
+            f"`preprocess`: it gives a tensor {preprocess.shape}, the input {image.name!r} takes {static_shape(image)}"
+        )
+    as_they_are = set(preprocess.mean) == {0} and set(preprocess.std) == {1}
+    if image.dtype == ir.DataType.UINT8 and not as_they_are:
+        raise UsageError(
+            f"`mean`, `std`: the input {image.name!r} takes pixels in uint8, which the model preprocesses itself;"
+            " export without them"
+        )
 
 
 def _decision(preprocess: Preprocess | None, evidence: str, source: Source, conflict: str = "") -> Decision:

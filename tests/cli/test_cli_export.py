@@ -99,6 +99,8 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "shape-of-two": ("layers two.onnx --input-shape 1,3,8,8", 2, "inputs x, n; say which, as in x=1,3,224,224"),
     "channels": ("export two_channels.onnx --preprocess imagenet", 2, "the input 2 channels; take --preprocess unit"),
     "shown": ("export two_channels.onnx --shown 0,1,2", 2, "--shown 0,1,2: three channels of 0 to 1 are expected"),
+    "shown-rgb": ("export model.onnx --shown 0,1,2", 2, "--shown 0,1,2: the input is in RGB"),
+    "fix-form": ("export two.onnx --fix n", 2, "--fix n: NAME=NUMBER or NAME=FILE.npy"),
     "units": ("export model.onnx --units kelvin", 2, "--units kelvin: no such units. "),
     "fix-name": ("export two.onnx --fix m=1", 2, "--fix: 'm': the model has no such input"),
     "fix-value": ("export two.onnx --fix n=absent.npy", 2, "--fix n=absent.npy: NAME=NUMBER or NAME=FILE.npy"),

@@ -15,6 +15,7 @@ from onnx import numpy_helper, parser
 from aerocam.errors import ModelError, UsageError
 from aerocam.export import check_export, export_model
 from aerocam.export.preprocessing import default_preprocess
+from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer
 
 UNIT = partial(default_preprocess, preset="unit")
@@ -69,6 +70,14 @@ def test_pixels_that_the_model_preprocesses_itself(kind: str, packaging: Any, tm
     found = Explainer(done.path)(FRAME)
     np.testing.assert_allclose(found.prediction.probabilities, shares(plain(tmp_path)), rtol=1e-4)
     assert found.map.max() == pytest.approx(1)
+
+
+def test_numbers_that_do_not_fit_the_input_are_refused(tmp_path: Path) -> None:
+    model = network(tmp_path / "m.onnx", *UINT8["uint8, channels first"][:1], "xt = Cast<to=1>(x) x1 = Mul(xt, scale)")
+    with pytest.raises(UsageError, match="`mean`, `std`: the input 'x' takes pixels in uint8"):
+        export_model(model, preprocess=Preprocess("x", (12, 12)))
+    with pytest.raises(UsageError, match=r"it gives a tensor \(1, 3, 8, 12\), the input 'x' takes \(1, 3, 12, 12\)"):
+        export_model(model, preprocess=Preprocess("x", (8, 12)))
 
 
 def test_a_frame_for_a_model_that_takes_pixels(tmp_path: Path) -> None:
