@@ -41,7 +41,7 @@ class Plan:
             is known once it is rewritten: which tensors of the model the rules of the gradients read.
         site: Where the score is.
         layers: The target layers, in the manifest's order.
-        outputs: Names of the model's own outputs, and of the tensor with the class scores where it becomes one.
+        outputs: Names of the model's own outputs, and of tensors with class scores or boxes that become outputs.
         tensors: Names of all tensors of the model itself.
     """
 
@@ -109,8 +109,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         decisions=(*decisions, of_layers, of_preprocess, of_labels),
         aerocam=__version__,
     )
-    outputs = dict.fromkeys([*(str(value.name) for value in model.graph.outputs), site.score.output])
-    return Plan(written, site, layers, list(outputs), frozenset(tensor_table(model)))
+    outputs = list(dict.fromkeys([*(str(value.name) for value in model.graph.outputs), *written.own_outputs]))
+    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)))
 
 
 def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
@@ -124,7 +124,8 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
     labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
-    hints, probe = Hints(labels, score.layout), Probe(model)
+    probe = Probe(model)
+    hints = Hints(labels, score.layout, probe.values)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
     if site.task in WITHOUT:
         if score.activation is not None:

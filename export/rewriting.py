@@ -15,7 +15,7 @@ from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.tensor_names import ACTIVATIONS, GRADIENTS, OWN_GRADIENTS, activations_name, tensor_names
-from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.builder import Builder, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.packaging import with_carried
 from aerocam.export.plan import Plan
@@ -41,8 +41,10 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
-    if site.output is not None and not site.output.is_graph_output():
-        model.graph.outputs.append(site.output)
+    tensors = tensor_table(model)
+    for name in written.own_outputs:  # of a table in front of a suppression: so far no output
+        if not tensors[name].is_graph_output():
+            model.graph.outputs.append(tensors[name])
     score = append_choice(op, site, {candidate.value for candidate in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]

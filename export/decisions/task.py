@@ -198,7 +198,7 @@ def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
         return [layout, Decision("boxes", "none", "classes at anchors can be explained", "layout", "graph", against)]
     shown = f"{site.place.form} in {site.place.unit}s, output {site.place.output!r}"
     if site.layout in detectors.pairs.FINDERS:
-        return [layout, Decision("boxes", shown, "their order and size for a picture of noise", "layout", "measured")]
+        return [layout, Decision("boxes", shown, "their order and size on test pictures", "layout", "measured")]
     return [layout, Decision("boxes", shown, f"layout {site.layout}", "layout")]
 
 

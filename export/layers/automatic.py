@@ -147,7 +147,8 @@ def _scales(site: ScoreSite) -> list[ir.Value]:
     """Return the spatial predictions that are joined along the anchors."""
     classes = 1 if site.score.label_at is not None else site.score.classes
     part = Part(site.logits, site.axis, site.start, site.start + classes)
-    through, scales = MOVING | CHOOSING | ACTIVATIONS, dict[ir.Value, None]()
+    products = {"Mul"} if site.is_share else set[str]()  # of classes and objectness
+    through, scales = MOVING | CHOOSING | ACTIVATIONS | products, dict[ir.Value, None]()
     waiting = origins(part, through)
     while waiting:
         joined = waiting.pop(0)

@@ -12,7 +12,9 @@ from typing import TypeAlias
 
 import onnx_ir as ir
 
+from aerocam.export.nodes.shapes import is_static
 from aerocam.export.scores.detectors import pairs, queries, yolo
+from aerocam.export.scores.detectors.suppression import tables_before
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 Finder: TypeAlias = Callable[[ir.Value, ir.Model, Hints], "ScoreSite | None"]
@@ -31,22 +33,30 @@ LAYOUTS: dict[str, Finder] = {
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the class logits behind an output of one of `LAYOUTS`, with the names of what fits."""
-    sites = _fitting(output, model, hints)
+    value, sites = _fitting(output, model, hints)
     if not sites:
         return None
     name, *others = sites
-    site = replace(sites[name], layout=name, rivals=tuple(others))
-    if site.place is not None and name in pairs.FINDERS:
-        site = replace(site, place=pairs.measured(model, site.place))
+    site = replace(sites[name], output=value, layout=name, rivals=tuple(others))
+    if site.place is not None and (name in pairs.FINDERS or (value is not output and not site.place.strides)):
+        site = replace(site, place=pairs.measured(model, site.place, hints))
     return site
 
 
 def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
     """Return the first layout that an output and its boxes fit, "" where there is none."""
-    return next((name for name, site in _fitting(output, model, hints).items() if site.place is not None), "")
+    _, sites = _fitting(output, model, hints)
+    return next((name for name, site in sites.items() if site.place is not None), "")
 
 
-def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> dict[str, ScoreSite]:
+def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> tuple[ir.Value, dict[str, ScoreSite]]:
+    """Return the sites of the layouts that fit an output, or else the last table in front of its suppression."""
     wanted = [hints.layout] if hints.layout is not None else LAYOUTS
-    sites = {name: LAYOUTS[name](output, model, hints) for name in wanted}
-    return {name: site for name, site in sites.items() if site is not None}
+    before = tuple(tables_before(output, model))
+    inside = replace(hints, tables=before)
+    for value, known in ((output, hints), *((value, inside) for value in before)):
+        sites = {name: LAYOUTS[name](value, model, known) for name in wanted if is_static(value)}
+        fitting = {name: site for name, site in sites.items() if site is not None}
+        if fitting:
+            return value, fitting
+    return output, {}
