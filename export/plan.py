@@ -11,18 +11,20 @@ from aerocam import __version__, manifest
 from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.export.decisions.activation import WITHOUT, decide_activation
-from aerocam.export.decisions.labels import decide_labels, model_labels
+from aerocam.export.decisions.labels import decide_labels
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.decisions.task import decide_score
 from aerocam.export.ends import require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
+from aerocam.export.layers.automatic import LayerChoice
 from aerocam.export.layers.candidates import Candidate
-from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
+from aerocam.export.layers.target_layers import ASKED, choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import decide_preprocess
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
+from aerocam.export.reading.ultralytics import class_names
 from aerocam.export.request import ExportRequest, Score
 from aerocam.export.scores import Hints, ScoreSite
 from aerocam.export.scores.contrast import require_contrast
@@ -74,7 +76,8 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         require_contrast(site)
         site = replace(site, score=replace(site.score, contrast="finer"))
     rule = layer_rule(walk.relevance, walk.guided, fused.head)
-    layers = choose_layers(model, site, walk.names)
+    choice = choose_layers(model, site, walk.names)
+    layers = choice.layers
     if walk.guided:
         layers = with_input(model, site, layers)
     if fused.head is not None:
@@ -93,7 +96,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         _, explain, tail = (path.name for path in request.paths)
         split = manifest.Split(explain, (), tail if files.batch else None, files.batch or 0)
     named, of_labels = decide_labels(labels, site.score, given=request.score.labels is not None)
-    of_layers = _layers_decision(layers, walk.names, site.task)
+    of_layers = _layers_decision(choice, site.task)
     written = Manifest(
         task=site.task,
         layers=tuple(_manifest_layer(i, layer, request, rule) for i, layer in enumerate(layers)),
@@ -123,7 +126,7 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         UsageError: The model has no output of the name that is asked for, or what is asked contradicts the graph.
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
-    labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
+    labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
     probe = Probe(model)
     hints = Hints(labels, score.layout, probe.values)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
@@ -158,9 +161,10 @@ def _source(request: ExportRequest) -> manifest.Source:
     return manifest.Source(sha256(request.path), request.path.name, opset, producer)
 
 
-def _layers_decision(layers: Sequence[Candidate], names: Sequence[str], task: manifest.Task) -> Decision:
+def _layers_decision(choice: LayerChoice, task: manifest.Task) -> Decision:
     """Return how the target layers were chosen."""
-    chosen = ", ".join(layer.name for layer in layers)
-    if AUTO not in names:
-        return Decision("layers", chosen, "asked for", "layers", "asked")
-    return Decision("layers", chosen, f"by the graph, for task {task}", "layers")
+    shapes = ["x".join(map(str, layer.shape)) for layer in choice.layers]
+    chosen = ", ".join(f"{layer.name} {shape}" for layer, shape in zip(choice.layers, shapes, strict=True))
+    if choice.evidence == ASKED:
+        return Decision("layers", chosen, ASKED, "layers", "asked", choice.conflict)
+    return Decision("layers", chosen, f"{choice.evidence}, for task {task}", "layers", "graph", choice.conflict)

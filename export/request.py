@@ -137,6 +137,7 @@ class ExportRequest:
     files: Files = field(default_factory=Files)
     precision: manifest.Precision = "source"
     input_shapes: Mapping[str, Sequence[int]] | None = None
+    fix: Mapping[str, Any] | None = None
     preprocess: Given = None
     check: bool = True
     providers: Sequence[Provider] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -21,14 +22,21 @@ from aerocam.export.checking.gradients import (
     score_of,
     worst_error,
 )
-from aerocam.export.checking.outputs import largest_difference, outputs_apart, with_outputs, without_optimization
+from aerocam.export.checking.outputs import (
+    largest_difference,
+    outputs_apart,
+    run_batch,
+    with_outputs,
+    without_optimization,
+)
 from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE, CheckReport
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.ends import has_ends
 from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.packaging import join
 from aerocam.export.precision import computed_in_half, in_float16
-from aerocam.export.reading.graph import freeze_inputs, load_model
+from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.inputs import fix_inputs, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
@@ -44,6 +52,7 @@ def self_check(
     written: Manifest,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     providers: Sequence[Provider] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Compare a rewritten model with its original file and with finite differences.
 
@@ -54,12 +63,14 @@ def self_check(
         written: Its manifest.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
+        fix: As given at export.
     """
     original = read_model(path)
+    fix_inputs(original.proto, fix or {})
     freeze_inputs(original.proto, input_shapes or {})
     reference, apart = original, None
     if written.precision == "float16":
-        converted = in_float16(load_model(path, input_shapes))
+        converted = in_float16(load_model(path, input_shapes, fix))
         reference = LightModel.of(converted)
         apart = outputs_apart(original, converted, providers)
     names = {value.name for value in model.graph.outputs}
@@ -105,7 +116,7 @@ def check_model(
     names = [value.name for value in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
         session = sessions.open(original)
-        before = session.run(names, {value.name: feeds[value.name] for value in session.get_inputs()})
+        before = run_batch(session, names, feeds)
         del session
         session = sessions.open(explained)
         *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
@@ -144,6 +155,7 @@ def check_export(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     providers: Sequence[Provider] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Compare an exported file with its original, for example on the provider that will be used.
 
@@ -152,6 +164,7 @@ def check_export(
         exported: What `export_model` made of it.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
+        fix: As given at export.
 
     Raises:
         ManifestError: `exported` carries no manifest, was made of another model, or a file beside it is of another
@@ -168,7 +181,7 @@ def check_export(
     model, split = light.whole(), written.split
     if split is not None:
         model = join(model, _half(Path(exported), written, split.explain))
-    report = self_check(Path(path), without_frame(model, written), written, input_shapes, providers)
+    report = self_check(Path(path), without_frame(model, written), written, input_shapes, providers, fix)
     if has_ends(written):
         report = check_fused_ends(model, written, report, providers)
     if split is not None and split.tail is not None:

@@ -15,6 +15,7 @@ from aerocam.errors import ModelError
 from aerocam.export.decisions.numbers import measured
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
 from aerocam.export.scores import Hints, ScoreSite, classify, detectors, find_score, named_outputs, segment, sequence
 from aerocam.manifest import Task
 
@@ -77,12 +78,11 @@ def _by_metadata(model: ir.Model) -> Task | None:
     Raises:
         ModelError: They name a task that is not explained.
     """
-    if "stride" not in model.metadata_props or "names" not in model.metadata_props:
+    said = read_ultralytics(model.metadata_props)
+    if said is None or not said.task:
         return None
-    named = model.metadata_props.get("task", "classify")
-    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
-        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
-    return named  # type: ignore[return-value]
+    require_known_task(said)
+    return "detect" if said.task in DETECTS else "classify"
 
 
 def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: Probe) -> Found:

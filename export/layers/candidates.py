@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -13,7 +14,7 @@ from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.folding import Fold, layer_fold
 from aerocam.export.tracing.layout import layouts
@@ -63,6 +64,8 @@ class Candidate:
         depth: Its place among the nodes from input to score, from 0; -1 for an input.
         obstacle: The nearest operator to the score, between the two, that passes no gradient to it, or "".
         path: The nodes from input to score, with their multiply-adds.
+        field: Where it is listed: rows and columns of it that one answer depends on; None: no answer depends on it.
+        is_stage: Where it is listed: whether it is the last of its size in a row, and so stands for the others.
     """
 
     value: ir.Value
@@ -72,12 +75,28 @@ class Candidate:
     fold: Fold
     depth: int
     obstacle: str
-    path: Sequence[tuple[ir.Node, int]] = field(repr=False, compare=False)
+    path: Sequence[tuple[ir.Node, int]] = dataclasses.field(repr=False, compare=False)
+    field: tuple[int, int] | None = None
+    is_stage: bool = False
 
     @property
     def cost(self) -> int:
         """Estimate the multiply-adds that the gradient at this tensor takes."""
         return gradient_cost(self.path[max(self.depth, 0) :], self.value)
+
+    @property
+    def share_behind(self) -> float:
+        """Return the share of the multiply-adds with weights, from input to score, that lie behind this tensor."""
+        computed = {y for node, _ in self.path for y in node.outputs}
+        active, behind, total = {self.value}, 0, 0
+        for node, amount in self.path:
+            depends_on_it = any(x in active for x in values_read(node))
+            if depends_on_it:
+                active.update(node.outputs)
+            if amount and any(x not in computed for x in node.inputs[:2]):
+                total += amount
+                behind += amount * depends_on_it
+        return behind / total if total else 0.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -115,8 +134,13 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
 
 
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """Return the model's float inputs."""
-    return [value for value in model.graph.inputs if is_float(value)]
+    """Return the model's inputs of floats or pixels: of several those that are pictures, or else have positions."""
+    floats = [value for value in model.graph.inputs if may_be_image(value)]
+    ranks = [len(value.shape or ()) for value in floats]
+    return next(
+        (chosen for at_least in (4, 3) if (chosen := [x for x, n in zip(floats, ranks, strict=True) if n >= at_least])),
+        floats,
+    )
 
 
 Stops = Set[tuple[ir.Node, ir.Value]]

@@ -18,6 +18,7 @@ from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.reading.ultralytics import read_ultralytics, require_fitting_task
 
 logger = logging.getLogger("aerocam.export")
 
@@ -40,6 +41,7 @@ class ScoreSite:
         others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
         layout: To detect, the name of the outputs' layout.
         rivals: To detect, names of the layouts that would fit as well.
+        evidence: To detect, what speaks for the layout, where that is more than the form of one output.
         order: The entry of `logits` that each class is; empty: classes are in its order.
     """
 
@@ -56,6 +58,7 @@ class ScoreSite:
     order: tuple[int, ...] = ()
     layout: str = ""
     rivals: tuple[str, ...] = ()
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,12 @@ def find_score(
         hints: What is known beside the graph.
 
     Raises:
-        UsageError: There is no such output.
+        UsageError: There is no such output, or Ultralytics' metadata contradict the task.
         ModelError: No output has the form that the task needs.
     """
     outputs = named_outputs(model, output)
+    if (said := read_ultralytics(model.metadata_props)) is not None:
+        require_fitting_task(said, task)
     for value in outputs:
         site = TASKS[task].find(value, model, hints) if is_static(value) else None
         if site is not None:

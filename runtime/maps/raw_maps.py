@@ -79,7 +79,7 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
 
 
 def default_method(manifest: Manifest) -> str:
-    """Return gradcam; of a contrast finercam; for a detector hirescam; for multipliers in place of gradients relevance.
+    """Return gradcam; of a contrast finercam; for anchors hirescam; for multipliers in place of gradients relevance.
 
     The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
     wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
@@ -88,4 +88,4 @@ def default_method(manifest: Manifest) -> str:
         return "relevance"
     if manifest.score.contrast == "finer":
         return "finercam"
-    return "hirescam" if manifest.task == "detect" else "gradcam"
+    return "hirescam" if manifest.has_anchors else "gradcam"

@@ -49,7 +49,7 @@ STEPS = {"step": np.float32(0.1), "point": np.int8(0)}
 BLOCKS = {"steps": np.full((1, 4, 8, 4), 0.1, np.float32), "points": np.zeros((1, 4, 8, 4), np.int8)}
 
 FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] = {
-    "Attention": (23, [blocker("Attention", ["a", "a", "a"], softcap=2.0)], {}, "softcap"),
+    "Attention": (24, [blocker("Attention", ["a", "a", "a", "few"])], {"few": f32(8, 6)}, "a mask for 6 keys"),
     "AveragePool": (
         19,
         [blocker("AveragePool", ["a"], kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4)],

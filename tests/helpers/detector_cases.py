@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 import tiny_detectors as tiny
-from aerocam.manifest import Boxes, Score
+from aerocam.manifest import Boxes, Keypoints, Masks, Score
 
 Array = NDArray[Any]
 CELLS, CLASSES = tiny.CELLS, tiny.CLASSES
@@ -28,6 +29,7 @@ class Case:
         layers: What `auto` takes.
         link: `sigmoid` or `softmax`, of the logits behind the output `y`; `none` where `y` is logits of a softmax,
             `host` where it is those of sigmoids.
+        metadata: What Ultralytics writes of it into the file.
     """
 
     layout: str
@@ -36,6 +38,13 @@ class Case:
     boxes: Boxes
     layers: tuple[str, ...] = ("p0", "p1")
     link: str = "sigmoid"
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def file(self) -> onnx.ModelProto:
+        """The detector, with its metadata."""
+        proto = tiny.build(self.build)[0]
+        onnx.helper.set_model_props(proto, self.metadata)
+        return proto
 
     def logits(self, y: Array) -> Array:
         """(anchors, classes): the logits as the output gives them; of a softmax, but for a number per anchor."""
@@ -68,6 +77,25 @@ QUERY = Score("y", "sigmoid", CLASSES, 0, tiny.QUERIES, 2)
 SHARES = Boxes("boxes", 2, unit="share", suppressed=True)
 CORNERS = Boxes("boxes", 2, form="yxyx", unit="share")
 TOKENS = ("tokens",)
+NAMES = {"stride": "32", "names": "{0: 'red', 1: 'green', 2: 'blue'}", "imgsz": "[32, 32]"}
+EXTRAS = {
+    "segment": Case(
+        "yolov8",
+        tiny.yolov8_segment,
+        YOLO,
+        Boxes("y", 1, masks=Masks("prototypes", 7, 2)),
+        metadata={**NAMES, "task": "segment"},
+    ),
+    "pose": Case(
+        "yolov8",
+        tiny.yolov8_pose,
+        YOLO,
+        Boxes("y", 1, keypoints=Keypoints(7, 2, 3)),
+        metadata={**NAMES, "task": "pose", "kpt_shape": "[2, 3]"},
+    ),
+    "obb": Case("yolov8", tiny.yolov8_obb, YOLO, Boxes("y", 1, angle=7), metadata={**NAMES, "task": "obb"}),
+}
+"""Detectors of Ultralytics that have more of an object than a box."""
 
 CASES = {
     "yolov8": Case("yolov8", tiny.yolov8, YOLO, Boxes("y", 1)),
@@ -85,6 +113,7 @@ CASES = {
         Boxes("y", 2),
         link="host",
     ),
+    **EXTRAS,
     "yolov5": Case("yolov5", tiny.yolov5, Score("y", "sigmoid", CLASSES, 5, 3 * CELLS, 2, objectness=4), Boxes("y", 2)),
     "yolox": Case(
         "yolox",

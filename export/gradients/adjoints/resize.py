@@ -19,25 +19,37 @@ def resize(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
     Whole-number nearest: sums of blocks, an AveragePool. Otherwise products with constant matrices.
     """
+    matrices = axis_matrices(node)
+    before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
+    none = [None for _ in node.inputs[1:]]
+    if not matrices:
+        return [dy, *none]
+    if min(matrices) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
+        blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
+        return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
+    for axis, matrix in matrices.items():
+        dy = along_axis(op, dy, axis, matrix.T)
+    return [dy, *none]
+
+
+def axis_matrices(node: ir.Node) -> dict[int, NDArray]:
+    """Return the (after, before) matrix of each axis that a Resize changes, by axis.
+
+    Raises:
+        UnsupportedOperatorError: It crops, or its scales are computed at run time.
+    """
     if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
         raise refused(node, "coordinate_transformation_mode 'tf_crop_and_resize', any other is expected")
     before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
-    none = [None for _ in node.inputs[1:]]
     if before == after:  # ONNX Runtime copies X then, whatever the scales
-        return [dy, *none]
+        return {}
     scales = _scales(node)
     resized = [
         axis
         for axis, (n, m) in enumerate(zip(before, after, strict=True))
         if n != m or (scales is not None and scales[axis] != 1.0)  # 1.1 leaves 5 entries at 5, but not in their places
     ]
-    matrices = {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
-    if min(resized) >= 2 and all(_is_repeat(matrix) for matrix in matrices.values()):
-        blocks = [m // n for n, m in zip(before[2:], after[2:], strict=True)]
-        return [op.Mul(op.AveragePool(dy, kernel_shape=blocks, strides=blocks), float(np.prod(blocks))), *none]
-    for axis, matrix in matrices.items():
-        dy = along_axis(op, dy, axis, matrix.T)
-    return [dy, *none]
+    return {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
 
 
 def _is_repeat(matrix: NDArray) -> bool:

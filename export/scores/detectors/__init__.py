@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.scores.detectors import pairs, queries, yolo
-from aerocam.export.scores.detectors.suppression import tables_before
+from aerocam.export.scores.detectors.suppression import pairs_before, tables_before
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 Finder: TypeAlias = Callable[[ir.Value, ir.Model, Hints], "ScoreSite | None"]
@@ -37,9 +37,12 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     if not sites:
         return None
     name, *others = sites
-    site = replace(sites[name], output=value, layout=name, rivals=tuple(others))
-    if site.place is not None and (name in pairs.FINDERS or (value is not output and not site.place.strides)):
-        site = replace(site, place=pairs.measured(model, site.place, hints))
+    site = replace(sites[name], layout=name, rivals=tuple(others), output=value)
+    place = site.place
+    if place is not None and (
+        name in pairs.FINDERS or (value is not output and place.angle is None and not place.strides)
+    ):
+        site = replace(site, place=pairs.measured(model, place, hints))
     return site
 
 
@@ -52,9 +55,9 @@ def fits(model: ir.Model, output: ir.Value, hints: Hints) -> str:
 def _fitting(output: ir.Value, model: ir.Model, hints: Hints) -> tuple[ir.Value, dict[str, ScoreSite]]:
     """Return the sites of the layouts that fit an output, or else the last table in front of its suppression."""
     wanted = [hints.layout] if hints.layout is not None else LAYOUTS
-    before = tuple(tables_before(output, model))
-    inside = replace(hints, tables=before)
-    for value, known in ((output, hints), *((value, inside) for value in before)):
+    before = tables_before(output, model)
+    apart = [(scores, replace(hints, tables=boxes)) for scores, boxes in pairs_before(output, model)]
+    for value, known in ((output, hints), *((value, hints) for value in before), *apart):
         sites = {name: LAYOUTS[name](value, model, known) for name in wanted if is_static(value)}
         fitting = {name: site for name, site in sites.items() if site is not None}
         if fitting:

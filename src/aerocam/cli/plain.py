@@ -45,10 +45,10 @@ def explainable(path: str, stack: ExitStack, cache: bool = True) -> str:
         return path
     try:
         from aerocam.export.pipeline import export_model, log_decisions
-    except ImportError as error:
+    except MissingDependencyError as error:
         raise MissingDependencyError(
-            f"{path}: this is a plain model, and {error.name} is not installed here to export it; run `aerocam export"
-            f" {shlex.quote(path)}` on a workstation and give what it writes, or: pip install 'aerocam[export]'"
+            f"{path}: a plain model, which has to be exported first; run `aerocam export {shlex.quote(path)}` on a"
+            f" workstation and give what it writes. To export it here: {error}"
         ) from error
     folder = cache_folder("exports") if cache else Path(stack.enter_context(tempfile.TemporaryDirectory()))
     kept = folder / _key(Path(path)) / f"{Path(path).stem}.cam.onnx"

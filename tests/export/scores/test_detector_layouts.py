@@ -53,12 +53,14 @@ def test_every_layout_has_a_case() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_a_layout_is_found_without_being_told(tmp_path: Path, name: str, log: pytest.LogCaptureFixture) -> None:
     case = CASES[name]
-    done = export_model(saved(tmp_path, tiny.build(case.build)[0]))
+    done = export_model(saved(tmp_path, case.file()))
     assert done.manifest.task == "detect"
     assert done.manifest.score == replace(case.score, link=LINKS.get(name, "none"))
     assert done.manifest.boxes == case.boxes
     assert tuple(layer.name for layer in done.manifest.layers) == case.layers
-    assert re.search(rf"task: detect \(output 'y' \(1, [0-9, ]+\) has the layout {case.layout}\)", log.text)
+    assert case.metadata or re.search(
+        rf"task: detect \(output 'y' \(1, [0-9, ]+\) has the layout {case.layout}\)", log.text
+    )
     assert re.search(rf"layout(, a guess)?: {case.layout} \(the form of the graph", log.text)
     assert manifest.Manifest.from_json(done.manifest.to_json(), "file") == done.manifest
 
@@ -67,7 +69,7 @@ def test_a_layout_is_found_without_being_told(tmp_path: Path, name: str, log: py
 def test_the_logit_of_a_class_at_an_anchor_is_differentiated(tmp_path: Path, name: str) -> None:
     """Against finite differences in float64 of logits that are computed from the model's output."""
     case = CASES[name]
-    proto, behind = tiny.build(case.build)
+    proto, behind = case.file(), tiny.build(case.build)[1]
     done = export_model(saved(tmp_path, proto), layers="p0", task="detect", check=False)
     own = explain(done.path, [-1, -1])
     y, *_ = run_ort(proto, {"x": X}, ["y"])

@@ -57,7 +57,7 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], Layout | None]] = {
     "windows": (
         [node("Reshape", ["x", "split"], ["y"])],
         {"split": i64(1, 8, 2, 2, 3, 2)},
-        (None, "C", None, None, None, None),
+        (None, "C", "H", None, "W", None),
     ),
     "channel shuffle": (
         [

@@ -14,8 +14,8 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Boxes, Layer, Manifest, Preprocess, Score, Source
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
-from aerocam.runtime.predictions.boxes import suppress
-from aerocam.runtime.predictions.detections import Detection, box_at, detections
+from aerocam.runtime.predictions.boxes import boxes_at, suppress
+from aerocam.runtime.predictions.detections import Detection, detections
 
 pytestmark = pytest.mark.runtime
 
@@ -148,15 +148,15 @@ def test_boxes_relative_to_cells() -> None:
     y = table(42, 7, 1)
     y[0, :, :4] = y[0, :, :4] * 4 - 2
     boxes, size = Boxes("y", 2, strides=(8, 16, 32)), (32, 64)
-    manifest = contract(Score("y", "sigmoid", 2, 5, 42, 2, objectness=4), boxes, size)
     cells = [(x, line, stride) for stride in (8, 16, 32) for line in range(32 // stride) for x in range(64 // stride)]
     for anchor, (x, line, stride) in enumerate(cells):
         dx, dy, dw, dh = y[0, anchor, :4].tolist()
         centre, half = ((dx + x) * stride, (dy + line) * stride), (math.exp(dw) * stride / 2, math.exp(dh) * stride / 2)
         expected = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
-        assert box_at({"y": y}, manifest, anchor, size) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+        (found,) = boxes_at({"y": y}, boxes, np.array([anchor]), size)
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
     with pytest.raises(ModelError, match=r"42 anchors, an input of 32x32 px has 21 cells at strides \(8, 16, 32\)"):
-        box_at({"y": y}, manifest, 0, (32, 32))
+        boxes_at({"y": y}, boxes, np.array([0]), (32, 32))
 
 
 @pytest.mark.parametrize(("form", "unit"), [("xyxy", "pixel"), ("cxcywh", "share")])
@@ -227,6 +227,5 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
 
 def test_a_model_without_boxes() -> None:
     manifest = contract(Score("y", "sigmoid", 2, 0, 3), None, (32, 32))
-    assert box_at({"y": np.zeros((1, 2, 3), np.float32)}, manifest, 0, (32, 32)) is None
     with pytest.raises(UsageError, match="the model gives no boxes; a detector whose graph decodes them is expected"):
         detections({"y": np.zeros((1, 2, 3), np.float32)}, manifest, untouched(manifest))
