@@ -118,7 +118,7 @@ def export_model(
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs and what they hold for
             a few pictures.
         score_output: Name of the output that holds the class scores; None: the first that fits.
-        layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
+        layout: That of a detector's outputs, of `scores.detectors.NAMES`; None: what the graph speaks for.
         activation: How the class scores become probabilities: by a `softmax` or a `sigmoid` of them, not at all
             (`none`), or they are `probabilities`; None: by the graph, and by what they are for a few pictures.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.

@@ -127,7 +127,8 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
     labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
-    hints, probe = Hints(labels, score.layout), Probe(model)
+    probe = Probe(model)
+    hints = Hints(labels, score.layout, probe.values)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
     if site.task in WITHOUT:
         if score.activation is not None:

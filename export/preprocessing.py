@@ -139,8 +139,8 @@ def _likeliest(image: ir.Value, site: ScoreSite, shape: tuple[int, ...]) -> tupl
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
         return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
-    if layout in ("yolov8", "yolov5", "yolov10", "yolox", "rtdetr"):
-        preset = {"yolox": "yolox", "rtdetr": "unit"}.get(layout, "yolo")
+    if layout in ("yolov8", "yolov5", "yolov7", "yolov10", "yolox", "rtdetr", "blazeface"):
+        preset = {"yolox": "yolox", "rtdetr": "unit", "blazeface": "tf"}.get(layout, "yolo")
         return preset, resize, f"usual for {nature}; the model does not say", "assumed"
     preset = "unit" if channels not in PICTURE_CHANNELS else "tf" if is_channels_last(shape) else "imagenet"
     order = ", channels last" if preset == "tf" else ""

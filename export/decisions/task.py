@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -58,6 +58,9 @@ def decide_score(
         ModelError: No output has the form that the task needs, or nothing says what the network does.
     """
     outputs = [value for value in named_outputs(model, output) if is_static(value)]
+    if output is None and task in (None, "detect") and (joined := detectors.join(model, hints)) is not None:
+        site = replace(joined, score=replace(joined.score, targets=targets))
+        return site, _decisions_on_joined(model, site, hints)
     named = task or ("detect" if hints.layout is not None else None) or _by_metadata(model)
     if named is not None:
         told = task is not None or hints.layout is not None
@@ -187,6 +190,21 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
     return Decision("output", taken, evidence, "score_output")
 
 
+def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list[Decision]:
+    """Return the decisions on a detector whose outputs were joined."""
+    assert site.place is not None
+    outputs = ", ".join(_shown(value) for value in model.graph.outputs)
+    source: Source = "asked" if hints.layout else "graph"
+    return [
+        Decision("task", "detect", f"the outputs have the layout {site.layout}", "task", source),
+        Decision("output", site.score.output, f"appended to the graph, made of {outputs}", "score_output"),
+        Decision("layout", site.layout, site.evidence, "layout", source),
+        Decision(
+            "boxes", f"{site.place.form} in pixels, tensor {site.place.output!r}", f"layout {site.layout}", "layout"
+        ),
+    ]
+
+
 def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
     """Return what a detector's outputs are, and what the numbers of its boxes mean."""
     rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
@@ -200,7 +218,7 @@ def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
         return [layout, Decision("boxes", "none", "classes at anchors can be explained", "layout", "graph", against)]
     shown = f"{site.place.form} in {site.place.unit}s, output {site.place.output!r}"
     if site.layout in detectors.pairs.FINDERS:
-        return [layout, Decision("boxes", shown, "their order and size for a picture of noise", "layout", "measured")]
+        return [layout, Decision("boxes", shown, "their order and size on test pictures", "layout", "measured")]
     return [layout, Decision("boxes", shown, f"layout {site.layout}", "layout")]
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
@@ -40,6 +41,7 @@ class ScoreSite:
         others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
         layout: To detect, the name of the outputs' layout.
         rivals: To detect, names of the layouts that would fit as well.
+        evidence: To detect, what speaks for the layout, where that is more than the form of one output.
         order: The entry of `logits` that each class is; empty: classes are in its order.
     """
 
@@ -56,6 +58,7 @@ class ScoreSite:
     order: tuple[int, ...] = ()
     layout: str = ""
     rivals: tuple[str, ...] = ()
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,10 +68,14 @@ class Hints:
     Attributes:
         labels: Names of its classes, empty where they are not known.
         layout: The layout of a detector's outputs that the user forces, if any.
+        values: What a tensor holds where the model is run, an array per picture; None where it cannot be run.
+        tables: Tensors that a suppression within the graph reads: they are looked at as outputs are.
     """
 
     labels: Sequence[str] = ()
     layout: str | None = None
+    values: Callable[[ir.Value], list[NDArray[Any]] | None] = lambda tensor: None
+    tables: tuple[ir.Value, ...] = ()
 
 
 @dataclass(frozen=True)

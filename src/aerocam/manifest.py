@@ -55,8 +55,9 @@ class Score:
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
         anchors: Number of anchors, of positions to segment, or of places of a line; 0 for classify.
         class_axis: Axis of `output` with the classes.
-        objectness: To detect, the row of `output` with the probability that anything is there, by which those of the
-            classes are to be multiplied (YOLOv5, YOLOX); None where there is none.
+        objectness: To detect, the row of `output` with the probability that anything is there, or its logit where
+            `link` is a sigmoid, by which those of the classes are to be multiplied (YOLOv5, YOLOX); None where there is
+            none.
         label_at: To detect, the row of `output` with the class of each box, where a box has one class and one score, at
             `class_offset` (YOLOv10); its class logit is then that score's, whatever class is asked for. None elsewhere.
         contrast: `finer`: the score is no logit but what the class has that its neighbours lack, Finer-CAM's S

@@ -18,7 +18,7 @@ from aerocam import cli, manifest
 from aerocam.cli.arguments import MODEL, declare
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
-from aerocam.export.scores.detectors import LAYOUTS
+from aerocam.export.scores.detectors import NAMES
 from onnx_graphs import read_manifest, saved, with_input
 from refused_operator import without_a_rule
 from small_networks import cnn, two_channels
@@ -342,4 +342,4 @@ def test_the_help_names_every_layout() -> None:
     declare(parser, MODEL)
     said = next(action.help for action in parser._actions if action.dest == "layout")
     assert said is not None
-    assert sorted(said.partition(": ")[2].split(", ")) == sorted(LAYOUTS)
+    assert sorted(said.partition(": ")[2].split(", ")) == sorted(NAMES)

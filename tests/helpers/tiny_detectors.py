@@ -98,6 +98,35 @@ def yolov8_last(graph: Graph) -> None:
     graph.op("Transpose", ["joined"], "y", perm=[0, 2, 1])
 
 
+def _around_cells(graph: Graph, output: str = "boxes") -> str:
+    """(1, 4, cells): centre and size in px, near the middle of each cell."""
+    graph.op("Split", [rows(graph, "reg", 4, 10, False), np.array([2, 2])], "shift growth", axis=1)
+    middle, steps = ((CENTRES + 0.5) * STEPS).T[None], STEPS.reshape(1, 1, -1)
+    centre = graph.op("Add", [graph.op("Mul", ["shift", 0.1 * steps], "shift_px"), middle], "centre")
+    size = graph.op("Mul", [graph.op("Exp", ["growth"], "grown"), steps], "size_px")
+    return graph.op("Concat", [centre, size], output, axis=1)
+
+
+def yolov8_logits(graph: Graph) -> None:
+    """(1, 4 + classes, cells): the sigmoids are left to the host."""
+    graph.op("Concat", [_around_cells(graph), rows(graph, "cls", CLASSES, 20, False)], "y", axis=1)
+
+
+def yolov8_product(graph: Graph) -> None:
+    """(1, cells, 4 + classes): an objectness, multiplied in, has no column of its own."""
+    boxes = _around_cells(graph)
+    shares = graph.op("Sigmoid", [rows(graph, "cls", CLASSES, 20, False)], "shares")
+    sure = graph.op("Sigmoid", [rows(graph, "obj", 1, 30, False)], "sure")
+    joined = graph.op("Concat", [boxes, graph.op("Mul", [shares, sure], "product")], "joined", axis=1)
+    graph.op("Transpose", [joined], "y", perm=[0, 2, 1])
+
+
+def yolox_logits(graph: Graph) -> None:
+    """(1, cells, 5 + classes): boxes decoded, the logits of objectness and classes left to the host."""
+    parts = [_around_cells(graph), rows(graph, "obj", 1, 30, False), rows(graph, "cls", CLASSES, 20, False)]
+    graph.op("Transpose", [graph.op("Concat", parts, "joined", axis=1)], "y", perm=[0, 2, 1])
+
+
 def _with_extras(graph: Graph, extras: str) -> None:
     """`y` of YOLOv8 with what an object has beside its box."""
     yolov8(graph)
@@ -255,6 +284,12 @@ def retinanet(graph: Graph) -> None:
     """(1, cells, classes), sigmoids, beside the boxes."""
     _decoded(graph)
     graph.op("Sigmoid", [rows(graph, "logits", CLASSES, 20)], "y")
+
+
+def retinanet_first(graph: Graph) -> None:
+    """(1, classes, cells) beside `boxes` (1, 4, cells)."""
+    _around_cells(graph)
+    graph.op("Sigmoid", [rows(graph, "logits", CLASSES, 20, False)], "y")
 
 
 def retinanet_apart(graph: Graph) -> None:

@@ -14,8 +14,9 @@ from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_float
 from aerocam.export.scores.detectors.columns import BOX, Table, box_tensors, image_size, score_site, tables
 from aerocam.export.scores.detectors.extras import class_count, with_extras
+from aerocam.export.scores.detectors.pairs import box_form, boxes_seen
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.tracing.origins import CHOOSING, MOVING
+from aerocam.export.tracing.origins import ACTIVATIONS, CHOOSING, MOVING, Part, origins
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 """Px between the cells of each scale, in the models that there are."""
@@ -25,16 +26,19 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
     """Return the site of ultralytics' form since v8: (1, 4 + classes + ..., anchors), or its transpose.
 
     It is that of v8, v9, 11, 12 and YOLOv5u. Boxes are decoded, centre and size in px; classes are sigmoids of a tensor
-    of their own; an angle, coefficients of a mask or keypoints may follow.
+    of their own; an angle, coefficients of a mask or keypoints may follow. Where the graph shows no sigmoids, since
+    logits are left to the host or an objectness is multiplied in, what it gives out for a few pictures must be boxes.
 
     Raises:
         ModelError: The metadata contradict the columns.
     """
     forced = hints.layout == "yolov8"
-    for table in tables(output, 1, 2):
+    for table in _seen_first(output, model, hints) if forced else tables(output, 1, 2):
         classes = class_count(table, model, forced)
         stop = BOX + classes
         if not classes:
+            if (unshown := _without_sigmoids(table, model, hints)) is not None:
+                return unshown
             continue
         if not forced:
             parts = table.origins(BOX, stop)
@@ -51,6 +55,22 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
     return None
 
 
+def _without_sigmoids(table: Table, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """Return the site of a table whose class columns are logits, or products of sigmoids."""
+    if table.columns <= BOX or table.is_activated(0, BOX) or _has_objectness(table, table.columns):
+        return None
+    place = _place_seen(table, model, hints) if _are_scores(table) else None
+    if place is None or (hints.labels and len(hints.labels) != table.columns - BOX):
+        return None
+    score = manifest.Score(place.output, "none", table.columns - BOX, BOX, table.anchors, table.axis)
+    return score_site(table, score, table, place)
+
+
+def _seen_first(output: ir.Value, model: ir.Model, hints: Hints) -> list[Table]:
+    """Return an output as tables, those first whose first columns are boxes for a few pictures."""
+    return sorted(tables(output, 1, 2), key=lambda table: _place_seen(table, model, hints) is None)
+
+
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
 
@@ -60,11 +80,12 @@ def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
         if table.columns <= BOX + 1:
             return None
         if hints.layout != "yolov5":
-            if not table.is_activated(BOX, table.columns) or not _has_objectness(table, table.columns):
+            if not _has_objectness(table, table.columns) or _is_raw(table) or table.is_activated(0, BOX):
                 return None
-            if _is_raw(table) or table.is_activated(0, BOX):
+            shown = table.is_activated(BOX, table.columns)
+            if not shown and not (_is_left_to_host(table) and _place_seen(table, model, hints)):
                 return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis))
+        return with_objectness(table, manifest.Boxes(str(output.name), table.axis))
     return None
 
 
@@ -87,10 +108,11 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
                 f"`layout='yolox'`: output {output.name!r} has {table.anchors} anchors, an input of"
                 f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
             )
-        fits = table.is_activated(BOX, table.columns) and _has_objectness(table, table.columns) and _is_raw(table)
+        shown = table.is_activated(BOX, table.columns) or _is_left_to_host(table)
+        fits = shown and _has_objectness(table, table.columns) and _is_raw(table)
         if strides is None or not (fits or hints.layout == "yolox"):
             return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
+        return with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
     return None
 
 
@@ -127,10 +149,42 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
     return None
 
 
-def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+def with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+    """Return the site of a table with boxes, then the objectness, then classes."""
     name, classes = str(table.value.name), table.columns - BOX - 1
-    score = manifest.Score(name, "sigmoid", classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
+    activation: manifest.Activation = "none" if _is_left_to_host(table) else "sigmoid"
+    score = manifest.Score(name, activation, classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
     return score_site(table, score, table, place)
+
+
+def _is_left_to_host(table: Table) -> bool:
+    """Return whether objectness and classes leave the graph as logits, straight from linear layers."""
+    return table.is_linear(BOX, table.columns)
+
+
+def _are_scores(table: Table) -> bool:
+    """Return whether class columns are logits, straight from linear layers, or products of sigmoids."""
+    parts = table.origins(BOX, table.columns)
+    return _is_left_to_host(table) or all(part.op == "Mul" and part.is_whole and _is_product(part) for part in parts)
+
+
+def _is_product(part: Part) -> bool:
+    return all(factor.op in ACTIVATIONS for factor in origins(part, MOVING | {"Mul"}))
+
+
+def _place_seen(table: Table, model: ir.Model, hints: Hints) -> manifest.Boxes | None:
+    """Return where the boxes are, if those for a few pictures are boxes all over the input; None otherwise."""
+    place, size = manifest.Boxes(str(table.value.name), table.axis), image_size(model)
+    numbers = boxes_seen(table.value, place, hints)
+    if numbers is None or not np.isfinite(numbers).all() or 0 in size:
+        return None
+    form, unit = box_form(numbers)
+    span = np.array([1.0, 1.0]) if unit == "share" else np.array(size[::-1] if form != "yxyx" else size, float)
+    centres = numbers[:, :2] if form == "cxcywh" else (numbers[:, :2] + numbers[:, 2:]) / 2
+    inside = np.mean(((centres >= -span / 2) & (centres <= span * 1.5)).all(axis=1)) > 0.9
+    wide = np.all(np.ptp(centres, axis=0) > span / 2)
+    sized = form != "cxcywh" or np.mean((numbers[:, 2:] >= 0).all(axis=1)) > 0.9
+    return replace(place, form=form, unit=unit) if inside and wide and sized else None
 
 
 def _has_objectness(table: Table, stop: int) -> bool:

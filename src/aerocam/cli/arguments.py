@@ -53,8 +53,8 @@ MODEL = (
         help="what the network does; default: by the metadata, or by the form of the outputs and what they hold"),
     argument("--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"),
     argument("--layout", metavar="NAME",
-        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr,"
-        " rtdetr"),
+        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov7, yolov10, yolox, ssd, retinanet,"
+        " detr, rtdetr, nanodet, centernet, blazeface"),
     argument("--activation", choices=get_args(Activation),
         help="how class scores become probabilities: softmax or sigmoid of them, none, or they are probabilities"),
     argument("--input-shape", dest="input_shapes", action="append", default=[], metavar="NAME=N,C,H,W",

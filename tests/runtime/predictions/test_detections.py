@@ -118,13 +118,17 @@ def around(x: float, y: float, width: float, height: float, size: float) -> list
     return [min(max(v, 0), size) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)]
 
 
-def test_objectness_is_a_factor() -> None:
-    """YOLOv5: (1, anchors, 5 + classes)."""
+@pytest.mark.parametrize("link", ["none", "sigmoid"])
+def test_objectness_is_a_factor(link: Any) -> None:
+    """YOLOv5: (1, anchors, 5 + classes), probabilities or, with a link, logits."""
     y = table(40, 8)
     y[0, :, :4] *= 32
-    manifest = contract(Score("y", "sigmoid", 3, 5, 40, 2, objectness=4), Boxes("y", 2), (32, 32), ("a", "b", "c"))
-    expected = []
-    for anchor, row in enumerate(y[0].tolist()):
+    score = Score("y", "sigmoid" if link == "none" else "none", 3, 5, 40, 2, objectness=4, link=link)
+    manifest = contract(score, Boxes("y", 2), (32, 32), ("a", "b", "c"))
+    expected, rows = [], y[0].tolist()
+    if link == "sigmoid":
+        y[0, :, 4:] = np.log(y[0, :, 4:] / (1 - y[0, :, 4:]))
+    for anchor, row in enumerate(rows):
         best = max(range(3), key=lambda c: row[5 + c])
         if row[4] * row[5 + best] > 0.3:
             expected.append((row[4] * row[5 + best], best, anchor, around(*row[:4], size=32)))
@@ -135,8 +139,8 @@ def test_objectness_is_a_factor() -> None:
     only = detections({"y": y}, manifest, untouched(manifest), confidence=0.3, iou=1, classes=["b", 2])
     assert only == [item for item in found if item.label != "a"]
     shares = scores.probabilities(y, manifest.score)
-    np.testing.assert_allclose(shares, [max(y[0, :, 4] * y[0, :, 5 + c]) for c in range(3)], rtol=1e-6)
-    assert scores.at_anchor(y, manifest.score, 1, 7) == pytest.approx(y[0, 7, 4] * y[0, 7, 6])
+    np.testing.assert_allclose(shares, [max(row[4] * row[5 + c] for row in rows) for c in range(3)], rtol=1e-5)
+    assert scores.at_anchor(y, manifest.score, 1, 7) == pytest.approx(rows[7][4] * rows[7][6], rel=1e-5)
 
 
 def test_boxes_relative_to_cells() -> None:
