@@ -11,6 +11,7 @@ import pytest
 
 from aerocam.errors import UsageError
 from aerocam.export import export_model, list_layers
+from aerocam.export.layers.automatic import UNSURE
 from aerocam.export.layers.naming import SCOPES, module_path
 from aerocam.export.layers.target_layers import choose_layers
 from aerocam.export.plan import make_plan
@@ -239,10 +240,10 @@ def test_a_score_of_several_maps_has_the_scales_of_its_classes(tmp_path: Path) -
 def test_a_layer_that_can_only_show_a_dot_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = saved(tmp_path, detector("3x3, then 1x1", True))
     export_model(path, task="detect", layers=["ca0", "ca1"], check=False)
-    assert "layer ca0, ca1: one answer depends on one cell of it" in caplog.text
+    assert "of ca0, ca1 one answer depends on one cell of it" in caplog.text
     caplog.clear()
     export_model(path, task="detect", layers=["cc0", "scale1", "x"], check=False)
-    assert "layer cc0: one answer depends on one cell of it" in caplog.text
+    assert "of cc0 one answer depends on one cell of it" in caplog.text
 
 
 def test_where_several_ways_lead_to_the_score_the_layer_is_a_guess(tmp_path: Path) -> None:
@@ -257,9 +258,9 @@ def test_where_several_ways_lead_to_the_score_the_layer_is_a_guess(tmp_path: Pat
     )  # fmt: skip
     request = ExportRequest.of(saved(tmp_path, proto), task="segment")
     plan = make_plan(load_model(request.path), request, "source")
-    (decision,) = (item for item in plan.decisions if item.subject == "layers")
-    assert (decision.decided, decision.is_guess) == ("up", True)
-    assert decision.evidence == "the last of several ways from picture to score"
+    (decision,) = (item for item in plan.manifest.decisions if item.subject == "layers")
+    assert (decision.decided, decision.is_guess) == ("up 1x32x16x16", True)
+    assert decision.evidence == "the last of several ways from picture to score, for task segment"
 
 
 def test_two_networks_with_one_score_have_no_layer_in_common(tmp_path: Path) -> None:
@@ -272,7 +273,7 @@ def test_two_networks_with_one_score_have_no_layer_in_common(tmp_path: Path) -> 
     )  # fmt: skip
     loaded = load_model(saved(tmp_path, proto))
     choice = choose_layers(loaded, find_score(loaded, "classify"), ["auto"])
-    assert ([layer.name for layer in choice.layers], choice.is_sure) == (["br"], False)
+    assert ([layer.name for layer in choice.layers], choice.conflict) == (["br"], UNSURE)
 
 
 def test_most_of_the_arithmetic_behind_the_layer_makes_it_a_guess(tmp_path: Path) -> None:
@@ -285,8 +286,8 @@ def test_most_of_the_arithmetic_behind_the_layer_makes_it_a_guess(tmp_path: Path
     loaded = load_model(saved(tmp_path, proto))
     choice = choose_layers(loaded, find_score(loaded, "classify"), ["auto"])
     share = (256 * 64 + 64 * 5) / (256 * 64 + 64 * 5 + 64 * 4 * 48)
-    assert ([layer.name for layer in choice.layers], choice.is_sure) == (["c"], False)
-    assert choice.evidence.endswith(f"; {share:.0%} of the arithmetic with weights lies behind")
+    assert [layer.name for layer in choice.layers] == ["c"]
+    assert choice.conflict == f"{share:.0%} of the arithmetic with weights lies behind"
     assert choice.layers[0].share_behind == pytest.approx(share)
 
 
