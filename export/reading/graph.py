@@ -22,7 +22,7 @@ from onnxscript import optimizer
 
 from aerocam.errors import ModelError
 from aerocam.export.nodes.shapes import is_static
-from aerocam.export.reading.inputs import cut_batch, fix_inputs, freeze_inputs
+from aerocam.export.reading.inputs import cut_batch, fix_inputs, fixed_batch, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
@@ -71,7 +71,6 @@ def load_model(
     opset = default_opset(proto, str(path))
     _tidy(proto)
     fix_inputs(proto, fix or {})
-    batch = cut_batch(proto, input_shapes or {})
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
         try:
@@ -81,17 +80,7 @@ def load_model(
     proto.ir_version = IR_VERSION  # the converter asks of older ones that weights are inputs
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
-    try:
-        model = _static(LightModel(proto, read.weights), path)
-        if batch > 1:
-            _refuse_dynamic(model, path)
-    except ModelError as error:
-        if batch == 1:
-            raise
-        raise ModelError(
-            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
-            " batch of 1 or a dynamic one"
-        ) from error
+    model = _static(LightModel(proto, read.weights), path)
     if opset != OPSET:  # only now: the converter sees static shapes and no branches
         spelled = spell_out_group_norms(model)
         light = LightModel.of(model)
@@ -102,6 +91,25 @@ def load_model(
             model.opset_imports[""] = default_opset(converted.proto, str(path))
             model.ir_version = converted.proto.ir_version
     _refuse_dynamic(model, path)
+    batch = fixed_batch(model, input_shapes or {})
+    return model if batch == 1 else _without_batch(model, batch, path)
+
+
+def _without_batch(model: ir.Model, batch: int, path: str | Path) -> ir.Model:
+    """Return the model for one picture, of one with a fixed batch, which is used up.
+
+    Raises:
+        ModelError: The graph counts on the batch elsewhere, too.
+    """
+    cut_batch(model, batch)
+    try:
+        model = _static(LightModel.of(model), path)
+        _refuse_dynamic(model, path)
+    except ModelError as error:
+        raise ModelError(
+            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
+            " batch of 1 or a dynamic one"
+        ) from error
     return model
 
 
