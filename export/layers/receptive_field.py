@@ -76,6 +76,10 @@ def _extent(candidate: Candidate, mask: Mask) -> tuple[int, int] | None:
         axis, first, end = fold.cut
         mask = mask[(slice(None),) * axis + (slice(first, end),)] if mask.shape[axis] > 1 else mask
         shape = (*shape[:axis], end - first, *shape[axis + 1 :])
+    if fold.units is not None:
+        axis, _ = fold.units
+        mask = np.broadcast_to(mask, (*mask.shape[:axis], shape[axis], *mask.shape[axis + 1 :]))
+        mask, shape = mask.reshape(fold.apart(mask.shape)), fold.apart(shape)
     real = [axis for axis in fold.order if shape[axis] != 1]
     places = real[1:] if fold.channels > 1 else real
     others = tuple(axis for axis in range(len(shape)) if axis not in places)
