@@ -47,7 +47,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
         ModelError: The inputs of a detector's head, or what its queries read, were not found.
     """
     if site.task == "detect" and all(len(static_shape(part)) == 4 for part in predictions(site)):
-        layers, is_wide = head_inputs(site, candidates, model)
+        layers, is_wide = head_inputs(model, site, candidates)
         evidence = "what boxes and classes are both predicted from"
         return LayerChoice(layers, evidence if is_wide else f"{evidence}; one answer sees one cell of them", is_wide)
     if site.task == "detect":

@@ -59,13 +59,13 @@ def choose_layers(
         shape = "x".join(map(str, static_shape(candidate.value)))
         logger.info("target layer: %s (%s, %sshape %s)", candidate.name, candidate.op or "input", kind, shape)
     if site.task == "detect":
-        _warn_of_dots(site, chosen)
+        _warn_of_dots(site, [candidate for candidate in chosen if candidate.depth >= 0])
     return LayerChoice(chosen, evidence, is_sure)
 
 
 def _warn_of_dots(site: ScoreSite, chosen: Sequence[Candidate]) -> None:
     """Warn of layers of which one answer depends on a single cell."""
-    fields = receptive_fields(chosen, predictions(site))
+    fields = receptive_fields(chosen, predictions(site)) if chosen else {}
     dots = [layer.name for layer in chosen if fields[layer.value] == (1, 1)]
     if dots:
         logger.warning(
