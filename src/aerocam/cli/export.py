@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="layers",
         action="append",
         metavar="NAME",
-        help="target layer: auto (default), a tensor or node name, a pattern or a module such as layer4 (its last match);"
+        help="target layer: auto (default), a tensor or node name, a pattern or a module (layer4; its last match);"
         " may be repeated",
     )
     parser.add_argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}")
