@@ -16,16 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.timing import (
-    Protocol,
-    Samples,
-    Stages,
-    alternate,
-    machine,
-    open_plain,
-    percentiles,
-    ratio,
-)  # fmt: skip
+from aerocam.benchmarks.latency import timing
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
@@ -79,7 +71,7 @@ def measure_overhead(
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         complete = with_defaults(asked, onnxruntime.__version__)
-        plain, preprocess = open_plain(path, threads, complete), Preprocessor(rule)
+        plain, preprocess = timing.open_plain(path, threads, complete), Preprocessor(rule)
         candidates: dict[str, Callable[[bool], Stages]] = {
             PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }

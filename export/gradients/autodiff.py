@@ -15,17 +15,9 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.gradients.adjoints.composites import find_composite
-from aerocam.export.gradients.adjoints.registry import (
-    ADJOINTS,
-    NO_GRADIENT,
-    REFUSED,
-    STOPPED,
-    Rule,
-    operator_name,
-    refused,
-    tensor,
-)
+from aerocam.export.gradients.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, STOPPED, Rule, refused, tensor
 from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
