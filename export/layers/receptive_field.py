@@ -22,6 +22,7 @@ from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.gradients.stacking.batched import ENTRYWISE
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.operator_tables import decorator_of
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.nodes.windows import Window, transposed_windows, windows
 
@@ -205,14 +206,8 @@ def _moved(
     return masks
 
 
-def reads(*operators: str) -> Callable[[Reads], Reads]:
-    """Register what `operators` read."""
-
-    def register(function: Reads) -> Reads:
-        READS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+reads = decorator_of(READS)
+"""Registers what some operators read."""
 
 
 def _split(node: ir.Node, arrived: Sequence[Mask | None]) -> Sequence[Mask | None]:

@@ -13,18 +13,17 @@ import argparse
 import fnmatch
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_model_arguments, parse_input_shapes
+from aerocam.cli.arguments import MODEL, argument, parse_input_shapes
 from aerocam.methods import HEADS_ANYWHERE
 
 if TYPE_CHECKING:
     from aerocam.export import Candidate
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("--all", action="store_true", help="every tensor, not one per stage alone")
-    parser.add_argument("--match", metavar="PATTERN", help="every tensor whose name matches, with * and ?")
+ARGUMENTS = (
+    *MODEL,
+    argument("--all", action="store_true", help="every tensor, not the last of each size alone"),
+    argument("--match", metavar="PATTERN", help="every tensor whose name matches, with * and ?"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
