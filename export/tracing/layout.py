@@ -23,10 +23,12 @@ STEPS: dict[str, Step] = {}
 """Operators whose outputs do not simply have the axes of an input of the same shape."""
 
 
-step = decorator_of(STEPS)
-"""Registers how some operators carry layouts from their inputs to their outputs."""
 DEFINING = frozenset({"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "LpPool", "MaxPool"})
 """Operators whose first input of rank 4 is (N, C, H, W) by definition, whatever came before."""
+
+
+step = decorator_of(STEPS)
+"""Registers how some operators carry layouts from their inputs to their outputs."""
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:

@@ -68,6 +68,30 @@ def test_places_survive_merging_by_reshapes(tmp_path: Path, how: str, like: str)
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
 
 
+def test_tokens_in_the_order_of_units_leave_in_the_order_of_the_picture(tmp_path: Path) -> None:
+    """As Hiera's earlier stages have them: activations and gradients are those of the network that never moved them."""
+    numbers = []
+    for order in ("q = Transpose<perm=[0,2,4,1,3,5]>(r)", "q = Identity(r)"):
+        proto = parsed(
+            "(float[1,3,32,32] x) => (float[1,5] y)",
+            f"""c = Conv<strides=[4,4]>(x, w0) t = Transpose<perm=[0,2,3,1]>(c) r = Reshape(t, s6) {order}
+            u = Reshape(q, s3) late = MatMul(u, w1) act = Sigmoid(late) square = Mul(act, act)
+            g = ReduceMean<axes=[1], keepdims=0>(square) y = MatMul(g, w2)""",
+            w0=f32(8, 3, 4, 4), w1=f32(8, 16), w2=f32(16, 5), s6=[1, 4, 2, 4, 2, 8], s3=[1, 64, 8],
+        )  # fmt: skip
+        path = saved(tmp_path, proto)
+        done = export_model(path, layers="act", targets=2)
+        assert (done.manifest.layers[0].kind, done.manifest.layers[0].shape) == ("tokens", (1, 16, 8, 8))
+        feeds = {"x": f32(1, 3, 32, 32, seed=3), TARGET: np.int32([2, 4])}
+        numbers.append(run_ort(onnx.load(done.path), feeds, ["aerocam_activations_0", "aerocam_gradients_0"]))
+        tail = export_model(path, layers="act", packaging="split", batch=2)
+        assert tail.report is not None
+        assert tail.report.tail is not None
+    for got, expected in zip(*numbers, strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-7)
+    assert np.ptp(numbers[0][1]) > 0.01
+
+
 def test_the_decoder_behind_an_unpooling_by_scatter(tmp_path: Path) -> None:
     where = np.arange(8 * 16 * 16).reshape(8, 8, 2, 8, 2)[:, :, 0, :, 0].reshape(-1, 1)
     proto = parsed(
