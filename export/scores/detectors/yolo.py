@@ -32,7 +32,7 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
     """
     forced = hints.layout == "yolov8"
     for table in tables(output, 1, 2):
-        classes = class_count(table, model, forced)
+        classes = class_count(table, model, forced, BOX)
         stop = BOX + classes
         if not classes:
             continue
@@ -52,19 +52,27 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
 
 
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
+    """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes + ...).
 
-    Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids.
+    Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids; coefficients
+    of a mask may follow.
+
+    Raises:
+        ModelError: The layout is forced on columns of unknown meaning.
     """
+    forced = hints.layout == "yolov5"
     for table in tables(output, 2):
-        if table.columns <= BOX + 1:
+        classes = class_count(table, model, forced, BOX + 1)
+        stop = BOX + 1 + classes
+        if not classes:
             return None
-        if hints.layout != "yolov5":
-            if not table.is_activated(BOX, table.columns) or not _has_objectness(table, table.columns):
+        if not forced:
+            if not table.is_activated(BOX, stop) or not _has_objectness(table, stop):
                 return None
             if _is_raw(table) or table.is_activated(0, BOX):
                 return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis))
+        place = with_extras(manifest.Boxes(str(output.name), table.axis), table, stop, model, forced)
+        return None if place is None else _with_objectness(table, place, classes)
     return None
 
 
@@ -90,7 +98,8 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
         fits = table.is_activated(BOX, table.columns) and _has_objectness(table, table.columns) and _is_raw(table)
         if strides is None or not (fits or hints.layout == "yolox"):
             return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
+        place = manifest.Boxes(str(output.name), table.axis, strides=strides)
+        return _with_objectness(table, place, table.columns - BOX - 1)
     return None
 
 
@@ -127,8 +136,8 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
     return None
 
 
-def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
-    name, classes = str(table.value.name), table.columns - BOX - 1
+def _with_objectness(table: Table, place: manifest.Boxes, classes: int) -> ScoreSite:
+    name = str(table.value.name)
     score = manifest.Score(name, "sigmoid", classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
     return score_site(table, score, table, place)
 
