@@ -21,11 +21,12 @@ def class_count(table: Table, model: ir.Model, forced: bool, first: int) -> int:
 
     Where the layout is forced and the graph shows no sigmoid, the metadata's names count, else all columns.
     """
-    stop = first
-    while stop < table.columns and table.is_activated(stop, stop + 1):
-        stop += 1
+    stop, beyond = first, table.columns + 1  # the columns before `stop` are sigmoids, those before `beyond` are not all
+    while beyond - stop > 1:
+        middle = table.columns if beyond > table.columns else (stop + beyond) // 2
+        stop, beyond = (middle, beyond) if table.is_activated(first, middle) else (stop, middle)
     if stop > first or not forced:
-        return stop - first
+        return max(stop - first, 0)
     said = read_ultralytics(model.metadata_props)
     return len(said.names) if said is not None and said.names else table.columns - first
 
