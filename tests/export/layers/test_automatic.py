@@ -140,6 +140,21 @@ def test_another_tower_does_not_count(tmp_path: Path, given: str) -> None:
     assert ([layer.name for layer in choice.layers], choice.evidence) == (["iln"], "what the last attention reads")
 
 
+def test_layers_that_only_a_class_token_reaches_are_not_taken(tmp_path: Path) -> None:
+    """Where no attention says so: behind the mean of all tokens, the score depends on the class token alone."""
+    proto = parsed(
+        "(float[1,3,32,32] x) => (float[1,5] y)",
+        TOKENS
+        + """tok = Concat<axis=1>(cls, t) m = ReduceMean<axes=[1]>(tok) s1 = Add(tok, m)
+        n = LayerNormalization<axis=-1>(s1, ones) cl = Gather<axis=1>(n, zero) y = MatMul(cl, w1)""",
+        cls=f32(1, 1, 8), zero=np.array(0), **WEIGHTS,
+    )  # fmt: skip
+    known, chosen = list_layers(saved(tmp_path, proto))
+    fields = {layer.name: layer.field for layer in known}
+    assert [layer.name for layer in chosen] == ["tok"]
+    assert {name: fields[name] for name in ("tok", "s1", "n")} == {"tok": (4, 4), "s1": None, "n": None}
+
+
 @pytest.mark.parametrize("joined", [True, False])
 def test_a_pool_by_attention_is_explained_at_what_it_reads(tmp_path: Path, joined: bool) -> None:
     """SigLIP: keys and values of one projection, or of two, are no features."""
