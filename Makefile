@@ -26,9 +26,13 @@ CROSSCHECK := .venv-crosscheck
 CROSSCHECK_PINS := torch==2.13.0 torchvision==0.28.0 timm==1.0.31 ttach matplotlib polars psutil requests tqdm
 CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
+# PyTorch and whole families of architectures, for the decisions about networks that nobody here made.
+NETWORKS := .venv-networks
+NETWORKS_PINS := torch==2.14.1 torchvision==0.29.1 timm==1.0.31 transformers==5.24.0
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies gpu test quick lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies gpu test quick lint format test-host test-jetson models picture crosscheck networks docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -44,6 +48,7 @@ help:
 	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
+	@echo "make networks  what an export decides about many networks, and the truth; an hour, 10 GB; writes benchmarks/studies/results/networks.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -168,6 +173,18 @@ $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@$(CROSSCHECK)/bin/python $(PIP) --no-deps $(CROSSCHECK_BARE)
 	@touch $@
 
+# Every network is written once, by both exporters, and kept in the cache; what is there is not written again.
+networks: $(NETWORKS)/.ready
+	@OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m aerocam.benchmarks.studies.networks.making "$(AEROCAM_CACHE)/networks"
+	@OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m aerocam.benchmarks.studies.pages.networks
+
+$(NETWORKS)/.ready: Makefile pyproject.toml
+	@echo "making $(NETWORKS): $(NETWORKS_PINS)"
+	@rm -rf $(NETWORKS)
+	@$(PYTHON) -m venv $(NETWORKS)
+	@$(NETWORKS)/bin/python $(PIP) --editable '.[demo]' $(NETWORKS_PINS)
+	@touch $@
+
 clean:
-	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(NETWORKS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
