@@ -28,7 +28,7 @@ def fix_inputs(proto: onnx.ModelProto, values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A name is that of no input, or a value does not have the input's shape.
     """
-    inputs = {item.name: item for item in _inputs(proto)}
+    inputs = {item.name: item for item in model_inputs(proto)}
     for name in values:
         _require_named(name, list(inputs), f"`fix`: {name!r}")
     for name, value in values.items():
@@ -87,7 +87,7 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
     Raises:
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
-    inputs = _inputs(proto)
+    inputs = model_inputs(proto)
     shapes = {**_written_shapes(proto, inputs), **shapes}
     for name in shapes:
         _require_named(name, [item.name for item in inputs], _given(name, shapes[name]))
@@ -153,7 +153,7 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
             output.type.tensor_type.ClearField("shape")
 
 
-def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def model_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that are no weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [item for item in proto.graph.input if item.name not in weights]

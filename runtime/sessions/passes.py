@@ -271,7 +271,7 @@ def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
     further = {spec.name: spec for spec in session.inputs if spec.name not in own}
     for name in feeds:
         if name not in further:
-            raise UsageError(f"`feeds={ {name: ...} }`: no such further input. {did_you_mean(name, further)}")
+            raise UsageError(f"`feeds`: {name!r}: no such further input. {did_you_mean(name, further)}")
     fixed: Arrays = {}
     for name, spec in further.items():
         if name not in feeds:
