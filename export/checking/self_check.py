@@ -46,6 +46,7 @@ from aerocam.export.reading.graph import load_model
 from aerocam.export.reading.inputs import fix_inputs, freeze_inputs, model_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
+from aerocam.export.reading.plugins import cut_suppression
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
@@ -73,6 +74,7 @@ def self_check(
         fix: As given at export.
     """
     original = read_model(path)
+    cut_suppression(original.proto)
     fix_inputs(original.proto, fix or {})
     freeze_inputs(original.proto, input_shapes or {})
     taken = {value.name for value in model.graph.inputs}

@@ -57,7 +57,7 @@ def decide_score(
         UsageError: The model has no output of that name.
         ModelError: No output has the form that the task needs, or nothing says what the network does.
     """
-    outputs = [value for value in named_outputs(model, output) if is_static(value)]
+    outputs = named_outputs(model, output)
     if output is None and task in (None, "detect") and (joined := detectors.join(model, hints)) is not None:
         site = replace(joined, score=replace(joined.score, targets=targets))
         return site, _decisions_on_joined(model, site, hints)
@@ -97,6 +97,8 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
     for value in outputs:
         if layout := detectors.fits(model, value, hints):
             return Found("detect", value, f"output {_shown(value)} has the layout {layout}")
+    shapes = ", ".join(_shown(value) for value in outputs)
+    outputs = [value for value in outputs if is_static(value)]
     anchors = {static_shape(value)[1] for value in outputs if _rank(value) == 3 and static_shape(value)[2] > 1}
     unclear = []
     for value in outputs:
@@ -121,7 +123,6 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
             )
     if unclear:
         return unclear[0]
-    shapes = ", ".join(_shown(value) for value in outputs) or "none with a static shape"
     raise ModelError(
         f"outputs {shapes}: nothing says what the network does; `task` names it, one of"
         f" {', '.join(get_args(manifest.Task))}, and `score_output` the output"
@@ -227,4 +228,4 @@ def _rank(value: ir.Value) -> int:
 
 
 def _shown(value: ir.Value) -> str:
-    return f"{value.name!r} {static_shape(value)}" if is_static(value) else f"{value.name!r}"
+    return f"{value.name!r} {static_shape(value) if is_static(value) else '(its shape depends on the data)'}"

@@ -28,6 +28,7 @@ from aerocam.export.reading.inputs import cut_batch, fix_inputs, fixed_batch, fr
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.plugins import cut_suppression
 from aerocam.export.reading.spelled_out import spell_out
 
 logger = logging.getLogger("aerocam.export")
@@ -70,6 +71,7 @@ def load_model(
     proto = read.proto
     opset = default_opset(proto, str(path))
     _tidy(proto)
+    cut_suppression(proto)
     fix_inputs(proto, fix or {})
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
@@ -214,10 +216,14 @@ def _spell_out_splits(model: ir.Model) -> None:
 def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
     """Refuse a model none of whose outputs has a static shape, by the node that made it so.
 
+    A suppression of boxes is no such node: what is in front of it is read.
+
     Raises:
         ModelError: No output of the model has a static shape.
     """
     if any(is_static(value) for value in model.graph.outputs):
+        return
+    if any(node.op_type == "NonMaxSuppression" for node in model.graph):
         return
     for node in model.graph:
         value = next((value for value in node.outputs if not is_static(value)), None)

@@ -145,7 +145,8 @@ def find_score(
     if (said := read_ultralytics(model.metadata_props)) is not None:
         require_fitting_task(said, task)
     for value in outputs:
-        site = TASKS[task].find(value, model, hints) if is_static(value) else None
+        is_read = is_static(value) or task == "detect"  # in front of a suppression shapes are static
+        site = TASKS[task].find(value, model, hints) if is_read else None
         if site is not None:
             return replace(site, score=replace(site.score, targets=targets), output=site.output or value)
     found = ", ".join(f"{value.name!r} {[str(dim) for dim in value.shape or ()]}" for value in outputs)

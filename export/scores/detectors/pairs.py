@@ -16,6 +16,7 @@ from aerocam.errors import ModelError
 from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.reading.plugins import read_suppression
 from aerocam.export.scores.detectors.columns import BOX, Table, are_queries, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
 
@@ -28,8 +29,11 @@ SHARE_LIMIT = 4.0
 
 def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return an SSD's site: a softmax, the background first, or sigmoids and a label that names the background."""
+    cut = read_suppression(model.metadata_props)
     for table in tables(output, 2, 1):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
+        if cut is not None and cut.scores == output.name and cut.background is not None:
+            return _site(table, model, hints, cut.background)
         if softmax or _named_background(table, hints) is not None or hints.layout == "ssd":
             site = _site(table, model, hints, _named_background(table, hints) or 0)
             if site is not None:
@@ -112,6 +116,9 @@ def measured(model: ir.Model, boxes: manifest.Boxes, hints: Hints) -> manifest.B
             " as there; mend the model"
         )
     form, unit = box_form(numbers)
+    cut = read_suppression(model.metadata_props)
+    if cut is not None and cut.boxes == boxes.output and cut.form is not None:
+        form = cut.form
     return replace(boxes, form=form, unit=unit)
 
 
