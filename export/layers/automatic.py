@@ -32,7 +32,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
     if site.task == "detect":
         return _head_inputs(model, site, candidates)
     inner = [candidate for candidate in candidates if candidate.depth >= 0]
-    if site.task == "segment":  # the class maps themselves are no features
+    if site.task == "segment" or (site.task == "regress" and site.fold is not None):  # its maps are no features
         path = nodes_between(model.graph, image_inputs(model), site.logits)
         products = [depth for depth, node in enumerate(path) if multiply_adds(node)]
         inner = [candidate for candidate in inner if products and candidate.depth < products[-1]] or inner

@@ -236,11 +236,13 @@ class SplitPasses:
 
 
 def _fixed(session: Session) -> Arrays:
-    """Return the reference of an embedding network, zeros until there is one."""
-    if session.manifest.task != "embed":
-        return {}
-    score = session.manifest.score
-    return {contract.REFERENCE: np.zeros((score.targets, score.classes), np.float32)}
+    """Return an embedding network's reference, zeros until there is one, and a dense output's region, everything."""
+    score, fixed = session.manifest.score, {}
+    if session.manifest.task == "embed":
+        fixed[contract.REFERENCE] = np.zeros((score.targets, score.classes), np.float32)
+    if score.positions is not None:
+        fixed[contract.REGION] = np.ones((score.targets, *score.positions), np.float32)
+    return fixed
 
 
 def _check_input(session: Session) -> None:

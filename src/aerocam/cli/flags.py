@@ -16,9 +16,9 @@ ALIKE = (
     "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
     "counterfactual", "eigen_smooth", "every", "frame", "fusion", "gaussian", "guided", "hardware", "head",
     "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
-    "packaging", "precision", "preprocess", "providers", "recursive", "reference", "regions", "relevance", "resize",
-    "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top", "version_compatible",
-    "workspace",
+    "packaging", "precision", "preprocess", "providers", "recursive", "reference", "region", "regions", "relevance",
+    "resize", "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top",
+    "version_compatible", "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 
