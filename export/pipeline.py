@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -19,8 +20,8 @@ from aerocam.export.checking.tail import check_tail
 from aerocam.export.destinations import Destination
 from aerocam.export.destinations.refusal import Origin, origin_of, require_taken, warn_of_others
 from aerocam.export.ends import has_ends
-from aerocam.export.layers.candidates import Candidate, candidates
-from aerocam.export.layers.target_layers import AUTO, automatic_layers
+from aerocam.export.layers.candidates import Candidate
+from aerocam.export.layers.target_layers import AUTO, automatic_layers, listed
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.packaging import join, parts
 from aerocam.export.plan import find_site, make_plan
@@ -80,6 +81,7 @@ def export_model(
     targets: int = 1,
     contrast: manifest.Contrast | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
     preprocess: Given = None,
     labels: Sequence[str] | None = None,
     check: bool = True,
@@ -94,7 +96,7 @@ def export_model(
     Args:
         path: The model.
         output: Where to write; None: beside the model, `.cam.onnx`.
-        layers: `auto`, or names or patterns of target layers.
+        layers: `auto`, `INPUT` (the picture), or names or patterns of target layers.
         head: A CAM method to fuse into the graph, of `heads.CAM_HEADS` or `TAIL_HEADS`; needs exactly one layer.
         tensors: Whether activations and gradients leave the graph; None: where there is no head.
         eigen_smooth: Whether the head shows the weighted activations on their first principal component.
@@ -116,15 +118,17 @@ def export_model(
         task: Of `manifest.Task`; None: from the model's metadata, or by the form of its outputs and what they hold for
             a few pictures.
         score_output: Name of the output that holds the class scores; None: the first that fits.
-        layout: That of a detector's outputs, of `scores.detectors.LAYOUTS`; None: what the graph speaks for.
+        layout: That of a detector's outputs, of `scores.detectors.NAMES`; None: what the graph speaks for.
         activation: How the class scores become probabilities: by a `softmax` or a `sigmoid` of them, not at all
             (`none`), or they are `probabilities`; None: by the graph, and by what they are for a few pictures.
         targets: How many targets one pass explains; gradients and maps have that many on axis 0.
         contrast: `finer`: the score is what a class has that its neighbours lack; None: only with head finercam.
         input_shapes: Static shapes for dynamic inputs, by name.
+        fix: What inputs beside the picture are to be from now on, by name: an array, or a number for all of it. They
+            become constants; those that are not fixed are given at run time.
         preprocess: How a frame becomes the input: a `manifest.Preprocess`, the name of one of `PRESETS`, settings of
-            it (`preset`, `color`, `resize`, `mean`, `std`, `short_side`, `interpolation`, `fill`), or a function that
-            says so of the model; None: from the model's metadata, else what is usual for its task.
+            it (`preset`, `color`, `resize`, `mean`, `std`, `short_side`, `interpolation`, `fill`, `units`, `shown`), or
+            a function that says so of the model; None: from the model's metadata, else what is usual for its task.
         labels: Class names; None: from the model's metadata, else none.
         check: Compare the result with the original and with finite differences before writing it.
         providers: Execution providers for the self-check.
@@ -154,7 +158,9 @@ def export(request: ExportRequest) -> Export:
     report = None
     if request.check:  # of a split model the two halves, joined: they are what is written
         joined = join(*pieces()[:2])
-        report = self_check(request.path, joined, written, request.input_shapes, request.providers).require()
+        report = self_check(
+            request.path, joined, written, request.input_shapes, request.providers, request.fix
+        ).require()
         if plan.batch:
             report = replace(report, tail=check_tail(model, written, request.providers))
     finish(model, plan)
@@ -184,7 +190,7 @@ def _read(request: ExportRequest) -> tuple[ir.Model, manifest.Precision]:
         UsageError: The model has been exported before, or is quantised and float16 is asked for.
         ModelError: The model cannot be read, has no picture, or a node that the destination does not take.
     """
-    model, precision = with_precision(load_model(request.path, request.input_shapes), request.precision)
+    model, precision = with_precision(load_model(request.path, request.input_shapes, request.fix), request.precision)
     taken = {value.name for value in (*model.graph.inputs, *model.graph.outputs)}
     if manifest.TARGET in taken or manifest.KEY in model.metadata_props:
         raise UsageError("the model has been through `aerocam export` already; export the original again instead")
@@ -201,13 +207,14 @@ def list_layers(
     layout: str | None = None,
     activation: manifest.Activation | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> tuple[list[Candidate], list[Candidate]]:
     """List the candidates for a target layer, in graph order, and those that `auto` takes, if it finds any.
 
     Args and errors are those of `export_model`.
     """
     score = Score(task, score_output, layout, activation)
-    model = load_model(path, input_shapes)
+    model = load_model(path, input_shapes, fix)
     _, site, _ = find_site(model, score)
-    listed = candidates(model, site, try_out=True)
-    return listed, automatic_layers(model, site, listed)
+    known = listed(model, site)
+    return known, automatic_layers(model, site, known)

@@ -11,18 +11,20 @@ from aerocam import __version__, manifest
 from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.export.decisions.activation import WITHOUT, decide_activation
-from aerocam.export.decisions.labels import decide_labels, model_labels
+from aerocam.export.decisions.labels import decide_labels
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.decisions.task import decide_score
 from aerocam.export.ends import require_ends
 from aerocam.export.gradients.rule_tables import layer_rule
+from aerocam.export.layers.automatic import LayerChoice
 from aerocam.export.layers.candidates import Candidate
-from aerocam.export.layers.target_layers import AUTO, choose_layers, with_input
+from aerocam.export.layers.target_layers import ASKED, choose_layers, with_input
 from aerocam.export.layers.tensor_names import GRADIENTS, activations_name
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import decide_preprocess
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
+from aerocam.export.reading.ultralytics import class_names
 from aerocam.export.request import ExportRequest, Score
 from aerocam.export.scores import Hints, ScoreSite
 from aerocam.export.scores.contrast import require_contrast
@@ -30,6 +32,7 @@ from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
 from aerocam.methods import METHODS
+from aerocam.providers import Provider
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Plan:
             is known once it is rewritten: which tensors of the model the rules of the gradients read.
         site: Where the score is.
         layers: The target layers, in the manifest's order.
-        outputs: Names of the model's own outputs, and of the tensor with the class scores where it becomes one.
+        outputs: Names of the model's own outputs, and of tensors with class scores or boxes that become outputs.
         tensors: Names of all tensors of the model itself.
     """
 
@@ -68,13 +71,14 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     Raises:
         AerocamError: What is asked cannot be had of this model.
     """
-    labels, site, decisions = find_site(model, request.score)
+    labels, site, decisions = find_site(model, request.score, request.providers)
     walk, fused, ends, files = request.walk, request.fused, request.ends, request.files
     if (request.score.contrast or (METHODS[fused.head].contrast if fused.head else "none")) != "none":
         require_contrast(site)
         site = replace(site, score=replace(site.score, contrast="finer"))
     rule = layer_rule(walk.relevance, walk.guided, fused.head)
-    layers = choose_layers(model, site, walk.names)
+    choice = choose_layers(model, site, walk.names)
+    layers = choice.layers
     if walk.guided:
         layers = with_input(model, site, layers)
     if fused.head is not None:
@@ -93,7 +97,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         _, explain, tail = (path.name for path in request.paths)
         split = manifest.Split(explain, (), tail if files.batch else None, files.batch or 0)
     named, of_labels = decide_labels(labels, site.score, given=request.score.labels is not None)
-    of_layers = _layers_decision(layers, walk.names, site.task)
+    of_layers = _layers_decision(choice, site.task)
     written = Manifest(
         task=site.task,
         layers=tuple(_manifest_layer(i, layer, request, rule) for i, layer in enumerate(layers)),
@@ -109,11 +113,13 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
         decisions=(*decisions, of_layers, of_preprocess, of_labels),
         aerocam=__version__,
     )
-    outputs = dict.fromkeys([*(str(value.name) for value in model.graph.outputs), site.score.output])
-    return Plan(written, site, layers, list(outputs), frozenset(tensor_table(model)))
+    outputs = list(dict.fromkeys([*(str(value.name) for value in model.graph.outputs), *written.own_outputs]))
+    return Plan(written, site, layers, outputs, frozenset(tensor_table(model)))
 
 
-def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
+def find_site(
+    model: ir.Model, score: Score, providers: Sequence[Provider] | None = None
+) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
     """Find the score, by what is asked, what the model says, and what it gives out for a few pictures.
 
     Returns:
@@ -123,8 +129,9 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         UsageError: The model has no output of the name that is asked for, or what is asked contradicts the graph.
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
-    labels = tuple(score.labels) if score.labels is not None else model_labels(model.metadata_props)
-    hints, probe = Hints(labels, score.layout), Probe(model)
+    labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
+    probe = Probe(model, providers)
+    hints = Hints(labels, score.layout, probe.values)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
     if site.task in WITHOUT:
         if score.activation is not None:
@@ -146,7 +153,7 @@ def _manifest_layer(i: int, layer: Candidate, request: ExportRequest, rule: mani
     leave, is_guided = request.fused.leave_tensors, request.walk.guided and layer.depth < 0
     activations, gradients = (activations_name(i, layer), GRADIENTS.format(i)) if leave else (None, None)
     own = "guided" if is_guided else rule
-    return manifest.Layer(layer.name, layer.fold.kind, layer.shape, activations, gradients, own)
+    return manifest.Layer(layer.name, layer.fold.kind, layer.shape, activations, gradients, own, layer.fold.planes)
 
 
 def _source(request: ExportRequest) -> manifest.Source:
@@ -157,9 +164,10 @@ def _source(request: ExportRequest) -> manifest.Source:
     return manifest.Source(sha256(request.path), request.path.name, opset, producer)
 
 
-def _layers_decision(layers: Sequence[Candidate], names: Sequence[str], task: manifest.Task) -> Decision:
+def _layers_decision(choice: LayerChoice, task: manifest.Task) -> Decision:
     """Return how the target layers were chosen."""
-    chosen = ", ".join(layer.name for layer in layers)
-    if AUTO not in names:
-        return Decision("layers", chosen, "asked for", "layers", "asked")
-    return Decision("layers", chosen, f"by the graph, for task {task}", "layers")
+    shapes = ["x".join(map(str, layer.shape)) for layer in choice.layers]
+    chosen = ", ".join(f"{layer.name} {shape}" for layer, shape in zip(choice.layers, shapes, strict=True))
+    if choice.evidence == ASKED:
+        return Decision("layers", chosen, ASKED, "layers", "asked", choice.conflict)
+    return Decision("layers", chosen, f"{choice.evidence}, for task {task}", "layers", "graph", choice.conflict)

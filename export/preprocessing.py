@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import onnx_ir as ir
@@ -12,14 +12,28 @@ import onnx_ir as ir
 from aerocam.decisions import Decision, Source
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import constant_array
-from aerocam.export.nodes.shapes import PICTURE_CHANNELS, is_channels_last, is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import (
+    PICTURE_CHANNELS,
+    is_channels_last,
+    is_float,
+    is_static,
+    may_be_image,
+    static_shape,
+)
+from aerocam.export.reading.ultralytics import Ultralytics, predict_preprocess, read_ultralytics
 from aerocam.export.scores import ScoreSite
-from aerocam.manifest import Preprocess, ResizeRule, TensorLayout
+from aerocam.manifest import PixelUnits, Preprocess, ResizeRule, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "imagenet": {"color": "RGB", "resize": "crop", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+    "imagenet": {
+        "color": "RGB",
+        "resize": "crop",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+        "interpolation": "pil-bilinear",
+    },
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
@@ -29,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, 0 to 1, 0 to 255, YOLOs'."""
 
-SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill")
+SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill", "units", "shown")
 """What may be given one by one, in place of what a preset has."""
 
 CROP_RATIO = 256 / 224
@@ -40,24 +54,28 @@ Given: TypeAlias = "Preprocess | str | Mapping[str, Any] | Callable[[ir.Model], 
 
 
 def image_input(model: ir.Model) -> ir.Value:
-    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W).
+    """Return the model's input: a picture, a sequence (1, C, L) or a volume (1, C, D, H, W), of floats or uint8.
 
-    A picture has 1 or 3 channels, (1, C, H, W) or as TensorFlow has it (1, H, W, C).
+    A picture is (1, C, H, W) or as TensorFlow has it (1, H, W, C). Of several inputs it is the one in grey or colour,
+    else the one picture of any channels.
 
     Raises:
-        ModelError: The model has no such input, or several float inputs.
+        ModelError: The model has no such input, or several.
     """
-    inputs = [value for value in model.graph.inputs if is_float(value)]
-    shapes = ", ".join(f"{value.name!r} {tuple(value.shape or ())}" for value in inputs) or "none"
-    if len(inputs) != 1:
-        raise ModelError(f"float inputs: {shapes}; exactly one image input (1, C, H, W) is expected")
-    shape = static_shape(inputs[0])
-    if len(shape) in (3, 5) and shape[0] == 1:
-        return inputs[0]
-    if len(shape) != 4 or shape[0] != 1 or not (shape[1] in PICTURE_CHANNELS or is_channels_last(shape)):
-        hint = "; export the model with a batch of 1 or a dynamic one" if shape[0] != 1 else ""
-        raise ModelError(f"image input: {shapes}; (1, C, H, W) or (1, H, W, C) with 1 or 3 channels is expected{hint}")
-    return inputs[0]
+    inputs = [value for value in model.graph.inputs if may_be_image(value)]
+    shapes = {value: static_shape(value) for value in inputs}
+    batched = [value for value in inputs if len(shapes[value]) in (3, 4, 5) and shapes[value][0] == 1]
+    pictures = [value for value in batched if len(shapes[value]) == 4]
+    plain = [value for value in pictures if {shapes[value][1], shapes[value][3]} & set(PICTURE_CHANNELS)]
+    found = plain or pictures or batched
+    if len(found) != 1:
+        listed = ", ".join(f"{value.name!r} {shape}" for value, shape in shapes.items()) or "none"
+        advice = "fix the others with `fix`" if found else "export the model with a batch of 1 or a dynamic one"
+        raise ModelError(
+            f"inputs of floats or uint8: {listed}; exactly one picture (1, C, H, W) or (1, H, W, C), or one sequence or"
+            f" volume, is expected; {advice}"
+        )
+    return found[0]
 
 
 def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> tuple[Preprocess | None, Decision]:
@@ -74,9 +92,12 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
     Raises:
         UsageError: There is no such preset or setting, or the input is no picture and something is given.
     """
-    shape = static_shape(image_input(model))
+    image = image_input(model)
+    shape, said = static_shape(image), read_ultralytics(model.metadata_props)
     if given is not None and not isinstance(given, (str, Mapping)):
         preprocess = given if isinstance(given, Preprocess) else given(model)
+        if preprocess is not None:
+            _require_fitting(preprocess, image)
         return preprocess, _decision(preprocess, "asked for", "asked")
     settings = {"preset": given} if isinstance(given, str) else dict(given or {})
     preset = settings.pop("preset", None)
@@ -86,46 +107,46 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
         if preset is not None or settings:
             raise UsageError(f"`preprocess={preset or settings!r}`: the input {shape} is no picture; leave it out")
         return None, _decision(None, f"the input {shape} is no picture", "graph")
+    if preset is None and said is not None:
+        chosen = _chosen(image, _of_ultralytics(image, said), settings)
+        against = f"its metadata say imgsz {said.size}" if said.size not in (None, chosen.size) else ""
+        return chosen, _decision(chosen, "the model's metadata, as Ultralytics' own predict does", "metadata", against)
     if preset is not None:
         evidence, resize = "asked for", None
         source: Source = "asked"
     else:
-        preset, resize, evidence, source = _likeliest(model, site, shape)
+        preset, resize, evidence, source = _likeliest(image, site, shape)
         if {"mean", "std", "resize"} <= settings.keys():
             evidence, source = "asked for", "asked"
         elif settings:
             evidence = f"{', '.join(settings)} asked for, the rest: {evidence}"
-    chosen = _of_preset(model, preset, resize, settings)
+    chosen = _chosen(image, _entries(image, preset, resize, settings), settings)
     return chosen, _decision(chosen, evidence, source)
 
 
-def _likeliest(model: ir.Model, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
+def _likeliest(image: ir.Value, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
-    By Ultralytics' metadata; else the numbers by what the graph subtracts and divides by itself, or by the layout of a
+    The numbers are by what the graph subtracts and divides by itself, or by the layout of a
     detector; and the size by the task: classifiers of square pictures see the centre, all others the whole frame.
     """
-    if is_ultralytics(model):
-        stretched = model.metadata_props.get("head") == "RTDETRDecoder"  # of Ultralytics' models the one that is
-        return "unit" if stretched else "yolo", None, "the model's metadata", "metadata"
+    channels = shape[3 if is_channels_last(shape) else 1]
     layout, rows = site.layout, shape[1:3] if is_channels_last(shape) else shape[2:]
     fits: dict[str, ResizeRule] = {"detect": "letterbox"}
     resize = "crop" if site.task == "classify" and rows[0] == rows[1] else fits.get(site.task, "stretch")
     if layout in ("detr", "rtdetr"):
         resize = "stretch"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
-    if (inside := _inside(image_input(model))) is not None:
+    if (inside := _inside(image)) is not None:
         return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
-    if layout in ("yolov8", "yolov5", "yolov10", "yolox", "rtdetr"):
-        preset = {"yolox": "yolox", "rtdetr": "unit"}.get(layout, "yolo")
+    if layout in ("yolov8", "yolov5", "yolov7", "yolov10", "yolox", "rtdetr", "blazeface"):
+        preset = {"yolox": "yolox", "rtdetr": "unit", "blazeface": "tf"}.get(layout, "yolo")
         return preset, resize, f"usual for {nature}; the model does not say", "assumed"
-    preset = "tf" if is_channels_last(shape) else "imagenet"
-    return (
-        preset,
-        resize,
-        f"usual for {nature}{', channels last' if preset == 'tf' else ''}; the model does not say",
-        "assumed",
-    )
+    preset = "unit" if channels not in PICTURE_CHANNELS else "tf" if is_channels_last(shape) else "imagenet"
+    order = ", channels last" if preset == "tf" else ""
+    if preset == "unit":
+        return preset, None, f"usual for {channels} channels; the model does not say", "assumed"
+    return preset, resize, f"usual for {nature}{order}; the model does not say", "assumed"
 
 
 def _inside(image: ir.Value) -> str | None:
@@ -164,22 +185,46 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
         if preset is not None:
             raise UsageError(f"`preset={preset!r}`: input {image.name!r} {shape} is no picture")
         return None
-    return _of_preset(model, preset or ("tf" if is_channels_last(shape) else "imagenet"))
+    said = read_ultralytics(model.metadata_props)
+    if preset is None and said is not None:
+        return _chosen(image, _of_ultralytics(image, said), {})
+    usual = "tf" if is_channels_last(shape) else "imagenet" if shape[1] in PICTURE_CHANNELS else "unit"
+    return _chosen(image, _entries(image, preset or usual, None, {}), {})
 
 
-def _of_preset(
-    model: ir.Model, preset: str, resize: ResizeRule | None = None, settings: Mapping[str, Any] | None = None
-) -> Preprocess:
-    """Return the preprocessing of a preset for the size and the channels of a model's input, but for some settings."""
+def _sizes(image: ir.Value) -> tuple[int, int, int]:
+    """Return channels, height and width of a picture."""
+    shape = static_shape(image)
+    return (shape[3], *shape[1:3]) if is_channels_last(shape) else shape[1:]  # type: ignore[return-value]
+
+
+def _of_ultralytics(image: ir.Value, said: Ultralytics) -> dict[str, Any]:
+    """Return the entries of what Ultralytics' own predict does."""
+    channels, *size = _sizes(image)
+    layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
+    rule = predict_preprocess(said, str(image.name), (size[0], size[1]), layout, channels)
+    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "mean", "std")}
+
+
+def _entries(image: ir.Value, preset: str, resize: ResizeRule | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a preset that fit an input.
+
+    Raises:
+        UsageError: There is no such preset, or its numbers do not fit the input's channels.
+    """
     if preset not in PRESETS:
         raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
-    image = image_input(model)
-    last = is_channels_last(static_shape(image))
-    channels, height, width = (static_shape(image)[axis] for axis in ((3, 1, 2) if last else (1, 2, 3)))
     entries = PRESETS[preset] | ({"resize": resize} if resize is not None else {})
-    if channels == 1:
-        entries |= {"color": "GRAY", "mean": entries["mean"][:1], "std": entries["std"][:1]}
-    entries |= settings or {}
+    return entries | _fitted(entries, image, _sizes(image)[0], settings)
+
+
+def _chosen(image: ir.Value, entries: Mapping[str, Any], settings: Mapping[str, Any]) -> Preprocess:
+    """Return the preprocessing of these entries, but for some settings.
+
+    Raises:
+        UsageError: A setting does not fit the input.
+    """
+    entries, (channels, height, width) = {**entries, **settings}, _sizes(image)
     if entries["resize"] == "crop" and "short_side" not in entries:
         entries["short_side"] = round(max(height, width) * CROP_RATIO)
     for name in ("mean", "std"):
@@ -190,21 +235,68 @@ def _of_preset(
     side = entries.get("short_side", 0)
     if entries["resize"] == "crop" and side < max(height, width):
         raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")
-    layout: TensorLayout = "NHWC" if last else "NCHW"
-    return Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+    units, shown = entries.get("units", "levels"), entries.get("shown", ())
+    if units not in get_args(PixelUnits):
+        raise UsageError(f"`units={units!r}`: no such units. {did_you_mean(units, get_args(PixelUnits))}")
+    if not all(0 <= channel < channels for channel in shown):
+        listed = ",".join(map(str, shown))
+        raise UsageError(f"`shown={listed!r}`: three channels of 0 to {channels - 1} are expected, as in 2,1,0")
+    if "shown" in settings and entries["color"] != "BANDS":
+        listed = ",".join(map(str, shown))
+        raise UsageError(f"`shown={listed!r}`: the input is in {entries['color']}; it is for inputs of other channels")
+    layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
+    chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
+    _require_fitting(chosen, image)
+    return chosen
 
 
-def _decision(preprocess: Preprocess | None, evidence: str, source: Source) -> Decision:
+def _fitted(entries: Mapping[str, Any], image: ir.Value, channels: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a preset that fit an input: its channels, and its type.
+
+    An input of uint8 takes pixels as they are. For other channels than one and three a preset's numbers stand as far as
+    they are the same for all.
+
+    Raises:
+        UsageError: The preset has numbers for red, green and blue, and the input other channels.
+    """
+    numbers = {name: entries[name] for name in ("mean", "std")}
+    if image.dtype == ir.DataType.UINT8:
+        numbers = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+    if channels == 3:
+        return numbers
+    for name, values in numbers.items():
+        if channels != 1 and len(set(values)) > 1 and name not in settings:
+            raise UsageError(
+                f"input {image.name!r}: the preset has numbers for red, green and blue, the input {channels} channels;"
+                " take `preset='unit'`, or give `mean` and `std` with it"
+            )
+    color = "GRAY" if channels == 1 else "BANDS"
+    return {"color": color, **{name: values[:1] * channels for name, values in numbers.items()}}
+
+
+def _require_fitting(preprocess: Preprocess, image: ir.Value) -> None:
+    """Raise unless a preprocessing gives what the input takes.
+
+    Raises:
+        UsageError: Its tensor has another shape, or its numbers change the pixels that the input takes as they are.
+    """
+    if preprocess.shape != static_shape(image):
+        raise UsageError(
+            f"`preprocess`: it gives a tensor {preprocess.shape}, the input {image.name!r} takes {static_shape(image)}"
+        )
+    as_they_are = set(preprocess.mean) == {0} and set(preprocess.std) == {1}
+    if image.dtype == ir.DataType.UINT8 and not as_they_are:
+        raise UsageError(
+            f"`mean`, `std`: the input {image.name!r} takes pixels in uint8, which the model preprocesses itself;"
+            " export without them"
+        )
+
+
+def _decision(preprocess: Preprocess | None, evidence: str, source: Source, conflict: str = "") -> Decision:
     """Return the decision on a preprocessing, described."""
     if preprocess is None:
         return Decision("preprocessing", "none, tensors are taken as they are", evidence, "preprocess", source)
     mean, std = (", ".join(f"{x:g}" for x in dict.fromkeys(numbers)) for numbers in (preprocess.mean, preprocess.std))
-    shown = (
-        f"{preprocess.resize} to {preprocess.size[1]}x{preprocess.size[0]}, {preprocess.color}, mean {mean}, std {std}"
-    )
-    return Decision("preprocessing", shown, evidence, "preprocess", source)
-
-
-def is_ultralytics(model: ir.Model) -> bool:
-    """Return whether the model carries Ultralytics' metadata."""
-    return "stride" in model.metadata_props and "names" in model.metadata_props
+    size = f"{preprocess.size[1]}x{preprocess.size[0]}"
+    shown = f"{preprocess.resize} to {size}, {preprocess.color}, mean {mean}, std {std}"
+    return Decision("preprocessing", shown, evidence, "preprocess", source, conflict)

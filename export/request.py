@@ -16,7 +16,7 @@ from aerocam.export.destinations import Destination
 from aerocam.export.gradients.rule_tables import layer_rule
 from aerocam.export.layers.target_layers import AUTO
 from aerocam.export.preprocessing import Given
-from aerocam.export.scores.detectors import LAYOUTS
+from aerocam.export.scores.detectors import NAMES
 from aerocam.methods import HEADS, METHODS, OF_TAIL
 from aerocam.providers import Provider
 
@@ -38,7 +38,7 @@ class Score:
 
     def __post_init__(self) -> None:
         """Raise UsageError for an unknown value, fewer than one target, or a layout of what is no detector."""
-        _require_known(self, task=get_args(manifest.Task), layout=LAYOUTS, contrast=get_args(manifest.Contrast))
+        _require_known(self, task=get_args(manifest.Task), layout=NAMES, contrast=get_args(manifest.Contrast))
         _require_known(self, activation=get_args(manifest.Activation))
         if self.targets < 1:
             raise UsageError(f"`targets={self.targets}`: 1 or more is expected")
@@ -137,6 +137,7 @@ class ExportRequest:
     files: Files = field(default_factory=Files)
     precision: manifest.Precision = "source"
     input_shapes: Mapping[str, Sequence[int]] | None = None
+    fix: Mapping[str, Any] | None = None
     preprocess: Given = None
     check: bool = True
     providers: Sequence[Provider] | None = None

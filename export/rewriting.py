@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,7 +16,7 @@ from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.layers.tensor_names import ACTIVATIONS, GRADIENTS, OWN_GRADIENTS, activations_name, tensor_names
-from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.builder import Builder, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.packaging import with_carried
 from aerocam.export.plan import Plan
@@ -41,8 +42,10 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     """
     op, own_nodes = Builder(model.graph), set(model.graph)
     site, written, chosen = plan.site, plan.manifest, plan.layers
-    if site.output is not None and not site.output.is_graph_output():
-        model.graph.outputs.append(site.output)
+    tensors = tensor_table(model)
+    for name in written.own_outputs:  # of a table in front of a suppression: so far no output
+        if not tensors[name].is_graph_output():
+            model.graph.outputs.append(tensors[name])
     score = append_choice(op, site, {candidate.value for candidate in chosen})
     start = scaled_seed(op, score, written.seed_scale)
     rules = [layer.rule for layer in written.layers]
@@ -65,8 +68,9 @@ def rewrite(model: ir.Model, plan: Plan) -> Manifest:
     if head is not None and not runs_tail:
         activations, scaled = pairs[0]
         true = op.scale(op.single(scaled), 1.0 / written.seed_scale) if scaled is not None else None
-        smooth, targets = head.eigen_smooth, site.score.targets
-        op.output(CAM_HEADS[head.method](op, activations, true, targets=targets, eigen_smooth=smooth), head.output)
+        planes, targets = written.layers[0].planes, site.score.targets
+        how: dict[str, Any] = {"targets": targets, "eigen_smooth": head.eigen_smooth, "planes": planes}
+        op.output(CAM_HEADS[head.method](op, activations, true, **how), head.output)
     if runs_tail or plan.batch:
         tail = tail_of(op, site, score, chosen[0], own_nodes)
         _append_forward(tail, pairs[0][0], head if runs_tail else None, plan.batch)

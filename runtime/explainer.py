@@ -65,6 +65,7 @@ class Explainer(Closing):
         top: int = 5,
         counterfactual: bool = False,
         smoothing: MapSmoothing | None = None,
+        feeds: Mapping[str, Any] | None = None,
     ) -> None:
         """Load the model.
 
@@ -80,9 +81,11 @@ class Explainer(Closing):
             top: How many of the model's top classes to report.
             counterfactual: Whether to explain the negative of the score, what speaks against a target.
             smoothing: How the maps are smoothed; None: not.
+            feeds: What inputs beside the picture get on every run, by name: an array, or a number for all of it.
 
         Raises:
-            UsageError: An unknown method, option, fusion or provider, or a method that the file lacks the outputs for.
+            UsageError: An unknown method, option, fusion or provider, a method that the file lacks the outputs for, or
+                `feeds` that are not the model's further inputs.
             ModelError: The file cannot be read, or does not hold what its manifest says.
         """
         saliency.check_fusion(fusion)
@@ -106,19 +109,20 @@ class Explainer(Closing):
         self.recipe = Recipe(way.method, way.layers, way.normalisation, fusion, gaussian, way.form)
         self.method, self.fusion = way.method, fusion
         added = (contract.CHOSEN, contract.SCORE, *way.outputs)
-        self._passes = passes(self.session, self.manifest.own_outputs, added, opening)
+        self._passes = passes(self.session, self.manifest.own_outputs, added, opening, feeds)
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
         self._predictor = Predictor(self.manifest, self._passes, top, self._mapper.again)
         self._own_choice = self._resolved = ResolvedTargets.of(None, self.manifest)
         self._has_reference = False
         self._warnings_logged: set[str] = set()
 
-    def __call__(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Explanation:
+    def __call__(self, frame: NDArray[Any], target: Targets | Objects = None) -> Explanation:
         """Explain one frame.
 
         Args:
-            frame: uint8 (H, W, 3) in BGR, as OpenCV reads it; for a model that takes GRAY also (H, W). It is kept in
-                the explanation, not copied.
+            frame: uint8 (H, W, 3) in BGR, as OpenCV reads it; for a model that takes GRAY also (H, W), for one that
+                takes bands (H, W, C); uint16 and floats as `Preprocess.units` says. It is kept in the explanation, not
+                copied.
             target: What to explain: None for the model's own top choice, the index or the label of a class, or for a
                 detector (class, anchor), each of which may be None; a list of these, or an array of integers, for
                 several maps. To classify, -2 is the second best class, and so on. `Objects`: what a detector finds;
@@ -149,7 +153,7 @@ class Explainer(Closing):
         run = self._predictor.submit_tensor(tensor, self._first_slot(target), self.session.path)
         return self._explain(run.result(), targets, mapper)
 
-    def submit(self, frame: NDArray[np.uint8], target: Targets | Objects = None) -> Run[Prediction]:
+    def submit(self, frame: NDArray[Any], target: Targets | Objects = None) -> Run[Prediction]:
         """Give a frame to the model; `result` of the run that is returned waits for what the model says of it.
 
         Where `looks_ahead` says so, the next frame may be submitted before this one, whose result is known, is
@@ -170,7 +174,7 @@ class Explainer(Closing):
         targets = self._resolve(target)
         return targets.known and len(targets.slots) == 1 and not self._mapper.again
 
-    def predict(self, frame: NDArray[np.uint8]) -> Prediction:
+    def predict(self, frame: NDArray[Any]) -> Prediction:
         """Return what the model says of one frame; `explain` says why, if asked before the next frame.
 
         Args:
@@ -210,7 +214,12 @@ class Explainer(Closing):
             explanation.warnings.append(f"no object found above {target.confidence:g}; this is the model's best guess")
         return explanation
 
-    def embed(self, frame: NDArray[np.uint8]) -> NDArray[np.float32]:
+    @property
+    def takes_bands(self) -> bool:
+        """Whether the model takes frames of bands (H, W, C), as `read_picture` reads them with `bands`."""
+        return self.manifest.preprocess is not None and self.manifest.preprocess.color == "BANDS"
+
+    def embed(self, frame: NDArray[Any]) -> NDArray[np.float32]:
         """Return an embedding network's output for a frame, or a dense one's mean over the region; float32 (numbers,).
 
         Raises:
@@ -232,7 +241,7 @@ class Explainer(Closing):
         Raises:
             UsageError: As `embed`, or an embedding of another length.
         """
-        embedding = isinstance(reference, np.ndarray) and reference.dtype != np.uint8
+        embedding = isinstance(reference, np.ndarray) and reference.ndim == 1
         vector = np.asarray(reference, np.float32) if embedding else self.embed(reference)
         score = self.manifest.score
         if self.manifest.task != "embed" or vector.shape != (score.classes,):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.runtime.drawing.overlay import PALETTE, Annotation, draw_targets, overlay_map
 from aerocam.runtime.drawing.regions import Region, RegionRule, find_regions
-from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.maps import saliency
 from aerocam.runtime.maps.mapping import LayerMaps, Maps, Recipe
@@ -58,9 +57,14 @@ class Explanation:
     _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
-    def frame(self) -> NDArray[np.uint8]:
-        """Return the frame, uint8 (H, W, 3) in BGR, or (H, W). Not a copy."""
+    def frame(self) -> NDArray[Any]:
+        """Return the frame, (H, W, 3) in BGR, or (H, W), or of bands (H, W, C). Not a copy."""
         return self.prediction.frame
+
+    @property
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the frame as it is drawn, uint8 (H, W, 3) in BGR; of other types from its darkest to its brightest."""
+        return self.prediction.picture
 
     @property
     def placement(self) -> Placement:
@@ -98,7 +102,10 @@ class Explanation:
 
     @property
     def predicted(self) -> list[NDArray[np.bool_]]:
-        """Return for a segmenter, per target, where it predicts the class, bool (h, w) in its output; else nothing."""
+        """Return per target where the model predicts it, bool (h, w) over the tensor in whatever size; else nothing.
+
+        A segmenter predicts a class, a detector with masks an object.
+        """
         return self.maps.predicted
 
     @property
@@ -213,7 +220,10 @@ class Explanation:
 
     @functools.cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Return for a segmenter, per target, where it predicts the class, bool (H, W) over the frame; else nothing."""
+        """Return per target where the model predicts it, bool (H, W) over the frame; nothing of models without masks.
+
+        A segmenter predicts a class, a detector with masks an object.
+        """
         return [mask_in_frame(mask, self.placement) for mask in self.predicted]
 
     @functools.cached_property
@@ -240,7 +250,8 @@ class Explanation:
             colormap: One of OpenCV's colour maps by name, such as `jet` or `turbo`.
             caption: Whether to write classes and their probabilities.
             target: Which of `targets`; None: all of them.
-            boxes: Whether to draw a detector's boxes, or the outline of a segmenter's mask; None: with the caption.
+            boxes: Whether to draw what the model says where a target is: a detector's box, upright or rotated, and its
+                keypoints, and the outline of a mask; None: with the caption.
             regions: Draw each target's largest region by this rule, see `regions`: its outline, and its box where there
                 is no detector's; None: not.
 
@@ -250,13 +261,12 @@ class Explanation:
         Raises:
             UsageError: An unknown colour map or rule, or a weight outside 0 to 1.
         """
-        frame = self.frame if self.frame.ndim == 3 else cv2.cvtColor(self.frame, cv2.COLOR_GRAY2BGR)
         shown = range(len(self.targets)) if target is None else [target]
         if self.drawn is not None and (alpha, colormap.lower()) == DRAWN and len(shown) == len(self.targets):
             picture = self.drawn.copy()
         else:
             seen, region = self._seen_map(shown), self.placement.region
-            picture = overlay_map(frame, seen, alpha=alpha, colormap=colormap, region=region)
+            picture = overlay_map(self.picture, seen, alpha=alpha, colormap=colormap, region=region)
         boxes = caption if boxes is None else boxes
         if caption or boxes or regions is not None:
             draw_targets(picture, [self._annotation(i, boxes, regions) for i in shown], caption)
@@ -266,8 +276,11 @@ class Explanation:
         """Return what the overlay shows of a target."""
         shown, colour = self.targets[target], PALETTE[target % len(PALETTE)]
         regions = [] if rule is None else self.regions(rule)[target]
-        mask = self._mask_parts[target] if boxes and self.predicted else ()
-        return Annotation(f"{shown.label} {shown.score:.2f}", colour, shown.box if boxes else None, regions, mask)
+        mask = self._mask_parts[target] if self.predicted else ()
+        text = f"{shown.label} {shown.score:.2f}"
+        if not boxes:
+            return Annotation(text, colour, None, regions)
+        return Annotation(text, colour, shown.box, regions, mask, shown.polygon, shown.keypoints or ())
 
     def record(self, regions: RegionRule | None = None) -> dict[str, Any]:
         """Return everything but the arrays, ready for JSON: numbers that are not finite are None.
@@ -282,7 +295,7 @@ class Explanation:
     def target_records(self, regions: RegionRule | None = None) -> list[dict[str, Any]]:
         """Return the targets as dictionaries.
 
-        A segmenter's have `mask`; `regions` are there if a rule is given: box, area, polygons.
+        Where the model gives masks they have `mask`; `regions` are there if a rule is given: box, area, polygons.
         """
         masks = self._mask_parts if self.predicted else []
         return records.target_records(self.maps, masks, None if regions is None else self.regions(regions))

@@ -329,7 +329,6 @@ def refusal_cases() -> Iterator[tuple[str, Case]]:
 def collect(models: Path) -> None:
     """Fill a folder with plain models and photographs: of the zoo, of the tests, and small ones made here."""
     import detector_cases
-    import tiny_detectors
     from aerocam.benchmarks import zoo
     from vision_transformer import vision_transformer
 
@@ -342,7 +341,7 @@ def collect(models: Path) -> None:
     for name, path in files.items():
         shutil.copyfile(path, models / f"{name}.onnx")
     made = {name: zoo.light.with_random_weights(name) for name in zoo.light.LIGHT_NAMES}
-    made |= {f"detector-{name}": tiny_detectors.build(case.build)[0] for name, case in detector_cases.CASES.items()}
+    made |= {f"detector-{name}": case.file() for name, case in detector_cases.CASES.items()}
     made |= {"tokens": vision_transformer(), **small_networks()}
     for name, proto in made.items():
         onnx.save(proto, models / f"{name}.onnx")

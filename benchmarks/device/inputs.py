@@ -57,10 +57,10 @@ def feeds(session: Session, frame: NDArray[np.uint8] | None, seed: int = 0) -> d
         else:
             arrays[spec.name] = rng.integers(0, 256, shape).astype(spec.dtype)
     if frame is not None and rule is not None:
-        from aerocam.runtime.frames.inputs import preparation
+        from aerocam.runtime.frames.inputs import in_type, preparation
 
         name = rule.input if rule.frame is None else contract.FRAME
-        arrays[name] = preparation(rule)(frame)[0]
+        arrays[name] = in_type(preparation(rule)(frame)[0], arrays[name].dtype)
     return arrays
 
 

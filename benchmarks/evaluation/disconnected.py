@@ -18,9 +18,11 @@ from typing import Literal
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import helper, numpy_helper, shape_inference
 
 from aerocam.errors import ModelError
+from aerocam.export.reading.graph import load_model
 from aerocam.files import write_together
 
 Setting = Literal["difull", "dipart"]
@@ -53,8 +55,8 @@ def disconnect(model: str | Path, output: str | Path, setting: Setting, cells: i
     """Write a classifier with a head per cell.
 
     Args:
-        model: A classifier with static shapes, batch 1, channels first, one GlobalAveragePool, and logits (1, classes).
-            For `difull` at the size of a cell, for `dipart` at that of the mosaic.
+        model: A classifier, channels first, with one mean over all positions and logits (1, classes). For `difull` at
+            the size of a cell, for `dipart` at that of the mosaic.
         output: Where to write.
         setting: `difull` or `dipart`.
         cells: Along each side of the mosaic.
@@ -63,7 +65,7 @@ def disconnect(model: str | Path, output: str | Path, setting: Setting, cells: i
         ModelError: The model is not of this form.
         WriteError: The file cannot be written.
     """
-    proto = shape_inference.infer_shapes(onnx.load(str(model)), strict_mode=True)
+    proto = shape_inference.infer_shapes(ir.to_proto(load_model(model)), strict_mode=True)
     surgery = _Surgery(proto, str(model), cells)
     classes = surgery.classes()
     layer = surgery.split_head(setting == "difull")
@@ -83,13 +85,28 @@ class _Surgery:
         self._proto, self._graph, self._name, self._cells = proto, proto.graph, name, cells
         initializers = {tensor.name for tensor in self._graph.initializer}
         inputs = [value for value in self._graph.input if value.name not in initializers]
-        pools = [node for node in self._graph.node if node.op_type == "GlobalAveragePool"]
+        pools = [node for node in self._graph.node if self._is_mean(node)]
         if len(inputs) != 1 or len(self._graph.output) != 1 or len(pools) != 1:
             raise ModelError(
-                f"{name}: it has {len(inputs)} inputs, {len(self._graph.output)} outputs and {len(pools)}"
-                " GlobalAveragePool nodes, one of each is expected; give a classifier of that form"
+                f"{name}: it has {len(inputs)} inputs, {len(self._graph.output)} outputs and {len(pools)} means over"
+                " all positions, one of each is expected; give a classifier of that form"
             )
         self._input, self._output, self._pool = inputs[0], self._graph.output[0], pools[0]
+
+    def _is_mean(self, node: onnx.NodeProto) -> bool:
+        """Say whether a node is the mean over all positions of (1, C, H, W), however exporters write it."""
+        if node.op_type == "GlobalAveragePool":
+            return True
+        if node.op_type not in ("ReduceMean", "AveragePool"):
+            return False
+        shape = self._shape(node.input[0])
+        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if node.op_type == "AveragePool":
+            return given["kernel_shape"] == list(shape[2:]) and not any(given.get("pads", ()))
+        axes = given.get("axes", ())
+        if len(node.input) > 1:
+            axes = next((numpy_helper.to_array(t) for t in self._graph.initializer if t.name == node.input[1]), ())
+        return len(shape) == 4 and sorted(int(axis) % 4 for axis in axes) == [2, 3]
 
     def classes(self) -> int:
         """Return the number of classes of the output."""
@@ -119,11 +136,21 @@ class _Surgery:
         nodes.append(helper.make_node("AveragePool", [layer], [means], means, kernel_shape=window, strides=window))
         nodes += self._reshape(means, f"{PREFIX}columns", (channels, n * n))
         nodes += self._transpose(f"{PREFIX}columns", f"{PREFIX}batch", (1, 0))
-        nodes += self._reshape(f"{PREFIX}batch", pooled, (n * n, channels, 1, 1))
+        nodes += self._reshape(f"{PREFIX}batch", pooled, (n * n, channels, *self._shape(pooled)[2:]))
         place = list(self._graph.node).index(self._pool)
+        self._widen_batch(list(self._graph.node)[0 if stitch else place :])
         self._graph.node.remove(self._pool)
         self._insert(place, nodes)
         return str(layer)
+
+    def _widen_batch(self, nodes: Sequence[onnx.NodeProto]) -> None:
+        """Let reshapes to a batch of 1 take one of all cells."""
+        sizes = {tensor.name: numpy_helper.to_array(tensor) for tensor in self._graph.initializer}
+        for node in nodes:
+            if node.op_type == "Reshape" and sizes.get(node.input[1], np.zeros(1))[0] == 1:
+                wide = np.array([self._cells**2, *sizes[node.input[1]][1:]], np.int64)
+                node.input[1] = f"{PREFIX}{node.output[0]}.shape"
+                self._graph.initializer.append(numpy_helper.from_array(wide, node.input[1]))
 
     def fold_input(self) -> None:
         """Let the mosaic's cells go through the network side by side, as a batch."""
@@ -158,7 +185,7 @@ class _Surgery:
         if shape != str((self._cells**2, classes)):
             raise ModelError(
                 f"{self._name}: it cannot be run on several cells at once (scores: {shape}), a batch of any size is"
-                " expected between its input and its scores; export it with a dynamic batch, then fix that to 1"
+                " expected between its input and its scores; export it with a dynamic batch"
             )
         return self._proto
 

@@ -2,7 +2,8 @@
 
 `labels.json` is a list of rows, or a dictionary from files to rows. A row has `file`, `label` (an index or a name; or
 `labels`, of which the second is the second class), and if known `boxes` (each x0, y0, x1, y1 in picture px, edges),
-`mask` (a picture file; what is not black is the object), and for a mosaic `cells` and `cell`, which is the mask then.
+`mask` (a picture file of two levels; what is not black is the object), and for a mosaic `cells` and `cell`, which is
+the mask then.
 `labels.csv` has the columns file, label, and if known x0, y0, x1, y1, mask, cells, cell; rows of the same file and
 label are boxes of one target. Several labels of a file in several rows are several targets.
 """

@@ -129,7 +129,7 @@ def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
         UsageError: The model does not have the label, or its preprocessing does not take the picture.
     """
     try:
-        frame = decode_picture(Path(sample.path).read_bytes(), sample.path)
+        frame = decode_picture(Path(sample.path).read_bytes(), sample.path, model.rule.color == "BANDS")
     except OSError as error:
         raise MediaError(f"cannot read it: {error.strerror or error}") from error
     tensor, place = Preprocessor(model.rule)(frame)

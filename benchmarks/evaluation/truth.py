@@ -22,7 +22,7 @@ def placed(sample: Sample, place: Placement) -> Truth:
     A target with a mask and no boxes has the box around its mask; one of a mosaic, with neither, has its cell as both.
 
     Raises:
-        MediaError: The mask cannot be read, or has another size than the picture.
+        MediaError: The mask cannot be read, has another size than the picture, or more levels than two.
         UsageError: The cells of a mosaic are not equal parts of what the model sees.
     """
     if sample.cells:
@@ -61,7 +61,14 @@ def _around(mask: NDArray[np.bool_]) -> Box:
 
 def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
     """Return the mask over the tensor: of a tensor px at least half is object; None if the model sees none of it."""
-    shares = read_picture(sample.mask).any(axis=2).astype(np.float32)
+    picture = read_picture(sample.mask)
+    there = picture.any(axis=2)
+    if (picture[there] != picture[there][:1]).any():
+        raise MediaError(
+            f"{sample.mask}: found a mask of more than two levels, expected black and one other; save it as PNG, in two"
+            " levels, as cv2.threshold makes them"
+        )
+    shares = there.astype(np.float32)
     if shares.shape != place.frame_size:
         (height, width), (h, w) = place.frame_size, shares.shape
         raise MediaError(f"{sample.mask}: the mask is {w}x{h} px, {width}x{height} as the picture is expected")

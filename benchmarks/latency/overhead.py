@@ -16,22 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.latency.timing import (
-    Protocol,
-    Samples,
-    Stages,
-    alternate,
-    machine,
-    open_plain,
-    percentiles,
-    ratio,
-)  # fmt: skip
+from aerocam.benchmarks.latency import timing
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
 from aerocam.errors import AerocamError
-from aerocam.manifest import Manifest
+from aerocam.manifest import Manifest, Preprocess
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
 from aerocam.runtime import Explainer
+from aerocam.runtime.frames.inputs import in_type
 from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.methods import Method, find
+from aerocam.runtime.sessions.ort import DTYPES
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
 EXPLAIN_STAGES = ("infer", "explain", "cam")
@@ -75,13 +69,14 @@ def measure_overhead(
         forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
         rule = forms.manifest.preprocess
         assert rule is not None  # or the explainer below refuses the file
-        frame = picture if picture is not None else _noise(rule.size)
+        frame = picture if picture is not None else _noise(rule)
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         complete = with_defaults(asked, onnxruntime.__version__)
-        plain, preprocess = open_plain(path, threads, complete), Preprocessor(rule)
+        plain, preprocess = timing.open_plain(path, threads, complete), Preprocessor(rule)
+        dtype = np.dtype(next(DTYPES[node.type] for node in plain.get_inputs() if node.name == rule.input))
         candidates: dict[str, Callable[[bool], Stages]] = {
-            PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
+            PLAIN: lambda timed: _run_plain(plain, rule.input, lambda: in_type(preprocess(frame)[0], dtype))
         }
         for name, form in sorted(forms.paths.items()):
             wanted = called.name if name == RUNTIME else None
@@ -135,13 +130,14 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+def _noise(rule: Preprocess) -> NDArray[np.uint8]:
+    channels = len(rule.mean) if rule.color == "BANDS" else 3
+    return np.random.default_rng(0).integers(0, 256, (*rule.size, channels), np.uint8)
 
 
-def _run_plain(session: Any, name: str, preprocess: Preprocessor, frame: NDArray[np.uint8]) -> Stages:
+def _run_plain(session: Any, name: str, prepare: Callable[[], NDArray[Any]]) -> Stages:
     started = perf_counter()
-    tensor, _ = preprocess(frame)
+    tensor = prepare()
     prepared = perf_counter()
     session.run(None, {name: tensor})
     return {"preprocess": 1e3 * (prepared - started), "infer": 1e3 * (perf_counter() - prepared)}

@@ -21,13 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aerocam import __version__
+from aerocam import __version__, methods
 from aerocam.benchmarks.device.record import anonymous
 from aerocam.benchmarks.studies import gpu_steps as steps
 from aerocam.benchmarks.studies.gpu_steps import HEADS, Network, Outcome, Row, attempt, run_apart
 from aerocam.files import make_folder, write_together
-from aerocam.methods import HEADS as ALL_HEADS
-from aerocam.methods import OF_TAIL
 from aerocam.providers import CUDA
 from aerocam.runtime.cuda.choice import INSTALL, PACKAGES, installed
 from aerocam.runtime.doctor import examine
@@ -118,7 +116,7 @@ def cases(models: Path | None, folder: Path) -> Iterator[Case]:
     for name in [steps.LITE0, steps.RESNET] if models is None else sorted(path.stem for path in models.glob("*.onnx")):
         network = Network(name, models, folder)
         yield Case("speed", name, "", cuda, partial(steps.measure_speed, network))
-        for head in (steps.TENSORS, *(head for head in ALL_HEADS if head not in OF_TAIL)):
+        for head in (steps.TENSORS, *(head for head in methods.HEADS if head not in methods.OF_TAIL)):
             yield Case("maps", name, head, cuda, partial(steps.compare_maps, network, head))
         for head in HEADS:
             yield Case("build", name, head, (*trt, PACKAGE), partial(steps.build_engine, network, head))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from aerocam.benchmarks.zoo.pictures import Medium, decoded, extracted
 from aerocam.benchmarks.zoo.wheels import WHEELS
 
-WHEEL = "foolbox"
+WHEEL, MEMBER = "foolbox", "foolbox/data/imagenet_{:02d}_{}.jpg"
 CLASSES = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471, 129, 99, 251, 22, 317, 305)
 """Classes of the photographs in the wheel's order; the wheel writes them into the files' names. Class 609 has two."""
 
@@ -62,12 +62,7 @@ class Labelled(Medium):
 
 LABELLED = {
     f"imagenet-{place:02d}": Labelled(
-        wheel=WHEEL,
-        member=f"foolbox/data/imagenet_{place:02d}_{label}.jpg",
-        shows=f"class {label}",
-        licence=WHEELS[WHEEL].licence,
-        label=label,
-        boxes=BOXES.get(place, ()),
+        WHEEL, MEMBER.format(place, label), f"class {label}", WHEELS[WHEEL].licence, label, BOXES.get(place, ())
     )
     for place, label in enumerate(CLASSES)
 }

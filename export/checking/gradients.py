@@ -18,7 +18,7 @@ from aerocam import manifest
 from aerocam.errors import CheckError
 from aerocam.export.gradients.autodiff import QUANTISING, ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import NAMES
-from aerocam.export.nodes.builder import make_input, tensor_table
+from aerocam.export.nodes.builder import Builder, make_input, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.reading.light import LightModel
 from aerocam.export.scores.embed import LENGTH
@@ -41,6 +41,9 @@ RANDOM_DIRECTIONS = 2
 ULPS = 4
 """What a score may be off by rounding, in units of its last place: no difference below that means anything."""
 
+ROUNDINGS = 4
+"""Moves in the last place that say how much a score is rounded on its way."""
+
 MOVED = "aerocam_check_moved"
 """Input of a `probe`: the numbers of the layer."""
 
@@ -53,6 +56,7 @@ def gradient_error(
     *,
     score: float | None = None,
     random: int = RANDOM_DIRECTIONS,
+    least: float = 0.0,
 ) -> float:
     """Return how far a gradient is from central differences: along itself, and along random directions.
 
@@ -63,6 +67,7 @@ def gradient_error(
         seed: Seed of the random directions.
         score: The score where the layer is not moved; None: `run` computes it.
         random: How many random directions.
+        least: A difference of scores that means nothing, where that is more than float32 rounds.
 
     Returns:
         The worst over the directions of the best over `STEPS` of |difference - <gradient, direction>|, relative to the
@@ -77,12 +82,12 @@ def gradient_error(
     directions = [g / np.abs(g).max()] if norm else []
     directions += [rng.standard_normal(g.shape) for _ in range(random)]
     score = run(np.zeros_like(activations)) if score is None else score
-    scale, least = _scale(activations), _resolution(score)
+    scale, least = _scale(activations), max(_resolution(score), least)
     return max(_error_along(run, g, direction * scale, activations.dtype, least) for direction in directions)
 
 
-def is_faint(score: float, gradient: NDArray, activations: NDArray) -> bool:
-    """Return whether the longest step along a gradient changes the score by less than float32 can tell.
+def is_faint(score: float, gradient: NDArray, activations: NDArray, least: float = 0.0) -> bool:
+    """Return whether the longest step along a gradient changes the score by less than float32 can tell, or `least`.
 
     Nothing is checked then, as in networks that were never trained, whose signal dies away. A gradient of zeros is not
     faint.
@@ -90,7 +95,15 @@ def is_faint(score: float, gradient: NDArray, activations: NDArray) -> bool:
     g = gradient.astype(np.float64)
     largest = float(np.abs(g).max())
     change = max(STEPS) * _scale(activations) * float(np.vdot(g, g)) / largest if largest else 0.0
-    return 0 < change < _resolution(score)
+    return 0 < change < max(_resolution(score), least)
+
+
+def _rounding(run: Callable[[NDArray], float], activations: NDArray, score: float, epsilon: float, seed: int) -> float:
+    """Return what the score may be off by rounding: its own, and what the activations' last place does to it."""
+    rng = np.random.default_rng(seed)
+    offsets = (epsilon * activations * rng.choice([-1, 1], activations.shape) for _ in range(ROUNDINGS))
+    moved = max(abs(run(offset.astype(activations.dtype)) - score) for offset in offsets)
+    return max(ULPS * moved, epsilon * abs(score))
 
 
 def _resolution(score: float) -> float:
@@ -125,8 +138,9 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
     Indices of a MaxPool or TopK, classes of an ArgMax, conditions of a Where: they jump where the layer is moved across
     a tie, and after a ReLU whole windows are ties of zeros. The score jumps with them and finite differences say
     nothing; between the jumps it has the gradient that it has with them held. A segmenter's mask is held too.
-    Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show. The
-    length of an embedding is, as its score says.
+    Floats are not held, whatever the rule of their operator: one that is wrongly without a gradient has to show. Of a
+    TopK, the indices are held also where its values alone are read. The length of an embedding is held, as its score
+    says.
 
     Args:
         model: A rewritten model.
@@ -142,7 +156,7 @@ def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:
         for y in node.outputs:
             if carries_gradient(y):
                 moved.add(y)
-            elif y in needed:
+            elif y in needed or (node.op_type == "TopK" and node.outputs[0] in needed):
                 held.append(str(y.name))
     return held
 
@@ -151,10 +165,7 @@ def is_quantised(model: ir.Model, layer: str) -> bool:
     """Return whether numbers are rounded between a layer and the score: finite differences of steps say nothing."""
     tensors = tensor_table(model)
     path = nodes_between(model.graph, [tensors[layer]], tensors[manifest.SCORE])
-    rounded = any(node.op_type in QUANTISING for node in path)
-    if rounded:
-        logger.info("layer %r: its gradients go straight through quantised operators and are not checked", layer)
-    return rounded
+    return any(node.op_type in QUANTISING for node in path)
 
 
 def score_of(
@@ -175,30 +186,46 @@ def probe(model: ir.Model, layer_name: str, held: Sequence[str] = ()) -> ir.Mode
         held: Names of tensors that become inputs.
     """
     graph = model.graph
-    outputs = {value.name: value for value in graph.outputs}
     tensors = tensor_table(model)
     layer = tensors[layer_name]
     moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
     graph.inputs.append(moved)
-    for user, index in list(layer.uses()):
-        user.replace_input_with(index, moved)
+    graph.outputs[:] = [value for value in graph.outputs if value.name == manifest.SCORE]
+    layer.replace_all_uses_with(moved)
     for name in held:
+        _hold_values(graph, tensors[name].producer())
         make_input(graph, tensors[name])
-    graph.outputs[:] = [outputs[manifest.SCORE]]
-    passes.RemoveUnusedNodesPass()(model)
+    ir.passes.Sequential(passes.RemoveUnusedNodesPass(), passes.TopologicalSortPass())(model)
     return model
+
+
+def _hold_values(graph: ir.Graph, node: ir.Node | None) -> None:
+    """Let what reads the values of a TopK read what stands at its indices, which are held: no rank changes on the way.
+
+    Between near ties, as random weights have them, the k-th largest has the slope of another entry at once.
+    """
+    if node is None or node.op_type != "TopK":
+        return
+    op, (values, indices) = Builder(graph, "held"), node.outputs
+    entries = op.GatherElements(node.inputs[0], indices, axis=node.attributes.get_int("axis", -1))
+    for user, place in list(values.uses()):
+        user.replace_input_with(place, entries)
 
 
 def worst_error(
     run: Callable[[NDArray], NDArray],
-    layer: str,
     gradients: NDArray,
     activations: NDArray,
     scores: NDArray,
     seed: int,
     random: int,
-) -> float:
-    """Return how far the gradients of the first and the last target are, at worst, from finite differences."""
+    epsilon: float,
+) -> float | None:
+    """Return how far the gradients of the first and the last target are, at worst, from finite differences.
+
+    None where a gradient is too faint to be seen in the score. How much the score is rounded on its way (`epsilon` is
+    the spacing of the numbers that it is computed in) is measured only where the two seem to differ.
+    """
     stack = gradients.reshape(-1, *activations.shape)
     errors = []
     for target in sorted({0, len(stack) - 1}):
@@ -206,10 +233,14 @@ def worst_error(
         def score_at(offset: NDArray, target: int = target) -> float:
             return float(run(offset)[target])
 
-        score = float(scores[target])
-        errors.append(gradient_error(score_at, stack[target], activations, seed, score=score, random=random))
-        if is_faint(score, stack[target], activations):
-            logger.warning("layer %r: its gradients are too faint to be seen in a float32 score, or checked", layer)
+        score, gradient, least = float(scores[target]), stack[target], 0.0
+        error = gradient_error(score_at, gradient, activations, seed, score=score, random=random)
+        if np.isfinite(error) and error > ENOUGH:
+            least = _rounding(score_at, activations, score, epsilon, seed)
+            error = gradient_error(score_at, gradient, activations, seed, score=score, random=random, least=least)
+        if is_faint(score, gradient, activations, least):
+            return None
+        errors.append(error)
     return max(errors)
 
 

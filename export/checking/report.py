@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from aerocam.errors import CheckError
 from aerocam.export.checking.gradients import KINKS
@@ -12,6 +14,9 @@ logger = logging.getLogger("aerocam.export")
 
 OUTPUT_TOLERANCE = 1e-6
 """Largest difference of an original output, relative to its largest entry."""
+
+KERNEL_TOLERANCE = 1e-5
+"""The same where nothing is fused and both pick the same: another kernel, as of unrolled steps, may round so."""
 
 HALF_TOLERANCE = 4e-3
 """The same where the model computes in float16: ONNX Runtime rounds at other places once a tensor becomes an output."""
@@ -86,6 +91,7 @@ class CheckReport:
     Attributes:
         outputs: Largest relative difference of an original output.
         gradients: Per layer, the largest relative difference to a central finite difference.
+        unchecked: Per layer that has no such figure, why.
         provider: Execution provider it ran on.
         tolerance: Largest `outputs` that is good.
         ends: What was measured of fused ends; None where there are none.
@@ -102,6 +108,7 @@ class CheckReport:
     ends: EndsReport | None = None
     tail: float | None = None
     precision: float | None = None
+    unchecked: Mapping[str, str] = field(default_factory=dict)
 
     def require(self) -> CheckReport:
         """Return this report if no difference is too large; warn of gradients that are off by a little.
@@ -114,7 +121,14 @@ class CheckReport:
                 f"the exported model's outputs differ from the original's by {self.outputs:.2g} on {self.provider},"
                 f" at most {self.tolerance:.0e} is expected; please report the model"
             )
+        for name, reason in self.unchecked.items():
+            logger.warning("layer %r: %s; they are not checked", name, reason)
         for name, difference in self.gradients.items():
+            if not math.isfinite(difference):
+                raise CheckError(
+                    f"layer {name!r}: its gradients are not finite on {self.provider}; try a layer nearer to the score,"
+                    " and of a model in float16, whose numbers end at 65504, float32"
+                )
             if not difference <= GRADIENT_TOLERANCE:
                 raise CheckError(
                     f"layer {name!r}: its gradients differ from finite differences by {difference:.2g} on"

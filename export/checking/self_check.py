@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.errors import ManifestError, UsageError
+from aerocam.errors import CheckError, ManifestError, UsageError
 from aerocam.export.checking.ends import check_ends, without_frame
 from aerocam.export.checking.gradients import (
     RANDOM_DIRECTIONS,
@@ -21,14 +23,27 @@ from aerocam.export.checking.gradients import (
     score_of,
     worst_error,
 )
-from aerocam.export.checking.outputs import largest_difference, outputs_apart, with_outputs, without_optimization
-from aerocam.export.checking.report import HALF_TOLERANCE, OUTPUT_TOLERANCE, CheckReport
+from aerocam.export.checking.outputs import (
+    difference_by_rounding,
+    largest_difference,
+    outputs_apart,
+    run_batch,
+    with_outputs,
+)
+from aerocam.export.checking.report import (
+    GRADIENT_TOLERANCE,
+    HALF_TOLERANCE,
+    KERNEL_TOLERANCE,
+    OUTPUT_TOLERANCE,
+    CheckReport,
+)
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.ends import has_ends
 from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.packaging import join
 from aerocam.export.precision import computed_in_half, in_float16
-from aerocam.export.reading.graph import freeze_inputs, load_model
+from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.inputs import fix_inputs, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
@@ -44,6 +59,7 @@ def self_check(
     written: Manifest,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     providers: Sequence[Provider] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Compare a rewritten model with its original file and with finite differences.
 
@@ -54,12 +70,14 @@ def self_check(
         written: Its manifest.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
+        fix: As given at export.
     """
     original = read_model(path)
+    fix_inputs(original.proto, fix or {})
     freeze_inputs(original.proto, input_shapes or {})
     reference, apart = original, None
     if written.precision == "float16":
-        converted = in_float16(load_model(path, input_shapes))
+        converted = in_float16(load_model(path, input_shapes, fix))
         reference = LightModel.of(converted)
         apart = outputs_apart(original, converted, providers)
     names = {value.name for value in model.graph.outputs}
@@ -84,6 +102,7 @@ def check_model(
     pairs: Mapping[str, tuple[str, str]],
     providers: Sequence[Provider] | None = None,
     seed: int = 0,
+    given: Mapping[str, NDArray] | None = None,
 ) -> CheckReport:
     """Compare a rewritten model with the original and its gradients with finite differences, on a random picture.
 
@@ -94,37 +113,80 @@ def check_model(
         pairs: Per target layer, its own name and that of the tensor with its gradients.
         providers: Execution providers to run on; None: the CPU.
         seed: Seed of the picture and of the directions.
+        given: Inputs to run on; None: the first of `draws` that says something.
+
+    Raises:
+        CheckError: On all of `draws` the score is not finite, or the gradients of all layers are exactly 0.
     """
-    pairs = {name: pair for name, pair in pairs.items() if not is_quantised(model, name)}
     scale = np.float32(written.seed_scale)
-    held = held_names(model, list(pairs))
+    held = held_names(model, [name for name in pairs if not is_quantised(model, name)])
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = with_outputs(model, needed)
-    feeds = random_feeds(model, np.random.default_rng(seed))
-    own = own_choice(model, written.score)
-    names = [value.name for value in original.proto.graph.output]
     with SessionFolder(providers) as sessions:
-        session = sessions.open(original)
-        before = session.run(names, {value.name: feeds[value.name] for value in session.get_inputs()})
-        del session
-        session = sessions.open(explained)
-        *after, chosen = session.run([*names, manifest.CHOSEN], {**feeds, manifest.TARGET: own})
-        feeds[manifest.TARGET] = chosen
-        wanted = [value.name for value in explained.proto.graph.output if value.name in needed]
-        values = feeds | dict(zip(wanted, session.run(wanted, feeds) if wanted else [], strict=True))
-        del session
-        outputs = largest_difference(before, after)
-        if not outputs <= OUTPUT_TOLERANCE:
-            outputs = without_optimization(sessions, original, explained, {**feeds, manifest.TARGET: own}, outputs)
-        gradients = {}
+        for feeds in [dict(given)] if given is not None else draws(model, seed):
+            feeds[manifest.TARGET] = own_choice(model, written.score)
+            before, after, values = _run(sessions, original, explained, feeds, needed)
+            told = not pairs or any(values[gradient].any() for _, gradient in pairs.values())  # of scales, one may
+            if told and np.isfinite(values[manifest.SCORE]).all():
+                break
+        if not np.isfinite(values[manifest.SCORE]).all():
+            raise CheckError(
+                "the score is not finite on noise, around 0, within 0 and 1, 1 and 2 or 0 and 255; does the model need"
+                " other inputs? Export it unchecked with `check=False`"
+            )
+        outputs, tolerance = largest_difference(before, after), OUTPUT_TOLERANCE
+        if computed_in_half(model):
+            tolerance = HALF_TOLERANCE
+        elif not outputs <= tolerance:
+            outputs, rounding = difference_by_rounding(sessions, original, explained, feeds)
+            tolerance = max(KERNEL_TOLERANCE, rounding)
+        epsilon = float(np.finfo(np.float16 if computed_in_half(model) else np.float32).eps)
+        gradients, unchecked = {}, {}
         for layer, (activations, gradient) in pairs.items():
+            if is_quantised(model, layer):
+                unchecked[layer] = "its gradients go straight through quantised operators, which have steps"
+                continue
             run = score_of(sessions, probe(explained.whole(), layer, held), values, values[activations])
             random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
             true = values[gradient] if scale == 1 else values[gradient].astype(np.float32) / scale
-            arrays = true, values[activations], values[manifest.SCORE]
-            gradients[layer] = worst_error(run, layer, *arrays, seed, random)
-    tolerance = HALF_TOLERANCE if computed_in_half(model) else OUTPUT_TOLERANCE
-    return CheckReport(outputs, gradients, sessions.provider, tolerance)
+            error = worst_error(run, true, values[activations], values[manifest.SCORE], seed, random, epsilon)
+            if error is None:
+                unchecked[layer] = "its gradients are too faint to be seen in the score as it is rounded"
+            else:
+                gradients[layer] = error
+    if not told and all(error <= GRADIENT_TOLERANCE for error in gradients.values()):
+        raise CheckError(
+            f"layers {', '.join(map(repr, pairs))}: the gradients of the score are exactly 0 everywhere, on any noise:"
+            " no map can show anything; choose another layer (aerocam layers MODEL shows them), task or output"
+        )
+    return CheckReport(outputs, gradients, sessions.provider, tolerance, unchecked=unchecked)
+
+
+def draws(model: ir.Model, seed: int) -> Iterator[dict[str, NDArray]]:
+    """Yield inputs to check a model on: noise around 0, then within 0 and 1, 1 and 2, 0 and 255, if it is bounded."""
+    rng = np.random.default_rng(seed)
+    noise = random_feeds(model, rng)
+    yield noise
+    for low, high in ((0.25, 0.75), (1.25, 1.75), (0.0, 255.0)):
+        yield {
+            name: rng.uniform(low, high, x.shape).astype(x.dtype) if np.issubdtype(x.dtype, np.floating) else x
+            for name, x in noise.items()
+        }
+
+
+def _run(
+    sessions: SessionFolder, original: LightModel, explained: LightModel, feeds: dict[str, NDArray], needed: Set[str]
+) -> tuple[list[NDArray], list[NDArray], dict[str, NDArray]]:
+    """Return the outputs of both models, and inputs and `needed` tensors by name for the target that was chosen."""
+    names = [value.name for value in original.proto.graph.output]
+    session = sessions.open(original)
+    before = run_batch(session, names, feeds)
+    del session
+    session = sessions.open(explained)
+    *after, chosen = session.run([*names, manifest.CHOSEN], feeds)
+    wanted = [value.name for value in explained.proto.graph.output if value.name in needed]
+    given = {**feeds, manifest.TARGET: chosen}
+    return before, after, given | dict(zip(wanted, session.run(wanted, given), strict=True))
 
 
 def check_fused_ends(
@@ -144,6 +206,7 @@ def check_export(
     *,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
     providers: Sequence[Provider] | None = None,
+    fix: Mapping[str, Any] | None = None,
 ) -> CheckReport:
     """Compare an exported file with its original, for example on the provider that will be used.
 
@@ -152,6 +215,7 @@ def check_export(
         exported: What `export_model` made of it.
         input_shapes: As given at export.
         providers: Execution providers to run on; None: the CPU.
+        fix: As given at export.
 
     Raises:
         ManifestError: `exported` carries no manifest, was made of another model, or a file beside it is of another
@@ -168,7 +232,7 @@ def check_export(
     model, split = light.whole(), written.split
     if split is not None:
         model = join(model, _half(Path(exported), written, split.explain))
-    report = self_check(Path(path), without_frame(model, written), written, input_shapes, providers)
+    report = self_check(Path(path), without_frame(model, written), written, input_shapes, providers, fix)
     if has_ends(written):
         report = check_fused_ends(model, written, report, providers)
     if split is not None and split.tail is not None:

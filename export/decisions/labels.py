@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import logging
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from aerocam.decisions import Decision
 from aerocam.errors import UsageError
 from aerocam.manifest import Score
 
 logger = logging.getLogger("aerocam.export")
-
-
-def model_labels(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Return class names from Ultralytics' `names`, a dictionary or list as text; empty without it."""
-    try:
-        names = ast.literal_eval(metadata.get("names", "[]"))
-        if isinstance(names, dict):
-            names = [names[key] for key in sorted(names)]
-        if not isinstance(names, (list, tuple)):
-            raise TypeError(f"a list or a dictionary is expected, not {names!r}")
-    except (SyntaxError, TypeError, ValueError):
-        logger.warning("the model's metadata has names that cannot be read; classes go by number")
-        return ()
-    return tuple(str(name) for name in names)
 
 
 def decide_labels(names: Sequence[str], score: Score, given: bool) -> tuple[tuple[str, ...], Decision]:
@@ -53,21 +36,3 @@ def decide_labels(names: Sequence[str], score: Score, given: bool) -> tuple[tupl
     listed = f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"
     evidence, source = ("asked for", "asked") if given else ("the model's metadata", "metadata")
     return tuple(names), Decision("labels", listed, evidence, "labels", source)  # type: ignore[arg-type]
-
-
-def read_labels(path: str | Path) -> tuple[str, ...]:
-    """Return class names from a file: a JSON list, or one name per line.
-
-    Raises:
-        UsageError: The file cannot be read.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8").strip()
-        if text.startswith("["):
-            return tuple(str(name) for name in json.loads(text))
-    except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
-        raise UsageError(
-            f"`labels={str(path)!r}`: cannot be read ({error}); give a JSON list, or a text file with one label per"
-            " line"
-        ) from error
-    return tuple(line.strip() for line in text.splitlines())

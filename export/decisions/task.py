@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -15,6 +15,7 @@ from aerocam.errors import ModelError
 from aerocam.export.decisions.numbers import measured
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
 from aerocam.export.scores import (
     Hints,
     ScoreSite,
@@ -68,6 +69,9 @@ def decide_score(
         ModelError: No output has the form that the task needs, or nothing says what the network does.
     """
     outputs = [value for value in named_outputs(model, output) if is_static(value)]
+    if output is None and task in (None, "detect") and (joined := detectors.join(model, hints)) is not None:
+        site = replace(joined, score=replace(joined.score, targets=targets))
+        return site, _decisions_on_joined(model, site, hints)
     named = task or ("detect" if hints.layout is not None else None) or _by_metadata(model)
     if named is not None:
         told = task is not None or hints.layout is not None
@@ -88,12 +92,11 @@ def _by_metadata(model: ir.Model) -> Task | None:
     Raises:
         ModelError: They name a task that is not explained.
     """
-    if "stride" not in model.metadata_props or "names" not in model.metadata_props:
+    said = read_ultralytics(model.metadata_props)
+    if said is None or not said.task:
         return None
-    named = model.metadata_props.get("task", "classify")
-    if named not in ("classify", "detect"):  # Ultralytics' own `segment` has boxes and prototypes
-        raise ModelError(f"the model's metadata names task {named!r}; classify and detect are explained so far")
-    return named  # type: ignore[return-value]
+    require_known_task(said)
+    return "detect" if said.task in DETECTS else "classify"
 
 
 def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: Probe) -> Found:
@@ -209,18 +212,35 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
     return Decision("output", taken, evidence, "score_output")
 
 
+def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list[Decision]:
+    """Return the decisions on a detector whose outputs were joined."""
+    assert site.place is not None
+    outputs = ", ".join(_shown(value) for value in model.graph.outputs)
+    source: Source = "asked" if hints.layout else "graph"
+    return [
+        Decision("task", "detect", f"the outputs have the layout {site.layout}", "task", source),
+        Decision("output", site.score.output, f"appended to the graph, made of {outputs}", "score_output"),
+        Decision("layout", site.layout, site.evidence, "layout", source),
+        Decision(
+            "boxes", f"{site.place.form} in pixels, tensor {site.place.output!r}", f"layout {site.layout}", "layout"
+        ),
+    ]
+
+
 def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
     """Return what a detector's outputs are, and what the numbers of its boxes mean."""
     rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
     source: Source = "asked" if hints.layout else "graph"
-    evidence = "asked for" if hints.layout else "the form of the graph"
+    assert site.output is not None
+    inner = "" if site.output.is_graph_output() else f", in front of its suppression: tensor {site.score.output!r}"
+    evidence = f"{'asked for' if hints.layout else 'the form of the graph'}{inner}"
     layout = Decision("layout", site.layout, evidence, "layout", source, rivals)
     if site.place is None:
         against = "the graph does not decode them: encodings relative to anchors that it does not hold"
         return [layout, Decision("boxes", "none", "classes at anchors can be explained", "layout", "graph", against)]
     shown = f"{site.place.form} in {site.place.unit}s, output {site.place.output!r}"
     if site.layout in detectors.pairs.FINDERS:
-        return [layout, Decision("boxes", shown, "their order and size for a picture of noise", "layout", "measured")]
+        return [layout, Decision("boxes", shown, "their order and size on test pictures", "layout", "measured")]
     return [layout, Decision("boxes", shown, f"layout {site.layout}", "layout")]
 
 

@@ -53,6 +53,10 @@ def require_ends(
         return
     if rule is None:
         raise UsageError(f"`frame={frame}`: the model's input is no picture; export without it")
+    if rule.color == "BANDS":
+        raise UsageError(
+            f"`frame={frame}`: the model takes {len(rule.mean)} bands, a camera's frame has three channels"
+        )
     if at_input:
         raise UsageError(
             f"`frame={frame}`: the input {rule.input!r} is a target layer, whose methods run the model on tensors"

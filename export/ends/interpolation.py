@@ -1,7 +1,7 @@
-"""How a picture is resized, as one matrix per axis: OpenCV's rules, rounding of their weights included.
+"""How a picture is resized, as one matrix per axis: Pillow's rules, and OpenCV's, rounding of their weights included.
 
-Its cubic rule is not the same everywhere: built for Intel's processors OpenCV has Intel's library do it, with exact
-weights, as here; elsewhere it rounds them, and 4 % of the pixels come out one level beside.
+OpenCV's cubic rule is not the same everywhere: built for Intel's processors OpenCV has Intel's library do it, with
+exact weights, as here; elsewhere it rounds them, and 4 % of the pixels come out one level beside.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.antialiasing import REACH, antialiased
 from aerocam.manifest import Interpolation
 
 STEPS = 2048
@@ -57,24 +58,29 @@ class Resize:
         columns: (target columns, source columns).
         linear: The rows' two taps, where OpenCV computes the resize by its fixed-point rule for uint8, which cuts off
             digits on the way, of each tap: at an edge both are its row. None: everything is rounded once, half to even.
+        by_axis: Whether columns come first and are rounded before the rows, as Pillow has it.
     """
 
     rows: Matrix
     columns: Matrix
     linear: Taps | None = None
+    by_axis: bool = False
 
     def part(self, top: int, left: int, bottom: int, right: int) -> Resize:
         """Return the resize that gives a part of the result; its edges are in px of the result."""
         taps = self.linear
         if taps is not None:
             taps = Taps(taps.places[:, top:bottom], taps.weights[:, top:bottom])
-        return Resize(self.rows[top:bottom], self.columns[left:right], taps)
+        return Resize(self.rows[top:bottom], self.columns[left:right], taps, self.by_axis)
 
 
 def resize(source: tuple[int, int], target: tuple[int, int], interpolation: Interpolation) -> Resize:
     """Return the resize of a picture in uint8 from (H, W) to (H, W), px."""
     if source == target:
         return Resize(np.eye(source[0]), np.eye(source[1]))
+    if interpolation in REACH:
+        matrices = [antialiased(have, want, interpolation) for have, want in zip(source, target, strict=True)]
+        return Resize(matrices[0], matrices[1], by_axis=True)
     if interpolation == "nearest":
         return Resize(_nearest(source[0], target[0]), _nearest(source[1], target[1]))
     halved = (source[0], source[1]) == (2 * target[0], 2 * target[1])

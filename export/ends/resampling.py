@@ -28,7 +28,7 @@ FIRST_CUT, SECOND_CUT = 1 / 16, 1 / 65536
 
 
 def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
-    """Return a picture resized as OpenCV does it in uint8.
+    """Return a picture resized as OpenCV, or Pillow, does it in uint8.
 
     Args:
         op: Builder of the graph.
@@ -45,10 +45,26 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
     if how.linear is not None:
         return _two_taps(op, picture, how.columns, how.linear)
     height, width, channels = static_shape(picture)
+    if how.by_axis:
+        return _axis_by_axis(op, picture, how)
     rows = product(op, how.rows, op.reshape(picture, height, width * channels))
     turned, columns = _turned(op, op.reshape(rows, len(how.rows), width, channels), how.columns)
     whole = _turned_back(op, product(op, columns, turned), channels)
     return op.Round(op.Clip(whole, 0.0, LEVELS))
+
+
+def _levels(op: Builder, value: ir.Value) -> ir.Value:
+    """Return the nearest grey levels, half up."""
+    return op.Floor(op.Clip(op.Add(value, 0.5), 0.0, LEVELS))
+
+
+def _axis_by_axis(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
+    """Resize columns first, to whole grey levels, then rows."""
+    used, channels = np.flatnonzero(how.rows.any(axis=0)), static_shape(picture)[2]
+    turned, columns = _turned(op, select(op, picture, used, axis=0), how.columns)
+    along = op.reshape(_levels(op, product(op, columns, turned)), len(columns) * channels, len(used))
+    rows = _levels(op, product(op, how.rows[:, used], op.Transpose(along, perm=[1, 0])))
+    return op.Transpose(op.reshape(rows, len(how.rows), len(columns), channels), perm=[2, 0, 1])
 
 
 def _planes(op: Builder, picture: ir.Value) -> ir.Value:

@@ -34,6 +34,9 @@ def tensor_of(frame: NDArray[np.uint8], preprocess: Preprocess) -> Floats:
 def resized(picture: Floats, how: Resize) -> Floats:
     """Return a picture (H, W, C) resized, in whole grey levels."""
     along = np.einsum("wW,HWC->HwC", how.columns, picture, optimize=True)
+    if how.by_axis:
+        along = np.floor(np.clip(along + 0.5, 0, 255))
+        return np.floor(np.clip(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True) + 0.5, 0, 255))
     if how.linear is None:
         return np.clip(np.rint(np.einsum("hH,HwC->hwC", how.rows, along, optimize=True)), 0, 255)
     sums = np.floor(along * 128)

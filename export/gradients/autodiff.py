@@ -15,18 +15,10 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.gradients.adjoints.composites import find_composite
-from aerocam.export.gradients.adjoints.registry import (
-    ADJOINTS,
-    NO_GRADIENT,
-    REFUSED,
-    STOPPED,
-    Rule,
-    operator_name,
-    refused,
-    tensor,
-)
+from aerocam.export.gradients.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, STOPPED, Rule, refused, tensor
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.nodes.operator_tables import operator_name
+from aerocam.export.nodes.shapes import is_float, may_be_image, static_shape
 from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
 
@@ -96,14 +88,16 @@ def nodes_between(
 ) -> list[ir.Node]:
     """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order.
 
-    Nodes in `others` count even where nothing can be differentiated.
+    Nodes in `others` count even where nothing can be differentiated; so do those that move pixels of an input in uint8.
     """
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
         if not any(x in forward for x in values_read(node)):
             continue
-        if node in others or (operator_name(node) not in NO_GRADIENT and any(map(carries_gradient, node.outputs))):
+        pixels = operator_name(node) in MOVING and node.outputs[0].dtype == ir.DataType.UINT8
+        differentiable = operator_name(node) not in NO_GRADIENT and any(map(carries_gradient, node.outputs))
+        if node in others or pixels or differentiable:
             reached.append(node)
             forward.update(node.outputs)
     backward = {score}
@@ -231,7 +225,7 @@ def _nearest_layer(graph: ir.Graph, path: Sequence[ir.Node], node: ir.Node) -> s
 
     The walk comes from the score, so what lies behind `node` on the path has rules.
     """
-    layout_of = layouts(graph, [x for x in graph.inputs if is_float(x)])
+    layout_of = layouts(graph, [x for x in graph.inputs if may_be_image(x)])
     reached = set(node.outputs)
     for later in path[path.index(node) :]:
         if later is not node and reached.isdisjoint(values_read(later)):

@@ -20,19 +20,21 @@ from aerocam.export.nodes.shapes import static_shape
 
 
 @fuses("cfcam")
-def cfcam(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+def cfcam(op: Builder, activations: ir.Value, gradients: ir.Value, planes: int = 1) -> ir.Value:
     """Compute CF-CAM with the constants that tell classes apart."""
-    return cf_cam(op, activations, gradients, DEFAULT)
+    return cf_cam(op, activations, gradients, DEFAULT, planes)
 
 
 @fuses("cfcam-published")
-def cfcam_published(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
+def cfcam_published(op: Builder, activations: ir.Value, gradients: ir.Value, planes: int = 1) -> ir.Value:
     """Compute CF-CAM with the constants of its release."""
-    return cf_cam(op, activations, gradients, PUBLISHED)
+    return cf_cam(op, activations, gradients, PUBLISHED, planes)
 
 
-def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCamConfig) -> ir.Value:
+def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCamConfig, planes: int = 1) -> ir.Value:
     """Compute CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster; (T, H, W).
+
+    Filters stay within each of the planes that lie below each other.
 
     Raises:
         UsageError: The layer has too many channels to compare.
@@ -45,12 +47,14 @@ def cf_cam(op: Builder, activations: ir.Value, gradients: ir.Value, config: CfCa
         per_target = g if n == 1 else op.slice_axis(g, 0, i, i + 1)
         targets = static_shape(per_target)[0]
         labels = channel_labels(op, own, config)
-        weights = channel_weights(op, labels, per_target, config)
+        weights = channel_weights(op, labels, per_target, config, planes)
         weights = _less_activity(op, weights, own, labels, config)
         weights = op.Add(weights, _not_finite(op, own, [0, 1]))
         weights = op.Add(weights, op.reshape(_not_finite(op, per_target, [1, 2, 3]), targets, 1))
         summed = op.MatMul(weights, own)
-        maps.append(cluster_filters.gaussian(op, op.reshape(summed, targets, height, width), config.map_sigma))
+        apart = op.reshape(summed, targets * planes, height // planes, width)
+        filtered = cluster_filters.gaussian(op, apart, config.map_sigma)
+        maps.append(op.reshape(filtered, targets, height, width))
     return maps[0] if n == 1 else op.Concat(*maps, axis=0)
 
 
@@ -109,7 +113,9 @@ def _numbered(op: Builder, first: ir.Value) -> ir.Value:
     return op.Gather(before, op.Cast(op.Add(first, 1.0), to=ir.DataType.INT64), axis=0)
 
 
-def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: CfCamConfig) -> ir.Value:
+def channel_weights(
+    op: Builder, labels: ir.Value, gradients: ir.Value, config: CfCamConfig, planes: int = 1
+) -> ir.Value:
     """Compute step three: the weight of each channel for each target, (C,) and (T, C, H, W) -> (T, C)."""
     targets, channels, height, width = static_shape(gradients)
     flat = op.reshape(gradients, targets, channels, height * width)
@@ -121,7 +127,11 @@ def channel_weights(op: Builder, labels: ir.Value, gradients: ir.Value, config: 
         numbers = op.constant(np.arange(count, dtype=np.float32)[:, None])
         members = op.Cast(op.Equal(op.reshape(labels, 1, channels), numbers), to=ir.DataType.FLOAT)
         means = op.Div(op.MatMul(members, flat), op.Max(op.sum(members, [1]), 1.0))
-        of_clusters = _cluster_weights(op, op.reshape(means, targets * count, height, width), config)
+        apart = op.reshape(means, targets * count * planes, height // planes, width)
+        of_clusters = _cluster_weights(op, apart, config)
+        if planes > 1:
+            of_planes = op.reshape(of_clusters, targets * count, planes)
+            of_clusters = op.reduce("ReduceMean", of_planes, [1], keepdims=False)
         weights = op.Add(weights, op.MatMul(op.reshape(of_clusters, targets, count), members))
     if config.weighting == "linear":
         return weights

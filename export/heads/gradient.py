@@ -112,10 +112,10 @@ def normgrad(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Valu
 
 
 @fuses("normgrad-3x3")
-def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value) -> ir.Value:
-    """Compute NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1)."""
+def normgrad_3x3(op: Builder, activations: ir.Value, gradients: ir.Value, planes: int = 1) -> ir.Value:
+    """Compute NormGrad of a 3x3 convolution (arXiv:2004.02866, table 1), in each plane of a volume for itself."""
     n, _, height, width = static_shape(activations)
-    squared = op.reshape(_squares(op, activations), n, 1, height, width)
+    squared = op.reshape(_squares(op, activations), n * planes, 1, height // planes, width)
     around = op.AveragePool(squared, kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1], count_include_pad=1)
     met = op.reshape(op.Sqrt(op.Mul(around, 9.0)), n, height, width)
     return op.Mul(_norm(op, spatial.narrowed(op, gradients)), met)

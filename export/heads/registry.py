@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -49,6 +50,7 @@ class CamHead:
         *,
         targets: int = 1,
         eigen_smooth: bool = False,
+        planes: int = 1,
     ) -> ir.Value:
         """Append the method.
 
@@ -58,6 +60,7 @@ class CamHead:
             gradients: (T, C, H, W), true ones: no seed scale in them. Not read where the method needs none.
             targets: T; a method that needs no gradients has the same map for all of them.
             eigen_smooth: Whether the weighted activations are shown on their first principal component.
+            planes: Planes of a volume, which lie below each other; a method with a neighbourhood takes it within one.
 
         Returns:
             The raw map, float32 (T, H, W).
@@ -76,7 +79,8 @@ class CamHead:
             result = op.expand(result, (targets, *static_shape(result)[1:]))
         else:
             assert gradients is not None
-            result = self.function(op, activations, op.single(gradients))
+            neighbours = {"planes": planes} if "planes" in inspect.signature(self.function).parameters else {}
+            result = self.function(op, activations, op.single(gradients), **neighbours)
         if not self.facts.weighs:
             return result
         if eigen_smooth:

@@ -1,9 +1,10 @@
-"""The tensors that can be explained: how deep they lie, what their tail costs, and where a walk back to them stops."""
+"""The tensors that can be explained: how deep they lie, what is behind them, where a walk back to them stops."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -11,9 +12,16 @@ import onnx_ir as ir
 from aerocam.errors import ModelError
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
-from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
+from aerocam.export.gradients.autodiff import (
+    checked_cotangent,
+    depends,
+    descendants,
+    nodes_between,
+    rule_of,
+    values_read,
+)
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.export.tracing.folding import Fold, layer_fold
 from aerocam.export.tracing.layout import layouts
@@ -50,6 +58,12 @@ def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
     return cost
 
 
+def products_with_weights(path: Sequence[tuple[ir.Node, int]]) -> list[tuple[ir.Node, int]]:
+    """Return the products of a path from input to score of which a factor is not computed from the input."""
+    computed = {y for node, _ in path for y in node.outputs}
+    return [(node, amount) for node, amount in path if amount and not computed.issuperset(node.inputs[:2])]
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A tensor that can be a target layer.
@@ -63,6 +77,8 @@ class Candidate:
         depth: Its place among the nodes from input to score, from 0; -1 for an input.
         obstacle: The nearest operator to the score, between the two, that passes no gradient to it, or "".
         path: The nodes from input to score, with their multiply-adds.
+        field: Where it is listed: rows and columns of it that one answer depends on; None: no answer depends on it.
+        is_stage: Where it is listed: whether it is the last of its size in a row, and so stands for the others.
     """
 
     value: ir.Value
@@ -72,12 +88,23 @@ class Candidate:
     fold: Fold
     depth: int
     obstacle: str
-    path: Sequence[tuple[ir.Node, int]] = field(repr=False, compare=False)
+    path: Sequence[tuple[ir.Node, int]] = dataclasses.field(repr=False, compare=False)
+    field: tuple[int, int] | None = None
+    is_stage: bool = False
 
     @property
     def cost(self) -> int:
         """Estimate the multiply-adds that the gradient at this tensor takes."""
         return gradient_cost(self.path[max(self.depth, 0) :], self.value)
+
+    @property
+    def share_behind(self) -> float:
+        """Return the share of the multiply-adds with weights, from input to score, that lie behind this tensor."""
+        products = products_with_weights(self.path)
+        reached = descendants((node for node, _ in self.path), [self.value])
+        total = sum(amount for _, amount in products)
+        behind = sum(amount for node, amount in products if not reached.isdisjoint(node.inputs))
+        return behind / total if total else 0.0
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -114,9 +141,38 @@ def candidates(model: ir.Model, site: ScoreSite, try_out: bool = False) -> list[
     return listed
 
 
+def cuts(model: ir.Model, score: ir.Value, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates, other than `score`, that every path from the image to `score` passes through."""
+    images = image_inputs(model)
+    path = nodes_between(model.graph, images, score)
+    order = {value: i for i, node in enumerate(path) for value in node.outputs}
+    last_use: dict[ir.Value, int] = {}
+    for i, node in enumerate(path):
+        last_use.update((x, i) for x in values_read(node) if x in order or x in images)
+    by_value = {candidate.value: candidate for candidate in candidates}
+    passed, open_until = list[Candidate](), max((last_use.get(x, -1) for x in images), default=-1)
+    for i, node in enumerate(path):
+        used = [y for y in node.outputs if y in last_use or y is score]
+        if len(used) == 1 and used[0] in by_value and used[0] is not score and open_until <= i:
+            passed.append(by_value[used[0]])
+        open_until = max([open_until, *(last_use.get(y, -1) for y in node.outputs)])
+    return passed
+
+
+def last_cut(model: ir.Model, score: ir.Value, candidates: Sequence[Candidate]) -> Candidate | None:
+    """Return the last of `cuts`, or None."""
+    passed = cuts(model, score, candidates)
+    return passed[-1] if passed else None
+
+
 def image_inputs(model: ir.Model) -> list[ir.Value]:
-    """Return the model's float inputs."""
-    return [value for value in model.graph.inputs if is_float(value)]
+    """Return the model's inputs of floats or pixels: of several those that are pictures, or else have positions."""
+    floats = [value for value in model.graph.inputs if may_be_image(value)]
+    ranks = [len(value.shape or ()) for value in floats]
+    return next(
+        (chosen for at_least in (4, 3) if (chosen := [x for x, n in zip(floats, ranks, strict=True) if n >= at_least])),
+        floats,
+    )
 
 
 Stops = Set[tuple[ir.Node, ir.Value]]

@@ -2,41 +2,45 @@
 
 from __future__ import annotations
 
-import fnmatch
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
 
 import onnx_ir as ir
 
-from aerocam.errors import ModelError, UsageError, did_you_mean
-from aerocam.export.gradients.adjoints import NO_GRADIENT
-from aerocam.export.gradients.adjoints.registry import operator_name
-from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
+from aerocam.errors import ModelError, UsageError
+from aerocam.export.gradients.autodiff import nodes_between
 from aerocam.export.gradients.rule_tables import is_guided
-from aerocam.export.layers.automatic import find_automatic
-from aerocam.export.layers.candidates import Candidate, image_inputs
+from aerocam.export.layers.automatic import DOT, LayerChoice, find_automatic
+from aerocam.export.layers.candidates import Candidate, cuts
 from aerocam.export.layers.candidates import candidates as find_candidates
-from aerocam.export.nodes.shapes import static_shape
+from aerocam.export.layers.head_inputs import predictions
+from aerocam.export.layers.naming import named_layer
+from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.scores import ScoreSite
 
 logger = logging.getLogger("aerocam.export")
 
 AUTO = "auto"
 
+ASKED = "asked for"
+"""Evidence for layers that are named."""
+
 
 def choose_layers(
     model: ir.Model, site: ScoreSite, wanted: Sequence[str], candidates: Sequence[Candidate] | None = None
-) -> list[Candidate]:
-    """Return the target layers for what the user asked.
+) -> LayerChoice:
+    """Return the target layers for what the user asked, and what speaks for them.
 
     Args:
         model: In normal form.
         site: Where the score is.
-        wanted: `auto`, tensor or node names, or patterns with `*` and `?` (the last match is taken).
+        wanted: `auto`, `INPUT` (the picture), or names as `named_layer` knows them.
         candidates: The model's candidates, where they have been listed already.
 
     Raises:
-        UsageError: No tensor or node has one of the names, or it is no spatial tensor before the score.
+        UsageError: Nothing has one of the names, or it is no spatial tensor before the score.
         ModelError: The model has no spatial tensor before its score.
     """
     candidates = candidates if candidates is not None else find_candidates(model, site)
@@ -45,15 +49,48 @@ def choose_layers(
             "no tensor of channels and positions, as (N, C, H, W), lies between the input and the score;"
             " aerocam explains such layers"
         )
-    chosen: list[Candidate] = []
+    choice = LayerChoice([], ASKED)
     for name in wanted:
-        picked = find_automatic(model, site, candidates) if name == AUTO else [_named(model, site, candidates, name)]
-        chosen += [candidate for candidate in picked if candidate not in chosen]
-    for candidate in chosen:
-        kind = "" if candidate.fold.kind == "spatial" else f"{candidate.fold.kind}, "
-        shape = "x".join(map(str, static_shape(candidate.value)))
-        logger.info("target layer: %s (%s, %sshape %s)", candidate.name, candidate.op or "input", kind, shape)
-    return chosen
+        if name == AUTO:
+            picked = find_automatic(model, site, candidates)
+            choice = replace(picked, layers=[*choice.layers, *picked.layers])
+        else:
+            choice.layers.append(named_layer(model, site, candidates, name))
+    layers = list(dict.fromkeys(choice.layers))
+    if site.task == "detect" and not choice.conflict:
+        inner = [layer for layer in layers if layer.depth >= 0]
+        fields = receptive_fields(inner, predictions(site)) if inner else {}
+        dots = [layer.name for layer in inner if fields[layer.value] == (1, 1)]
+        choice = replace(choice, conflict=f"of {', '.join(dots)} {DOT}" if dots else "")
+    return replace(choice, layers=layers)
+
+
+def listed(model: ir.Model, site: ScoreSite) -> list[Candidate]:
+    """Return the candidates with all that a list says of them, in graph order, rules tried out.
+
+    Args:
+        model: In normal form.
+        site: Where the score is.
+    """
+    plain = find_candidates(model, site, try_out=True)
+    fields = receptive_fields(plain, predictions(site)) if plain else {}
+    known = [replace(candidate, field=fields[candidate.value]) for candidate in plain]
+    passed = {candidate.value for candidate in cuts(model, site.logits, known)}
+    stages = {candidate.value for candidate in _stages(known, passed)}
+    return [replace(candidate, is_stage=candidate.value in stages) for candidate in known]
+
+
+def _stages(known: Sequence[Candidate], passed: set[ir.Value]) -> list[Candidate]:
+    """Return the last of each row of candidates on one grid: of those that everything passes, or else of all.
+
+    Left out are those that no answer depends on, and where others are left those in which it sees one cell.
+    """
+    stages = []
+    for _, row in groupby(known, lambda candidate: (candidate.depth < 0, candidate.shape[2:])):
+        seen = [candidate for candidate in row if candidate.field is not None]
+        wide = [candidate for candidate in seen if candidate.field != (1, 1)] or seen
+        stages += [candidate for candidate in wide if candidate.value in passed][-1:] or wide[-1:]
+    return stages
 
 
 def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -63,71 +100,12 @@ def automatic_layers(model: ir.Model, site: ScoreSite, candidates: Sequence[Cand
         ModelError: No candidate lies between the input and the score.
     """
     try:
-        return choose_layers(model, site, [AUTO], candidates)
+        return choose_layers(model, site, [AUTO], candidates).layers
     except ModelError as error:
         if all(candidate.depth < 0 for candidate in candidates):
             raise
         logger.warning("%s", error)
         return []
-
-
-def _named(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate], name: str) -> Candidate:
-    for candidate in candidates:
-        if name in (candidate.name, candidate.node):
-            return candidate
-    matches = [
-        candidate
-        for candidate in candidates
-        if fnmatch.fnmatchcase(candidate.name, name) or fnmatch.fnmatchcase(candidate.node, name)
-    ]
-    if matches:
-        logger.info("layer %r: the last of %d matches", name, len(matches))
-        return matches[-1]
-    for node in model.graph:
-        for value in node.outputs:
-            if name in (value.name, node.name):
-                raise UsageError(_why_not(candidates, name, node, value, model, site.logits))
-    names = [
-        *(candidate.name for candidate in candidates),
-        *(candidate.node for candidate in candidates if candidate.node),
-    ]
-    raise UsageError(f"layer {name!r}: the model has no such tensor or node. {did_you_mean(name, names)}")
-
-
-def _why_not(
-    candidates: Sequence[Candidate], name: str, node: ir.Node, value: ir.Value, model: ir.Model, logits: ir.Value
-) -> str:
-    order = {other: i for i, other in enumerate(model.graph)}
-    position = order[node]
-    before = [layer for layer in candidates if layer.depth >= 0 and order[layer.value.producer()] < position]  # type: ignore[index]
-    nearest = f"nearest spatial layer before it: {before[-1].name!r}" if before else "see: aerocam layers MODEL"
-    shape = tuple(value.shape) if value.shape is not None else "unknown"
-    if value not in {y for on_way in nodes_between(model.graph, image_inputs(model), logits) for y in on_way.outputs}:
-        stop = _gradient_ends(model.graph, value, logits)
-        if stop is None:
-            return f"layer {name!r} ({node.op_type}): the score does not depend on it; {nearest}"
-        behind = [x.name for x in candidates if x.depth >= 0 and order[x.value.producer()] > order[stop]]  # type: ignore[index]
-        return (
-            f"layer {name!r} ({node.op_type}): no gradient of the score arrives at it, operator {operator_name(stop)}"
-            f" (node {stop.name!r}) behind it has none; choose a target layer behind that"
-            f"{f', the nearest is {behind[0]!r}' if behind else ''} (aerocam layers MODEL shows them)"
-        )
-    return (
-        f"layer {name!r} ({node.op_type}) has shape {shape}; channels and more than one position of the picture, as"
-        f" (N, C, H, W) with H * W > 1, are expected; {nearest}"
-    )
-
-
-def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node | None:
-    """Return the first node on a way from `value` to `score` that passes no gradient on, or None."""
-    needed, carried = ancestors(score), {value}
-    for node in graph:
-        if needed.isdisjoint(node.outputs) or not any(x in carried for x in values_read(node)):
-            continue
-        if operator_name(node) in NO_GRADIENT or not any(carries_gradient(y) for y in node.outputs):
-            return node
-        carried.update(node.outputs)
-    return None
 
 
 def with_input(model: ir.Model, site: ScoreSite, chosen: Sequence[Candidate]) -> list[Candidate]:

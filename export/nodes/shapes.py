@@ -34,10 +34,20 @@ def is_static(value: ir.Value) -> bool:
 
 
 def is_channels_last(shape: tuple[int, ...]) -> bool:
-    """Return whether an input of this shape is (1, H, W, C), as in TensorFlow; where it may be both, (1, C, H, W)."""
-    return len(shape) == 4 and shape[1] not in PICTURE_CHANNELS and shape[3] in PICTURE_CHANNELS
+    """Return whether an input of this shape is (1, H, W, C), as in TensorFlow; where it may be both, (1, C, H, W).
+
+    Of other channels than a picture's there are fewer than rows, and than columns.
+    """
+    if len(shape) != 4 or shape[1] in PICTURE_CHANNELS:
+        return False
+    return shape[3] in PICTURE_CHANNELS or shape[3] < min(shape[1:3])
 
 
 def is_float(value: ir.Value) -> bool:
     """Return whether `value` holds floating-point numbers, so that a gradient can flow through it."""
     return value.dtype is not None and value.dtype.is_floating_point()
+
+
+def may_be_image(value: ir.Value) -> bool:
+    """Return whether an input may be a picture: floats, or pixels in uint8 that the model preprocesses itself."""
+    return is_float(value) or value.dtype == ir.DataType.UINT8

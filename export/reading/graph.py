@@ -8,8 +8,9 @@ that is newer and cannot be lowered.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,13 +20,15 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
-from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.errors import ModelError
 from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
+from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_functions
+from aerocam.export.reading.inputs import cut_batch, fix_inputs, fixed_batch, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
-from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
-from aerocam.export.reading.pool_shapes import graphs, infer_shapes
+from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.spelled_out import spell_out
 
 logger = logging.getLogger("aerocam.export")
 
@@ -41,31 +44,33 @@ EXACT = frozenset(["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "
 SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])
 """Operators on lists of tensors, which become Split, Squeeze and Concat."""
 
-UNTYPED = frozenset(["GroupNormalization"])
-"""Operators whose output has the type and shape of input 0, which onnx's shape inference does not know."""
-
 FEW = 64
 """Entries up to which constants are computed: sizes, scales, pads. Weights stay as they are."""
 
 
-def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | None = None) -> ir.Model:
+def load_model(
+    path: str | Path,
+    input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
+) -> ir.Model:
     """Read an ONNX file into the normal form.
 
     Args:
         path: The file; external data is read from its folder only.
-        input_shapes: Static shape per input name, for inputs with dynamic dimensions.
+        input_shapes: Static shape per input name, for inputs with dynamic dimensions, or a batch of 1 for a fixed one;
+            where Ultralytics' metadata give that of a picture, it need not be given.
+        fix: Array or number per input name, for inputs that become constants.
 
     Raises:
         ModelError: The file is not ONNX or truncated, its external data are missing or outside the folder, or its opset
             or a domain is not read.
-        UsageError: `input_shapes` names no input, contradicts a static dimension, or leaves a dynamic one.
+        UsageError: `input_shapes` or `fix` names no input, contradicts a static dimension, or leaves a dynamic one.
     """
     read = read_model(path)
     proto = read.proto
     opset = default_opset(proto, str(path))
-    _name_default_domain(proto)
-    _warn_of_unknown_operators(proto)
-    _drop_weights_from_inputs(proto)
+    _tidy(proto)
+    fix_inputs(proto, fix or {})
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
         try:
@@ -75,17 +80,36 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     proto.ir_version = IR_VERSION  # the converter asks of older ones that weights are inputs
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
+    proto = spell_out_functions(proto)
     model = _static(LightModel(proto, read.weights), path)
-    if opset != OPSET:  # only now: the converter sees static shapes and no branches
-        spelled = spell_out_group_norms(model)
+    if opset < OPSET:  # only now: the converter sees static shapes and no branches
         light = LightModel.of(model)
-        converted = LightModel(convert_opset(light.proto, opset, str(path)), light.weights)
-        if opset < OPSET or spelled:
-            model = _static(converted, path)
-        else:  # its nodes are the same
-            model.opset_imports[""] = default_opset(converted.proto, str(path))
-            model.ir_version = converted.proto.ir_version
+        model = _static(LightModel(convert_opset(light.proto, opset, str(path)), light.weights), path)
+    spell_out(model)
+    if opset > OPSET:  # its nodes stay the same
+        lowered = convert_opset(LightModel.of(model).proto, opset, str(path))
+        model.opset_imports[""] = default_opset(lowered, str(path))
+        model.ir_version = lowered.ir_version
     _refuse_dynamic(model, path)
+    batch = fixed_batch(model, input_shapes or {})
+    return model if batch == 1 else _without_batch(model, batch, path)
+
+
+def _without_batch(model: ir.Model, batch: int, path: str | Path) -> ir.Model:
+    """Return the model for one picture, of one with a fixed batch, which is used up.
+
+    Raises:
+        ModelError: The graph counts on the batch elsewhere, too.
+    """
+    cut_batch(model, batch)
+    try:
+        model = _static(LightModel.of(model), path)
+        _refuse_dynamic(model, path)
+    except ModelError as error:
+        raise ModelError(
+            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
+            " batch of 1 or a dynamic one"
+        ) from error
     return model
 
 
@@ -96,7 +120,7 @@ def _warn_of_unknown_operators(proto: onnx.ModelProto) -> None:
     """
     known_names = {schema.name for schema in onnx.defs.get_all_schemas_with_history() if schema.domain == ""}
     known_names |= {function.name for function in proto.functions}
-    unknown = {node.op_type for node in _all_nodes(proto.graph) if node.domain == ""} - known_names
+    unknown = {node.op_type for node in all_nodes(proto.graph) if node.domain == ""} - known_names
     if unknown:
         logger.warning(
             "ONNX has no operator %s; what is behind it has no known shape, and hardly a runtime will run the file",
@@ -111,7 +135,7 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
         ModelError: The model's shapes or its graph contradict themselves.
     """
     try:
-        proto = _infer_shapes(light.proto)
+        proto = infer_types(light.proto)
     except onnx.shape_inference.InferenceError as error:
         raise ModelError(f"{path}: its shapes contradict each other ({error}); is the file damaged?") from error
     try:
@@ -124,26 +148,10 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
     return model
 
 
-def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the model with the types and shapes that onnx can infer, behind `UNTYPED` operators too.
-
-    These stand as Identity meanwhile, so that one pass is enough, however many of them follow one another.
-    """
-    nodes = _all_nodes(proto.graph)
-    untyped = [node for node in nodes if node.op_type in UNTYPED and node.domain == "" and node.output]
-    names = {node.output[0]: node.op_type for node in untyped}
-    for node in untyped:
-        node.op_type = "Identity"
-    inferred = infer_shapes(proto)
-    for node in _all_nodes(inferred.graph) if names else ():
-        if node.op_type == "Identity" and node.output[0] in names:
-            node.op_type = names[node.output[0]]
-    return inferred
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Return every node of a graph, in its branches and loops too."""
-    return (node for part in graphs(graph) for node in part.node)
+def _tidy(proto: onnx.ModelProto) -> None:
+    _name_default_domain(proto)
+    _warn_of_unknown_operators(proto)
+    _drop_weights_from_inputs(proto)
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:
@@ -158,64 +166,6 @@ def _drop_weights_from_inputs(proto: onnx.ModelProto) -> None:
     inputs = [value for value in proto.graph.input if value.name not in weights]
     del proto.graph.input[:]
     proto.graph.input.extend(inputs)
-
-
-def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Make every input static, in place: from `shapes`, and a dynamic batch axis becomes 1.
-
-    Raises:
-        UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
-    """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [item for item in proto.graph.input if item.name not in weights]
-    names = [item.name for item in inputs]
-    for name in shapes:
-        if name not in names:
-            raise UsageError(f"{_given(name, shapes[name])}: the model has no such input. {did_you_mean(name, names)}")
-    changed = False
-    for item in inputs:
-        dims = item.type.tensor_type.shape.dim
-        if item.type.tensor_type.HasField("shape") and not dims and item.name not in shapes:
-            continue  # a scalar
-        before = [dim.dim_value if dim.dim_value > 0 else None for dim in dims]  # some exporters write -1
-        wanted = list(shapes.get(item.name, ()))
-        if wanted and before and len(wanted) != len(before):
-            raise UsageError(f"{_given(item.name, wanted)}: the input has {len(before)} dimensions")
-        after = wanted or before
-        if not wanted and before and before[0] is None:
-            after = [1, *before[1:]]
-            logger.info("input %r: dynamic batch axis frozen to 1", item.name)
-        for i, (old, new) in enumerate(zip(before, after, strict=False)):
-            if old is not None and new != old:
-                raise UsageError(f"{_given(item.name, wanted)}: dimension {i} is {old} in the model")
-        if not after or any(not dim or dim < 1 for dim in after):
-            raise UsageError(
-                f"input {item.name!r} has shape [{_join(after)}], a static one is needed;"
-                f" add {_given(item.name, (1, 3, 224, 224))} with your sizes"
-            )
-        if after != before:
-            changed = True
-            del dims[:]
-            dims.extend(onnx.TensorShapeProto.Dimension(dim_value=dim) for dim in after)
-    if changed:
-        _forget_shapes(proto)
-
-
-def _given(name: str, shape: Sequence[int]) -> str:
-    """Return the parameter that gives one input's shape, for a message."""
-    return f"`input_shapes={ {name: tuple(shape)} }`"
-
-
-def _join(dims: Sequence[int | None]) -> str:
-    return ",".join("?" if dim is None else str(dim) for dim in dims)
-
-
-def _forget_shapes(proto: onnx.ModelProto) -> None:
-    """Drop inferred shapes that were written for dynamic inputs; inference gives them anew."""
-    del proto.graph.value_info[:]
-    for output in proto.graph.output:
-        if output.type.HasField("tensor_type"):
-            output.type.tensor_type.ClearField("shape")
 
 
 def _normalise(model: ir.Model) -> None:

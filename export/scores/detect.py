@@ -80,7 +80,8 @@ def _preference(op: Builder, site: ScoreSite) -> tuple[ir.Value, ir.Value]:
     entries = op.slice_axis(site.logits, site.axis, site.start, site.start + score.classes)
     key = entries
     if score.objectness is not None:  # it stands in the same tensor as the classes
-        key = op.Mul(entries, op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1))
+        sure = op.slice_axis(site.logits, site.axis, score.objectness, score.objectness + 1)
+        key = op.Mul(*((op.Sigmoid(x) if score.link == "sigmoid" else x) for x in (entries, sure)))
     elif not site.is_share and "softmax" in (score.activation, score.link):
         key = op.slice_axis(op.LogSoftmax(site.logits, axis=site.axis), site.axis, 0, score.classes)
     return key, entries

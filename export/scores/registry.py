@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.reading.ultralytics import read_ultralytics, require_fitting_task
 from aerocam.export.tracing.folding import Fold
 
 logger = logging.getLogger("aerocam.export")
@@ -41,6 +43,7 @@ class ScoreSite:
         layout: To detect, the name of the outputs' layout.
         rivals: To detect, names of the layouts that would fit as well.
         fold: Of a dense output, how `logits` become (1, C, H, W).
+        evidence: To detect, what speaks for the layout, where that is more than the form of one output.
         order: The entry of `logits` that each class is; empty: classes are in its order.
     """
 
@@ -58,6 +61,7 @@ class ScoreSite:
     layout: str = ""
     rivals: tuple[str, ...] = ()
     fold: Fold | None = None
+    evidence: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,14 @@ class Hints:
     Attributes:
         labels: Names of its classes, empty where they are not known.
         layout: The layout of a detector's outputs that the user forces, if any.
+        values: What a tensor holds where the model is run, an array per picture; None where it cannot be run.
+        tables: Tensors that a suppression within the graph reads: they are looked at as outputs are.
     """
 
     labels: Sequence[str] = ()
     layout: str | None = None
+    values: Callable[[ir.Value], list[NDArray[Any]] | None] = lambda tensor: None
+    tables: tuple[ir.Value, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,10 +141,12 @@ def find_score(
         hints: What is known beside the graph.
 
     Raises:
-        UsageError: There is no such output.
+        UsageError: There is no such output, or Ultralytics' metadata contradict the task.
         ModelError: No output has the form that the task needs.
     """
     outputs = named_outputs(model, output)
+    if (said := read_ultralytics(model.metadata_props)) is not None:
+        require_fitting_task(said, task)
     for value in outputs:
         site = TASKS[task].find(value, model, hints) if is_static(value) else None
         if site is not None:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
-from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.nodes.shapes import is_float, is_static, may_be_image, static_shape
 from aerocam.export.scores.logits import chosen_from, logits_behind
 from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, one_each, output_score, top_unless
 from aerocam.export.tracing.layout import CHANNEL, layouts
@@ -35,7 +35,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int | None:
     """Return the one axis that is known to hold channels, 1 where nothing is known of the axes, else None."""
-    layout_of = layouts(model.graph, [image for image in model.graph.inputs if is_float(image)])
+    layout_of = layouts(model.graph, [image for image in model.graph.inputs if may_be_image(image)])
     labels = layout_of.get(value) or ()
     axes = [axis for axis, label in enumerate(labels) if label == CHANNEL]
     return axes[0] if len(axes) == 1 else None if labels and not axes else 1

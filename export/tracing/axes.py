@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -34,22 +34,39 @@ class Tokens:
 
 
 @dataclass(frozen=True)
-class MixedAxis:
-    """An axis of those that a reshape made of others without keeping the meaning of any, as of C, H, W in groups.
-
-    All of these together mean what the others meant: a later reshape can bring those back.
+class Digit:
+    """One digit of an axis whose index is written as a number of several: what a reshape makes of an axis it splits.
 
     Attributes:
-        labels: Of the axes before.
-        sizes: Of the axes before.
-        into: Sizes of the axes that they became.
-        index: Which of those this one is.
+        label: Of the whole axis.
+        outer: Product of the sizes of the digits before it, which weigh more; 1: the first, a coarser axis by itself.
+        size: How many values it has.
     """
 
-    labels: tuple[Label, ...]
-    sizes: tuple[int, ...]
-    into: tuple[int, ...]
-    index: int
+    label: Label
+    outer: int
+    size: int
+
+    def split(self, size: int) -> tuple[Digit, Digit]:
+        """Return the two digits that this one is made of, the first of `size`."""
+        label = None if isinstance(self.label, Tokens) else self.label
+        return Digit(label, self.outer, size), Digit(label, self.outer * size, self.size // size)
+
+    def joined(self, after: Digit) -> Digit | None:
+        """Return the one digit that this and the next are, or None: channels keep no order, places do."""
+        in_order = self.label in (CHANNEL, None) or after.outer == self.outer * self.size
+        return Digit(self.label, self.outer, self.size * after.size) if self.label == after.label and in_order else None
+
+
+@dataclass(frozen=True)
+class MixedAxis:
+    """An axis of several digits that has no meaning by itself, as that of the places in a window.
+
+    Attributes:
+        digits: The one that weighs most first.
+    """
+
+    digits: tuple[Digit, ...]
 
 
 Label: TypeAlias = "str | Tokens | MixedAxis | None"
@@ -59,30 +76,67 @@ Layout: TypeAlias = "tuple[Label, ...]"
 
 def reshaped(layout: Layout, before: Sequence[int], after: Sequence[int]) -> Layout:
     """Return the layout after a reshape from one shape to another."""
-    sizes, old_labels = _without_mixed(before, layout)
     labels: list[Label] = [None] * len(after)
-    for sources, targets in regroup(sizes, after):
-        into = tuple(after[axis] for axis in targets)
-        merged = _regrouped([old_labels[axis] for axis in sources], [sizes[axis] for axis in sources], into)
-        for target, label in zip(targets, merged, strict=True):
+    for sources, targets in regroup(before, after):
+        if len(sources) == len(targets) == 1:
+            labels[targets[0]] = layout[sources[0]]
+            continue
+        digits = [digit for axis in sources for digit in _digits(layout[axis], before[axis])]
+        for target, label in zip(targets, _dealt(digits, [after[axis] for axis in targets]), strict=True):
             labels[target] = label
-    return tuple(labels)
+    letters = {label for label in labels if isinstance(label, str)}
+    letters |= {letter for label in labels if isinstance(label, Tokens) for letter in SPATIAL[len(label.grid)]}
+    return tuple(CHANNEL if _is_merged(label, letters) else label for label in labels)
 
 
-def _without_mixed(shape: Sequence[int], layout: Layout) -> tuple[list[int], list[Label]]:
-    """Return sizes and labels without axes of size 1, and with the axes that a full run of mixed ones was before."""
-    axes = [(size, label) for size, label in zip(shape, layout, strict=True) if size != 1]
-    restored: list[tuple[int, Label]] = []
-    while axes:
-        run, label = axes[:1], axes[0][1]
-        if isinstance(label, MixedAxis):
-            parts = [(size, replace(label, index=i)) for i, size in enumerate(label.into)]
-            if axes[: len(parts)] == parts:
-                run = list(zip(label.sizes, label.labels, strict=True))
-                axes = axes[len(parts) - 1 :]
-        restored += run
-        axes = axes[1:]
-    return [size for size, _ in restored], [label for _, label in restored]
+def _is_merged(label: Label, letters: Set[str]) -> bool:
+    """Return whether an axis is one of channels and places within blocks, as of merged patches.
+
+    Args:
+        label: The axis.
+        letters: Axes of places that the tensor has: of the blocks, where there are blocks.
+    """
+    if not isinstance(label, MixedAxis) or all(digit.label != CHANNEL for digit in label.digits):
+        return False
+    return all(digit.label == CHANNEL or (digit.outer > 1 and digit.label in letters) for digit in label.digits)
+
+
+def _digits(label: Label, size: int) -> list[Digit]:
+    """Return the digits of an axis."""
+    if isinstance(label, MixedAxis):
+        return list(label.digits)
+    if isinstance(label, Tokens) and label.count == size:
+        return [Digit(letter, 1, n) for letter, n in zip(SPATIAL[len(label.grid)], label.grid, strict=True) if n != 1]
+    return [Digit(label, 1, size)]
+
+
+def _dealt(digits: Sequence[Digit], sizes: Sequence[int]) -> list[Label]:
+    """Return the labels of axes of these sizes that have the digits in order; None where one does not fit in."""
+    waiting, labels = list(digits[::-1]), list[Label]()
+    for size in sizes:
+        taken = list[Digit]()
+        while size > 1:
+            digit = waiting.pop()
+            if digit.size > size and digit.size % size == 0:
+                digit, rest = digit.split(size)
+                waiting.append(rest)
+            if size % digit.size:
+                return [None] * len(sizes)
+            size //= digit.size
+            joined = taken[-1].joined(digit) if taken else None
+            taken = [*taken[:-1], joined] if joined else [*taken, digit]
+        labels.append(_label(taken))
+    return labels
+
+
+def _label(digits: Sequence[Digit]) -> Label:
+    """Return what an axis of these digits means by itself."""
+    letters = "".join(digit.label if isinstance(digit.label, str) and digit.outer == 1 else "?" for digit in digits)
+    if len(digits) == 1 and digits[0].outer == 1:
+        return digits[0].label
+    if letters in ("HW", "DHW", "DH"):
+        return Tokens(tuple(digit.size for digit in digits))
+    return MixedAxis(tuple(digits))
 
 
 def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
@@ -101,19 +155,3 @@ def regroup(before: Sequence[int], after: Sequence[int]) -> Iterator[tuple[list[
                 targets.append(right[j])
                 j += 1
         yield sources, targets
-
-
-def _regrouped(labels: Sequence[Label], sizes: Sequence[int], into: tuple[int, ...]) -> Sequence[Label]:
-    """Return the labels of the axes that one run of axes becomes."""
-    if len(labels) == len(into) == 1:
-        return labels
-    if all(label == CHANNEL for label in labels):
-        return [CHANNEL] * len(into)
-    letters = "".join(label if isinstance(label, str) else "?" for label in labels)
-    if len(into) == 1 and letters in ("HW", "DHW", "DH"):
-        return [Tokens(tuple(sizes))]
-    if len(labels) == 1 and isinstance(labels[0], Tokens) and labels[0] == Tokens(into):
-        return list(SPATIAL[len(into)])
-    if not any(labels):
-        return [None] * len(into)
-    return [MixedAxis(tuple(labels), tuple(sizes), into, i) for i in range(len(into))]

@@ -23,6 +23,10 @@ STEPS: dict[str, Step] = {}
 """Operators whose outputs do not simply have the axes of an input of the same shape."""
 
 
+DEFINING = frozenset({"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "LpPool", "MaxPool"})
+"""Operators whose first input of rank 4 is (N, C, H, W) by definition, whatever came before."""
+
+
 step = decorator_of(STEPS)
 """Registers how some operators carry layouts from their inputs to their outputs."""
 
@@ -37,13 +41,39 @@ def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layou
 
 def _follow(graph: ir.Graph, layout_of: dict[ir.Value, Layout]) -> None:
     """Add to `layout_of` the layouts of what a graph, or a branch in one, computes from the tensors in it."""
+    reached = set(layout_of)
     for node in graph:
+        if any(x in reached for x in node.inputs):
+            reached.update(node.outputs)
         if not all(is_static(y) for y in node.outputs):
             continue
+        if node.inputs and node.inputs[0] in reached and _is_picture(node):
+            _restore(node.inputs[0], layout_of)
         carried = _of_branches(node, layout_of) if node.op_type == "If" else _carried(node, layout_of)
         for y, layout in zip(node.outputs, carried, strict=False):
             if layout is not None and any(layout):
                 layout_of[y] = layout
+                reached.add(y)
+
+
+def _is_picture(node: ir.Node) -> bool:
+    """Return whether a node defines the axes (N, C, H, W) of its first input, of more than one place each way.
+
+    A convolution of one place does not: linear layers are written so too.
+    """
+    x, w = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
+    if node.domain or node.op_type not in DEFINING or x is None or not is_static(x):
+        return False
+    shape = static_shape(x)
+    kernel = static_shape(w)[2:] if node.op_type.startswith("Conv") and w is not None and is_static(w) else (2,)
+    return len(shape) == 4 and min(shape[2:]) > 1 and max(kernel, default=1) > 1
+
+
+def _restore(value: ir.Value, layout_of: dict[ir.Value, Layout]) -> None:
+    """Give a value whose places were lost on the way the axes (N, C, H, W)."""
+    labels = layout_of.get(value, ())
+    if not any(label == letter or isinstance(label, Tokens) for label in labels for letter in "HW"):
+        layout_of[value] = _plain(4)
 
 
 def _carried(node: ir.Node, layout_of: Mapping[ir.Value, Layout]) -> Sequence[Layout | None]:

@@ -25,7 +25,7 @@ CHOOSING = frozenset({"Gather", "GatherElements", "TopK"})
 
 ACTIVATIONS = frozenset({"Sigmoid", "Softmax"})
 
-ARITHMETIC = frozenset({"Add", "Div", "Exp", "Mul", "Pow", "Sub"})
+ARITHMETIC = frozenset({"Add", "Div", "Exp", "Mul", "Pow", "Sqrt", "Sub"})
 """Operators whose output is computed entry by entry, as a box is from what a head gives out."""
 
 
@@ -68,7 +68,7 @@ def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
     seen, waiting, ends = {part}, [part], []
     while waiting:
         current = waiting.pop()
-        before = _before(current) if current.op in through else None
+        before = parts_read(current) if current.op in through else None
         if before is None:
             ends.append(current)
             continue
@@ -78,7 +78,7 @@ def origins(part: Part, through: Set[str] = MOVING) -> list[Part]:
     return ends
 
 
-def _before(part: Part) -> list[Part] | None:
+def parts_read(part: Part) -> list[Part] | None:
     """Return the parts of the node's inputs that a part of its output is made of, None where they are not known."""
     node = part.value.producer()
     if node is None or not all(x is None or is_static(x) for x in node.inputs):

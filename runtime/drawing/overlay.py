@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.geometry import Box
+from aerocam.geometry import Box, Point
 from aerocam.runtime.drawing.regions import Region, RegionRule
 from aerocam.runtime.frames.opencv import COLORMAPS, cv2
 
@@ -30,6 +30,9 @@ PALETTE: tuple[Colour, ...] = (
     (130, 170, 255),  # peach
 )
 """One colour per target, in turn. Light tints: jet and its like are saturated, so none of these is on their scale."""
+
+SURE = 0.5
+"""How sure a model must be of a keypoint that is drawn, as Ultralytics has it."""
 
 STRIP = 0.3
 """Brightness left under a caption, so that white text is legible on it."""
@@ -128,6 +131,34 @@ def draw_box(picture: NDArray[np.uint8], box: Box, colour: Colour = WHITE) -> No
     cv2.rectangle(picture, (x0, y0), (x1, y1), colour, line)
 
 
+def draw_polygon(picture: NDArray[np.uint8], polygon: Sequence[Point], colour: Colour = WHITE) -> None:
+    """Draw a rotated box, or another closed polygon, with a dark rim, in place.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR.
+        polygon: Its corners (x, y) in px, also outside of the picture.
+        colour: Of the line.
+    """
+    line, points = _line(picture), np.rint(np.asarray(polygon)).astype(np.int32)
+    cv2.polylines(picture, [points], True, (0, 0, 0), line + 2)
+    cv2.polylines(picture, [points], True, colour, line)
+
+
+def draw_keypoints(picture: NDArray[np.uint8], keypoints: Sequence[Sequence[float]], colour: Colour = WHITE) -> None:
+    """Draw keypoints as dots with a dark rim, in place; those that are rather not there (below `SURE`) are left out.
+
+    Args:
+        picture: uint8 (H, W, 3), BGR.
+        keypoints: (x, y) in px each, or (x, y, how sure, 0 to 1).
+        colour: Of the dots.
+    """
+    radius = 2 * _line(picture)
+    for x, y, *sure in keypoints:
+        if not sure or sure[0] >= SURE:
+            cv2.circle(picture, (round(x), round(y)), radius + 1, (0, 0, 0), cv2.FILLED)
+            cv2.circle(picture, (round(x), round(y)), radius, colour, cv2.FILLED)
+
+
 def draw_outline(picture: NDArray[np.uint8], region: Region, colour: Colour = WHITE) -> None:
     """Draw the outline of a region and of its holes, with a dark rim, in place.
 
@@ -181,13 +212,15 @@ def draw_tag(
 
 
 class Annotation(NamedTuple):
-    """Holds what is drawn of one target: text, colour, a detector's box in px, its regions, a segmenter's mask."""
+    """Holds what is drawn of one target: text, colour, what a detector says of the object, its regions, its mask."""
 
     text: str
     colour: Colour = WHITE
     box: Box | None = None
     regions: Sequence[Region] = ()
     mask: Sequence[Region] = ()
+    polygon: Sequence[Point] | None = None
+    keypoints: Sequence[Sequence[float]] = ()
 
     @property
     def frame(self) -> Box | None:
@@ -212,8 +245,11 @@ def draw_targets(picture: NDArray[np.uint8], targets: Sequence[Annotation], text
         for region in (*target.mask, *target.regions):
             draw_outline(picture, region, target.colour)
     for target in targets:
-        if target.frame is not None:
+        if target.polygon is not None:
+            draw_polygon(picture, target.polygon, target.colour)
+        elif target.frame is not None:
             draw_box(picture, target.frame, target.colour)
+        draw_keypoints(picture, target.keypoints, target.colour)
     if not text:
         return
     tagged = [target for target in targets if target.frame is not None] if len(targets) > 1 else []

@@ -16,7 +16,7 @@ from aerocam.runtime.frames.preprocess import Placement, Preprocessor
 class Preparation(Protocol):
     """Makes of a frame what the model's input takes."""
 
-    def __call__(self, frame: NDArray[np.uint8]) -> tuple[NDArray[Any], Placement]:
+    def __call__(self, frame: NDArray[Any]) -> tuple[NDArray[Any], Placement]:
         """Return the model's input, and where in the frame the tensor lies that it explains.
 
         Raises:
@@ -96,14 +96,44 @@ def whole(rule: Preprocess) -> Placement:
     return Placement(rule.size, rule.size, rule.size, (0, 0))
 
 
-def as_frame(tensor: NDArray[Any], rule: Preprocess) -> NDArray[np.uint8]:
-    """Return the picture that a tensor (1, C, H, W) shows, uint8 (H, W, 3) in BGR, or (H, W).
+def in_type(tensor: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a tensor in the type of a model's input; for one of integers it is rounded and cut off."""
+    if tensor.dtype == dtype:
+        return tensor
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        tensor = np.rint(np.clip(tensor, limits.min, limits.max))
+    return tensor.astype(dtype)
 
-    The normalisation is undone and values are rounded; what lies outside 0 to 255 is cut off, NaN is black.
+
+def as_frame(tensor: NDArray[Any], rule: Preprocess) -> NDArray[Any]:
+    """Return the picture that a tensor (1, C, H, W) shows, (H, W, 3) in BGR, or (H, W), or of bands (H, W, C).
+
+    The normalisation is undone, NaN is black. In units of levels it is uint8, rounded, and what lies outside 0 to 255
+    is cut off; in the frame's own float32.
     """
     scale = (len(rule.mean), 1, 1)
-    pixels = tensor[0] * np.reshape(rule.std, scale) + np.reshape(rule.mean, scale)
-    picture = np.rint(np.clip(np.nan_to_num(pixels, nan=0.0), 0, 255)).astype(np.uint8)
+    pixels = np.nan_to_num(tensor[0] * np.reshape(rule.std, scale) + np.reshape(rule.mean, scale), nan=0.0)
+    picture: NDArray[Any] = pixels.astype(np.float32)
+    if rule.units == "levels":
+        picture = np.rint(np.clip(pixels, 0, 255)).astype(np.uint8)
     if rule.color == "GRAY":
         return picture[0]
     return np.ascontiguousarray(np.moveaxis(picture[::-1] if rule.color == "RGB" else picture, 0, 2))
+
+
+def displayed(frame: NDArray[Any], shown: tuple[int, ...] | None) -> NDArray[np.uint8]:
+    """Return a frame as it is drawn, uint8 (H, W, 3) in BGR; one that is so already as it is.
+
+    Args:
+        frame: (H, W), (H, W, 3) in BGR, or (H, W, C) of bands. Of other types than uint8, lowest and highest value are
+            black and white.
+        shown: Which bands are red, green and blue; None: they are no bands.
+    """
+    if shown is not None:
+        frame = frame[..., [min(band, frame.shape[2] - 1) for band in reversed(shown)]]
+    if frame.dtype != np.uint8:
+        low, high = frame.min(), frame.max()
+        levels = (frame.astype(np.float64) - low) * (255 / max(high - low, np.finfo(np.float32).tiny))
+        frame = np.rint(np.nan_to_num(levels)).astype(np.uint8)
+    return frame if frame.shape[2:] == (3,) else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)

@@ -26,6 +26,9 @@ INTERPOLATIONS = {
 }
 """The manifest's names for ways to resize."""
 
+MOST_CHANNELS = 4
+"""Channels up to which all of OpenCV's functions take a picture."""
+
 COLORMAPS = {name[9:].lower(): getattr(cv2, name) for name in sorted(dir(cv2)) if name.startswith("COLORMAP_")}
 """OpenCV's colour maps by name: `jet`, `turbo`, `viridis`, ..."""
 

@@ -28,8 +28,8 @@ SUFFIXES = (".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 UNREAD = re.compile(r"\.(arw|avif|cr[23]|dng|gif|hei[cf]|jxl|nef|orf|raf|rw2|svg)$")
 """Suffixes of pictures that OpenCV does not read everywhere: in a folder they are left out, which the log says."""
 
-OVERLAY = re.compile(r"\.cam(\.\d+)?\.png$")
-"""How the overlays end that `explain` writes: in a folder they are results, not pictures to explain."""
+OVERLAY = re.compile(r"\.cam(\.\d+)?\.(png|npy)$")
+"""How overlays and raw maps end that `explain` writes: they are results, not pictures to explain."""
 
 
 def find_pictures(arguments: Sequence[str], recursive: bool | None = None) -> list[str]:
@@ -92,15 +92,15 @@ def _matching(pattern: str) -> list[str]:
     return pictures
 
 
-def read(path: str) -> NDArray[Any]:
-    """Read the picture at a path, or on standard input; uint8 (H, W, 3), BGR.
+def read(path: str, bands: bool = False) -> NDArray[Any]:
+    """Read the picture at a path, or on standard input, as `read_picture` does.
 
     Raises:
         MediaError: The file is absent, or not a picture.
     """
     from aerocam.runtime.frames.pictures import decode_picture, read_picture
 
-    return decode_picture(sys.stdin.buffer.read(), shown(path)) if path == STDIN else read_picture(path)
+    return decode_picture(sys.stdin.buffer.read(), shown(path), bands) if path == STDIN else read_picture(path, bands)
 
 
 def shown(path: str) -> str:

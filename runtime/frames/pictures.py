@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +16,23 @@ from aerocam.runtime.frames.opencv import captured_stderr, cv2
 
 logger = logging.getLogger(__name__)
 
+NPY = b"\x93NUMPY"
+"""How an .npy file begins."""
 
-def read_picture(path: str | Path) -> NDArray[np.uint8]:
+ORDER = {1: [0], 3: [2, 1, 0], 4: [2, 1, 0, 3]}
+"""OpenCV's channels in the file's order, by their number."""
+
+
+def read_picture(path: str | Path, bands: bool = False) -> NDArray[Any]:
     """Read a picture in any format that OpenCV has: grey becomes colour, transparency is dropped, EXIF turns applied.
 
+    Args:
+        path: The file. An .npy file holds the frame as it is.
+        bands: Whether all channels are kept, in the file's order, pages one behind the other: for `Preprocess.color`
+            BANDS.
+
     Returns:
-        uint8 (H, W, 3), BGR.
+        (H, W, 3) in BGR, or (H, W, C) in the file's order; uint8, or as the file has it uint16 or float32.
 
     Raises:
         MediaError: The file is absent or is not a picture that OpenCV can read.
@@ -28,25 +41,29 @@ def read_picture(path: str | Path) -> NDArray[np.uint8]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise MediaError(f"{path}: cannot read it: {error.strerror or error}") from error
-    return decode_picture(content, str(path))
+    return decode_picture(content, str(path), bands)
 
 
-def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
+def decode_picture(content: bytes, name: str, bands: bool = False) -> NDArray[Any]:
     """Decode a picture from the content of its file; see `read_picture`.
 
     Args:
         content: The file's.
         name: What to call it in messages.
+        bands: See `read_picture`.
 
     Raises:
         MediaError: The content is not a picture that OpenCV can read.
     """
     if _cut_short(content):
         raise MediaError(f"{name}: found a JPEG that is cut short at {len(content)} bytes, expected a whole one")
+    if content.startswith(NPY):
+        return _array(content, name)
     picture = None
     with captured_stderr() as said:
         try:
-            picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+            if content:
+                picture = _decoded(np.frombuffer(content, np.uint8), bands)
         except cv2.error as error:
             said.append(str(error))
     for line in said:
@@ -57,6 +74,28 @@ def decode_picture(content: bytes, name: str) -> NDArray[np.uint8]:
             f"{name}: found {len(content)} bytes that OpenCV cannot decode, expected a picture (PNG, JPEG, ...){way}"
         )
     return picture
+
+
+def _decoded(content: NDArray[np.uint8], bands: bool) -> NDArray[Any] | None:
+    """Return what OpenCV decodes, in the depth that the file has; None where it cannot."""
+    if not bands:
+        picture = cv2.imdecode(content, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if picture is None:  # grey in floats
+            picture = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        return np.dstack([picture] * 3) if picture is not None and picture.ndim == 2 else picture
+    pages = cv2.imdecodemulti(content, cv2.IMREAD_UNCHANGED)[1]
+    if not pages or any(page.shape[:2] != pages[0].shape[:2] for page in pages):
+        return None
+    ordered = [page if page.ndim == 2 else page[..., ORDER[page.shape[2]]] for page in pages]
+    return np.dstack(ordered)
+
+
+def _array(content: bytes, name: str) -> NDArray[Any]:
+    """Return the array in an .npy file."""
+    try:
+        return np.load(io.BytesIO(content), allow_pickle=False)
+    except ValueError as error:
+        raise MediaError(f"{name}: found an .npy file that NumPy cannot read ({error}), expected (H, W, C)") from error
 
 
 def _cut_short(content: bytes) -> bool:

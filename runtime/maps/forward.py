@@ -37,6 +37,8 @@ class FromForward(RawMaps):
         self._sign = np.float32(math.copysign(1, manifest.seed_scale))
         layers = [layer for layer in manifest.layers if layer.rule != "guided"] if method.facts.activations else []
         self._activations = tuple(_activations(manifest, layer, method) for layer in layers)
+        if layers and layers[0].planes > 1 and "planes" in method.options:
+            self._options = {"planes": layers[0].planes, **self._options}
         self._batch = _tail_batch(manifest, method) if method.facts.kind == "tail" else 1
         self.layers: tuple[str, ...] = tuple(layer.name for layer in layers) or (manifest.preprocess.input,)
         self.outputs: tuple[str, ...] = self._activations

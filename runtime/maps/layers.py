@@ -49,8 +49,11 @@ class FromLayers(RawMaps):
         self.gradients = tuple(name for _, name in self._pairs if name is not None)
         if self._options:
             self._compute(*np.zeros((2, 1, 2, 2, 2), np.float32), **self._options)
+        takes_planes = "planes" in self._compute.options
+        planes = [{"planes": layer.planes} if takes_planes and layer.planes > 1 else {} for layer in layers]
+        self._of_layers = [{**of_layer, **self._options} for of_layer in planes]
         make = self._compute.on_stream
-        self._streams = [make(**self._options) for _ in self._pairs] if make is not None else []
+        self._streams = [make(**options) for options in self._of_layers] if make is not None else []
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """Implement `RawMaps`."""
@@ -61,19 +64,19 @@ class FromLayers(RawMaps):
         self, layer: int, rerun: Rerun | None, activations: NDArray[Any], gradients: NDArray[Any] | None
     ) -> NDArray[np.float32]:
         """Return one layer's raw map, NaN where its activations or gradients keep the method from having one."""
-        g = gradients
+        g, options = gradients, self._of_layers[layer]
         if g is not None and self._scale != 1:
             g = g.astype(np.float32) * self._scale
         try:
             with np.errstate(invalid="ignore", over="ignore"):
                 if g is None:
-                    return np.repeat(self._compute(activations, **self._options), self._targets, axis=0)
+                    return np.repeat(self._compute(activations, **options), self._targets, axis=0)
                 make = self._compute.on_stream
                 if make is not None and rerun is not None:
                     a, g = (np.ascontiguousarray(x, np.float32) for x in (activations, g))
-                    stream = self._streams[layer] if rerun.frame else make(**self._options)
+                    stream = self._streams[layer] if rerun.frame else make(**options)
                     return stream(a, g, rerun.frame)
-                return self._compute(np.broadcast_to(activations, g.shape), g, **self._options)
+                return self._compute(np.broadcast_to(activations, g.shape), g, **options)
         except (np.linalg.LinAlgError, ValueError):
             if np.isfinite(activations).all() and (g is None or np.isfinite(g).all()):
                 raise

@@ -54,7 +54,7 @@ class Maps:
         raws: One map per layer, float32 (targets, h, w), as `Recipe.form` says.
         augmented: The maps of altered frames, turned back, each as `raws`: the map is the mean of all then.
         drawn: The overlay as the model gives it, uint8 (H, W, 3) in BGR, a copy; None where it gives none of them all.
-        predicted: For a segmenter, per target where it predicts the class, bool (h, w) in its output; else empty.
+        predicted: Per target where the model predicts it, see `predicted_masks`; empty where it has no masks.
         timings: Milliseconds in the model, `explain`, and in the method, `cam`.
     """
 

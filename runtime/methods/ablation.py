@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from aerocam.runtime.methods.kinds import Array, Scorer
+from aerocam.runtime.methods.kinds import Array, Scorer, planes_of
 from aerocam.runtime.methods.options import choice, flag
 from aerocam.runtime.methods.registry import computes
 
@@ -66,7 +66,7 @@ def ablation_cam(score: Scorer, activations: Array, *, fill: str = "zero") -> Ar
 
 
 @computes("reciprocam")
-def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False) -> Array:
+def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False, planes: int = 1) -> Array:
     """Compute Recipro-CAM (arXiv:2209.14074, sec. 3): L at a position is S where A is kept at that position alone.
 
     The scores are logits, like all that is explained here, and the map is shown from its minimum to its maximum.
@@ -75,16 +75,19 @@ def recipro_cam(score: Scorer, activations: Array, *, gaussian: bool = False) ->
         score: S at activations.
         activations: A.
         gaussian: Keep the eight neighbours as well, by the weights (1 2 1; 2 4 2; 1 2 1) / 16.
+        planes: Of a volume, which lie below each other: neighbours lie in the same one.
     """
     height, width = activations.shape[2:]
-    masks = position_masks(height, width, flag("reciprocam", "gaussian", gaussian))
+    planes_of(activations, planes)
+    masks = position_masks(height, width, flag("reciprocam", "gaussian", gaussian), planes)
     scores = score.each(len(masks), lambda places: activations * masks[places, None])
     return scores.T.reshape(-1, height, width)
 
 
-def position_masks(height: int, width: int, gaussian: bool) -> Array:
+def position_masks(height: int, width: int, gaussian: bool, planes: int = 1) -> Array:
     """Return the masks of Recipro-CAM, one per position, row by row: float32 (h w, h, w)."""
     reach = (0.25, 0.5) if gaussian else (0.0, 1.0)
     rows, columns = (reach[1] * np.eye(n) + reach[0] * (np.eye(n, k=1) + np.eye(n, k=-1)) for n in (height, width))
-    masks = np.einsum("ai,bj->abij", rows, columns)
+    plane = np.arange(height) * planes // height
+    masks = np.einsum("ai,bj->abij", rows * (plane[:, None] == plane), columns)
     return masks.reshape(height * width, height, width).astype(np.float32)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from aerocam.cfcam_config import DEFAULT, DOMINANT, NOISE, PUBLISHED, TIE, CfCamConfig
 from aerocam.errors import UsageError
 from aerocam.runtime.methods import clustering, smoothing
-from aerocam.runtime.methods.kinds import Array
+from aerocam.runtime.methods.kinds import Array, planes_of
 from aerocam.runtime.methods.registry import computes
 
 
@@ -57,18 +57,19 @@ class KeptClusters:
     Has the state of one layer of one stream.
     """
 
-    def __init__(self, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> None:
+    def __init__(self, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1, planes: int = 1) -> None:
         """Start without clusters.
 
         Args:
             config: The method's constants.
             keep_frames: For how many frames clusters are used, the one that they are of counted.
+            planes: See `cf_cam`.
 
         Raises:
             UsageError: An option is something else.
         """
         _check(config, keep_frames)
-        self._config, self._keep_frames = config, keep_frames
+        self._config, self._keep_frames, self._planes = config, keep_frames, planes
         self._first, self._labels = 0, np.zeros(0, np.intp)
 
     def __call__(self, activations: Array, gradients: Array, frame: int) -> Array:
@@ -83,11 +84,13 @@ class KeptClusters:
             return np.full((len(gradients), *activations.shape[2:]), np.nan, np.float32)
         if not len(self._labels) or not self._first <= frame < self._first + self._keep_frames:
             self._first, self._labels = frame, cluster_channels(activations[0], self._config).labels
-        return np.stack([_raw_map(activations[0], g, self._labels, self._config) for g in gradients])
+        return np.stack([_raw_map(activations[0], g, self._labels, self._config, self._planes) for g in gradients])
 
 
 @computes("cfcam", on_stream=KeptClusters)
-def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1) -> Array:
+def cf_cam(
+    activations: Array, gradients: Array, *, config: CfCamConfig = DEFAULT, keep_frames: int = 1, planes: int = 1
+) -> Array:
     """Compute CF-CAM: L = Σ_c w_c A_c over the channels that are dominant or in a cluster.
 
     A dominant channel has w_c = mean_hw G_c, a channel of cluster k the mean over h, w of the filtered mean gradient of
@@ -95,20 +98,22 @@ def cf_cam(activations: Array, gradients: Array, *, config: CfCamConfig = DEFAUL
     division by the maximum. Where the release is silent: one channel that is not dominant is noise; without any
     positive value the map stays zero; A or G that is not finite gives a map of NaN.
 
-    `keep_frames` is for the frames of a stream, see `KeptClusters`; here every image has its own clusters.
+    `keep_frames` is for the frames of a stream, see `KeptClusters`; here every image has its own clusters. Of a volume
+    filters stay within each of its `planes`, which lie below each other.
 
     Raises:
-        UsageError: `config` or `keep_frames` is something else.
+        UsageError: `config`, `keep_frames` or `planes` is something else.
         MissingDependencyError: `config.dbscan` is `scikit-learn`, and that is not installed.
     """
     _check(config, keep_frames)
-    return np.stack([_one_image(a, g, config) for a, g in zip(activations, gradients, strict=True)])
+    planes_of(activations, planes)
+    return np.stack([_one_image(a, g, config, planes) for a, g in zip(activations, gradients, strict=True)])
 
 
 @computes("cfcam-published", on_stream=partial(KeptClusters, config=PUBLISHED))
-def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1) -> Array:
+def cf_cam_published(activations: Array, gradients: Array, *, keep_frames: int = 1, planes: int = 1) -> Array:
     """Compute CF-CAM as released: `cfcam` with `CfCamConfig.published()`. Hardly depends on the class; see there."""
-    return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames)
+    return cf_cam(activations, gradients, config=PUBLISHED, keep_frames=keep_frames, planes=planes)
 
 
 def _check(config: CfCamConfig, keep_frames: int) -> None:
@@ -160,27 +165,30 @@ def _neighbourhood(squared: npt.NDArray[np.float64], min_samples: int, config: C
     return max(eps, config.eps_floor) * (1 + TIE)
 
 
-def _one_image(activations: Array, gradients: Array, config: CfCamConfig) -> Array:
+def _one_image(activations: Array, gradients: Array, config: CfCamConfig, planes: int) -> Array:
     """Return the raw map of one image: A and G (C, H, W) -> (H, W)."""
     if not np.isfinite(activations).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
-    return _raw_map(activations, gradients, cluster_channels(activations, config).labels, config)
+    return _raw_map(activations, gradients, cluster_channels(activations, config).labels, config, planes)
 
 
-def _raw_map(activations: Array, gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> Array:
+def _raw_map(
+    activations: Array, gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig, planes: int
+) -> Array:
     """Return the raw map of finite activations whose channels have these labels."""
     if not np.isfinite(gradients).all():
         return np.full(activations.shape[1:], np.nan, np.float32)
     weights = gradients.mean(axis=(1, 2), dtype=np.float64)
     clustered = labels >= 0
     if clustered.any():
-        weights[clustered] = _cluster_weights(gradients, labels, config)[labels[clustered]]
+        weights[clustered] = _cluster_weights(gradients, labels, config, planes)[labels[clustered]]
     kept = (labels != NOISE) | config.keep_noise
     if config.weighting == "softmax":
         weights = np.exp(weights - weights[kept].max(), where=kept, out=np.zeros_like(weights))
         weights /= weights[kept].sum()
     weights = _less_activity(np.where(kept, weights, 0), activations, kept, config.activity_share)
-    return smoothing.gaussian(np.tensordot(weights.astype(np.float32), activations, axes=1), config.map_sigma)
+    raw = np.tensordot(weights.astype(np.float32), activations, axes=1)
+    return smoothing.gaussian(raw.reshape(planes, -1, raw.shape[1]), config.map_sigma).reshape(raw.shape)
 
 
 def _less_activity(
@@ -194,14 +202,18 @@ def _less_activity(
     return weights - share * evidence / activity * means if activity > 0 else weights
 
 
-def _cluster_weights(gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig) -> npt.NDArray[np.float64]:
+def _cluster_weights(
+    gradients: Array, labels: npt.NDArray[np.intp], config: CfCamConfig, planes: int
+) -> npt.NDArray[np.float64]:
     """Return one weight per cluster: the mean of its filtered mean gradient."""
     order = np.argsort(labels, kind="stable")[np.count_nonzero(labels < 0) :]
     counts = np.bincount(labels[order])
     starts = np.cumsum(counts) - counts
     maps = np.add.reduceat(gradients[order], starts, axis=0, dtype=np.float64) / counts[:, None, None]
+    apart = maps.reshape(len(maps) * planes, -1, maps.shape[2])
     if config.smoothing == "published":
-        return smoothing.published_mean(maps, config.spatial_sigma, config.range_sigma, config.kernel_eps)
+        means = smoothing.published_mean(apart, config.spatial_sigma, config.range_sigma, config.kernel_eps)
+        return means.reshape(len(maps), planes).mean(axis=1)
     if config.smoothing == "bilateral":
-        maps = smoothing.bilateral(maps, config.spatial_sigma, config.range_sigma)
-    return maps.mean(axis=(1, 2))
+        apart = smoothing.bilateral(apart, config.spatial_sigma, config.range_sigma)
+    return apart.reshape(len(maps), -1).mean(axis=1)

@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 
 from aerocam.errors import UsageError
-from aerocam.runtime.methods.kinds import Array
+from aerocam.runtime.methods.kinds import Array, planes_of
 from aerocam.runtime.methods.registry import computes
 
 CAM_TOLERANCE = 1e-3
@@ -120,15 +120,18 @@ def norm_grad(activations: Array, gradients: Array) -> Array:
 
 
 @computes("normgrad-3x3")
-def norm_grad_3x3(activations: Array, gradients: Array) -> Array:
+def norm_grad_3x3(activations: Array, gradients: Array, *, planes: int = 1) -> Array:
     """NormGrad of a 3x3 convolution (table 1): L_u = |g_u| |a_N(u)|, the norm over channels and the 3x3 positions at u.
 
-    What lies outside counts as zero.
+    What lies outside counts as zero; of a volume, also what lies in another of its `planes`, which lie below each
+    other.
     """
-    squared = np.pad((activations**2).sum(axis=1), ((0, 0), (1, 1), (1, 1)))
+    energy = planes_of((activations**2).sum(axis=1), planes)
+    squared = np.pad(energy, ((0, 0), (1, 1), (1, 1)))
     rows = squared[:, :-2] + squared[:, 1:-1] + squared[:, 2:]
     met = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]
-    return np.asarray(np.linalg.norm(gradients, axis=1) * np.sqrt(met))
+    norm = np.linalg.norm(gradients, axis=1)
+    return np.asarray(norm * np.sqrt(met).reshape(norm.shape))
 
 
 @computes("normgrad-scaling")

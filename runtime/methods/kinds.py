@@ -223,3 +223,15 @@ class ForwardMethod(Method):
 def without_gradients() -> tuple[str, ...]:
     """Return the names of the methods that need a layer's activations only."""
     return tuple(name for name, facts in METHODS.items() if facts.kind == "layer" and facts.gradients is None)
+
+
+def planes_of(array: Array, planes: int) -> Array:
+    """Return the planes of volumes apart: (..., D H, W) as (n, H, W), D of them one behind the other for each volume.
+
+    Raises:
+        UsageError: The rows are not so many planes.
+    """
+    height, width = array.shape[-2:]
+    if not isinstance(planes, int) or planes < 1 or height % planes:
+        raise UsageError(f"planes: got {planes!r}, expected a whole number that divides {height} rows")
+    return array.reshape(-1, height // planes, width)

@@ -61,14 +61,14 @@ def bilateral(maps: Stack, spatial_sigma: float, range_sigma: float) -> Stack:
 
 
 def gaussian(raw: npt.NDArray[np.float32], sigma: float) -> npt.NDArray[np.float32]:
-    """Return Gaussian over the positive part of a map (H, W), sigma in its positions; 0: the map as it is.
+    """Return Gaussian over the positive part of maps (..., H, W), sigma in their positions; 0: the maps as they are.
 
     At the border the weights inside count alone. What speaks against the target is left out first: it would wear away
     what speaks for it beside it, on a layer where most speaks against it all of that.
     """
     if not sigma:
         return raw
-    rows, columns = (gaussian_weights(size, sigma) for size in raw.shape)
+    rows, columns = (gaussian_weights(size, sigma) for size in raw.shape[-2:])
     return (rows @ np.maximum(raw, 0) @ columns.T).astype(np.float32)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from aerocam.errors import ModelError
 from aerocam.geometry import Size
 from aerocam.manifest import Boxes
+from aerocam.runtime.predictions.rotated import corners, rotated_at
 
 
 def boxes_at(
@@ -25,11 +26,15 @@ def boxes_at(
         size: (height, width) of the input tensor, in px.
 
     Returns:
-        float32 (n, 4): left, top, right, bottom in px of the input tensor; a model may have them outside of it.
+        float32 (n, 4): left, top, right, bottom in px of the input tensor; a model may have them outside of it. Around
+        a rotated box: the upright one that holds it.
 
     Raises:
         ModelError: The anchors are not those of the grids that the manifest names.
     """
+    if where.angle is not None:
+        points = corners(rotated_at(outputs, where, anchors))
+        return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
     table = np.moveaxis(outputs[where.output][0], where.axis - 1, -1)
     numbers = np.asarray(table[anchors, where.offset : where.offset + 4], np.float32)
     if where.strides:
@@ -38,13 +43,13 @@ def boxes_at(
         numbers = np.concatenate([(numbers[:, :2] + cells) * strides, np.exp(numbers[:, 2:]) * strides], axis=1)
     if where.form == "cxcywh":
         half = numbers[:, 2:] / 2
-        corners = np.concatenate([numbers[:, :2] - half, numbers[:, :2] + half], axis=1)
+        edges = np.concatenate([numbers[:, :2] - half, numbers[:, :2] + half], axis=1)
     else:
-        corners = numbers[:, [1, 0, 3, 2]] if where.form == "yxyx" else numbers
+        edges = numbers[:, [1, 0, 3, 2]] if where.form == "yxyx" else numbers
     if where.unit == "share":
         height, width = size
-        corners = corners * np.array([width, height, width, height], np.float32)
-    return corners
+        edges = edges * np.array([width, height, width, height], np.float32)
+    return edges
 
 
 def _cells(

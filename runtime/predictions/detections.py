@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
-from aerocam.geometry import Box, Size
-from aerocam.manifest import Manifest
+from aerocam.geometry import Box, Point, Size
+from aerocam.manifest import Boxes, Manifest
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions.boxes import boxes_at, suppress
+from aerocam.runtime.predictions.objects import Keypoint, masks_at, places_at
+from aerocam.runtime.predictions.rotated import rotated_at, suppress_rotated
 from aerocam.runtime.predictions.scores import anchor_scores, label_of
 from aerocam.runtime.predictions.targets import Class, class_index
 
@@ -39,6 +41,8 @@ class Detection:
         score: How sure the model is, 0 to 1; objectness included where the model has it.
         box: (left, top, right, bottom) in px of the frame, cut to it.
         anchor: Which of the model's anchors it is: with `index`, the target that explains it.
+        polygon: Of a rotated box, its four corners (x, y) in px of the frame, also outside of it; `box` holds them all.
+        keypoints: Its keypoints (x, y) or (x, y, how sure, 0 to 1) in px of the frame, where the model has any.
     """
 
     index: int
@@ -46,6 +50,8 @@ class Detection:
     score: float
     box: Box
     anchor: int
+    polygon: tuple[Point, ...] | None = None
+    keypoints: tuple[Keypoint, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,8 @@ def detections(
     """Find the boxes of a detector, best first; the defaults are Ultralytics'.
 
     An anchor counts for its best class. Of boxes of one class that overlap, the best is kept, as torchvision's `nms`
-    has it; where the model has done so itself, or need not (YOLOv10, DETR), all are kept.
+    has it, or Ultralytics for rotated ones; where the model has done so itself, or need not (YOLOv10, DETR), all are
+    kept. An object whose mask is empty is none.
 
     Args:
         outputs: Of the model, by name: those that `manifest.score` and `manifest.boxes` name.
@@ -144,32 +151,41 @@ def detections(
     if indices is not None:
         asked = np.isin(labels, indices)
         anchors, labels, scores = anchors[asked], labels[asked], scores[asked]
-    boxes = boxes_at(outputs, manifest.boxes, anchors, placement.tensor_size)
-    kept = np.argsort(-scores, kind="stable")[:CANDIDATES]
-    if not manifest.boxes.suppressed:
-        kept = kept[suppress(boxes[kept], scores[kept], None if agnostic else labels[kept], iou, max_detections)]
+    size = placement.tensor_size
+    kept = _kept(outputs, manifest.boxes, (anchors, labels, scores), size, iou, max_detections, agnostic)
+    places = places_at(outputs, manifest.boxes, anchors[kept], placement)
     return [
         Detection(
             int(labels[i]),
             label_of(int(labels[i]), manifest.labels),
             float(scores[i]),
-            placement.to_frame(tuple(boxes[i].tolist())),
+            place.box,
             int(anchors[i]),
+            place.polygon,
+            place.keypoints,
         )
-        for i in kept[:max_detections]
+        for i, place in zip(kept, places, strict=True)
     ]
 
 
-def box_at(outputs: Mapping[str, NDArray[Any]], manifest: Manifest, anchor: int, size: Size) -> Box | None:
-    """Return the box at an anchor in px of the input tensor, or None where the model gives no boxes.
-
-    Args:
-        outputs: Of the model, by name.
-        manifest: The model's.
-        anchor: Its number.
-        size: (height, width) of the input tensor, in px.
-    """
-    if manifest.boxes is None:
-        return None
-    left, top, right, bottom = boxes_at(outputs, manifest.boxes, np.array([anchor]), size)[0].tolist()
-    return left, top, right, bottom
+def _kept(
+    outputs: Mapping[str, NDArray[Any]],
+    where: Boxes,
+    found: tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]],
+    size: Size,
+    iou: float,
+    most: int,
+    agnostic: bool,
+) -> NDArray[np.intp]:
+    """Return which of the anchors found, with labels and scores, are objects, best first; see `detections`."""
+    anchors, labels, scores = found
+    kept = np.argsort(-scores, kind="stable")[:CANDIDATES]
+    apart = None if agnostic else labels[kept]
+    if not where.suppressed and where.angle is not None:
+        kept = kept[suppress_rotated(rotated_at(outputs, where, anchors[kept]), scores[kept], apart, iou, most)]
+    elif not where.suppressed:
+        kept = kept[suppress(boxes_at(outputs, where, anchors[kept], size), scores[kept], apart, iou, most)]
+    kept = kept[:most]
+    if where.masks is not None:
+        kept = kept[[bool(mask.any()) for mask in masks_at(outputs, where, anchors[kept], size)]]
+    return kept

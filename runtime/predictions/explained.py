@@ -1,4 +1,4 @@
-"""What a prediction says of the targets that are explained: label, probability, box, and a segmenter's own mask."""
+"""What a prediction says of the targets that are explained: label, probability, place and mask."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aerocam.manifest import Manifest, Score
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
-from aerocam.runtime.predictions.detections import box_at
+from aerocam.runtime.predictions.objects import masks_at, places_at
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.targets import Target
 
@@ -40,17 +40,22 @@ def _target(chosen: list[int], logit: float, prediction: Prediction, manifest: M
     label, output = scores.label_of(index, manifest.labels), prediction.outputs[score.output]
     if not manifest.has_anchors:
         return Target(index, label, float(prediction.probabilities[index]), logit)
-    anchor = chosen[1]
-    box = box_at(prediction.outputs, manifest, anchor, prediction.placement.tensor_size)
-    in_frame = prediction.placement.to_frame(box) if box is not None else None
-    return Target(index, label, scores.at_anchor(output, score, index, anchor), logit, anchor, in_frame)
+    anchor, shares = chosen[1], scores.at_anchor(output, score, index, chosen[1])
+    if manifest.boxes is None:
+        return Target(index, label, shares, logit, anchor)
+    (place,) = places_at(prediction.outputs, manifest.boxes, np.array([anchor]), prediction.placement)
+    return Target(index, label, shares, logit, anchor, place.box, place.polygon, place.keypoints)
 
 
 def predicted_masks(prediction: Prediction, manifest: Manifest, targets: Sequence[Target]) -> list[NDArray[np.bool_]]:
-    """Return where a segmenter predicts each target's class, see `predicted_mask`; an empty list for other models.
+    """Return where the model predicts each target, bool (h, w) over the tensor in whatever size; empty without masks.
 
-    A segmenter's score is the mean logit over this mask.
+    A segmenter's is that of the class, see `predicted_mask`: its score is the mean logit over it. A detector's is that
+    of the object.
     """
+    if manifest.boxes is not None and manifest.boxes.masks is not None:
+        anchors = np.array([target.anchor for target in targets])
+        return masks_at(prediction.outputs, manifest.boxes, anchors, prediction.placement.tensor_size)
     if manifest.task != "segment":
         return []
     output = prediction.outputs[manifest.score.output]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from time import perf_counter
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.manifest import Manifest
-from aerocam.runtime.frames.inputs import as_frame, model_input, preparation, require_array, whole
+from aerocam.runtime.frames.inputs import as_frame, displayed, model_input, preparation, require_array, whole
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.region import RegionOfInterest
@@ -26,7 +27,7 @@ class Prediction:
     """Holds what the model says of a frame, and what `Explainer.explain` needs to say why.
 
     Attributes:
-        frame: uint8 (H, W, 3) in BGR, or (H, W). Not a copy.
+        frame: (H, W, 3) in BGR, or (H, W), or of bands (H, W, C). Not a copy.
         placement: Where the frame lies in the input tensor.
         classes: The model's top classes, best first.
         probabilities: Each class's, float32 (classes,); of a detector or segmenter that at its best place. Of a
@@ -36,10 +37,11 @@ class Prediction:
         tensor: The model's input, which the next frame overwrites; where the model takes frames as they are, the frame.
             None in a prediction that is detached.
         outputs: The model's own outputs by name, which the next frame overwrites; empty in one that is detached.
+        shown: Which bands of the frame are shown as red, green and blue; None: they are no bands.
         region: The region of interest that the means of a dense output are taken over; None: everything.
     """
 
-    frame: NDArray[np.uint8]
+    frame: NDArray[Any]
     placement: Placement
     classes: list[ClassScore]
     probabilities: NDArray[np.float32]
@@ -47,7 +49,13 @@ class Prediction:
     timings: dict[str, float] = field(default_factory=dict)
     tensor: NDArray[Any] | None = None
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    shown: tuple[int, ...] | None = None
     region: RegionOfInterest | None = None
+
+    @functools.cached_property
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the frame as it is drawn, uint8 (H, W, 3) in BGR."""
+        return displayed(self.frame, self.shown)
 
     def detached(self) -> Prediction:
         """Return the prediction without what the next frame overwrites, as explanations keep it."""
@@ -80,11 +88,11 @@ class Predictor:
         self.region: RegionOfInterest | None = None
         self._regional: tuple[RegionOfInterest | None, Placement, NDArray[np.float32]] | None = None
 
-    def submit(self, frame: NDArray[np.uint8], targets: NDArray[np.int32]) -> Run[Prediction]:
+    def submit(self, frame: NDArray[Any], targets: NDArray[np.int32]) -> Run[Prediction]:
         """Give the model a frame.
 
         Args:
-            frame: uint8 (H, W, 3) in BGR; for a model that takes GRAY also (H, W).
+            frame: As `Preprocessor` takes it.
             targets: What will be explained first, as the model's run-time input.
 
         Raises:
@@ -109,7 +117,7 @@ class Predictor:
 
     def _submit(
         self,
-        frame: NDArray[np.uint8],
+        frame: NDArray[Any],
         tensor: NDArray[Any],
         placement: Placement,
         targets: NDArray[np.int32],
@@ -131,7 +139,8 @@ class Predictor:
             classes, values = self._read(outputs[self._manifest.score.output], weights)
             infer, scored = submitted + inferred - waiting, perf_counter() - inferred
             timings = {"preprocess": prepared, "infer": 1e3 * infer, "scores": 1e3 * scored}
-            return Prediction(frame, placement, classes, values, number, timings, tensor, outputs, region)
+            shown = self._rule.shown if self._rule.color == "BANDS" else None
+            return Prediction(frame, placement, classes, values, number, timings, tensor, outputs, shown, region)
 
         return Run(predict)
 

@@ -123,7 +123,7 @@ def anchor_scores(
         return anchors, _labels(output, score)[anchors], shares[anchors]
     anchors = np.arange(score.anchors)
     if score.objectness is not None:  # times a probability, it only gets less: most anchors are out already
-        anchors = np.flatnonzero(_columns(output, score, score.objectness, 1)[:, 0] > above)
+        anchors = np.flatnonzero(_sure(output, score, slice(None))[:, 0] > above)
     elif score.background is None and score.link == "none":
         anchors = np.flatnonzero(_columns(output, score, score.class_offset, score.classes).max(axis=1) > above)
     shares = _class_shares(output, score, anchors)
@@ -152,8 +152,14 @@ def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] 
     shares = np.array(_columns(output, score, score.class_offset, count)[anchors], np.float32)
     shares = _linked(shares, score)
     if score.objectness is not None:
-        shares *= np.asarray(_columns(output, score, score.objectness, 1)[anchors], np.float32)
+        shares *= _sure(output, score, anchors)
     return shares[:, : score.classes]
+
+
+def _sure(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] | slice) -> NDArray[np.float32]:
+    """Return the probability that anything is there at these anchors, (n, 1)."""
+    assert score.objectness is not None
+    return _linked(np.asarray(_columns(output, score, score.objectness, 1)[anchors], np.float32), score)
 
 
 def top_classes(values: NDArray[np.float32], labels: tuple[str, ...], count: int) -> list[ClassScore]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import UsageError, did_you_mean
-from aerocam.geometry import Box
+from aerocam.geometry import Box, Point
 from aerocam.manifest import Manifest
+from aerocam.runtime.predictions.objects import Keypoint
 
 Class = int | str | None
 TargetLike = Class | tuple[Class, int | None]
@@ -39,6 +40,8 @@ class Target:
         logit: The explained score itself, before softmax or sigmoid.
         anchor: For a detector, the anchor; else None.
         box: For a detector whose output has boxes, (x0, y0, x1, y1) in frame px; else None.
+        polygon: For a detector of rotated boxes, the four corners (x, y) in frame px, also outside of it; else None.
+        keypoints: For a detector that has them, (x, y) or (x, y, how sure, 0 to 1) in frame px; else None.
     """
 
     index: int
@@ -47,6 +50,8 @@ class Target:
     logit: float
     anchor: int | None = None
     box: Box | None = None
+    polygon: tuple[Point, ...] | None = None
+    keypoints: tuple[Keypoint, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,11 +155,8 @@ class _Card:
 
     def _figures(self, shown: str, name: str, explanation: Explanation, files: Mapping[str, Path]) -> str:
         """Return the picture, and the overlay of each target, as HTML."""
-        frame = (
-            explanation.frame if explanation.frame.ndim == 3 else cv2.cvtColor(explanation.frame, cv2.COLOR_GRAY2BGR)
-        )
         source = Path(name) if os.path.isfile(name) else None
-        figures = [self._figure(frame, f"Picture {shown}", source, '<span class="faint">picture</span>')]
+        figures = [self._figure(explanation.picture, f"Picture {shown}", source, '<span class="faint">picture</span>')]
         several = len(explanation.targets) > 1
         for i, target in enumerate(explanation.targets):
             look = self._look

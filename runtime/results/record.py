@@ -63,14 +63,20 @@ def _region_record(region: RegionOfInterest) -> Record:
 
 
 def target_records(maps: Maps, masks: Parts, regions: Parts | None) -> list[Record]:
-    """Return the targets as dictionaries; a segmenter's with `mask`, and with `regions` where there are any.
+    """Return the targets as dictionaries, with `mask` where the model has masks, and `regions` where there are any.
+
+    `polygon` and `keypoints` are there for models that have them.
 
     Args:
         maps: What was made of the frame.
-        masks: The parts of a segmenter's masks; empty for other models.
+        masks: The parts of the masks, of a segmenter or of objects; empty for other models.
         regions: The regions of the maps: box, area, polygons; None: not asked for.
     """
     records = [asdict(target) for target in maps.targets]
+    for record in records:
+        for key in ("polygon", "keypoints"):
+            if record[key] is None:
+                del record[key]
     for key, parts in (("mask", masks or None), ("regions", regions)):
         if parts is not None:
             pairs = zip(records, parts, strict=True)

@@ -127,8 +127,7 @@ class ResultsSheet(AbstractContextManager["ResultsSheet"]):
         """
         if len(self._tiles) == PICTURES:
             self._write()
-        look, frame = self._look, explanation.frame
-        colour = frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)
+        look = self._look
         overlays = [
             explanation.overlay(look.alpha, look.colormap, False, i, boxes=True, regions=look.regions)
             for i in range(min(len(explanation.targets), len(self._columns) - 1))
@@ -136,7 +135,7 @@ class ResultsSheet(AbstractContextManager["ResultsSheet"]):
         said = [f"{target.label} {target.score:.2f}" for target in explanation.targets[: len(overlays)]]
         missing = len(self._columns) - 1 - len(overlays)
         blank = [np.full((*TILE, 3), 255, np.uint8)] * missing
-        self._tiles.append([*(fitted(picture, TILE) for picture in (colour, *overlays)), *blank])
+        self._tiles.append([*(fitted(picture, TILE) for picture in (explanation.picture, *overlays)), *blank])
         self._texts.append([Path(name).name, *said, *[""] * missing])
 
     def fail(self, name: str, reason: str) -> None:

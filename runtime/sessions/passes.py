@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Protocol
 
@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
-from aerocam.errors import ModelError, UsageError
+from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.runtime.frames.inputs import in_type
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.session import Arrays, Run, Session
 
@@ -53,7 +54,13 @@ class Passes(Protocol):
         """Give back what was opened here."""
 
 
-def passes(session: Session, own: Sequence[str], added: Sequence[str], options: dict[str, Any]) -> Passes:
+def passes(
+    session: Session,
+    own: Sequence[str],
+    added: Sequence[str],
+    options: dict[str, Any],
+    feeds: Mapping[str, Any] | None = None,
+) -> Passes:
     """Return the way to run an exported model.
 
     Args:
@@ -61,26 +68,34 @@ def passes(session: Session, own: Sequence[str], added: Sequence[str], options: 
         own: Names of the model's own outputs that are wanted.
         added: Names of what explains.
         options: For `open_session`, where the explaining half is a file of its own.
+        feeds: What inputs beside the picture get on every run, an array or a number each.
 
     Raises:
-        UsageError: The session is that of the explaining half.
+        UsageError: The session is that of the explaining half, or `feeds` and the model's further inputs differ.
         ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
     """
     _check_input(session)
     kind = FusedPasses if session.manifest.split is None else SplitPasses
-    return kind(session, tuple(own), tuple(added), options)
+    return kind(session, tuple(own), tuple(added), options, feeds or {})
 
 
 class FusedPasses:
     """Runs a model of one file: the gradients come with every run."""
 
-    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        own: tuple[str, ...],
+        added: tuple[str, ...],
+        options: dict[str, Any],
+        feeds: Mapping[str, Any],
+    ) -> None:
         """Prepare for frames; see `passes`."""
         self._session, self._names = session, (*own, *added)
         self.ahead = session.depth > 1
-        self._input = _image_input(session)
+        self._input, self._type = _image_input(session), _image_type(session)
         require(session, (self._input, contract.TARGET), self._names)
-        self._fixed: Arrays = _fixed(session)
+        self._fixed = _fixed(session, feeds)
         self._tensor: NDArray[Any] | None = None
         self._targets: NDArray[np.int32] | None = None
         self._outputs: Arrays = {}
@@ -95,7 +110,7 @@ class FusedPasses:
             self._tensor, self._targets, self._outputs, self._seen = tensor, targets, outputs, number
             return outputs
 
-        feeds = {self._input: tensor, contract.TARGET: targets, **self._fixed}
+        feeds = {self._input: in_type(tensor, self._type), contract.TARGET: targets, **self._fixed}
         return self._session.submit(feeds, self._names).then(see)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
@@ -122,7 +137,8 @@ class FusedPasses:
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Run the file on another tensor; see `Passes`."""
-        return self._session.run({self._input: tensor, contract.TARGET: targets, **self._fixed}, outputs)
+        feeds = {self._input: in_type(tensor, self._type), contract.TARGET: targets, **self._fixed}
+        return self._session.run(feeds, outputs)
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
         """Raise UsageError: such a file has no tail; `FromForward` says so before."""
@@ -139,7 +155,14 @@ class SplitPasses:
 
     ahead = False
 
-    def __init__(self, session: Session, own: tuple[str, ...], added: tuple[str, ...], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        session: Session,
+        own: tuple[str, ...],
+        added: tuple[str, ...],
+        options: dict[str, Any],
+        feeds: Mapping[str, Any],
+    ) -> None:
         """Prepare for frames; see `passes`."""
         assert session.manifest.split is not None
         self._split = split = session.manifest.split
@@ -147,8 +170,9 @@ class SplitPasses:
         if os.path.basename(session.path) in (split.explain, split.tail):
             raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
         self._session, self._options = session, options
-        self._input = _image_input(session)
-        self._carried = tuple(name for name in split.carried if name != self._input)
+        self._input, self._type = _image_input(session), _image_type(session)
+        self._fixed = _fixed(session, feeds)
+        self._carried = tuple(name for name in split.carried if name != self._input and name not in self._fixed)
         self._takes_image = self._input in split.carried
         self._own = tuple(dict.fromkeys((*own, *self._carried)))
         self._copied = False
@@ -156,11 +180,11 @@ class SplitPasses:
         require(session, (self._input,), self._own)
         self._half: Session | None = None
         self._tail: Session | None = None
-        self._fixed: Arrays = _fixed(session)
         self._feeds: Arrays = {}
 
     def submit(self, tensor: NDArray[Any], targets: NDArray[np.int32]) -> Run[Arrays]:
         """Submit a run of the forward file alone; see `Passes`."""
+        tensor = in_type(tensor, self._type)
 
         def see(outputs: Arrays) -> Arrays:
             self._feeds, self._copied = {name: outputs[name] for name in self._carried}, False
@@ -168,12 +192,13 @@ class SplitPasses:
                 self._feeds[self._input] = tensor
             return outputs
 
-        return self._session.submit({self._input: tensor}, self._own).then(see)
+        return self._session.submit({self._input: tensor, **_taken(self._session, self._fixed)}, self._own).then(see)
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """Run the explaining file alone; see `Passes`."""
         half = self._half = self._half or self._open()
-        explaining = half.run({**self._feeds, contract.TARGET: targets, **self._fixed}, self._added)
+        feeds = {**self._feeds, contract.TARGET: targets, **_taken(half, self._fixed)}
+        explaining = half.run(feeds, self._added)
         return {**self._feeds, **explaining}
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
@@ -183,12 +208,13 @@ class SplitPasses:
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Run both files; see `Passes`."""
         half = self._half = self._half or self._open()
-        feeds: Arrays = {contract.TARGET: targets, **self._fixed}
+        feeds: Arrays = {contract.TARGET: targets, **_taken(half, self._fixed)}
+        tensor = in_type(tensor, self._type)
         if not self._copied:  # a session may overwrite what it gave, whatever it is asked for
             self._feeds |= {name: self._feeds[name].copy() for name in self._carried}
             self._copied = True
         if self._carried:
-            feeds |= self._session.run({self._input: tensor}, self._carried)
+            feeds |= self._session.run({self._input: tensor, **_taken(self._session, self._fixed)}, self._carried)
         if self._takes_image:
             feeds[self._input] = tensor
         missing = [name for name in outputs if name not in feeds]
@@ -198,7 +224,7 @@ class SplitPasses:
         """Run the tail's file on so many activations at a time as it takes; see `Passes`."""
         tail = self._tail = self._tail or self._open_tail()
         taken, batch = {spec.name: spec.dtype for spec in tail.inputs}, self._split.batch
-        feeds = {name: array for name, array in self._feeds.items() if name in taken} | self._fixed
+        feeds = {name: array for name, array in self._feeds.items() if name in taken} | _taken(tail, self._fixed)
         scores = []
         for start in range(0, len(activations), batch):
             part = activations[start : start + batch]
@@ -235,9 +261,31 @@ class SplitPasses:
         return half
 
 
-def _fixed(session: Session) -> Arrays:
-    """Return an embedding network's reference, zeros until there is one, and a dense output's region, everything."""
-    score, fixed = session.manifest.score, {}
+def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
+    """Return the inputs that stay from frame to frame: what is given, and of aerocam's own the first values.
+
+    An embedding's reference is zeros at first, the region of a dense output everything.
+
+    Raises:
+        UsageError: A further input of the model is not given, what is given is no input, or has another shape.
+    """
+    own = {_image_input(session), contract.TARGET, contract.REFERENCE, contract.REGION}
+    further = {spec.name: spec for spec in session.inputs if spec.name not in own}
+    for name in feeds:
+        if name not in further:
+            raise UsageError(f"`feeds={ {name: ...} }`: no such further input. {did_you_mean(name, further)}")
+    fixed: Arrays = {}
+    for name, spec in further.items():
+        if name not in feeds:
+            raise UsageError(
+                f"{session.path}: it has a further input {name!r}, {spec}; give it with `feeds`, or export the model"
+                " again with its value, by `fix`"
+            )
+        value = np.asarray(feeds[name])
+        if value.ndim and value.shape != spec.shape:
+            raise UsageError(f"`feeds`: got {value.shape} for the input {name!r}, expected {spec}")
+        fixed[name] = np.ascontiguousarray(np.broadcast_to(value, spec.shape), spec.dtype)  # type: ignore[arg-type]
+    score = session.manifest.score
     if session.manifest.task == "embed":
         fixed[contract.REFERENCE] = np.zeros((score.targets, score.classes), np.float32)
     if score.positions is not None:
@@ -245,16 +293,26 @@ def _fixed(session: Session) -> Arrays:
     return fixed
 
 
+def _taken(session: Session, arrays: Arrays) -> Arrays:
+    """Return those of the arrays that one of several files takes."""
+    return {spec.name: arrays[spec.name] for spec in session.inputs if spec.name in arrays}
+
+
 def _check_input(session: Session) -> None:
     rule, name = session.manifest.preprocess, _image_input(session)
     assert rule is not None  # or there would be no explainer
-    expected = np.empty(rule.shape, np.float32) if rule.frame is None else np.empty((*rule.frame, 3), np.uint8)
+    shape = rule.shape if rule.frame is None else (*rule.frame, 3)
     for image in (spec for spec in session.inputs if spec.name == name):
-        if not image.takes(expected):
+        if not image.takes(np.empty(shape, image.dtype)):
             raise ModelError(
-                f"{session.path}: input '{name}' is {image}, its manifest says {expected.dtype} {expected.shape};"
-                " export the model again"
+                f"{session.path}: input '{name}' is {image}, its manifest says {shape}; export the model again"
             )
+
+
+def _image_type(session: Session) -> np.dtype[Any]:
+    """Return the type of the image input; of a file without it, an explaining half, any."""
+    name = _image_input(session)
+    return next((spec.dtype for spec in session.inputs if spec.name == name), np.dtype(np.float32))
 
 
 def _image_input(session: Session) -> str:

@@ -57,8 +57,9 @@ class Score:
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
         anchors: Number of anchors, of positions to segment or in a dense output, or of places of a line; else 0.
         class_axis: Axis of `output` with the classes.
-        objectness: To detect, the row of `output` with the probability that anything is there, by which those of the
-            classes are to be multiplied (YOLOv5, YOLOX); None where there is none.
+        objectness: To detect, the row of `output` with the probability that anything is there, or its logit where
+            `link` is a sigmoid, by which those of the classes are to be multiplied (YOLOv5, YOLOX); None where there is
+            none.
         label_at: To detect, the row of `output` with the class of each box, where a box has one class and one score, at
             `class_offset` (YOLOv10); its class logit is then that score's, whatever class is asked for. None elsewhere.
         contrast: `finer`: the score is no logit but what the class has that its neighbours lack, Finer-CAM's S
@@ -96,6 +97,38 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Where a detector has the masks of its objects: coefficients beside each box, and prototypes for all of them.
+
+    A mask is where the sum of the prototypes, each times its coefficient, is above 0 and within the box.
+
+    Attributes:
+        output: Name of the model's own output with the prototypes, (1, count, h, w) over the input tensor.
+        offset: Place of the first coefficient on the axis of the boxes.
+        count: Number of coefficients.
+    """
+
+    output: str
+    offset: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Where a detector has the keypoints of its objects: beside each box, one after the other.
+
+    Attributes:
+        offset: Place of the first number on the axis of the boxes.
+        count: Number of keypoints.
+        numbers: Of each: 2, x and y in px of the input tensor, or 3, also how sure the model is of it, 0 to 1.
+    """
+
+    offset: int
+    count: int
+    numbers: int
+
+
+@dataclass(frozen=True)
 class Boxes:
     """Where a detector's boxes are: one per anchor, in an output (1, 4 + ..., anchors) or (1, anchors, 4 + ...).
 
@@ -109,6 +142,9 @@ class Boxes:
             anchors, row by row; the centre counts from the cell in cells, the size is a logarithm in cells. Empty for
             all others.
         suppressed: Whether each object has one box already, so that nothing is left to suppress.
+        angle: Of rotated boxes, the place of the angle on that axis, in radians, from x towards y; None: upright ones.
+        masks: Where the objects' masks are, if it gives any.
+        keypoints: Where the objects' keypoints are, if it gives any.
     """
 
     output: str
@@ -118,6 +154,9 @@ class Boxes:
     unit: BoxUnit = "pixel"
     strides: tuple[int, ...] = ()
     suppressed: bool = False
+    angle: int | None = None
+    masks: Masks | None = None
+    keypoints: Keypoints | None = None
 
 
 KEY = "aerocam"
@@ -163,9 +202,10 @@ Rule = Literal["gradient", "guided", "relevance"]
 Precision = Literal["source", "float16"]
 Kind = Literal["spatial", "tokens", "sequence", "volume"]
 ResizeRule = Literal["stretch", "crop", "letterbox"]
-ColorOrder = Literal["RGB", "BGR", "GRAY"]
+ColorOrder = Literal["RGB", "BGR", "GRAY", "BANDS"]
+PixelUnits = Literal["levels", "own"]
 TensorLayout = Literal["NCHW", "NHWC"]
-Interpolation = Literal["nearest", "linear", "cubic", "area"]
+Interpolation = Literal["nearest", "linear", "cubic", "area", "pil-bilinear", "pil-bicubic"]
 MapForm = Literal["raw", "layer", "frame"]
 
 
@@ -184,6 +224,8 @@ class Layer:
         rule: By which table of rules these were walked back. `gradient`: they are G. `guided`: what guided
             backpropagation leaves of G (arXiv:1412.6806); only at the model's input. `relevance`: multipliers M of
             layer-wise relevance propagation, whose product A M is the relevance of A for the score.
+        planes: D of a volume (D, H, W), whose planes lie below each other in `shape`; 1 of all others. Methods with a
+            neighbourhood take it: a neighbour lies in the same plane.
     """
 
     name: str
@@ -192,6 +234,7 @@ class Layer:
     activations: str | None
     gradients: str | None
     rule: Rule = "gradient"
+    planes: int = 1
 
 
 @dataclass(frozen=True)
@@ -241,19 +284,24 @@ class Preprocess:
     """How a frame becomes the input tensor: (resized pixel - mean) / std, one value per channel.
 
     Attributes:
-        input: Name of the model's image input, float32 (1, C, H, W), or (1, H, W, C).
+        input: Name of the model's image input, (1, C, H, W), or (1, H, W, C).
         size: (H, W) of the input tensor, in px.
-        color: Channel order that the model expects.
+        color: Channel order that the model expects; `BANDS`: any number of channels, in a frame's own order.
         resize: `stretch` to size; `crop`: the short side to `short_side`, then the centre; `letterbox`: the whole
             frame fits, centred, the rest filled with `fill`.
         short_side: Length of the short side before the centre crop, in px; only for `crop`.
-        interpolation: Interpolation of the resize.
-        mean: Per channel in the order of `color`, in pixel units (0 to 255).
-        std: Per channel in the order of `color`, in pixel units.
-        fill: Pixel value around a letterboxed frame (0 to 255).
+        interpolation: Interpolation of the resize: OpenCV's of that name, or Pillow's, which antialias where a frame
+            shrinks, as torchvision and timm have them.
+        mean: Per channel in the order of `color`, in `units`.
+        std: Per channel in the order of `color`, in `units`.
+        fill: Pixel value around a letterboxed frame, in `units`.
         layout: Order of the input's axes: channels first, or last as TensorFlow has them.
         frame: (H, W) of the only frames that the graph takes: it preprocesses them itself, `FRAME` is its input and
             `input` a tensor within. None where it takes the tensor.
+        units: What pixel values are counted in. `levels`: 0 to 255, onto which those of uint16, 0 to 65535, are scaled
+            without rounding; floats, which have no highest level, are refused. `own`: those of the frame, whatever its
+            type.
+        shown: Which channels of `BANDS` are shown as red, green and blue.
     """
 
     input: str
@@ -267,6 +315,8 @@ class Preprocess:
     fill: int = 114
     layout: TensorLayout = "NCHW"
     frame: tuple[int, int] | None = None
+    units: PixelUnits = "levels"
+    shown: tuple[int, int, int] = (0, 1, 2)
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -346,7 +396,7 @@ class Manifest:
             raise ManifestError("manifest: head.overlay without preprocess.frame; export the model again with a frame")
         if self.preprocess is None:
             return
-        channels = 1 if self.preprocess.color == "GRAY" else 3
+        channels = {"GRAY": 1, "BANDS": len(self.preprocess.mean)}.get(self.preprocess.color, 3)
         for name in ("mean", "std"):
             if len(getattr(self.preprocess, name)) != channels:
                 raise ManifestError(
@@ -361,9 +411,10 @@ class Manifest:
 
     @property
     def own_outputs(self) -> tuple[str, ...]:
-        """Return the names of the model's own outputs from which scores, and a detector's boxes, are read."""
+        """Return the names of the model's own outputs from which scores, and a detector's objects, are read."""
         boxes = () if self.boxes is None else (self.boxes.output,)
-        return tuple(dict.fromkeys((self.score.output, *boxes)))
+        masks = () if self.boxes is None or self.boxes.masks is None else (self.boxes.masks.output,)
+        return tuple(dict.fromkeys((self.score.output, *boxes, *masks)))
 
     def to_json(self) -> str:
         """Return the manifest as one JSON object."""

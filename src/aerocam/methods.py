@@ -120,6 +120,7 @@ def _folded(name: str) -> str:
 
 _BY_GRADIENTS = "weights from the gradients"
 _POSITIONS = "what each position adds to the gradient of a {}"
+_PLANES = "of a volume, as its layer has them"
 _CLUSTERING = "the clustering of CF-CAM"
 _AT_INPUT = "it explains the input picture, which lies before all layers"
 _WHOLE_MODEL = "it runs the whole model many times, which is no part of the graph behind a layer"
@@ -151,7 +152,7 @@ METHODS: dict[str, MethodFacts] = table(
     MethodFacts("normgrad", "layer", _POSITIONS.format("1x1 convolution that changes nothing"), "even",
                 ("normgrad-conv1x1", "normgrad-1x1"), class_sensitive="inner layers"),
     MethodFacts("normgrad-3x3", "layer", _POSITIONS.format("3x3 convolution that changes nothing"), "even",
-                ("normgrad-conv3x3",), class_sensitive="inner layers"),
+                ("normgrad-conv3x3",), class_sensitive="inner layers", options={"planes": _PLANES}),
     MethodFacts("normgrad-bias", "layer", _POSITIONS.format("bias of 0"), "even", class_sensitive="inner layers"),
     MethodFacts("normgrad-scaling", "layer", _POSITIONS.format("factor of 1 per channel"), "even"),
     MethodFacts("finercam", "contrast", "Grad-CAM of what a class has that its three nearest lack", "odd", weighs=True,
@@ -160,9 +161,10 @@ METHODS: dict[str, MethodFacts] = table(
     MethodFacts("cfcam", "layer", "CF-CAM (arXiv:2504.00060): channels clustered by DBSCAN, gradients filtered by"
                 " cluster, hierarchical weights; and two steps of our own, a share of mere activity less and a Gaussian"
                 " over the map", "neither", normalisation="max", needs_float32=_CLUSTERING, on_stream=True,
-                options={"config": "a `CfCamConfig`, from Python", "keep_frames": "of a stream"}),
+                options={"config": "a `CfCamConfig`, from Python", "keep_frames": "of a stream", "planes": _PLANES}),
     MethodFacts("cfcam-published", "layer", "CF-CAM exactly as released", "neither", class_sensitive="no",
-                normalisation="max", needs_float32=_CLUSTERING, on_stream=True, options={"keep_frames": "of a stream"}),
+                normalisation="max", needs_float32=_CLUSTERING, on_stream=True,
+                options={"keep_frames": "of a stream", "planes": _PLANES}),
     MethodFacts("relevance", "layer", "layer-wise relevance propagation (LRP-epsilon)", "odd", ("lrp", "lrpepsilon"),
                 gradients="relevance", weighs=True),
     MethodFacts("saliency", "input", "largest magnitude of the gradient among the channels", "even",
@@ -191,7 +193,7 @@ METHODS: dict[str, MethodFacts] = table(
     MethodFacts("ablationcam", "tail", "activations weighted by how far the score falls without each", "even",
                 gradients=None, runs="once per channel", options={"fill": "or `mean`, `pgc`: pytorch-grad-cam's own"}),
     MethodFacts("reciprocam", "tail", "the score where the activations are kept at one position alone", "odd",
-                gradients=None, normalisation="span", runs="once per position"),
+                gradients=None, normalisation="span", runs="once per position", options={"planes": _PLANES}),
 )  # fmt: skip
 """Every method by its name, in the order in which they are listed."""
 

@@ -18,7 +18,7 @@ from aerocam import cli, manifest
 from aerocam.cli.arguments import MODEL, declare
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
-from aerocam.export.scores.detectors import LAYOUTS
+from aerocam.export.scores.detectors import NAMES
 from onnx_graphs import read_manifest, saved, with_input
 from refused_operator import without_a_rule
 from small_networks import cnn, two_channels
@@ -97,7 +97,14 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "shape-missing": ("export dynamic.onnx", 2, r"has shape \[1,3,\?,\?\].*--input-shape x=1,3,224,224"),
     "shape-of-none": ("layers no_input.onnx --input-shape 1,3,8,8", 2, "no_input.onnx has no inputs"),
     "shape-of-two": ("layers two.onnx --input-shape 1,3,8,8", 2, "inputs x, n; say which, as in x=1,3,224,224"),
-    "channels": ("export two_channels.onnx", 1, r"'x' \(1, 2, 8, 8\); .* with 1 or 3 channels"),
+    "channels": ("export two_channels.onnx --preprocess imagenet", 2, "the input 2 channels; take --preprocess unit"),
+    "shown": ("export two_channels.onnx --shown 0,1,2", 2, "--shown 0,1,2: three channels of 0 to 1 are expected"),
+    "shown-rgb": ("export model.onnx --shown 0,1,2", 2, "--shown 0,1,2: the input is in RGB"),
+    "fix-form": ("export two.onnx --fix n", 2, "--fix n: NAME=NUMBER or NAME=FILE.npy"),
+    "units": ("export model.onnx --units kelvin", 2, "--units kelvin: no such units. "),
+    "fix-name": ("export two.onnx --fix m=1", 2, "--fix: 'm': the model has no such input"),
+    "fix-value": ("export two.onnx --fix n=absent.npy", 2, "--fix n=absent.npy: NAME=NUMBER or NAME=FILE.npy"),
+    "feed-value": ("explain good.onnx p.png --feed n=1,2", 2, "--feed n=1,2: NAME=NUMBER or NAME=FILE.npy"),
     "provider": ("export model.onnx --providers CPU", 2, "execution provider 'CPU' is not in .*'CPUExecutionProvider'"),
     "task": ("export model.onnx --task detect", 1, "task detect: outputs 'y'"),
     "layers-absent": ("layers absent.onnx", 1, "absent.onnx: no such file"),
@@ -145,8 +152,8 @@ def test_an_operator_without_a_rule(
     proto = cnn()
     proto.graph.node[1].op_type = operator
     saved(tmp_path, proto)
-    assert run("layers", "model.onnx", "-q") == 0
-    lines = capsys.readouterr().out.splitlines()[1:-1]
+    assert run("layers", "model.onnx", "-q", "--all") == 0
+    lines = capsys.readouterr().out.splitlines()[1:-2]
     marks = {name: next(line for line in lines if f"  {name}  (node" in line) for name in ("c0", "r0", "r1")}
     assert marks["c0"].startswith("- ")
     assert marks["c0"].endswith(f"cannot be reached: {operator} passes no gradient to it")
@@ -183,26 +190,42 @@ def test_the_command_itself(arguments: list[str], code: int) -> None:
     assert done.stderr.count("error:") == code
 
 
+HEADER = "  depth  shape              kind      operator                 cells behind gradient  tensor"
+INPUT = "  input  1x3x8x8            spatial                              all   100%   20.8 k  x"
+LAST = "*     3  1x6x8x8            spatial   Relu                       all     0%       30  r1  (node layer3_relu)"
+LEGEND = [
+    "* what --layer auto takes; cells: rows and columns of the layer that one answer depends on;",
+    "behind: share of the multiply-adds with weights between the layer and the score; gradient: about its own",
+]
+
+
 def test_layers_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("layers", "model.onnx", "-q") == 0
+    """Multiply-adds with weights: 6912 in the first convolution, 13824 in the second, 30 in the linear layer."""
+    assert run("layers", "model.onnx", "-q", "--all") == 0
     assert capsys.readouterr().out.splitlines() == [
-        "  depth  shape              kind      operator             gradient  tensor",
-        "  input  1x3x8x8            spatial                          20.8 k  x",
-        "      0  1x4x8x8            spatial   Conv                   13.9 k  c0  (node stem)",
-        "      1  1x4x8x8            spatial   Relu                   13.9 k  r0  (node stem_relu)",
-        "      2  1x6x8x8            spatial   Conv                       30  c1  (node layer3)",
-        "*     3  1x6x8x8            spatial   Relu                       30  r1  (node layer3_relu)",
-        "* what --layer auto takes; gradient: about its multiply-adds",
+        HEADER,
+        INPUT,
+        "      0  1x4x8x8            spatial   Conv                       all    67%   13.9 k  c0  (node stem)",
+        "      1  1x4x8x8            spatial   Relu                       all    67%   13.9 k  r0  (node stem_relu)",
+        "      2  1x6x8x8            spatial   Conv                       all     0%       30  c1  (node layer3)",
+        LAST,
+        *LEGEND,
     ]
     assert run("layers", "model.onnx", "-q", "--match", "stem*") == 0
-    assert [line.split()[6] for line in capsys.readouterr().out.splitlines()[1:-1]] == ["c0", "r0"]
+    assert [line.split()[8] for line in capsys.readouterr().out.splitlines()[1:-2]] == ["c0", "r0"]
+
+
+def test_layers_prints_the_last_of_each_size(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("layers", "model.onnx", "-q") == 0
+    more = "2 of 5 layers: the last of each size; --all shows every one"
+    assert capsys.readouterr().out.splitlines() == [HEADER, INPUT, LAST, *LEGEND, more]
 
 
 def test_layers_of_a_detector_and_of_a_dynamic_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved(tmp_path, ultralytics("{0: 'a', 1: 'b', 2: 'c'}"))
     assert run("layers", "model.onnx", "-q") == 0
     stars = [
-        line.split("  (")[0].split()[-1] for line in capsys.readouterr().out.splitlines()[1:-1] if line.startswith("*")
+        line.split("  (")[0].split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("*  ")
     ]
     assert stars == ["n0", "n1"]
     saved(tmp_path, with_input(cnn(), "n", 3, "h", "w"))
@@ -215,10 +238,9 @@ def test_export_says_what_it_chose_and_wrote(capsys: pytest.CaptureFixture[str])
     out, err = capsys.readouterr()
     written = len(onnx.load("model.cam.onnx").graph.node)
     assert out == f"model.cam.onnx: {written - 7} nodes added to 7\n"
-    assert "target layer: r1 (Relu, shape 1x6x8x8)" in err
     guess = r"preprocessing, a guess: crop to 8x8, RGB, mean 123\.675, .* \(usual for task classify; .*\); --preprocess"
     assert re.search(guess, err)
-    assert "layers: r1 (by the graph, for task classify)" in err
+    assert "layers: r1 1x6x8x8 (the last that everything from the picture to the score passes, for task" in err
     assert "check on CPUExecutionProvider: outputs differ by 0, gradients from finite differences by" in err
 
 
@@ -265,6 +287,7 @@ def test_labels_from_a_file(text: str, expected: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("options", "layers", "outputs"),
     [
+        ("--layer INPUT", ["x"], ["aerocam_activations_0", "aerocam_gradients_0"]),
         ("--layer stem --layer r1", ["c0", "r1"], ["c0", "aerocam_gradients_0", "r1", "aerocam_gradients_1"]),
         ("--head gradcam", ["r1"], ["aerocam_map"]),
         ("--head gradcam --tensors --layer r0", ["r0"], ["r0", "aerocam_gradients_0", "aerocam_map"]),
@@ -319,4 +342,4 @@ def test_the_help_names_every_layout() -> None:
     declare(parser, MODEL)
     said = next(action.help for action in parser._actions if action.dest == "layout")
     assert said is not None
-    assert sorted(said.partition(": ")[2].split(", ")) == sorted(LAYOUTS)
+    assert sorted(said.partition(": ")[2].split(", ")) == sorted(NAMES)

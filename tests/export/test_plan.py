@@ -83,7 +83,7 @@ def test_what_is_asked_for_is_no_guess(tmp_path: Path) -> None:
         "task": "classify",
         "output": "y",
         "activation": "softmax of logits",
-        "layers": "r0",
+        "layers": "r0 1x4x8x8",
         "preprocessing": "stretch to 8x8, RGB, mean 0, std 255",
         "labels": "a, b, c, ...",
     }
@@ -118,7 +118,9 @@ def test_what_the_metadata_say(tmp_path: Path) -> None:
         "labels",
     ]
     assert plan.manifest.decisions[0] == Decision("task", "detect", "the model's metadata", "task", "metadata")
-    assert not any(item.is_guess for item in plan.manifest.decisions)
+    (guess,) = (item for item in plan.manifest.decisions if item.is_guess)
+    assert (guess.subject, guess.decided) == ("layers", "n0 1x4x4x4, n1 1x4x2x2")
+    assert guess.conflict == "one answer depends on one cell of it: the map is a dot whatever the network saw"
 
 
 def test_a_contradiction_is_a_guess_and_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -67,6 +68,17 @@ def model(
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     return onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
+
+
+def parsed(signature: str, text: str, **weights: Any) -> onnx.ModelProto:
+    """A checked model in ONNX's text form; weights that it names are arrays, floats as float32, or lists of int64."""
+    proto = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": {OPSET}]> g {signature} {{ {text} }}')
+    read = {name for item in proto.graph.node for name in item.input}
+    for name in read & weights.keys():
+        array = np.asarray(weights[name])
+        array = array.astype(np.float32) if array.dtype == np.float64 else array
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    return onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True, data_prop=True)
 
 
 def with_input(proto: onnx.ModelProto, *dims: int | str) -> onnx.ModelProto:

@@ -98,6 +98,104 @@ def yolov8_last(graph: Graph) -> None:
     graph.op("Transpose", ["joined"], "y", perm=[0, 2, 1])
 
 
+def _around_cells(graph: Graph, output: str = "boxes") -> str:
+    """(1, 4, cells): centre and size in px, near the middle of each cell."""
+    graph.op("Split", [rows(graph, "reg", 4, 10, False), np.array([2, 2])], "shift growth", axis=1)
+    middle, steps = ((CENTRES + 0.5) * STEPS).T[None], STEPS.reshape(1, 1, -1)
+    centre = graph.op("Add", [graph.op("Mul", ["shift", 0.1 * steps], "shift_px"), middle], "centre")
+    size = graph.op("Mul", [graph.op("Exp", ["growth"], "grown"), steps], "size_px")
+    return graph.op("Concat", [centre, size], output, axis=1)
+
+
+def yolov8_logits(graph: Graph) -> None:
+    """(1, 4 + classes, cells): the sigmoids are left to the host."""
+    graph.op("Concat", [_around_cells(graph), rows(graph, "cls", CLASSES, 20, False)], "y", axis=1)
+
+
+def yolov8_product(graph: Graph) -> None:
+    """(1, cells, 4 + classes): an objectness, multiplied in, has no column of its own."""
+    boxes = _around_cells(graph)
+    shares = graph.op("Sigmoid", [rows(graph, "cls", CLASSES, 20, False)], "shares")
+    sure = graph.op("Sigmoid", [rows(graph, "obj", 1, 30, False)], "sure")
+    joined = graph.op("Concat", [boxes, graph.op("Mul", [shares, sure], "product")], "joined", axis=1)
+    graph.op("Transpose", [joined], "y", perm=[0, 2, 1])
+
+
+def yolox_logits(graph: Graph) -> None:
+    """(1, cells, 5 + classes): boxes decoded, the logits of objectness and classes left to the host."""
+    parts = [_around_cells(graph), rows(graph, "obj", 1, 30, False), rows(graph, "cls", CLASSES, 20, False)]
+    graph.op("Transpose", [graph.op("Concat", parts, "joined", axis=1)], "y", perm=[0, 2, 1])
+
+
+def _with_extras(graph: Graph, extras: str) -> None:
+    """`y` of YOLOv8 with what an object has beside its box."""
+    yolov8(graph)
+    graph.rename("plain")
+    graph.op("Concat", ["plain", extras], "y", axis=1)
+
+
+def yolov8_segment(graph: Graph) -> None:
+    """(1, 4 + classes + 2, cells), and prototypes (1, 2, 8, 8)."""
+    _with_extras(graph, rows(graph, "coefficients", 2, 40, False))
+    twice = graph.op("Resize", ["p0", "", np.array([1, 1, 2, 2], np.float32)], "twice", mode="nearest")
+    graph.conv(twice, "prototypes", 2, 50)
+
+
+def yolov8_pose(graph: Graph) -> None:
+    """(1, 4 + classes + 2 * 3, cells): two keypoints, decoded as Ultralytics does it."""
+    points = graph.reshape(rows(graph, "points", 6, 40, False), "points_apart", 1, 2, 3, CELLS)
+    graph.op("Split", [points, np.array([2, 1])], "shift sure", axis=2)
+    twice = graph.op("Mul", ["shift", np.float32(2)], "shift_twice")
+    moved = graph.op("Add", [twice, CENTRES.T[None, None]], "moved")
+    px = graph.op("Mul", [moved, STEPS.reshape(1, 1, 1, -1)], "points_px")
+    shown = graph.op("Sigmoid", ["sure"], "shown")
+    _with_extras(graph, graph.reshape(graph.op("Concat", [px, shown], "points_last", axis=2), "extras", 1, 6, CELLS))
+
+
+def yolov8_obb(graph: Graph) -> None:
+    """(1, 4 + classes + 1, cells): the angle last."""
+    share = graph.op("Sigmoid", [rows(graph, "angles", 1, 40, False)], "angle_shares")
+    moved = graph.op("Sub", [share, np.float32(0.25)], "angle_moved")
+    _with_extras(graph, graph.op("Mul", [moved, np.float32(np.pi)], "angle"))
+
+
+def yolov8_suppressed(graph: Graph) -> None:
+    """(1, cells, 6), rows of 0 last: what Ultralytics exports with `nms=True`; the `table` in front holds corners."""
+    sides = graph.op("Exp", [rows(graph, "reg", 4, 10, False)], "sides")
+    graph.op("Split", [graph.op("Mul", [sides, np.float32(4)], "sides_px"), np.array([2, 2])], "lt rb", axis=1)
+    middle = ((CENTRES + 0.5) * STEPS).T[None]
+    corners = [graph.op("Sub", [middle, "lt"], "corner"), graph.op("Add", [middle, "rb"], "other_corner")]
+    boxes = graph.op("Concat", corners, "corners", axis=1)
+    shares = graph.op("Sigmoid", [rows(graph, "cls", CLASSES, 20, False)], "shares")
+    graph.op("Concat", [boxes, shares], "joined", axis=1)
+    graph.op("Transpose", ["joined"], "table", perm=[0, 2, 1])
+    graph.op("Split", ["table", np.array([4, CLASSES])], "all_boxes all_shares", axis=2)
+    graph.op("ReduceMax", ["all_shares"], "best_of_all", axes=[2], keepdims=0)
+    kind = graph.op("ArgMax", ["all_shares"], "kind_of_all", axis=2, keepdims=0)
+    columns = [
+        (name, graph.op("Gather", [name, np.array(0)], f"{name}_0")) for name in ("all_boxes", "best_of_all", kind)
+    ]
+    mask = graph.op("Greater", ["best_of_all_0", np.float32(0.25)], "is_sure")
+    places = graph.op("Transpose", [graph.op("NonZero", [mask], "places")], "places_last", perm=[1, 0])
+    box, score, kind = (graph.op("GatherND", [value, places], f"{name}_sure") for name, value in columns)
+    kind = graph.op("Unsqueeze", [graph.op("Cast", [kind], "kinds", to=1), np.array([1])], "label")
+    apart = graph.op("Add", [box, graph.op("Mul", [kind, np.float32(100)], "kind_px")], "apart")
+    listed = [
+        graph.op("Unsqueeze", [apart, np.array([0])], "apart_3"),
+        graph.op("Unsqueeze", [score, np.array([0, 1])], "score_3"),
+    ]
+    graph.op("NonMaxSuppression", [*listed, np.array([2**31]), np.float32([0.7])], "selected")
+    kept = graph.op(
+        "Squeeze", [graph.op("Gather", ["selected", np.array([2])], "kept_2", axis=1), np.array([1])], "kept"
+    )
+    score = graph.op("Unsqueeze", [score, np.array([1])], "score_last")
+    row = graph.op("Concat", [graph.op("Gather", [x, kept], f"{x}_kept") for x in (box, score, kind)], "left", axis=1)
+    count = graph.op("Slice", [graph.op("Shape", [row], "size"), np.array([0]), np.array([1])], "count")
+    short = graph.op("Sub", [np.array([CELLS]), count], "short")
+    pads = graph.op("Concat", [np.array([0, 0]), short, np.array([0])], "pads", axis=0)
+    graph.reshape(graph.op("Pad", [row, pads], "padded"), "y", 1, CELLS, 6)
+
+
 def yolov5(graph: Graph) -> None:
     """(1, 3 * cells, 5 + classes): sigmoids scale by scale, boxes decoded with grids and anchors."""
     parts, columns = [], 5 + CLASSES
@@ -188,6 +286,12 @@ def retinanet(graph: Graph) -> None:
     graph.op("Sigmoid", [rows(graph, "logits", CLASSES, 20)], "y")
 
 
+def retinanet_first(graph: Graph) -> None:
+    """(1, classes, cells) beside `boxes` (1, 4, cells)."""
+    _around_cells(graph)
+    graph.op("Sigmoid", [rows(graph, "logits", CLASSES, 20, False)], "y")
+
+
 def retinanet_apart(graph: Graph) -> None:
     """The same, with sigmoids scale by scale: there is no tensor of logits."""
     _decoded(graph)
@@ -247,12 +351,13 @@ def rtdetr_finished(graph: Graph) -> None:
 
 
 def build(layout: Callable[[Graph], None]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The detector, and its part behind `p0`. Outputs: `y`, and `boxes` where they are one of their own."""
+    """The detector, and its part behind `p0`. Outputs: `y`, `boxes` where they are one of their own, `prototypes`."""
     graph = Graph()
     scales(graph)
     layout(graph)
     joined = any("boxes" in item.input for item in graph.nodes) or not any("boxes" in n.output for n in graph.nodes)
     outputs = ["y"] if joined else ["boxes", "y"]
+    outputs += ["prototypes"] if any("prototypes" in item.output for item in graph.nodes) else []
     behind = [item for item in graph.nodes if item.name not in ("c0", "p0")]
     return tuple(
         model(nodes, {name: np.zeros(shape, np.float32)}, _read(graph, nodes), outputs)

@@ -19,17 +19,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency.timing import (
-    Protocol,
-    Samples,
-    Stages,
-    alternate,
-    machine,
-    open_plain,
-    percentiles,
-    ratio,
-    timed,
-)  # fmt: skip
+from aerocam.benchmarks.latency import timing
+from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio, timed
 from aerocam.export import export_model
 from aerocam.export.ends.frame_in import frame_in
 from aerocam.export.nodes.builder import Builder
@@ -98,7 +89,7 @@ def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protoco
     model = ir.Model(ir.Graph([x], [], nodes=[], opset_imports={"": 17}, name="preprocessing"), ir_version=8)
     Builder(model.graph, "out").output(x, "tensor")
     frame_in(model, replace(rule, frame=size))
-    session = open_plain(ir.to_proto(model).SerializeToString(), threads)
+    session = timing.open_plain(ir.to_proto(model).SerializeToString(), threads)
     opencv = Preprocessor(rule)
     calls: dict[str, Callable[[], object]] = {
         "graph": lambda: session.run(None, {FRAME: frame}),

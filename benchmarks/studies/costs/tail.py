@@ -53,7 +53,7 @@ def find_tail(
     """Cut the tail out of a model; arguments and errors are those of `export_model`."""
     model = load_model(path, input_shapes)
     _, site, _ = find_site(model, Score(task))
-    chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers)
+    chosen = choose_layers(model, site, [layers] if isinstance(layers, str) else layers).layers
     nodes = nodes_between(model.graph, [item.value for item in chosen], site.logits)
     inside = {y for node in nodes for y in node.outputs}
     read = dict.fromkeys(x for node in nodes for x in values_read(node))

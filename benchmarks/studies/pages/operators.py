@@ -16,6 +16,8 @@ from aerocam.export.destinations.tensorrt import FORMS as TENSORRT_FORMS
 from aerocam.export.gradients.adjoints import ADJOINTS, NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import REFUSED
 from aerocam.export.gradients.relevance import WITHOUT_RULE
+from aerocam.export.reading.functions import SPELLED_OUT
+from aerocam.export.reading.spelled_out import SPELLINGS
 from aerocam.files import write_together
 
 NEWEST_OPSET = 28
@@ -24,23 +26,25 @@ NEWEST_OPSET = 28
 RENAMED = {"Scatter": "ScatterElements", "Upsample": "Resize"}
 """Operators that ONNX has given up, and what they become on reading."""
 
+SIMPLER = SPELLINGS.keys() - ADJOINTS.keys() | SPELLED_OUT - {"FlexAttention"}  # which is of a domain of its own
+"""Operators of the default domain that are written as simpler ones on reading."""
+
 _REDUCTIONS = "axes computed at run time"
-_SCATTERS = "a reduction other than none and add"
+_SCATTERS = "the reduction mul"
 _BLOCKS = "scales per block"
 
 REFUSED_FORMS: dict[str, str] = {
-    "Attention": "past keys and values, lengths of keys, a score that reads another output than Y, softcap, a sliding"
-    " window, a mask for fewer keys than there are",
-    "AveragePool": "dilations",
+    "Attention": "a mask for fewer keys than there are",
+    "BatchNormalization": "the training mode",
     "DequantizeLinear": _BLOCKS,
     "DeformConv": "other than two spatial axes",
-    "Einsum": "`...`, an index twice in one operand, an index with two sizes",
+    "Einsum": "an index twice in one operand, an index with two sizes",
     "GridSample": "cubic modes",
     "LayerNormalization": "a score that reads the outputs Mean or InvStdDev",
     "Pad": "pads or axes computed at run time",
     "QLinearMatMul": "results in float8",
     "QuantizeLinear": f"{_BLOCKS}, results other than integers of 4, 8 or 16 bits",
-    "Resize": "`tf_crop_and_resize`, scales computed at run time, computed sizes that keep the aspect ratio",
+    "Resize": "a part or scales computed at run time, computed sizes that keep the aspect ratio",
     "RoiAlign": "mode max, sampling_ratio 0 with regions computed at run time",
     "ScatterElements": _SCATTERS,
     "ScatterND": _SCATTERS,
@@ -109,20 +113,23 @@ FAMILIES: list[tuple[str, str, str]] = [
 
 def page() -> str:
     """Return the whole page, Markdown."""
-    rules, none, refused = (_count(names) for names in (ADJOINTS, NO_GRADIENT, REFUSED))
+    names = sorted({*ADJOINTS, *NO_GRADIENT, *SIMPLER, *REFUSED}, key=lambda name: ("." in name, name))
+    rules, none, simpler, refused = map(_count, (ADJOINTS, NO_GRADIENT, SIMPLER, REFUSED.keys() - SIMPLER))
     return "\n".join(
         [
             "# Operators and model families",
             "",
             "<!-- Written by `make docs` from export/gradients and its page in benchmarks/studies; change those. -->",
             "",
-            f"ONNX's default domain up to opset {NEWEST_OPSET} has {rules + none + refused} operators: {rules} with an"
-            f" adjoint rule, {none} without a gradient, {refused} refused.",
+            f"ONNX's default domain up to opset {NEWEST_OPSET} has {rules + none + simpler + refused} operators:"
+            f" {rules} with an adjoint rule, {none} without a gradient, {simpler} that become simpler ones, {refused}"
+            " refused.",
             "",
             "What is asked of an operator concerns only those between the target layer and the score. There",
             "",
             "- **rule**: it is differentiated. Some forms may be refused, by name;",
             "- **no gradient**: its derivative is zero wherever it exists, so nothing flows back through it;",
+            "- **simpler**: it is written as simpler operators on reading, wherever it is, and these have rules;",
             "- **refused**: the export ends with an error that names node and operator, this reason and a layer behind"
             " it.",
             "",
@@ -136,7 +143,7 @@ def page() -> str:
             "",
             "| operator | | |",
             "| --- | --- | --- |",
-            *(_row(name) for name in sorted({*ADJOINTS, *NO_GRADIENT, *REFUSED}, key=lambda name: ("." in name, name))),
+            *map(_row, names),
             "",
             "## TensorRT",
             "",
@@ -193,12 +200,23 @@ def _tensorrt_row(form: Form) -> str:
 def _row(name: str) -> str:
     if name in NO_GRADIENT:
         return f"| {name} | no gradient | |"
+    if name in SIMPLER:
+        return f"| {name} | simpler | {_simpler(name)} |"
     if name in REFUSED:
         return f"| {name} | refused | {_sentence(REFUSED[name])} |"
     text = (inspect.getdoc(ADJOINTS[name]) or "").splitlines()[0].replace("|", r"\|")
     if name in REFUSED_FORMS:
         text += f" Refused: {REFUSED_FORMS[name]}."
+    if name == "Attention":
+        text += " With a past, lengths of keys, softcap, a window or further outputs it becomes ONNX's own definition."
     return f"| {name} | rule | {text} |"
+
+
+def _simpler(name: str) -> str:
+    if name not in SPELLINGS:
+        return "By ONNX's own definition."
+    text = (inspect.getdoc(SPELLINGS[name]) or "").splitlines()[0].replace("|", r"\|")
+    return text if name not in REFUSED else f"Step by step, for sequences of a known length. Refused: {REFUSED[name]}."
 
 
 def _sentence(text: str) -> str:

@@ -39,7 +39,10 @@ NO_GRADIENT = frozenset(
 """Operators whose derivative is zero wherever it exists: no gradient flows, by decision and not by omission."""
 
 
-_RECURRENT = "its steps are not in the graph; export the model with the steps unrolled"
+_RECURRENT = (
+    "lengths per sequence, activations with parameters, clip and layout 1 are not unrolled on reading; export the"
+    " model with the steps unrolled"
+)
 _NO_RULE = "no rule is written yet"
 _FOURIER = f"{_NO_RULE}; of fixed length it is a MatMul with a constant matrix"
 _LIST = (
@@ -47,18 +50,11 @@ _LIST = (
 )
 _OPTIONAL = "it works on a value that may be absent; export the model without optional values"
 _TEXT = "it works on text, which has no gradient; do it before the model"
-_LOSS = "it is a loss, for training; export the model without it"
-_STATE = f"{_NO_RULE}: it carries a state from call to call"
 
 REFUSED: dict[str, str] = {
-    "AffineGrid": f"{_NO_RULE}; a MatMul with a constant grid says the same",
     "BitCast": "it reads the bits of numbers as another type, which has no derivative",
-    "CausalConvWithState": _STATE,
-    "CenterCropPad": f"{_NO_RULE}; Slice and Pad with constant bounds say the same",
-    "Col2Im": f"{_NO_RULE}; a ConvTranspose with a constant kernel says the same",
     "Compress": "how many entries it keeps depends on the data; a product with a mask keeps the shape",
     "ConcatFromSequence": _LIST,
-    "CumProd": f"{_NO_RULE}; of positive numbers the Exp of the CumSum of the Log is the same",
     "DFT": _FOURIER,
     "Det": "its gradient takes an inverse matrix, for which ONNX has no operator",
     "DynamicQuantizeLinear": "its scale depends on the data; quantise the model statically, by QuantizeLinear",
@@ -66,17 +62,14 @@ REFUSED: dict[str, str] = {
     "If": "which branch runs is known at run time only; where the condition is a constant, its branch is inlined",
     "ImageDecoder": "it reads an encoded picture, which has no gradient; decode pictures before the model",
     "LSTM": _RECURRENT,
-    "LinearAttention": _STATE,
+    "LinearAttention": f"{_NO_RULE}; ONNX defines it by a Scan, a loop in the graph",
     "Loop": "how often its body runs is known at run time only; export the model with the loop unrolled",
     "MaxRoiPool": f"{_NO_RULE}; RoiAlign has one",
-    "MeanVarianceNormalization": f"{_NO_RULE}; ReduceMean, Sub, Mul, Sqrt and Div say the same",
-    "NegativeLogLikelihoodLoss": _LOSS,
     "Optional": _OPTIONAL,
     "OptionalGetElement": _OPTIONAL,
     "RNN": _RECURRENT,
     "Range": "its length depends on its inputs",
     "RegexFullMatch": _TEXT,
-    "RotaryEmbedding": f"{_NO_RULE}; Slice, Mul, Sub, Add and Concat say the same",
     "STFT": _FOURIER,
     "Scan": "its body is a graph of its own; export the model with the loop unrolled",
     "SequenceAt": _LIST,
@@ -85,14 +78,10 @@ REFUSED: dict[str, str] = {
     "SequenceErase": _LIST,
     "SequenceInsert": _LIST,
     "SequenceMap": _LIST,
-    "Shrink": f"{_NO_RULE}; Where, Add and Sub say the same",
-    "SoftmaxCrossEntropyLoss": _LOSS,
     "SplitToSequence": _LIST,
     "StringConcat": _TEXT,
     "StringNormalizer": _TEXT,
     "StringSplit": _TEXT,
-    "SwiGLU": f"{_NO_RULE}; Sigmoid and Mul say the same",
-    "TensorScatter": f"{_NO_RULE}; ScatterND says the same",
     "Unique": "how many entries it keeps depends on the data",
 }
 """Operators that are refused: why, and what to do where there is more to do than to choose another layer.

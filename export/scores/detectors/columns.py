@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.export.nodes.builder import constant_array
-from aerocam.export.nodes.shapes import is_channels_last, is_float, static_shape
+from aerocam.export.nodes.shapes import is_channels_last, is_float, may_be_image, static_shape
 from aerocam.export.scores.logits import OUTPUT_ACTIVATIONS
 from aerocam.export.scores.registry import ScoreSite
 from aerocam.export.tracing.origins import ACTIVATIONS, ARITHMETIC, CHOOSING, MOVING, Part, origins
@@ -87,9 +87,20 @@ def box_tensors(table: Table) -> tuple[ir.Value, ...]:
     return tuple(part.value for part in table.origins(0, BOX, through))
 
 
+def are_queries(boxes: Table, model: ir.Model) -> bool:
+    """Return whether boxes are those of queries: sigmoids, or computed behind deformable attention (D-FINE)."""
+    sigmoids = all(part.op == "Sigmoid" for part in boxes.origins(0, BOX))
+    return sigmoids or is_deformable(model)
+
+
+def is_deformable(model: ir.Model) -> bool:
+    """Return whether anything is sampled at computed places, as deformable attention does."""
+    return any(node.op_type == "GridSample" for node in model.graph)
+
+
 def image_size(model: ir.Model) -> tuple[int, int]:
     """Return (height, width) of the input, (0, 0) where it is no picture."""
-    shapes = [static_shape(value) for value in model.graph.inputs if is_float(value)]
+    shapes = [static_shape(value) for value in model.graph.inputs if may_be_image(value)]
     if len(shapes) != 1 or len(shapes[0]) != 4:
         return 0, 0
     _, first, second, third = shapes[0]

@@ -1,4 +1,4 @@
-"""SSD layouts: class scores (1, anchors, classes) in one output, boxes (1, anchors, 4) in another.
+"""SSD layouts: class scores (1, anchors, classes) in one output, boxes (1, anchors, 4) in another, axes in any order.
 
 The graph does not say what the four numbers of a box are: `measured` finds out once a layout is chosen.
 """
@@ -12,11 +12,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam import manifest
+from aerocam.errors import ModelError
+from aerocam.export.gradients.autodiff import ancestors
+from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
-from aerocam.export.reading.light import LightModel
-from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
+from aerocam.export.scores.detectors.columns import BOX, Table, are_queries, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.sessions import SessionFolder, random_feeds
 
 BACKGROUND = ("background", "__background__")
 """Names of the class that means nothing is there."""
@@ -27,35 +28,43 @@ SHARE_LIMIT = 4.0
 
 def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return an SSD's site: a softmax, the background first, or sigmoids and a label that names the background."""
-    for table in tables(output, 2):
+    for table in tables(output, 2, 1):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if softmax or _named_background(table, hints) is not None or hints.layout == "ssd":
-            return _site(table, model, hints, _named_background(table, hints) or 0)
+            site = _site(table, model, hints, _named_background(table, hints) or 0)
+            if site is not None:
+                return site
     return None
 
 
 def find_retinanet(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the site of RetinaNet, EfficientDet or YOLO-NAS: a sigmoid per class, or its logit; no background."""
-    for table in tables(output, 2):
+    for table in tables(output, 2, 1):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
         if hints.layout == "retinanet" or not (softmax or _named_background(table, hints) is not None):
-            return _site(table, model, hints, None)
+            site = _site(table, model, hints, None)
+            if site is not None:
+                return site
     return None
 
 
-def beside(table: Table, model: ir.Model) -> ir.Value | None:
-    """Return the output (1, anchors, 4) that holds the boxes of the anchors that `table` classifies, or None.
+def beside(table: Table, model: ir.Model, hints: Hints) -> Table | None:
+    """Return the boxes of the anchors that `table` classifies, (1, anchors, 4) or (1, 4, anchors), or None.
 
     Where `table` has four columns too, the one with an activation, or without "box" in its name, holds the classes.
+    What is computed from the classes, as boxes moved apart by their class are, does not hold the boxes.
     """
-    for other in model.graph.outputs:
+    for other in (*model.graph.outputs, *hints.tables):
         if other is table.value or not is_float(other) or not is_static(other):
             continue
-        if static_shape(other) != (1, table.anchors, BOX):
+        shape = static_shape(other)
+        axis = 2 if shape == (1, table.anchors, BOX) else 1 if shape == (1, BOX, table.anchors) else None
+        if axis is None or (other in hints.tables and table.value in ancestors(other)):
             continue
-        if table.columns == BOX and _is_rather_box(table, Table(other, 2)):
+        boxes = Table(other, axis)
+        if table.columns == BOX and _is_rather_box(table, boxes):
             continue
-        return other
+        return boxes
     return None
 
 
@@ -74,14 +83,12 @@ def _named_background(table: Table, hints: Hints) -> int | None:
 
 
 def _site(table: Table, model: ir.Model, hints: Hints, background: int | None) -> ScoreSite | None:
-    boxes = beside(table, model)
-    if boxes is None:
+    coordinates = beside(table, model, hints)
+    if coordinates is None:
         return None
-    coordinates = Table(boxes, 2)
-    sigmoids = all(part.op == "Sigmoid" for part in coordinates.origins(0, BOX))
-    if sigmoids and hints.layout is None:  # the queries of a DETR
+    if hints.layout is None and are_queries(coordinates, model):
         return None
-    place = None if coordinates.is_linear(0, BOX) else manifest.Boxes(str(boxes.name), 2)
+    place = None if coordinates.is_linear(0, BOX) else manifest.Boxes(str(coordinates.value.name), coordinates.axis)
     score = manifest.Score(
         str(table.value.name), "none", table.columns, 0, table.anchors, table.axis, background=background
     )
@@ -92,13 +99,29 @@ FINDERS = {"ssd": find_ssd, "retinanet": find_retinanet}
 """Finder by name of its layout; what its boxes mean is measured."""
 
 
-def measured(model: ir.Model, boxes: manifest.Boxes) -> manifest.Boxes:
-    """Return `boxes` with form and unit as the boxes (1, anchors, 4) for a picture of noise show them."""
-    feeds = random_feeds(model, np.random.default_rng(0))
-    with SessionFolder() as sessions:
-        (coordinates,) = sessions.open(LightModel.of(model)).run([boxes.output], feeds)
-    form, unit = box_form(np.asarray(coordinates[0], np.float64))
+def measured(model: ir.Model, boxes: manifest.Boxes, hints: Hints) -> manifest.Boxes:
+    """Return `boxes` with form and unit as those for a few pictures show them.
+
+    Raises:
+        ModelError: The model cannot be run.
+    """
+    numbers = boxes_seen(tensor_table(model)[boxes.output], boxes, hints)
+    if numbers is None:
+        raise ModelError(
+            f"boxes {boxes.output!r}: what their numbers mean is measured, but ONNX Runtime cannot run the model as far"
+            " as there; mend the model"
+        )
+    form, unit = box_form(numbers)
     return replace(boxes, form=form, unit=unit)
+
+
+def boxes_seen(value: ir.Value, boxes: manifest.Boxes, hints: Hints) -> NDArray[np.float64] | None:
+    """Return the boxes (pictures * anchors, 4) that a tensor holds for a few pictures, None where it cannot be run."""
+    arrays = hints.values(value)
+    if arrays is None:
+        return None
+    rows = [np.moveaxis(array[0], boxes.axis - 1, -1)[:, boxes.offset : boxes.offset + BOX] for array in arrays]
+    return np.concatenate(rows).astype(np.float64)
 
 
 def box_form(boxes: NDArray[np.float64]) -> tuple[manifest.BoxForm, manifest.BoxUnit]:

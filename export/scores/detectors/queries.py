@@ -5,16 +5,15 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from aerocam import manifest
-from aerocam.export.scores.detectors.columns import BOX, Table, score_site, tables
+from aerocam.export.scores.detectors.columns import BOX, Table, are_queries, is_deformable, score_site, tables
 from aerocam.export.scores.detectors.pairs import beside
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.tracing.origins import Part, origins
 
 
 def find_rtdetr(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return the site of RT-DETR and others with sigmoids: (1, queries, 4 + classes), or classes beside boxes."""
     for table in tables(output, 2):
-        if _is_joined(table, hints.layout == "rtdetr") and not beside(table, model):
+        if _is_joined(table, hints.layout == "rtdetr") and not beside(table, model, hints):
             name, classes = str(output.name), table.columns - BOX
             place = manifest.Boxes(name, table.axis, unit="share", suppressed=True)
             score = manifest.Score(name, "sigmoid", classes, BOX, table.anchors, table.axis)
@@ -39,18 +38,16 @@ def _is_joined(table: Table, forced: bool) -> bool:
 
 
 def _beside(table: Table, model: ir.Model, hints: Hints, layout: str) -> ScoreSite | None:
-    boxes = beside(table, model)
+    boxes = beside(table, model, hints)
     if boxes is None or (table.columns < 2 and layout == "detr"):
         return None
-    if hints.layout is None:
-        if not all(part.op == "Sigmoid" for part in origins(Part(boxes))):
-            return None
-        if layout != _kind(table, model, hints):
-            return None
+    if hints.layout is None and (not are_queries(boxes, model) or layout != _kind(table, model, hints)):
+        return None
     background = table.columns - 1 if layout == "detr" else None
     classes = table.columns - (layout == "detr")
     score = manifest.Score(str(table.value.name), "none", classes, 0, table.anchors, table.axis, background=background)
-    return score_site(table, score, Table(boxes, 2), manifest.Boxes(str(boxes.name), 2, unit="share", suppressed=True))
+    place = manifest.Boxes(str(boxes.value.name), boxes.axis, unit="share", suppressed=True)
+    return score_site(table, score, boxes, place)
 
 
 def _kind(table: Table, model: ir.Model, hints: Hints) -> str:
@@ -66,5 +63,4 @@ def _kind(table: Table, model: ir.Model, hints: Hints) -> str:
         return "detr"
     if len(hints.labels) in (table.columns, table.columns - 1):
         return "rtdetr" if len(hints.labels) == table.columns else "detr"
-    deformable = any(node.op_type == "GridSample" for node in model.graph)
-    return "rtdetr" if deformable else "detr"
+    return "rtdetr" if is_deformable(model) else "detr"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -11,33 +13,62 @@ from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.nodes.builder import constant_array
 from aerocam.export.nodes.shapes import is_float
 from aerocam.export.scores.detectors.columns import BOX, Table, box_tensors, image_size, score_site, tables
+from aerocam.export.scores.detectors.extras import class_count, with_extras
+from aerocam.export.scores.detectors.pairs import box_form, boxes_seen
 from aerocam.export.scores.registry import Hints, ScoreSite
-from aerocam.export.tracing.origins import CHOOSING, MOVING
+from aerocam.export.tracing.origins import ACTIVATIONS, CHOOSING, MOVING, Part, origins
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32))
 """Px between the cells of each scale, in the models that there are."""
 
 
 def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of ultralytics' form since v8: (1, 4 + classes, anchors), or its transpose.
+    """Return the site of ultralytics' form since v8: (1, 4 + classes + ..., anchors), or its transpose.
 
     It is that of v8, v9, 11, 12 and YOLOv5u. Boxes are decoded, centre and size in px; classes are sigmoids of a tensor
-    of their own.
+    of their own; an angle, coefficients of a mask or keypoints may follow. Where the graph shows no sigmoids, since
+    logits are left to the host or an objectness is multiplied in, what it gives out for a few pictures must be boxes.
+
+    Raises:
+        ModelError: The metadata contradict the columns.
     """
-    for table in tables(output, 1, 2):
-        if table.columns <= BOX:
+    forced = hints.layout == "yolov8"
+    for table in _seen_first(output, model, hints) if forced else tables(output, 1, 2):
+        classes = class_count(table, model, forced)
+        stop = BOX + classes
+        if not classes:
+            if (unshown := _without_sigmoids(table, model, hints)) is not None:
+                return unshown
             continue
-        if hints.layout != "yolov8":
-            classes = table.origins(BOX, table.columns)
-            if not table.is_activated(BOX, table.columns) or not all(part.is_whole for part in classes):
+        if not forced:
+            parts = table.origins(BOX, stop)
+            if not all(part.is_whole for part in parts):
                 continue
-            if _has_objectness(table) or table.is_activated(0, BOX):
+            if _has_objectness(table, stop) or table.is_activated(0, BOX):
                 continue
-        score = manifest.Score(
-            str(output.name), "sigmoid", table.columns - BOX, BOX, table.anchors, class_axis=table.axis
-        )
-        return score_site(table, score, table, manifest.Boxes(str(output.name), table.axis))
+        name, axis = str(output.name), table.axis
+        place = with_extras(manifest.Boxes(name, axis), table, stop, model, forced)
+        if place is None:
+            continue
+        score = manifest.Score(name, "sigmoid", classes, BOX, table.anchors, class_axis=axis)
+        return score_site(table, score, table, place)
     return None
+
+
+def _without_sigmoids(table: Table, model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """Return the site of a table whose class columns are logits, or products of sigmoids."""
+    if table.columns <= BOX or table.is_activated(0, BOX) or _has_objectness(table, table.columns):
+        return None
+    place = _place_seen(table, model, hints) if _are_scores(table) else None
+    if place is None or (hints.labels and len(hints.labels) != table.columns - BOX):
+        return None
+    score = manifest.Score(place.output, "none", table.columns - BOX, BOX, table.anchors, table.axis)
+    return score_site(table, score, table, place)
+
+
+def _seen_first(output: ir.Value, model: ir.Model, hints: Hints) -> list[Table]:
+    """Return an output as tables, those first whose first columns are boxes for a few pictures."""
+    return sorted(tables(output, 1, 2), key=lambda table: _place_seen(table, model, hints) is None)
 
 
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
@@ -49,11 +80,12 @@ def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
         if table.columns <= BOX + 1:
             return None
         if hints.layout != "yolov5":
-            if not table.is_activated(BOX, table.columns) or not _has_objectness(table):
+            if not _has_objectness(table, table.columns) or _is_raw(table) or table.is_activated(0, BOX):
                 return None
-            if _is_raw(table) or table.is_activated(0, BOX):
+            shown = table.is_activated(BOX, table.columns)
+            if not shown and not (_is_left_to_host(table) and _place_seen(table, model, hints)):
                 return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis))
+        return with_objectness(table, manifest.Boxes(str(output.name), table.axis))
     return None
 
 
@@ -76,55 +108,92 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
                 f"`layout='yolox'`: output {output.name!r} has {table.anchors} anchors, an input of"
                 f" {size[1]}x{size[0]} px has {counts} cells at the strides that are known; choose another layout"
             )
-        fits = table.is_activated(BOX, table.columns) and _has_objectness(table) and _is_raw(table)
+        shown = table.is_activated(BOX, table.columns) or _is_left_to_host(table)
+        fits = shown and _has_objectness(table, table.columns) and _is_raw(table)
         if strides is None or not (fits or hints.layout == "yolox"):
             return None
-        return _with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
+        return with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
     return None
 
 
 def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of finished boxes (1, boxes, 6): box, score, class (YOLOv10, YOLO26, Ultralytics' RT-DETR).
+    """Return the site of finished boxes (1, boxes, 6 + ...): box, score, class, and what an object has beside a box.
 
-    Corners in px, or centre and size in shares where boxes come from a sigmoid. The number of classes is that of the
-    labels, or what the graph divides flat indices by.
+    It is that of YOLOv10, YOLO26 and Ultralytics' RT-DETR. Corners in px, or centre and size: in px for rotated boxes,
+    in shares where boxes come from a sigmoid. The number of classes is that of the labels, or what the graph divides
+    flat indices by.
 
     Raises:
-        ModelError: Neither the labels nor the graph give the number of classes.
+        ModelError: Neither the labels nor the graph give the number of classes, or the metadata contradict the columns.
     """
+    label, forced = BOX + 1, hints.layout == "yolov10"
     for table in tables(output, 2):
-        label = BOX + 1
-        if table.columns != label + 1:
+        if table.columns <= label:
             return None
         integral = all(part.op == "Cast" for part in table.origins(label, label + 1))
-        if hints.layout != "yolov10" and not integral:
+        if not (forced or integral):
+            return None
+        shares = all(part.op == "Sigmoid" for part in table.origins(0, BOX, MOVING | CHOOSING))
+        name, axis = str(output.name), table.axis
+        corners = manifest.Boxes(name, axis, form="xyxy", suppressed=True)
+        place = with_extras(corners, table, label + 1, model, forced)
+        if place is None:
             return None
         classes = len(hints.labels) or _divisor(table.origins(label, label + 1)[0].value)
         if not classes:
             raise ModelError(f"output {output.name!r} {list(output.shape or ())}: how many classes? give `labels`")
-        shares = all(part.op == "Sigmoid" for part in table.origins(0, BOX, MOVING | CHOOSING))
-        form: manifest.BoxForm = "cxcywh" if shares else "xyxy"
-        unit: manifest.BoxUnit = "share" if shares else "pixel"
-        name, axis = str(output.name), table.axis
-        place = manifest.Boxes(name, axis, form=form, unit=unit, suppressed=True)
+        if shares or place.angle is not None:
+            place = replace(place, form="cxcywh", unit="share" if shares else "pixel")
         score = manifest.Score(name, "sigmoid", classes, BOX, table.anchors, axis, label_at=label)
         return ScoreSite("detect", output, score, box_tensors(table), axis, BOX, True, place)
     return None
 
 
-def _with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+def with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+    """Return the site of a table with boxes, then the objectness, then classes."""
     name, classes = str(table.value.name), table.columns - BOX - 1
-    score = manifest.Score(name, "sigmoid", classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
+    activation: manifest.Activation = "none" if _is_left_to_host(table) else "sigmoid"
+    score = manifest.Score(name, activation, classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
     return score_site(table, score, table, place)
 
 
-def _has_objectness(table: Table) -> bool:
-    """Return whether column 4 is the objectness: it has a tensor of its own, or shares one with the box."""
-    if table.columns <= BOX + 1:
+def _is_left_to_host(table: Table) -> bool:
+    """Return whether objectness and classes leave the graph as logits, straight from linear layers."""
+    return table.is_linear(BOX, table.columns)
+
+
+def _are_scores(table: Table) -> bool:
+    """Return whether class columns are logits, straight from linear layers, or products of sigmoids."""
+    parts = table.origins(BOX, table.columns)
+    return _is_left_to_host(table) or all(part.op == "Mul" and part.is_whole and _is_product(part) for part in parts)
+
+
+def _is_product(part: Part) -> bool:
+    return all(factor.op in ACTIVATIONS for factor in origins(part, MOVING | {"Mul"}))
+
+
+def _place_seen(table: Table, model: ir.Model, hints: Hints) -> manifest.Boxes | None:
+    """Return where the boxes are, if those for a few pictures are boxes all over the input; None otherwise."""
+    place, size = manifest.Boxes(str(table.value.name), table.axis), image_size(model)
+    numbers = boxes_seen(table.value, place, hints)
+    if numbers is None or not np.isfinite(numbers).all() or 0 in size:
+        return None
+    form, unit = box_form(numbers)
+    span = np.array([1.0, 1.0]) if unit == "share" else np.array(size[::-1] if form != "yxyx" else size, float)
+    centres = numbers[:, :2] if form == "cxcywh" else (numbers[:, :2] + numbers[:, 2:]) / 2
+    inside = np.mean(((centres >= -span / 2) & (centres <= span * 1.5)).all(axis=1)) > 0.9
+    wide = np.all(np.ptp(centres, axis=0) > span / 2)
+    sized = form != "cxcywh" or np.mean((numbers[:, 2:] >= 0).all(axis=1)) > 0.9
+    return replace(place, form=form, unit=unit) if inside and wide and sized else None
+
+
+def _has_objectness(table: Table, stop: int) -> bool:
+    """Return whether column 4 is the objectness of those before `stop`: it has a tensor of its own, or the box's."""
+    if stop <= BOX + 1:
         return False
-    first, others = table.origins(BOX, BOX + 1), table.origins(BOX + 1, table.columns)
+    first, others = table.origins(BOX, BOX + 1), table.origins(BOX + 1, stop)
     apart = {part.value for part in first}.isdisjoint(part.value for part in others)
-    return apart or not all(part.is_whole for part in table.origins(BOX, table.columns))
+    return apart or not all(part.is_whole for part in table.origins(BOX, stop))
 
 
 def _is_raw(table: Table) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -37,20 +38,51 @@ def declare(parser: argparse._ActionsContainer, arguments: Iterable[Declaration]
         add(parser)
 
 
+FIX = argument(
+    "--fix",
+    action="append",
+    default=[],
+    metavar="NAME=VALUE",
+    help="make an input beside the picture a constant: a number, or an array in an .npy file; may be repeated",
+)
+"""What inputs become constants."""
+
 MODEL = (
     argument("model", metavar="MODEL", help="the ONNX file"),
     argument("--task", choices=get_args(Task),
         help="what the network does; default: by the metadata, or by the form of the outputs and what they hold"),
     argument("--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"),
     argument("--layout", metavar="NAME",
-        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr,"
-        " rtdetr"),
+        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov7, yolov10, yolox, ssd, retinanet,"
+        " detr, rtdetr, nanodet, centernet, blazeface"),
     argument("--activation", choices=get_args(Activation),
         help="how class scores become probabilities: softmax or sigmoid of them, none, or they are probabilities"),
     argument("--input-shape", dest="input_shapes", action="append", default=[], metavar="NAME=N,C,H,W",
         help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated"),
+    FIX,
 )  # fmt: skip
 """The model, and what says how to read it."""
+
+
+def parse_arrays(texts: list[str], flag: str) -> dict[str, Any]:
+    """Return `NAME=NUMBER` or `NAME=FILE.npy` per text as a dictionary of numbers and arrays.
+
+    Raises:
+        UsageError: A text is not of that form, or its file cannot be read.
+    """
+    arrays: dict[str, Any] = {}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        with contextlib.suppress(ValueError):
+            arrays[name] = int(value) if value.lstrip("+-").isdecimal() else float(value)
+            continue
+        import numpy as np
+
+        try:
+            arrays[name] = np.load(value, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{flag} {text}: NAME=NUMBER or NAME=FILE.npy is expected ({error})") from error
+    return arrays
 
 
 def parse_input_shapes(texts: list[str], path: str) -> dict[str, tuple[int, ...]]:

@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 
 from aerocam.cli import check_device
-from aerocam.cli.arguments import PROVIDERS, argument, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import FIX, PROVIDERS, argument, parse_arrays, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 
 ARGUMENTS = (
     argument("model", metavar="MODEL", help="the original ONNX file"),
     argument("exported", metavar="EXPORTED", nargs="?", help="what `aerocam export` made of it"),
     argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export"),
+    FIX,
     *PROVIDERS,
     check_device.DEVICE,
 )  # fmt: skip
@@ -40,13 +41,16 @@ def run(args: argparse.Namespace) -> int | None:
     from aerocam.export import check_export
 
     shapes = parse_input_shapes(args.input_shape, args.model)
-    report = check_export(args.model, args.exported, input_shapes=shapes, providers=providers)
+    fix = parse_arrays(args.fix, "--fix")
+    report = check_export(args.model, args.exported, input_shapes=shapes, providers=providers, fix=fix)
     print(f"{report.provider}: original outputs differ by at most {report.outputs:.2g} (relative)")
     if report.precision is not None:
         print(f"compared with the original in float16, whose outputs differ from its own by {report.precision:.2g}")
     for layer, difference in report.gradients.items():
         print(f"{layer}: gradients differ from finite differences by at most {difference:.2g} (relative)")
-    if not report.gradients:
+    for layer, reason in report.unchecked.items():
+        print(f"{layer}: {reason}; they are not checked")
+    if not report.gradients and not report.unchecked:
         print(
             "gradients do not leave this file (--head without --tensors), or are no derivatives (guided, relevance);"
             " what can be compared with differences was compared when it was exported"

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_arrays, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.plain import CACHE, explainable
 from aerocam.cli.results import Result, open_results, refuse_overwriting
@@ -57,6 +57,8 @@ EXPLAINER = (
     argument("--option", action="append", default=[], metavar="NAME=VALUE",
         help="an option of the method, such as steps=100 for integrated_gradients; may be repeated"),
     *TARGETS,
+    argument("--feed", action="append", default=[], metavar="NAME=VALUE",
+        help="what an input beside the picture gets: a number, or an array in an .npy file; may be repeated"),
     argument("--fusion", metavar="RULE", default="mean",
         help="how several layers become one map: mean, max or product"),
     argument("--eigen-smooth", action="store_true",
@@ -136,7 +138,7 @@ class _Run:
     def _one(self, path: str, stem: str) -> tuple[bool, str]:
         """Explain a picture; return whether that went well, and the line to print."""
         try:
-            explanation = self.explainer(read(path), self.targets)
+            explanation = self.explainer(read(path, self.explainer.takes_bands), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
             reason = with_flags(str(error).removeprefix(f"{shown(path)}: "))
             for result in self.results:
@@ -169,10 +171,11 @@ def open_explainer(args: argparse.Namespace) -> Iterator[Explainer]:
             top=max(5, args.top or 0),
             counterfactual=args.counterfactual,
             smoothing=MapSmoothing(args.eigen_smooth, args.aug_smooth, args.gaussian),
+            feeds=parse_arrays(args.feed, "--feed"),
         )
         stack.enter_context(explainer)
         if args.reference is not None:
-            explainer.compare_with(read_picture(args.reference))
+            explainer.compare_with(read_picture(args.reference, explainer.takes_bands))
         if args.region is not None:
             explainer.look_at(region_of(args.region))
         yield explainer

@@ -16,21 +16,22 @@ import logging
 import shlex
 from typing import Any, get_args
 
-from aerocam.cli.arguments import MODEL, PROVIDERS, argument, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import MODEL, PROVIDERS, argument, parse_arrays, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, ResizeRule
 from aerocam.methods import HEADS, OF_TAIL
 
 logger = logging.getLogger("aerocam.cli")
 
-PREPROCESSING = ("mean", "std", "color", "resize", "short_side", "interpolation")
+PREPROCESSING = ("mean", "std", "color", "resize", "short_side", "interpolation", "units", "shown")
 """Arguments that change a setting of the preset."""
 
 ARGUMENTS = (
     *MODEL,
     argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx"),
     argument("--layer", dest="layers", action="append", metavar="NAME",
-        help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated"),
+        help="target layer: auto (default), INPUT (the picture), the name of a tensor, a node or a module, or a pattern"
+        " (its last match); may be repeated"),
     argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}"),
     argument("--eigen-smooth", action="store_true",
         help="with --head: its weighted activations on their first component"),
@@ -58,14 +59,18 @@ ARGUMENTS = (
         help="gradients of the input by guided backpropagation; the input becomes a layer if it is none"),
     argument("--relevance", action="store_true",
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance"),
-    argument("--labels", metavar="FILE", help="class names, one per line or a JSON list"),
+    argument("--labels", metavar="FILE", help="class names, one per line, or in JSON or YAML"),
     argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit, raw, yolo or yolox"),
-    argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)"),
+    argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)"),
     argument("--std", metavar="R,G,B", help="per channel, in pixel units"),
     argument("--color", choices=get_args(ColorOrder), help="channel order the model expects"),
     argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size"),
     argument("--short-side", type=int, metavar="PX", help="for --resize crop"),
     argument("--interpolation", choices=get_args(Interpolation)),
+    argument("--units", metavar="NAME",
+        help="what pixel values, --mean and --std count in: levels, 0 to 255, onto which 16 bits are scaled (default);"
+        " own: those of the picture, for floats"),
+    argument("--shown", metavar="R,G,B", help="which channels of many are shown, counted from 0"),
     *PROVIDERS,
     argument("--no-check", dest="check", action="store_false", help="skip the self-check"),
 )  # fmt: skip
@@ -73,12 +78,13 @@ ARGUMENTS = (
 
 def run(args: argparse.Namespace) -> None:
     """Export, and say what was written."""
-    from aerocam.export.decisions.labels import read_labels
     from aerocam.export.pipeline import export
+    from aerocam.export.reading.labels import read_labels
     from aerocam.export.request import ExportRequest
 
     read = {
         "input_shapes": parse_input_shapes(args.input_shapes, args.model),
+        "fix": parse_arrays(args.fix, "--fix"),
         "frame": frame_size(args.frame),
         "labels": read_labels(args.labels) if args.labels else None,
         "preprocess": preprocess_settings(args) or None,
@@ -104,7 +110,17 @@ def preprocess_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the arguments say of preprocessing, by the library's names."""
     told = {name: getattr(args, name) for name in PREPROCESSING if getattr(args, name) is not None}
     preset = {} if args.preprocess is None else {"preset": args.preprocess}
+    if args.shown is not None:
+        told["shown"] = _channels(args.shown)
     return preset | told | {name: _numbers(told[name], f"--{name}") for name in ("mean", "std") if name in told}
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    """Return the three channels of `--shown R,G,B`."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--shown {text}: three channels, counted from 0, are expected, as in 2,1,0")
+    return tuple(map(int, parts))
 
 
 def frame_size(text: str | None) -> tuple[int, int] | None:

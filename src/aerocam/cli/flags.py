@@ -14,19 +14,19 @@ from collections.abc import Mapping
 
 ALIKE = (
     "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
-    "counterfactual", "eigen_smooth", "every", "frame", "fusion", "gaussian", "guided", "hardware", "head",
+    "counterfactual", "eigen_smooth", "every", "fix", "frame", "fusion", "gaussian", "guided", "hardware", "head",
     "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
     "packaging", "precision", "preprocess", "providers", "recursive", "reference", "region", "regions", "relevance",
-    "resize", "short_side", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top",
+    "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top", "units",
     "version_compatible", "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 
 OTHERS = {
     "augmented": "--aug-smooth", "caption": "--no-caption", "check": "--no-check", "classes": "--class",
-    "confidence": "--conf", "destination": "--for", "eigen": "--eigen-smooth", "input_shapes": "--input-shape",
-    "layers": "--layer", "map_form": "--map", "most": "--objects", "number": "--box", "options": "--option",
-    "output": "-o", "preset": "--preprocess", "score_output": "--output-name",
+    "confidence": "--conf", "destination": "--for", "eigen": "--eigen-smooth", "feeds": "--feed",
+    "input_shapes": "--input-shape", "layers": "--layer", "map_form": "--map", "most": "--objects", "number": "--box",
+    "options": "--option", "output": "-o", "preset": "--preprocess", "score_output": "--output-name",
 }  # fmt: skip
 """Flags of other names."""
 

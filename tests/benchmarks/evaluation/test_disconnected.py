@@ -16,20 +16,31 @@ from aerocam.runtime import Explainer
 CLASSES = 5
 
 
-def small(path, size, *, pool="GlobalAveragePool", flatten=True):
+FLATTEN = (("Flatten", ["pooled"], ["flat"], {}),)
+SQUEEZE = (("Squeeze", ["pooled"], ["row"], {}), ("Unsqueeze", ["row", "first"], ["flat"], {}))
+MEANS = {
+    "over axes": ("ReduceMean", {"axes": [2, 3]}, FLATTEN),
+    "over axes from the end, no flattening": ("ReduceMean", {"axes": [-1, -2], "keepdims": 0}, ()),
+    "a pool of the whole, then a fixed size": ("AveragePool", {}, (("Reshape", ["pooled", "rows"], ["flat"], {}),)),
+    "a fixed size": ("GlobalAveragePool", {}, (("Reshape", ["pooled", "rows"], ["flat"], {}),)),
+}
+
+
+def small(path, size, *, pool="GlobalAveragePool", attributes=None, then=FLATTEN):
     """Two convolutions of stride 1 and 2, pooling, one linear layer; random weights, the same at every size."""
+    attributes = {"kernel_shape": [size // 2] * 2} if pool == "AveragePool" else attributes or {}
     rng = np.random.default_rng(11)
     shapes = {"w1": (4, 3, 3, 3), "w2": (6, 4, 3, 3), "w3": (CLASSES, 6), "b3": (CLASSES,)}
     weights = [numpy_helper.from_array(rng.standard_normal(s).astype(np.float32), n) for n, s in shapes.items()]
-    weights.append(numpy_helper.from_array(np.array([1, 6]), "rows"))
+    weights += [numpy_helper.from_array(np.array(a), n) for n, a in (("rows", [1, 6]), ("first", [0]))]
     node = helper.make_node
     nodes = [
         node("Conv", ["x", "w1"], ["c1"], "c1", pads=[1] * 4),
         node("Relu", ["c1"], ["r1"], "r1"),
         node("Conv", ["r1", "w2"], ["c2"], "c2", pads=[1] * 4, strides=[2, 2]),
         node("Relu", ["c2"], ["layer"], "layer"),
-        node(pool, ["layer"], ["pooled"], "pool"),
-        node("Flatten", ["pooled"], ["flat"], "flat") if flatten else node("Reshape", ["pooled", "rows"], ["flat"]),
+        node(pool, ["layer"], ["pooled" if then else "flat"], "pool", **attributes),
+        *(node(op, before, after, **how) for op, before, after, how in then),
         node("Gemm", ["flat", "w3", "b3"], ["y"], "y", transB=1),
     ]
     given = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, size, size])
@@ -50,6 +61,16 @@ def nets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nets")
     one, whole = small(folder / "one.onnx", 8), small(folder / "whole.onnx", 16)
     return one, disconnect(one, folder / "difull.onnx", "difull"), disconnect(whole, folder / "dipart.onnx", "dipart")
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize(("setting", "size"), [("difull", 8), ("dipart", 16)])
+def test_the_mean_may_be_written_in_any_way(nets, picture, tmp_path, mean, setting, size):
+    pool, attributes, then = MEANS[mean]
+    model = small(tmp_path / "model.onnx", size, pool=pool, attributes=attributes, then=then)
+    made = disconnect(model, tmp_path / "made.onnx", setting)
+    expected = run(nets[1 if setting == "difull" else 2].path, picture)
+    np.testing.assert_allclose(run(made.path, picture), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture
@@ -123,12 +144,12 @@ def test_a_map_that_knows_where_gradients_are_is_perfect(nets, setting, tmp_path
 
 
 def test_what_cannot_be_taken_apart_is_refused(tmp_path):
-    with pytest.raises(ModelError, match=r"1 inputs, 1 outputs and 0 GlobalAveragePool nodes, one of each is expected"):
-        disconnect(small(tmp_path / "max.onnx", 8, pool="GlobalMaxPool"), tmp_path / "x.onnx", "difull")
     with pytest.raises(
-        ModelError, match=r"several cells at once \(scores: \(1, 5\)\), .* export it with a dynamic batch"
+        ModelError, match=r"1 inputs, 1 outputs and 0 means over all positions, one of each is expected"
     ):
-        disconnect(small(tmp_path / "fixed.onnx", 8, flatten=False), tmp_path / "x.onnx", "difull")
+        disconnect(small(tmp_path / "max.onnx", 8, pool="GlobalMaxPool"), tmp_path / "x.onnx", "difull")
+    with pytest.raises(ModelError, match=r"several cells at once \(scores: .*\), .* export it with a dynamic batch"):
+        disconnect(small(tmp_path / "fixed.onnx", 8, then=SQUEEZE), tmp_path / "x.onnx", "difull")
     with pytest.raises(ModelError, match="'layer' is 5 x 5, sides that 2 divides are expected"):
         disconnect(small(tmp_path / "odd.onnx", 10), tmp_path / "x.onnx", "dipart")
     assert not (tmp_path / "x.onnx").exists()

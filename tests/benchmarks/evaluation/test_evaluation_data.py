@@ -175,6 +175,20 @@ def test_a_mask_of_another_size_is_refused(folder: Path) -> None:
         placed(Sample("a.png", "a.png", mask=str(folder / "masks/a.png")), place)
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+def test_a_graded_mask_is_refused_and_one_of_any_colour_is_not(suffix: str, tmp_path: Path) -> None:
+    path, place = tmp_path / f"mask.{suffix}", Placement((80, 160), (80, 160), (80, 160), (0, 0))
+    blurred = cv2.GaussianBlur(np.pad(np.full((20, 20), 255, np.float32), ((30, 30), (70, 70))), (0, 0), 4)
+    soft = {"png": (blurred * 257).astype(np.uint16), "jpg": blurred.astype(np.uint8), "tiff": blurred / 255}[suffix]
+    cv2.imwrite(str(path), soft)
+    with pytest.raises(MediaError, match="found a mask of more than two levels, expected black and one other"):
+        placed(Sample("a.png", "a.png", mask=str(path)), place)
+    flat = np.zeros((80, 160, 3), np.uint8)
+    flat[30:50, 70:90] = (0, 1, 9)
+    cv2.imwrite(str(tmp_path / "flat.png"), flat)
+    assert placed(Sample("a.png", "a.png", mask=str(tmp_path / "flat.png")), place).boxes == ((70, 30, 90, 50),)
+
+
 def test_the_second_class_is_the_second_label_or_the_best_other_class() -> None:
     shares = np.array([0.1, 0.5, 0.1, 0.3], np.float32)
     with ModelUnderTest(str(tiny_models.model("stretch"))) as model:

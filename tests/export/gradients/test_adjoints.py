@@ -404,7 +404,7 @@ def test_every_refused_operator_is_refused_by_name_and_with_its_reason(op_type: 
         ("Pad", ["x", "computed"], {}, {"mode": "reflect"}),
         ("Compress", ["x", "c"], {"c": np.array([True, False])}, {"axis": 0}),
         ("ScatterElements", ["x", "i", "u"], {"i": np.array([[1]]), "u": f32(1, 1)}, {"reduction": "mul"}),
-        ("ScatterND", ["x", "i", "u"], {"i": np.array([[0, 1]]), "u": f32(1)}, {"reduction": "max"}),
+        ("ScatterND", ["x", "i", "u"], {"i": np.array([[0, 1]]), "u": f32(1)}, {"reduction": "mul"}),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(op_type: str, order: list, constants: dict, attributes: dict) -> None:
@@ -596,3 +596,23 @@ def test_sampling_without_a_rule_is_refused_by_name(op_type: str, attributes: di
     seed = op.constant(np.ones(tuple(graph.outputs[0].shape or ()), np.float32))
     with pytest.raises(UnsupportedOperatorError, match=rf"{op_type} \(node 'node'\): .*{match}.*choose a target"):
         differentiate(op, graph.outputs[0], seed, [graph.inputs[0]])
+
+
+@pytest.mark.parametrize("mended", ["IsNaN", "a row's mask"])
+def test_rows_of_attention_that_see_nothing_have_gradient_zero(mended: str) -> None:
+    """As PyTorch's exporter and ONNX's own definition of Attention write them: NaN, and 0 in its place."""
+    x, mask = f32(3, 4), np.where(np.eye(3, 4) > 0, -np.inf, 0).astype(np.float32)
+    mask[1] = -np.inf
+    nodes = [
+        onnx.helper.make_node("Add", ["x", "mask"], ["scores"]),
+        onnx.helper.make_node("Softmax", ["scores"], ["p"]),
+        onnx.helper.make_node("IsNaN", ["p"], ["is_nan"]),
+        onnx.helper.make_node("Where", ["is_nan" if mended == "IsNaN" else "row", "zero", "p"], ["y"]),
+    ]
+    constants = {"mask": mask, "zero": np.float32(0), "row": np.array([[False], [True], [False]])}
+    dy = f32(3, 4, low=-2)
+    p = np.exp(np.where(np.isinf(mask), -np.inf, x))
+    p = np.divide(p, p.sum(1, keepdims=True), out=np.zeros_like(p), where=p > 0)
+    expected = p * (dy - (dy * p).sum(1, keepdims=True))
+    found = run_adjoint(model(nodes, {"x": x}, constants, ["y"]), {"x": x}, dy)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -153,7 +153,7 @@ def test_a_detector_whose_boxes_come_from_elsewhere(tmp_path: Path) -> None:
 
 def chosen(path: Path, *wanted: str) -> list[str]:
     loaded = load_model(path)
-    return [item.name for item in choose_layers(loaded, find_score(loaded, "classify"), wanted)]
+    return [item.name for item in choose_layers(loaded, find_score(loaded, "classify"), wanted).layers]
 
 
 @pytest.mark.parametrize(
@@ -181,8 +181,8 @@ def test_layers_by_name_and_pattern(tmp_path: Path, wanted: list[str], expected:
         ("flatten", r"'flatten' \(Flatten\) has shape \(1, 6\).*nearest spatial layer before it: 'r1'"),
         ("y", r"'y' \(Gemm\) has shape \(1, 5\)"),
         ("aside", r"'aside' \(Relu\): the score does not depend on it; nearest spatial layer before it: 'c0'"),
-        ("layer3_rlu", r"no such tensor or node\. Did you mean 'layer3_relu' or"),
-        ("*nothing*", r"layer '\*nothing\*': the model has no such tensor or node"),
+        ("layer3_rlu", r"no such tensor, node or module\. Did you mean 'layer3_relu' or"),
+        ("*nothing*", r"layer '\*nothing\*': the model has no such tensor, node or module"),
     ],
 )
 def test_what_is_no_target_layer_is_refused(tmp_path: Path, name: str, message: str) -> None:

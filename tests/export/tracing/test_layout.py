@@ -11,7 +11,7 @@ from onnx import helper
 
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.tracing.axes import Layout, MixedAxis, Tokens, regroup
+from aerocam.export.tracing.axes import Digit, Layout, MixedAxis, Tokens, regroup
 from aerocam.export.tracing.folding import fold_of
 from aerocam.export.tracing.layout import layouts
 from onnx_graphs import f32, model, run_ort
@@ -57,7 +57,7 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], Layout | None]] = {
     "windows": (
         [node("Reshape", ["x", "split"], ["y"])],
         {"split": i64(1, 8, 2, 2, 3, 2)},
-        (None, "C", None, None, None, None),
+        (None, "C", "H", None, "W", None),
     ),
     "channel shuffle": (
         [
@@ -121,6 +121,109 @@ CASES: dict[str, tuple[list[Any], dict[str, np.ndarray], Layout | None]] = {
         },
         None,
     ),
+    "patches merged, as timm's Swin has it": (
+        [
+            node("Transpose", ["x"], ["l"], perm=[0, 2, 3, 1]),
+            node("Reshape", ["l", "split"], ["s"]),
+            node("Transpose", ["s"], ["t"], perm=[0, 1, 3, 4, 2, 5]),
+            node("Reshape", ["t", "merged"], ["y"]),
+        ],
+        {"split": i64(1, 2, 2, 3, 2, 8), "merged": i64(1, 2, 3, 32)},
+        (None, "H", "W", "C"),
+    ),
+    "tokens in the order of units, the greatest of each, as Hiera has it": (
+        [
+            node("Transpose", ["x"], ["l"], perm=[0, 2, 3, 1]),
+            node("Reshape", ["l", "split"], ["s"]),
+            node("Transpose", ["s"], ["t"], perm=[0, 2, 4, 1, 3, 5]),
+            node("Reshape", ["t", "units"], ["u"]),
+            node("Reshape", ["u", "apart"], ["a"]),
+            node("ReduceMax", ["a"], ["y"], axes=[1], keepdims=0),
+        ],
+        {"split": i64(1, 2, 2, 3, 2, 8), "units": i64(1, 24, 8), "apart": i64(1, 4, 6, 8)},
+        (None, Tokens((2, 3)), "C"),
+    ),
+    "windows, each a batch, and back": (
+        [
+            node("Transpose", ["x"], ["l"], perm=[0, 2, 3, 1]),
+            node("Reshape", ["l", "split"], ["s"]),
+            node("Transpose", ["s"], ["t"], perm=[0, 1, 3, 2, 4, 5]),
+            node("Reshape", ["t", "windows"], ["u"]),
+            node("MatMul", ["u", "w"], ["a"]),
+            node("Reshape", ["a", "apart"], ["b"]),
+            node("Transpose", ["b"], ["c"], perm=[0, 1, 3, 2, 4, 5]),
+            node("Reshape", ["c", "back"], ["y"]),
+        ],
+        {
+            "split": i64(1, 2, 2, 3, 2, 8),
+            "windows": i64(6, 4, 8),
+            "w": f32(8, 5),
+            "apart": i64(1, 2, 3, 2, 2, 5),
+            "back": i64(1, 4, 6, 5),
+        },
+        (None, "H", "W", "C"),
+    ),
+    "places within units as a batch and back, as MobileViT has it": (
+        [
+            node("Reshape", ["x", "rows"], ["a"]),
+            node("Transpose", ["a"], ["b"], perm=[0, 2, 1, 3]),
+            node("Reshape", ["b", "units"], ["c"]),
+            node("Transpose", ["c"], ["d"], perm=[0, 3, 2, 1]),
+            node("Softmax", ["d"], ["e"]),
+            node("Transpose", ["e"], ["f"], perm=[0, 3, 2, 1]),
+            node("Reshape", ["f", "columns"], ["g"]),
+            node("Transpose", ["g"], ["h"], perm=[0, 2, 1, 3]),
+            node("Reshape", ["h", "back"], ["y"]),
+        ],
+        {
+            "rows": i64(16, 2, 3, 2),
+            "units": i64(1, 8, 6, 4),
+            "columns": i64(16, 3, 2, 2),
+            "back": i64(1, 8, 4, 6),
+        },
+        (None, "C", "H", "W"),
+    ),
+    "rows merged with channels": (
+        [
+            node("Reshape", ["x", "split"], ["s"]),
+            node("Transpose", ["s"], ["t"], perm=[0, 2, 1, 3, 4]),
+            node("Reshape", ["t", "merged"], ["y"]),
+        ],
+        {"split": i64(1, 8, 4, 3, 2), "merged": i64(1, 32, 6)},
+        (None, None, "W"),
+    ),
+    "a convolution behind a scatter": (
+        [
+            node("Reshape", ["x", "flat"], ["f"]),
+            node("ScatterND", ["zeros", "where", "f"], ["s"]),
+            node("Reshape", ["s", "back"], ["b"]),
+            node("Conv", ["b", "k"], ["y"]),
+        ],
+        {
+            "flat": i64(192),
+            "zeros": np.zeros(300, np.float32),
+            "where": np.arange(192)[:, None],
+            "back": i64(1, 3, 10, 10),
+            "k": f32(5, 3, 2, 2),
+        },
+        (None, "C", "H", "W"),
+    ),
+    "a linear layer behind a scatter, written as a convolution": (
+        [
+            node("Reshape", ["x", "flat"], ["f"]),
+            node("ScatterND", ["zeros", "where", "f"], ["s"]),
+            node("Reshape", ["s", "back"], ["b"]),
+            node("Conv", ["b", "k"], ["y"]),
+        ],
+        {
+            "flat": i64(192),
+            "zeros": np.zeros(300, np.float32),
+            "where": np.arange(192)[:, None],
+            "back": i64(1, 3, 10, 10),
+            "k": f32(5, 3, 1, 1),
+        },
+        None,
+    ),
     "attention scores": (
         [*PATCHES, node("MatMul", ["t", "m"], ["s"]), node("Softmax", ["s"], ["y"])],
         MERGE,
@@ -178,6 +281,13 @@ FOLDED: list[tuple[np.ndarray, Layout, str, tuple[int, ...], np.ndarray]] = [
     (TOKENS, (None, GRID, "C"), "tokens", (4, 6), X),
     (X.reshape(1, 8, 24), (None, "C", GRID), "tokens", (4, 6), X),
     (np.pad(TOKENS, [(0, 0), (1, 3), (0, 0)]), (None, Tokens((4, 6), 1, 3), "C"), "tokens", (4, 6), X),
+    (
+        X.reshape(1, 8, 2, 2, 3, 2).transpose(0, 5, 3, 2, 4, 1).reshape(1, 24, 8),
+        (None, MixedAxis((Digit("W", 3, 2), Digit("H", 2, 2), Digit("H", 1, 2), Digit("W", 1, 3))), "C"),
+        "tokens",
+        (4, 6),
+        X,
+    ),
     (X[..., 0], (None, "C", "L"), "sequence", (4,), X[:, :, None, :, 0]),
     (X.reshape(1, 2, 4, 4, 6), (None, "C", "D", "H", "W"), "volume", (4, 4, 6), X.reshape(1, 2, 16, 6)),
 ]

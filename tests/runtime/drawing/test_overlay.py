@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 
 from aerocam.errors import UsageError
-from aerocam.runtime.drawing.overlay import ascii_text, check_style, draw_box, draw_caption, overlay_map
+from aerocam.runtime.drawing.overlay import (
+    Annotation,
+    ascii_text,
+    check_style,
+    draw_box,
+    draw_caption,
+    draw_targets,
+    overlay_map,
+)
 from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime
@@ -113,3 +121,17 @@ def test_box() -> None:
     assert frame[12, 20].tolist() == [255, 255, 255]
     assert frame[11, 20].tolist() == [0, 0, 0]
     assert frame[25, 20].tolist() == [128, 128, 128]
+
+
+def test_a_rotated_box_and_keypoints_are_drawn_where_they_are() -> None:
+    """The polygon in place of the box; of the keypoints those that the model is sure of, or says nothing of."""
+    picture = np.zeros((60, 60, 3), np.uint8)
+    colour, polygon = (10, 20, 30), ((30.0, 5.0), (55.0, 30.0), (30.0, 55.0), (5.0, 30.0))
+    keypoints = ((20.0, 30.0, 0.9), (40.0, 30.0, 0.4), (30.0, 40.0))
+    target = Annotation("", colour, (5.0, 5.0, 55.0, 55.0), polygon=polygon, keypoints=keypoints)
+    draw_targets(picture, [target], text=False)
+    drawn = (picture == colour).all(axis=2)
+    assert drawn[[5, 30, 55, 30, 17], [30, 55, 30, 5, 43]].tolist() == [True, True, True, True, False]
+    assert drawn[18, 43]  # between the upper and the right corner
+    assert not drawn[5, 5]
+    assert drawn[[30, 30, 40], [20, 40, 30]].tolist() == [True, False, True]

@@ -122,7 +122,7 @@ def test_gray_takes_gray_and_colour() -> None:
     ],
 )
 def test_a_wrong_frame_is_refused(frame: np.ndarray, found: str) -> None:
-    with pytest.raises(UsageError, match=rf"{found}, expected uint8 \(H, W, 3\) in BGR; convert"):
+    with pytest.raises(UsageError, match=rf"{found}, expected uint8 or uint16 \(H, W, 3\) in BGR; "):
         Preprocessor(rule((8, 8)))(frame)
 
 

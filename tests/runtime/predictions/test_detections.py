@@ -14,8 +14,8 @@ from aerocam.errors import ModelError, UsageError
 from aerocam.manifest import Boxes, Layer, Manifest, Preprocess, Score, Source
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
-from aerocam.runtime.predictions.boxes import suppress
-from aerocam.runtime.predictions.detections import Detection, box_at, detections
+from aerocam.runtime.predictions.boxes import boxes_at, suppress
+from aerocam.runtime.predictions.detections import Detection, detections
 
 pytestmark = pytest.mark.runtime
 
@@ -118,13 +118,17 @@ def around(x: float, y: float, width: float, height: float, size: float) -> list
     return [min(max(v, 0), size) for v in (x - width / 2, y - height / 2, x + width / 2, y + height / 2)]
 
 
-def test_objectness_is_a_factor() -> None:
-    """YOLOv5: (1, anchors, 5 + classes)."""
+@pytest.mark.parametrize("link", ["none", "sigmoid"])
+def test_objectness_is_a_factor(link: Any) -> None:
+    """YOLOv5: (1, anchors, 5 + classes), probabilities or, with a link, logits."""
     y = table(40, 8)
     y[0, :, :4] *= 32
-    manifest = contract(Score("y", "sigmoid", 3, 5, 40, 2, objectness=4), Boxes("y", 2), (32, 32), ("a", "b", "c"))
-    expected = []
-    for anchor, row in enumerate(y[0].tolist()):
+    score = Score("y", "sigmoid" if link == "none" else "none", 3, 5, 40, 2, objectness=4, link=link)
+    manifest = contract(score, Boxes("y", 2), (32, 32), ("a", "b", "c"))
+    expected, rows = [], y[0].tolist()
+    if link == "sigmoid":
+        y[0, :, 4:] = np.log(y[0, :, 4:] / (1 - y[0, :, 4:]))
+    for anchor, row in enumerate(rows):
         best = max(range(3), key=lambda c: row[5 + c])
         if row[4] * row[5 + best] > 0.3:
             expected.append((row[4] * row[5 + best], best, anchor, around(*row[:4], size=32)))
@@ -135,8 +139,8 @@ def test_objectness_is_a_factor() -> None:
     only = detections({"y": y}, manifest, untouched(manifest), confidence=0.3, iou=1, classes=["b", 2])
     assert only == [item for item in found if item.label != "a"]
     shares = scores.probabilities(y, manifest.score)
-    np.testing.assert_allclose(shares, [max(y[0, :, 4] * y[0, :, 5 + c]) for c in range(3)], rtol=1e-6)
-    assert scores.at_anchor(y, manifest.score, 1, 7) == pytest.approx(y[0, 7, 4] * y[0, 7, 6])
+    np.testing.assert_allclose(shares, [max(row[4] * row[5 + c] for row in rows) for c in range(3)], rtol=1e-5)
+    assert scores.at_anchor(y, manifest.score, 1, 7) == pytest.approx(rows[7][4] * rows[7][6], rel=1e-5)
 
 
 def test_boxes_relative_to_cells() -> None:
@@ -144,15 +148,15 @@ def test_boxes_relative_to_cells() -> None:
     y = table(42, 7, 1)
     y[0, :, :4] = y[0, :, :4] * 4 - 2
     boxes, size = Boxes("y", 2, strides=(8, 16, 32)), (32, 64)
-    manifest = contract(Score("y", "sigmoid", 2, 5, 42, 2, objectness=4), boxes, size)
     cells = [(x, line, stride) for stride in (8, 16, 32) for line in range(32 // stride) for x in range(64 // stride)]
     for anchor, (x, line, stride) in enumerate(cells):
         dx, dy, dw, dh = y[0, anchor, :4].tolist()
         centre, half = ((dx + x) * stride, (dy + line) * stride), (math.exp(dw) * stride / 2, math.exp(dh) * stride / 2)
         expected = (centre[0] - half[0], centre[1] - half[1], centre[0] + half[0], centre[1] + half[1])
-        assert box_at({"y": y}, manifest, anchor, size) == pytest.approx(expected, rel=1e-5, abs=1e-4)
+        (found,) = boxes_at({"y": y}, boxes, np.array([anchor]), size)
+        assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
     with pytest.raises(ModelError, match=r"42 anchors, an input of 32x32 px has 21 cells at strides \(8, 16, 32\)"):
-        box_at({"y": y}, manifest, 0, (32, 32))
+        boxes_at({"y": y}, boxes, np.array([0]), (32, 32))
 
 
 @pytest.mark.parametrize(("form", "unit"), [("xyxy", "pixel"), ("cxcywh", "share")])
@@ -184,7 +188,8 @@ def test_scores_beside_boxes(activation: Any, background: int | None, columns: i
     corners = np.sort(table(30, 4, 3).reshape(1, 30, 2, 2), axis=2)[..., ::-1].reshape(1, 30, 4)
     classes = columns - (background == 3)
     boxes = Boxes("boxes", 2, form="yxyx", unit="share", suppressed=background == 3)
-    manifest = contract(Score("y", activation, classes, 0, 30, 2, background=background), boxes, (32, 64))
+    link: Any = "none" if activation != "none" else "sigmoid" if background is None else "softmax"
+    manifest = contract(Score("y", activation, classes, 0, 30, 2, background=background, link=link), boxes, (32, 64))
     placement = Placement.of(manifest.preprocess, (20, 40))  # type: ignore[arg-type]
     expected = []
     for anchor, row in enumerate(y[0].tolist()):
@@ -223,6 +228,5 @@ def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> 
 
 def test_a_model_without_boxes() -> None:
     manifest = contract(Score("y", "sigmoid", 2, 0, 3), None, (32, 32))
-    assert box_at({"y": np.zeros((1, 2, 3), np.float32)}, manifest, 0, (32, 32)) is None
     with pytest.raises(UsageError, match="the model gives no boxes; a detector whose graph decodes them is expected"):
         detections({"y": np.zeros((1, 2, 3), np.float32)}, manifest, untouched(manifest))

@@ -1,0 +1,110 @@
+"""Frames of 16 bits, of floats, of any number of channels: read from files, brought to the tensor, and shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from aerocam.errors import MediaError, UsageError
+from aerocam.manifest import Preprocess
+from aerocam.runtime.frames.inputs import as_frame, displayed, in_type
+from aerocam.runtime.frames.pictures import decode_picture, read_picture
+from aerocam.runtime.frames.preprocess import Preprocessor
+
+pytestmark = pytest.mark.runtime
+
+RNG = np.random.default_rng(7)
+WIDE = RNG.integers(0, 65536, (6, 8, 3), np.uint16)
+FLOATS = (RNG.random((6, 8, 3)) * 40 + 280).astype(np.float32)
+
+
+def rule(**fields: object) -> Preprocess:
+    return Preprocess("x", (6, 8), **fields)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_sixteen_bits_are_read_as_they_are(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"wide{suffix}"
+    cv2.imwrite(str(path), WIDE)
+    np.testing.assert_array_equal(read_picture(path), WIDE)
+    cv2.imwrite(str(path), WIDE[..., 0])
+    np.testing.assert_array_equal(read_picture(path), np.dstack([WIDE[..., 0]] * 3))
+
+
+def test_floats_are_read_as_they_are(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "f.tiff"), FLOATS)
+    np.testing.assert_array_equal(read_picture(tmp_path / "f.tiff"), FLOATS)
+    cv2.imwrite(str(tmp_path / "g.tiff"), FLOATS[..., 1])
+    np.testing.assert_array_equal(read_picture(tmp_path / "g.tiff"), np.dstack([FLOATS[..., 1]] * 3))
+    np.save(tmp_path / "f.npy", FLOATS)
+    np.testing.assert_array_equal(read_picture(tmp_path / "f.npy"), FLOATS)
+
+
+def test_bands_are_read_in_the_files_order(tmp_path: Path) -> None:
+    path, pages = tmp_path / "b.tiff", [WIDE[..., 0], WIDE[..., 1]]
+    cv2.imwritemulti(str(path), [*pages, WIDE[..., 2], 9 + 0 * WIDE[..., 0], WIDE[::-1, :, 0]])
+    bands = read_picture(path, bands=True)
+    assert bands.shape == (6, 8, 5)
+    np.testing.assert_array_equal(bands[..., :3], WIDE)
+    four = np.dstack([WIDE, WIDE[..., 1]])
+    cv2.imwrite(str(path), four)
+    np.testing.assert_array_equal(read_picture(path, bands=True), four[..., [2, 1, 0, 3]])
+    np.save(tmp_path / "b.npy", bands)
+    np.testing.assert_array_equal(read_picture(tmp_path / "b.npy", bands=True), bands)
+
+
+def test_an_array_file_that_holds_objects_is_refused() -> None:
+    with pytest.raises(MediaError, match=r"x\.npy: found an \.npy file that NumPy cannot read"):
+        decode_picture(b"\x93NUMPY\x01\x00", "x.npy")
+
+
+def test_no_level_of_sixteen_bits_is_lost() -> None:
+    tensor, _ = Preprocessor(rule())(WIDE)
+    np.testing.assert_allclose(tensor[0], WIDE[..., ::-1].transpose(2, 0, 1) / 65535, rtol=1e-6)
+    grey, _ = Preprocessor(rule(color="GRAY", mean=(0.0,), std=(255.0,)))(np.dstack([WIDE[..., 0]] * 3))
+    np.testing.assert_allclose(grey[0, 0], WIDE[..., 0] / 65535, rtol=1e-6)
+
+
+def test_floats_are_in_units_of_their_own() -> None:
+    kelvin = rule(mean=(300.0, 290.0, 280.0), std=(10.0, 20.0, 5.0), units="own")
+    tensor, _ = Preprocessor(kelvin)(FLOATS)
+    expected = (FLOATS[..., ::-1] - np.array(kelvin.mean)) / np.array(kelvin.std)
+    np.testing.assert_allclose(tensor[0], expected.transpose(2, 0, 1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(as_frame(tensor, kelvin), FLOATS, rtol=1e-6)
+    raw, _ = Preprocessor(rule(std=(1.0,) * 3, units="own"))(WIDE)
+    np.testing.assert_array_equal(raw[0], WIDE[..., ::-1].transpose(2, 0, 1).astype(np.float32))
+    with pytest.raises(UsageError, match=r"got float32 .*floats have no highest level: export with `units='own'`"):
+        Preprocessor(rule())(FLOATS)
+
+
+@pytest.mark.parametrize("resize", ["crop", "letterbox", "stretch"])
+@pytest.mark.parametrize("interpolation", ["nearest", "linear", "cubic", "area", "pil-bilinear"])
+def test_seven_bands_are_resized_as_one_is(interpolation: str, resize: str) -> None:
+    frame = RNG.integers(0, 256, (15, 19, 7), np.uint8)
+    how = {"resize": resize, "short_side": 9, "interpolation": interpolation, "fill": 50}
+    tensor, _ = Preprocessor(rule(color="BANDS", mean=(3.0,) * 7, std=(2.0,) * 7, **how))(frame)
+    one = Preprocessor(rule(color="GRAY", mean=(3.0,), std=(2.0,), **how))
+    for band in range(7):
+        np.testing.assert_allclose(tensor[0, band], one(np.ascontiguousarray(frame[..., band]))[0][0, 0], atol=1e-5)
+
+
+def test_what_is_shown() -> None:
+    frame = np.dstack([np.full((4, 4), level, np.uint8) for level in (10, 20, 30, 40)])
+    np.testing.assert_array_equal(displayed(frame, (3, 0, 2))[0, 0], [30, 10, 40])  # in BGR
+    np.testing.assert_array_equal(displayed(frame[..., :2], (0, 1, 2))[0, 0], [20, 20, 10])
+    thermal = np.linspace(29000, 30000, 16).reshape(4, 4).astype(np.uint16)
+    shown = displayed(thermal, None)
+    assert (shown.dtype, shown.shape, shown.min(), shown.max()) == (np.uint8, (4, 4, 3), 0, 255)
+    assert displayed(frame[..., :3], None).base is frame
+    flat = displayed(np.full((4, 4), np.nan, np.float32), None)
+    assert (flat == 0).all()
+
+
+def test_a_tensor_in_the_type_of_the_input() -> None:
+    tensor = np.array([-3.0, 0.5, 1.5, 254.6, 300], np.float32)
+    np.testing.assert_array_equal(in_type(tensor, np.dtype(np.uint8)), np.array([0, 0, 2, 255, 255], np.uint8))
+    assert in_type(tensor, np.dtype(np.float32)) is tensor
+    assert in_type(tensor, np.dtype(np.float16)).dtype == np.float16
