@@ -262,12 +262,14 @@ class SplitPasses:
 
 
 def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
-    """Return the inputs that stay from frame to frame: what is given, and an embedding's reference, zeros at first.
+    """Return the inputs that stay from frame to frame: what is given, and of aerocam's own the first values.
+
+    An embedding's reference is zeros at first, the region of a dense output everything.
 
     Raises:
         UsageError: A further input of the model is not given, what is given is no input, or has another shape.
     """
-    own = {_image_input(session), contract.TARGET, contract.REFERENCE}
+    own = {_image_input(session), contract.TARGET, contract.REFERENCE, contract.REGION}
     further = {spec.name: spec for spec in session.inputs if spec.name not in own}
     for name in feeds:
         if name not in further:
@@ -283,9 +285,11 @@ def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
         if value.ndim and value.shape != spec.shape:
             raise UsageError(f"`feeds`: got {value.shape} for the input {name!r}, expected {spec}")
         fixed[name] = np.ascontiguousarray(np.broadcast_to(value, spec.shape), spec.dtype)  # type: ignore[arg-type]
+    score = session.manifest.score
     if session.manifest.task == "embed":
-        score = session.manifest.score
         fixed[contract.REFERENCE] = np.zeros((score.targets, score.classes), np.float32)
+    if score.positions is not None:
+        fixed[contract.REGION] = np.ones((score.targets, *score.positions), np.float32)
     return fixed
 
 
