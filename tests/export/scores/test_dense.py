@@ -184,6 +184,17 @@ def test_without_evidence_of_axes_it_asks(tmp_path: Path) -> None:
                 export_model(tmp_path / "m.onnx", task="regress")
 
 
+def test_an_error_names_what_to_do(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.onnx", FORMS["a depth map"][0], "float[1,8,8] y")
+    with pytest.raises(ModelError, match=r"task segment: outputs 'y' .* \(numbers at positions are `task='regress'`\)"):
+        export_model(path, task="segment")
+    path = written(tmp_path / "m.onnx", FORMS["tokens behind a class token"][0], "float[1,65,3] y")
+    with pytest.raises(
+        ModelError, match=r"nothing says what .*positions are `task='regress'`, features there `task='emb"
+    ):
+        export_model(path)
+
+
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file that explains displacements, by its plain model `m.onnx`."""
