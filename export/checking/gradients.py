@@ -29,7 +29,7 @@ logger = logging.getLogger("aerocam.export")
 KINKS = 0.1
 """A difference above this is worth a word to the user."""
 
-STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
+STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3, 1e-4)
 """Step sizes tried for a central difference, relative to the activations' root mean square."""
 
 ENOUGH = KINKS / 5
