@@ -283,11 +283,12 @@ class Explainer(Closing):
         return self._resolve(target).rows
 
     def check(self, target: Targets | Objects) -> None:
-        """Make sure that the model has such targets.
+        """Make sure that the model has such targets, and that all its inputs are given.
 
         Raises:
-            UsageError: A class, an anchor or boxes that it does not have.
+            UsageError: A class, an anchor or boxes that it does not have, or an input beside the picture is missing.
         """
+        self._passes.require_fed()
         if isinstance(target, Objects):
             target.check(self.manifest)
         else:

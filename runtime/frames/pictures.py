@@ -100,8 +100,9 @@ def _decoded(content: NDArray[np.uint8], bands: bool) -> NDArray[Any] | None:
 def _array(content: bytes, name: str) -> NDArray[Any]:
     """Return the array in an .npy file."""
     try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    except (EOFError, MemoryError, ValueError) as error:
         raise MediaError(f"{name}: found an .npy file that NumPy cannot read ({error}), expected (H, W, C)") from error
 
 

@@ -142,7 +142,7 @@ def test_further_inputs_are_fixed_or_fed(tmp_path: Path) -> None:
             Explainer(done.path, feeds={"gain": 2})(FRAME).prediction.probabilities, doubled, rtol=1e-4
         )
         with pytest.raises(UsageError, match=r"a further input 'gain', float32 \(1, 4\); give it with `feeds`"):
-            Explainer(done.path)
+            Explainer(done.path)(FRAME)
         with pytest.raises(UsageError, match=r"got \(3,\) for the input 'gain'"):
             Explainer(done.path, feeds={"gain": np.ones(3)})
         with pytest.raises(UsageError, match=r"`feeds`: 'gian': no such further input\. Did you mean 'gain'"):

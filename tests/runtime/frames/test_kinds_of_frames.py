@@ -111,6 +111,13 @@ def test_bands_that_cannot_be_read_are_refused() -> None:
         decode_picture(taller, "b.tiff", bands=True)
 
 
+def test_an_array_file_of_another_machine(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.asfortranarray(WIDE.astype(">u2")))
+    found = read_picture(tmp_path / "b.npy")
+    assert (found.dtype, found.flags.c_contiguous) == (np.uint16, True)
+    np.testing.assert_array_equal(found, WIDE)
+
+
 def test_an_array_file_that_holds_objects_is_refused() -> None:
     with pytest.raises(MediaError, match=r"x\.npy: found an \.npy file that NumPy cannot read"):
         decode_picture(b"\x93NUMPY\x01\x00", "x.npy")
