@@ -136,6 +136,11 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
             unclear.append(_of_one_channel(value))
     if unclear:
         return unclear[0]
+    if any(node.op_type == "NonMaxSuppression" for node in model.graph.all_nodes()):
+        raise ModelError(
+            f"outputs {shapes}: a detector that suppresses boxes in the graph, but no table in front of that has the"
+            " box of every anchor; let it decode all boxes before it chooses any, or export it without the suppression"
+        )
     raise ModelError(
         f"outputs {shapes}: nothing says what the network does; `task` names it, one of"
         f" {', '.join(get_args(manifest.Task))} (numbers at positions are `task='regress'`, features there"
@@ -223,7 +228,10 @@ def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list
         Decision("output", site.score.output, f"appended to the graph, made of {outputs}", "score_output"),
         Decision("layout", site.layout, site.evidence, "layout", source),
         Decision(
-            "boxes", f"{site.place.form} in pixels, tensor {site.place.output!r}", f"layout {site.layout}", "layout"
+            "boxes",
+            f"{site.place.form} in {site.place.unit}s, tensor {site.place.output!r}",
+            f"layout {site.layout}",
+            "layout",
         ),
     ]
 

@@ -18,6 +18,11 @@ from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
 
+COLOURS, UNBATCHED = 3, ("C", "H", "W")
+"""Channels and axes of a picture without a batch."""
+
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
 BATCHED = (4, 5)
 """Dimensions of a batch of pictures and of one of volumes."""
 
@@ -79,6 +84,34 @@ def cut_batch(model: ir.Model, batch: int) -> None:
     for value in (y for node in model.graph for y in node.outputs):
         value.shape = None
     logger.info("fixed batch of %d cut to 1", batch)
+
+
+def add_batch(proto: onnx.ModelProto) -> None:
+    """Give pictures without a batch, (3, H, W) as torchvision's detectors take them, one of 1, in place.
+
+    Weights of convolutions in two dimensions tell them from three sequences.
+    """
+    ranks = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
+    if not any(node.op_type == "Conv" and ranks.get(node.input[1]) == len(UNBATCHED) + 1 for node in proto.graph.node):
+        return
+    for item in _inputs(proto):
+        dims = item.type.tensor_type.shape.dim
+        if len(dims) != len(UNBATCHED) or dims[0].dim_value != COLOURS or item.type.tensor_type.elem_type not in FLOATS:
+            continue
+        sizes = [dim.dim_value if dim.dim_value > 0 else 0 for dim in dims]
+        if 0 in sizes:
+            continue
+        inner = f"{item.name}/unbatched"
+        for node in proto.graph.node:
+            node.input[:] = [inner if name == item.name else name for name in node.input]
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(sizes), f"{inner}/shape"))
+        first = onnx.helper.make_node("Reshape", [item.name, f"{inner}/shape"], [inner], name=inner)
+        proto.graph.node.insert(0, first)
+        batch = onnx.TensorShapeProto.Dimension(dim_value=1)
+        shape = [batch, *(onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString()) for dim in dims)]
+        del dims[:]
+        dims.extend(shape)
+        logger.info("input %r: a picture without a batch; the exported file takes (1, %s)", item.name, _join(sizes))
 
 
 def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:

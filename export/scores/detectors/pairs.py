@@ -56,14 +56,15 @@ def beside(table: Table, model: ir.Model, hints: Hints) -> Table | None:
     """Return the boxes of the anchors that `table` classifies, (1, anchors, 4) or (1, 4, anchors), or None.
 
     Where `table` has four columns too, the one with an activation, or without "box" in its name, holds the classes.
-    What is computed from the classes, as boxes moved apart by their class are, does not hold the boxes.
+    Within the graph, neither is computed from the other, as boxes moved apart by their class are.
     """
     for other in (*model.graph.outputs, *hints.tables):
         if other is table.value or not is_float(other) or not is_static(other):
             continue
         shape = static_shape(other)
         axis = 2 if shape == (1, table.anchors, BOX) else 1 if shape == (1, BOX, table.anchors) else None
-        if axis is None or (other in hints.tables and table.value in ancestors(other)):
+        inner = axis is not None and other in hints.tables
+        if axis is None or (inner and (table.value in ancestors(other) or other in ancestors(table.value))):
             continue
         boxes = Table(other, axis)
         if table.columns == BOX and _is_rather_box(table, boxes):

@@ -105,6 +105,51 @@ def test_objects_are_the_rows_that_the_graph_leaves(tmp_path: Path, build: Calla
     np.testing.assert_allclose([target.box for target in found], np.clip(rows[:, :4], 0, 32), atol=1e-4)
 
 
+def test_torchvisions_transforms_and_boxes_without_a_batch(tmp_path: Path) -> None:
+    """(3, 16, 16), normalised and resized inside; boxes (cells, 4) in px of that, some picked before suppression."""
+    graph = Graph()
+    normal = graph.op(
+        "Div", [graph.op("Sub", ["x", np.full((3, 1, 1), 0.45, np.float32)], "less"), np.float32(0.225)], "normal"
+    )
+    batched = graph.op("Unsqueeze", [normal, np.array([0])], "batched")
+    graph.op("Resize", [batched, "", "", np.array([1, 3, 32, 32])], "resized", mode="linear")
+    tiny.scales(graph)
+    graph.nodes[4].input[0] = "resized"
+    flat = graph.op("Squeeze", [tiny.rows(graph, "reg", 4, 10), np.array([0])], "reg_2")
+    graph.op("Split", [flat, np.array([2, 2])], "shift growth", axis=1)
+    half = graph.op("Mul", [graph.op("Exp", ["growth"], "grown"), tiny.STEPS / 2], "half")
+    middle = graph.op("Add", ["shift", (tiny.CENTRES + 0.5) * tiny.STEPS], "middle")
+    sides = [graph.op("Sub", [middle, half], "first"), graph.op("Add", [middle, half], "second")]
+    joined = graph.op("Concat", sides, "joined", axis=1)
+    boxes = graph.op("Clip", [joined, np.float32(0), np.float32(32)], "corners")
+    logits = tiny.rows(graph, "cls", 1 + CLASSES, 20)
+    shares = graph.op("Squeeze", [graph.op("Softmax", [logits], "shares", axis=-1), np.array([0])], "shares_2")
+    column = graph.op("Gather", [shares, np.array(1)], "column", axis=1)
+    sure = graph.op("Greater", [column, np.float32(0.1)], "sure")
+    places = graph.op("Transpose", [graph.op("NonZero", [sure], "places")], "places_last", perm=[1, 0])
+    picked = [graph.op("GatherND", [value, places], f"{value}_picked") for value in (boxes, column)]
+    listed = [graph.op("Unsqueeze", [value, axes], f"{value}_3") for value, axes in
+              zip(picked, (np.array([0]), np.array([0, 1])), strict=True)]  # fmt: skip
+    suppress(graph, *listed)
+    image = np.zeros((3, 16, 16), np.float32)
+    proto, inside = (model(graph.nodes, {"x": image}, tiny._read(graph, graph.nodes), outputs) for outputs in
+                     (["selected"], ["corners", "shares_2"]))  # fmt: skip
+    done = export_model(saved(tmp_path, proto), layers="p0")
+    frame = np.random.default_rng(1).integers(0, 255, (16, 16, 3), np.uint8)
+    image = np.ascontiguousarray(frame[..., ::-1].transpose(2, 0, 1), np.float32) / 255
+    given, values = run_ort(inside, {"x": image}, ["corners", "shares_2"])
+    score = done.manifest.score
+    assert (score.activation, score.background, score.anchors, score.classes) == ("softmax", 0, CELLS, 1 + CLASSES)
+    assert done.manifest.preprocess is not None
+    assert (done.manifest.preprocess.size, done.manifest.preprocess.std) == ((16, 16), (255.0,) * 3)
+    values[:, 0] = 0
+    order = np.argsort(-values.max(axis=1), kind="stable")
+    with Explainer(done.path) as explainer:
+        found = explainer(frame, Objects(most=CELLS, confidence=0, iou=1)).targets
+    assert [target.index for target in found] == values.argmax(axis=1)[order].tolist()
+    np.testing.assert_allclose([target.box for target in found], given[order] / 2, atol=1e-4)
+
+
 @pytest.mark.parametrize("operator", ["EfficientNMS_TRT", "BatchedNMS_TRT"])
 def test_a_plugin_is_cut_off(tmp_path: Path, operator: str) -> None:
     """Logits that EfficientNMS applies a sigmoid to, boxes by centre and size; for BatchedNMS (1, cells, 1, 4)."""
@@ -168,5 +213,7 @@ def test_a_suppression_without_a_table_is_refused(tmp_path: Path) -> None:
         suppress(graph, graph.op("Reshape", ["shares", np.array([1, -1, 1])], "no_boxes"), shares)
 
     proto = built(build, "selected")
-    with pytest.raises(ModelError, match=r"outputs 'selected' \(its shape depends on the data\): nothing says"):
+    with pytest.raises(
+        ModelError, match=r"outputs 'selected' \(its shape depends on the data\): a detector that suppresses"
+    ):
         export_model(saved(tmp_path, proto))
