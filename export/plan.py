@@ -24,6 +24,7 @@ from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.preprocessing import decide_preprocess
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import default_opset
+from aerocam.export.reading.plugins import read_suppression
 from aerocam.export.reading.ultralytics import class_names
 from aerocam.export.request import ExportRequest, Score
 from aerocam.export.scores import Hints, ScoreSite
@@ -132,7 +133,9 @@ def find_site(
     labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
     probe = Probe(model, providers)
     hints = Hints(labels, score.layout, probe.values)
+    cut = read_suppression(model.metadata_props)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)
+    decisions = [*([cut.decision()] if cut is not None else []), *decisions]
     if site.task in WITHOUT:
         if score.activation is not None:
             raise UsageError(f"`activation={score.activation!r}`: task {site.task} has no classes; leave it out")

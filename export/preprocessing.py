@@ -155,7 +155,7 @@ def _inside(image: ir.Value) -> str | None:
         return "raw"
     value, mean, deviation = image, 0.0, 1.0  # the graph has (image - mean) / deviation so far
     while len(value.uses()) == 1 and (node := next(iter(value.uses())).node).op_type in (
-        "Cast", "Identity", "Transpose", "Sub", "Add", "Mul", "Div"
+        "Cast", "Identity", "Reshape", "Transpose", "Sub", "Add", "Mul", "Div"
     ):  # fmt: skip
         if node.op_type in ("Sub", "Add", "Mul", "Div"):
             number = constant_array(node.inputs[1]) if node.inputs[0] is value else None

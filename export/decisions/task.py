@@ -16,7 +16,18 @@ from aerocam.export.decisions.numbers import measured
 from aerocam.export.decisions.probing import Probe
 from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
-from aerocam.export.scores import Hints, ScoreSite, classify, detectors, find_score, named_outputs, segment, sequence
+from aerocam.export.scores import (
+    Hints,
+    ScoreSite,
+    classify,
+    detectors,
+    embed,
+    find_score,
+    named_outputs,
+    regress,
+    segment,
+    sequence,
+)
 from aerocam.manifest import Task
 
 USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
@@ -57,7 +68,7 @@ def decide_score(
         UsageError: The model has no output of that name.
         ModelError: No output has the form that the task needs, or nothing says what the network does.
     """
-    outputs = [value for value in named_outputs(model, output) if is_static(value)]
+    outputs = named_outputs(model, output)
     if output is None and task in (None, "detect") and (joined := detectors.join(model, hints)) is not None:
         site = replace(joined, score=replace(joined.score, targets=targets))
         return site, _decisions_on_joined(model, site, hints)
@@ -97,6 +108,8 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
     for value in outputs:
         if layout := detectors.fits(model, value, hints):
             return Found("detect", value, f"output {_shown(value)} has the layout {layout}")
+    shapes = ", ".join(_shown(value) for value in outputs)
+    outputs = [value for value in outputs if is_static(value)]
     anchors = {static_shape(value)[1] for value in outputs if _rank(value) == 3 and static_shape(value)[2] > 1}
     unclear = []
     for value in outputs:
@@ -119,12 +132,19 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
             return Found(
                 "sequence", value, f"output {_shown(value)} has probabilities of symbols at places", "measured"
             )
+        elif _rank(value) == 3 and (site := regress.find(value, model, hints)) is not None and site.score.classes == 1:
+            unclear.append(_of_one_channel(value))
     if unclear:
         return unclear[0]
-    shapes = ", ".join(_shown(value) for value in outputs) or "none with a static shape"
+    if any(node.op_type == "NonMaxSuppression" for node in model.graph.all_nodes()):
+        raise ModelError(
+            f"outputs {shapes}: a detector that suppresses boxes in the graph, but no table in front of that has the"
+            " box of every anchor; let it decode all boxes before it chooses any, or export it without the suppression"
+        )
     raise ModelError(
         f"outputs {shapes}: nothing says what the network does; `task` names it, one of"
-        f" {', '.join(get_args(manifest.Task))}, and `score_output` the output"
+        f" {', '.join(get_args(manifest.Task))} (numbers at positions are `task='regress'`, features there"
+        " `task='embed'`), and `score_output` the output"
     )
 
 
@@ -160,7 +180,14 @@ def _of_positions(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) 
         return Found("segment", value, f"output {shown} has a channel for each of {classes} labels")
     if _is_ready(value, site, probe):
         return Found("segment", value, f"output {shown} has probabilities at each position", "measured")
+    if classes == 1:
+        return _of_one_channel(value)
     return Found("segment", value, f"output {shown}, whose {classes} channels may be no classes", "assumed")
+
+
+def _of_one_channel(value: ir.Value) -> Found:
+    """Return `regress`, the likelier one, of an output with a number at each position that shows no sigmoid."""
+    return Found("regress", value, f"output {_shown(value)}, a number at each position, which may be a mask", "assumed")
 
 
 def _is_ready(value: ir.Value, site: ScoreSite, probe: Probe) -> bool:
@@ -174,7 +201,8 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
     taken = str(site.score.output)
     if asked is not None:
         return Decision("output", taken, "asked for", "score_output", "asked")
-    finder = {"classify": classify.find, "segment": segment.find}.get(site.task)
+    finders = {"classify": classify, "segment": segment, "regress": regress, "embed": embed}
+    finder = finders[site.task].find if site.task in finders else None
     others: list[str] = []
     rivals: list[str] = []
     for value in model.graph.outputs:
@@ -200,7 +228,10 @@ def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list
         Decision("output", site.score.output, f"appended to the graph, made of {outputs}", "score_output"),
         Decision("layout", site.layout, site.evidence, "layout", source),
         Decision(
-            "boxes", f"{site.place.form} in pixels, tensor {site.place.output!r}", f"layout {site.layout}", "layout"
+            "boxes",
+            f"{site.place.form} in {site.place.unit}s, tensor {site.place.output!r}",
+            f"layout {site.layout}",
+            "layout",
         ),
     ]
 
@@ -227,4 +258,4 @@ def _rank(value: ir.Value) -> int:
 
 
 def _shown(value: ir.Value) -> str:
-    return f"{value.name!r} {static_shape(value)}" if is_static(value) else f"{value.name!r}"
+    return f"{value.name!r} {static_shape(value) if is_static(value) else '(its shape depends on the data)'}"

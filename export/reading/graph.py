@@ -24,10 +24,11 @@ from aerocam.errors import ModelError
 from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_functions
-from aerocam.export.reading.inputs import cut_batch, fix_inputs, fixed_batch, freeze_inputs
+from aerocam.export.reading.inputs import add_batch, cut_batch, fix_inputs, fixed_batch, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
+from aerocam.export.reading.plugins import cut_suppression
 from aerocam.export.reading.spelled_out import spell_out
 
 logger = logging.getLogger("aerocam.export")
@@ -38,7 +39,9 @@ MOVEMENT = frozenset(
 """Operators that only move numbers: folding them changes no bit of the result."""
 
 
-EXACT = frozenset(["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "Mul", "Neg", "Round", "Sub"])
+EXACT = frozenset(
+    ["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "Mul", "Neg", "ReduceMax", "ReduceMin", "Round", "Sub"]
+)
 """Operators on float32 and float64 whose results IEEE 754 prescribes to the bit: exporters compute sizes with them."""
 
 SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])
@@ -70,8 +73,10 @@ def load_model(
     proto = read.proto
     opset = default_opset(proto, str(path))
     _tidy(proto)
+    cut_suppression(proto)
     fix_inputs(proto, fix or {})
     freeze_inputs(proto, input_shapes or {})
+    add_batch(proto)
     if proto.functions:
         try:
             proto = onnx.inliner.inline_local_functions(proto, convert_version=True)
@@ -214,10 +219,14 @@ def _spell_out_splits(model: ir.Model) -> None:
 def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
     """Refuse a model none of whose outputs has a static shape, by the node that made it so.
 
+    A suppression of boxes is no such node: what is in front of it is read.
+
     Raises:
         ModelError: No output of the model has a static shape.
     """
     if any(is_static(value) for value in model.graph.outputs):
+        return
+    if any(node.op_type == "NonMaxSuppression" for node in model.graph.all_nodes()):
         return
     for node in model.graph:
         value = next((value for value in node.outputs if not is_static(value)), None)

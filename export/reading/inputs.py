@@ -18,6 +18,11 @@ from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
 
+COLOURS, UNBATCHED = 3, ("C", "H", "W")
+"""Channels and axes of a picture without a batch."""
+
+FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
 BATCHED = (4, 5)
 """Dimensions of a batch of pictures and of one of volumes."""
 
@@ -28,7 +33,7 @@ def fix_inputs(proto: onnx.ModelProto, values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A name is that of no input, or a value does not have the input's shape.
     """
-    inputs = {item.name: item for item in _inputs(proto)}
+    inputs = {item.name: item for item in model_inputs(proto)}
     for name in values:
         _require_named(name, list(inputs), f"`fix`: {name!r}")
     for name, value in values.items():
@@ -81,13 +86,41 @@ def cut_batch(model: ir.Model, batch: int) -> None:
     logger.info("fixed batch of %d cut to 1", batch)
 
 
+def add_batch(proto: onnx.ModelProto) -> None:
+    """Give pictures without a batch, (3, H, W) as torchvision's detectors take them, one of 1, in place.
+
+    Weights of convolutions in two dimensions tell them from three sequences.
+    """
+    ranks = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
+    if not any(node.op_type == "Conv" and ranks.get(node.input[1]) == len(UNBATCHED) + 1 for node in proto.graph.node):
+        return
+    for item in model_inputs(proto):
+        dims = item.type.tensor_type.shape.dim
+        if len(dims) != len(UNBATCHED) or dims[0].dim_value != COLOURS or item.type.tensor_type.elem_type not in FLOATS:
+            continue
+        sizes = [dim.dim_value if dim.dim_value > 0 else 0 for dim in dims]
+        if 0 in sizes:
+            continue
+        inner = f"{item.name}/unbatched"
+        for node in proto.graph.node:
+            node.input[:] = [inner if name == item.name else name for name in node.input]
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(sizes), f"{inner}/shape"))
+        first = onnx.helper.make_node("Reshape", [item.name, f"{inner}/shape"], [inner], name=inner)
+        proto.graph.node.insert(0, first)
+        batch = onnx.TensorShapeProto.Dimension(dim_value=1)
+        shape = [batch, *(onnx.TensorShapeProto.Dimension.FromString(dim.SerializeToString()) for dim in dims)]
+        del dims[:]
+        dims.extend(shape)
+        logger.info("input %r: a picture without a batch; the exported file takes (1, %s)", item.name, _join(sizes))
+
+
 def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> None:
     """Make every input static, in place: from `shapes` or the metadata, and a dynamic batch axis becomes 1.
 
     Raises:
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
-    inputs = _inputs(proto)
+    inputs = model_inputs(proto)
     shapes = {**_written_shapes(proto, inputs), **shapes}
     for name in shapes:
         _require_named(name, [item.name for item in inputs], _given(name, shapes[name]))
@@ -153,7 +186,7 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
             output.type.tensor_type.ClearField("shape")
 
 
-def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def model_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that are no weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [item for item in proto.graph.input if item.name not in weights]

@@ -129,6 +129,8 @@ def test_further_inputs_are_fixed_or_fed(tmp_path: Path) -> None:
     fixed = export_model(model, tmp_path / "fixed.onnx", fix={"gain": rows}, preprocess=UNIT)
     np.testing.assert_allclose(Explainer(fixed.path)(FRAME).prediction.probabilities, expected, rtol=1e-4)
     assert check_export(model, fixed.path, fix={"gain": rows}).outputs < 1e-6
+    with pytest.raises(UsageError, match="`fix`: input 'gain' is a constant of the exported model"):
+        check_export(model, fixed.path)
     number = export_model(model, tmp_path / "number.onnx", fix={"gain": 2}, preprocess=UNIT)
     doubled = shares(2 * plain(tmp_path))
     np.testing.assert_allclose(Explainer(number.path)(FRAME).prediction.probabilities, doubled, rtol=1e-4)
@@ -140,10 +142,10 @@ def test_further_inputs_are_fixed_or_fed(tmp_path: Path) -> None:
             Explainer(done.path, feeds={"gain": 2})(FRAME).prediction.probabilities, doubled, rtol=1e-4
         )
         with pytest.raises(UsageError, match=r"a further input 'gain', float32 \(1, 4\); give it with `feeds`"):
-            Explainer(done.path)
+            Explainer(done.path)(FRAME)
         with pytest.raises(UsageError, match=r"got \(3,\) for the input 'gain'"):
             Explainer(done.path, feeds={"gain": np.ones(3)})
-        with pytest.raises(UsageError, match=r"no such further input\. Did you mean 'gain'"):
+        with pytest.raises(UsageError, match=r"`feeds`: 'gian': no such further input\. Did you mean 'gain'"):
             Explainer(done.path, feeds={"gian": 1, "gain": 1})
 
 

@@ -224,11 +224,15 @@ OTHERS: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], str, str, s
         "RoiAlign",
     ),
     "integers read without their scale": (
-        [QUANTISED, blocker("Cast", ["q"], to=TensorProto.FLOAT)],
-        STEPS,
-        r"^operator Cast \(node 'blocker'\): input 0 \('q'\) holds quantised numbers, floats from a DequantizeLinear",
+        [
+            QUANTISED,
+            blocker("Where", ["half", "q", "point"], ("mixed",)),
+            node("DequantizeLinear", ["mixed", "step", "point"], ["b"]),
+        ],
+        {**STEPS, "half": np.eye(8) > 0},
+        r"^operator Where \(node 'blocker'\): input 1 \('q'\) holds quantised numbers, floats from a DequantizeLinear",
         "b",
-        "Cast",
+        "Where",
     ),
     "a shape of the data": (
         [

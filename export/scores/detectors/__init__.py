@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from aerocam.errors import ModelError
 from aerocam.export.nodes.shapes import is_static, static_shape
-from aerocam.export.scores.detectors import decoded, pairs, queries, raw_yolo, scales, yolo
+from aerocam.export.scores.detectors import decoded, pairs, queries, raw_yolo, scales, suppression, yolo
 from aerocam.export.scores.detectors.suppression import pairs_before, tables_before
 from aerocam.export.scores.registry import Hints, ScoreSite
 
@@ -39,6 +39,7 @@ UNJOINED: dict[tuple[str, ...], Callable[[ir.Model, Hints], ScoreSite | None]] =
     ("centernet",): decoded.find_centres,
     ("yolox",): raw_yolo.find_cells,
     tuple(raw_yolo.ANCHORS): raw_yolo.find_anchored,
+    tuple(pairs.FINDERS): suppression.find_flat,
 }
 """Finder by the names of its layouts, the most special first."""
 

@@ -16,6 +16,7 @@ from aerocam.errors import ModelError
 from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
+from aerocam.export.reading.plugins import read_suppression
 from aerocam.export.scores.detectors.columns import BOX, Table, are_queries, score_site, tables
 from aerocam.export.scores.registry import Hints, ScoreSite
 
@@ -28,8 +29,11 @@ SHARE_LIMIT = 4.0
 
 def find_ssd(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     """Return an SSD's site: a softmax, the background first, or sigmoids and a label that names the background."""
+    cut = read_suppression(model.metadata_props)
     for table in tables(output, 2, 1):
         softmax = table.is_activated(0, table.columns, frozenset({"Softmax"}))
+        if cut is not None and cut.scores == output.name and cut.background is not None:
+            return _site(table, model, hints, cut.background)
         if softmax or _named_background(table, hints) is not None or hints.layout == "ssd":
             site = _site(table, model, hints, _named_background(table, hints) or 0)
             if site is not None:
@@ -52,14 +56,15 @@ def beside(table: Table, model: ir.Model, hints: Hints) -> Table | None:
     """Return the boxes of the anchors that `table` classifies, (1, anchors, 4) or (1, 4, anchors), or None.
 
     Where `table` has four columns too, the one with an activation, or without "box" in its name, holds the classes.
-    What is computed from the classes, as boxes moved apart by their class are, does not hold the boxes.
+    Within the graph, neither is computed from the other, as boxes moved apart by their class are.
     """
     for other in (*model.graph.outputs, *hints.tables):
         if other is table.value or not is_float(other) or not is_static(other):
             continue
         shape = static_shape(other)
         axis = 2 if shape == (1, table.anchors, BOX) else 1 if shape == (1, BOX, table.anchors) else None
-        if axis is None or (other in hints.tables and table.value in ancestors(other)):
+        inner = axis is not None and other in hints.tables
+        if axis is None or (inner and (table.value in ancestors(other) or other in ancestors(table.value))):
             continue
         boxes = Table(other, axis)
         if table.columns == BOX and _is_rather_box(table, boxes):
@@ -112,6 +117,9 @@ def measured(model: ir.Model, boxes: manifest.Boxes, hints: Hints) -> manifest.B
             " as there; mend the model"
         )
     form, unit = box_form(numbers)
+    cut = read_suppression(model.metadata_props)
+    if cut is not None and cut.boxes == boxes.output and cut.form is not None:
+        form = cut.form
     return replace(boxes, form=form, unit=unit)
 
 
