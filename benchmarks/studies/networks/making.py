@@ -22,6 +22,9 @@ EXPORTERS: dict[str, dict[str, Any]] = {
     "dynamo": {"dynamo": True, "external_data": False, "verbose": False},
 }
 NETWORKS: dict[str, Network] = of_torchvision.NETWORKS | of_timm.NETWORKS | of_transformers.NETWORKS
+BATCHES = 2
+"""Batches of two pictures of noise from which batch norms take their statistics."""
+
 WORDS = 1000
 """Ids of words are below that."""
 
@@ -59,15 +62,19 @@ def write(folder: Path, only: str = "") -> None:
 
 
 def _drawn(network: Network) -> tuple[Any, tuple[Any, ...]]:
-    """Return the network with seeded weights, and its inputs; what is normalised by statistics has some."""
+    """Return the network with seeded weights, and its inputs; what is normalised by statistics has those of noise."""
     import torch
 
     torch.manual_seed(0)
     model = network.build().eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_var is not None:
-            module.running_var.uniform_(0.5, 1.5)
-            module.running_mean.normal_(0, 0.1)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+        norm.train()
+    for _ in range(BATCHES if norms else 0):
+        model(*(torch.randn(2, *shape[1:]) for shape in network.inputs))
+    model.eval()
     inputs = tuple(torch.randn(shape) for shape in network.inputs)
     return model, (*inputs, *([torch.randint(WORDS, (4, network.words))] if network.words else []))
 

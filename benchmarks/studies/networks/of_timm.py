@@ -57,7 +57,7 @@ NETWORKS = dict(
         classifier("vit_tiny_patch16_224", r"^blocks\.11\.norm1", 14, numbers=HALVES),
         classifier("deit_tiny_patch16_224", r"^blocks\.11\.norm1", 14),
         classifier("deit3_small_patch16_224", r"^blocks\.11\.norm1", 14),
-        classifier("beit_base_patch16_224", r"^(blocks\.11|fc_norm)", 14, numbers=HALVES),
+        classifier("beit_base_patch16_224", r"^(blocks\.11|fc_norm|$)", 14, numbers=HALVES),
         classifier("swin_tiny_patch4_window7_224", r"^(layers\.3|norm)", 7),
         classifier("swinv2_tiny_window8_256", r"^(layers\.3|norm)", 8, 256),
         classifier("hiera_tiny_224", r"^(blocks\.1[1-9]|head)", 7),
