@@ -34,6 +34,9 @@ from aerocam.manifest import Task
 USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
 """Numbers of classes of well-known data sets (CIFAR, Tiny ImageNet, Places, ImageNet), which nothing else has."""
 
+WIDTH = 64
+"""Widths of embeddings are multiples of that, numbers of classes hardly ever."""
+
 SURE = 0.9
 """Probability of a background, and the share of the anchors where it has that."""
 
@@ -181,6 +184,9 @@ def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> 
     if site.score.activation != "none" or site.output is not value:
         how = f"a {site.score.activation}" if site.score.activation != "none" else "the best of several"
         return Found("classify", value, f"output {shown} is {how}")
+    producer = value.producer()
+    if producer is not None and producer.op_type == "LogSoftmax":
+        return Found("classify", value, f"output {shown} is the logarithm of a softmax")
     if len(hints.labels) in (count, count - 1) and hints.labels:
         return Found("classify", value, f"output {shown} has a number for each of {len(hints.labels)} labels")
     arrays = probe.values(site.output)
@@ -192,6 +198,8 @@ def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> 
             return Found("classify", value, f"output {shown} has {numbers}", "measured")
     if count in USUAL:
         return Found("classify", value, f"output {shown} has as many numbers as a well-known data set has classes")
+    if count >= WIDTH and count % WIDTH == 0:
+        return Found("embed", value, f"output {shown}, as wide as embeddings are; it may be classes", "assumed")
     return Found("classify", value, f"output {shown}, which may be a regression or an embedding as well", "assumed")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ EXPORTERS: dict[str, dict[str, Any]] = {
     "dynamo": {"dynamo": True, "external_data": False, "verbose": False},
 }
 NETWORKS: dict[str, Network] = of_torchvision.NETWORKS | of_timm.NETWORKS | of_transformers.NETWORKS
+COLOURS = re.compile(r"\x1b\[\d*m")
+"""What colours a terminal."""
+
 BATCHES = 2
 """Batches of two pictures of noise from which batch norms take their statistics."""
 
@@ -55,8 +59,8 @@ def write(folder: Path, only: str = "") -> None:
                 torch.onnx.export(*_drawn(NETWORKS[name]), partial, **EXPORTERS[exporter])
             partial.replace(path)
         except Exception as error:  # whatever an exporter raises, it is a reason
-            lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-            reason.write_text(f"{type(error).__name__}: {lines[0]}", encoding="utf-8")
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            reason.write_text(f"{type(error).__name__}: {COLOURS.sub('', first)}", encoding="utf-8")
             print(f"  {reason.read_text(encoding='utf-8')}", flush=True)
         gc.collect()
 

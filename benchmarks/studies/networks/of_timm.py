@@ -85,7 +85,7 @@ NETWORKS = dict(
         classifier("hgnetv2_b0", r"^(stages\.3|head)", 7),
         classifier("inception_v3", r"^Mixed_7c", 8, 299, HALVES),
         classifier("mambaout_femto", r"^(stages\.3|head)", 7),
-        classifier("tiny_vit_5m_224", r"^(stages\.3|head)", 7),
+        classifier("tiny_vit_5m_224", r"^(stages\.3|head)", 7, classes=21841),
         classifier("convmixer_768_32", r"^blocks\.31", 32),
         classifier("regnety_002", r"^(s4|final_conv)", 7),
         classifier("coatnet_nano_rw_224", r"^(stages\.3|norm|head)", 7, numbers=HALVES),

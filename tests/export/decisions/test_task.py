@@ -137,3 +137,15 @@ def test_a_class_that_is_sure_nearly_everywhere_is_the_background(
     assert (done.score.background, done.score.classes, done.score.link) == (background, 3, "none")
     (layout,) = (item for item in done.decisions if item.subject == "layout")
     assert ("background" in layout.evidence) == (background is not None)
+
+
+@pytest.mark.parametrize(("width", "task"), [(128, "embed"), (130, "classify")])
+def test_numbers_as_wide_as_embeddings_are_a_guess(tmp_path: Path, width: int, task: str) -> None:
+    """Where that is classes, what makes probabilities of them is a guess too."""
+    proto = onnx.load(written(tmp_path / "m.onnx", "y = MatMul(f, w)", f"float[1,{width}] y"))
+    weights = np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
+    (kept,) = (item for item in proto.graph.initializer if item.name == "w")
+    kept.CopyFrom(numpy_helper.from_array(weights, "w"))
+    made = decisions(saved(tmp_path, proto))
+    assert (made["task"].decided, made["task"].is_guess) == (task, True)
+    assert [made[name].is_guess for name in made if name == "activation"] == ([True] if task == "classify" else [])
