@@ -26,9 +26,16 @@ CROSSCHECK := .venv-crosscheck
 CROSSCHECK_PINS := torch==2.13.0 torchvision==0.28.0 timm==1.0.31 ttach matplotlib polars psutil requests tqdm
 CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
+# Versions of Ultralytics, each in a folder of its own beside one environment, and a checkpoint of molecules.
+ULTRALYTICS := .venv-ultralytics
+ULTRALYTICS_PINS := torch==2.14.1 torchvision==0.29.1 matplotlib onnxslim onnxsim pandas polars psutil py-cpuinfo pyyaml \
+	requests scipy seaborn setuptools==80.9.0 tqdm
+ULTRALYTICS_BARE := hub-sdk thop ultralytics-thop
+ULTRALYTICS_VERSIONS := 8.0.52 8.0.239 8.1.47 8.2.103 8.3.253 8.4.190
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck ultralytics docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -45,6 +52,7 @@ help:
 	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
+	@echo "make ultralytics  what many versions of Ultralytics export, against its own predict; half an hour; writes benchmarks/studies/results/ultralytics.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -173,6 +181,23 @@ $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@$(CROSSCHECK)/bin/python $(PIP) --no-deps $(CROSSCHECK_BARE)
 	@touch $@
 
+# Every file once, kept in .cache; half an hour the first time.
+ultralytics: $(ULTRALYTICS)/.ready
+	@OMP_NUM_THREADS=1 $(ULTRALYTICS)/bin/python -m aerocam.benchmarks.studies.pages.ultralytics \
+		--versions $(ULTRALYTICS)/versions --files .cache/ultralytics
+
+$(ULTRALYTICS)/.ready: Makefile pyproject.toml
+	@echo "making $(ULTRALYTICS): $(ULTRALYTICS_PINS), ultralytics $(ULTRALYTICS_VERSIONS)"
+	@rm -rf $(ULTRALYTICS)
+	@$(PYTHON) -m venv $(ULTRALYTICS)
+	@$(ULTRALYTICS)/bin/python $(PIP) --editable '.[demo]' $(ULTRALYTICS_PINS)
+	@$(ULTRALYTICS)/bin/python $(PIP) --no-deps $(ULTRALYTICS_BARE)
+	@for version in $(ULTRALYTICS_VERSIONS); do \
+		$(ULTRALYTICS)/bin/python $(PIP) --no-deps --target $(ULTRALYTICS)/versions/$$version ultralytics==$$version || exit 1; \
+	done
+	@$(ULTRALYTICS)/bin/python $(PIP) --no-deps --target $(ULTRALYTICS)/versions/abd-model abd-model==0.3.0
+	@touch $@
+
 clean:
-	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(ULTRALYTICS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
