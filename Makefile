@@ -28,7 +28,7 @@ CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies gpu test quick lint format test-host test-jetson models picture crosscheck docs engines clean
+.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -37,6 +37,7 @@ help:
 	@echo "make bench   the costs that the README quotes, anew; best on a quiet machine"
 	@echo "make eval    all methods by all metrics; a quarter of an hour; writes benchmarks/studies/results/eval.md and eval-out/"
 	@echo "make studies mosaics, randomised weights, INT8 on a video, CF-CAM's candidates; three quarters of an hour"
+	@echo "make nodes   ONNX's own node tests, each explained; writes benchmarks/studies/results/node-suite.md"
 	@echo "make gpu     what only a GPU can show; writes benchmarks/studies/results/gpu.md"
 	@echo "make lint    ruff, mypy, and which floor imports which"
 	@echo "make format  let ruff rewrite the code in the project's style"
@@ -137,6 +138,10 @@ studies: $(VENV)/.dev $(ZOO)
 	@$(RUN) -m aerocam.benchmarks.studies.pages.sanity
 	@$(RUN) -m aerocam.benchmarks.studies.pages.shift
 	@$(RUN) -m aerocam.benchmarks.studies.pages.cfcam_default
+
+# Some four minutes: every test that has a float to follow is exported and checked on its own numbers.
+nodes: $(VENV)/.dev
+	@$(RUN) -W ignore -m aerocam.benchmarks.studies.pages.node_suite
 
 # An environment that is there is taken as it is, without the network; RUN=python3 takes another one.
 gpu:

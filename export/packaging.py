@@ -48,7 +48,7 @@ def parts(model: ir.Model, written: Manifest, originals: Sequence[str]) -> tuple
 
 def added_names(model: ir.Model, layers: int) -> list[str]:
     """Return the inputs and outputs of a rewritten model that are this package's own."""
-    own = {manifest.TARGET, manifest.REFERENCE, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
+    own = {manifest.TARGET, manifest.REFERENCE, manifest.REGION, manifest.CHOSEN, manifest.SCORE, manifest.MAP}
     own |= {manifest.BATCH, manifest.SCORES}
     own.update(name for i in range(layers) for name in tensor_names(i))
     return [str(value.name) for value in (*model.graph.inputs, *model.graph.outputs) if value.name in own]

@@ -33,6 +33,7 @@ from aerocam.export.seed_scale import seed_scale
 from aerocam.files import sha256
 from aerocam.manifest import Manifest
 from aerocam.methods import METHODS
+from aerocam.providers import Provider
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     Raises:
         AerocamError: What is asked cannot be had of this model.
     """
-    labels, site, decisions = find_site(model, request.score)
+    labels, site, decisions = find_site(model, request.score, request.providers)
     walk, fused, ends, files = request.walk, request.fused, request.ends, request.files
     if (request.score.contrast or (METHODS[fused.head].contrast if fused.head else "none")) != "none":
         require_contrast(site)
@@ -117,7 +118,9 @@ def make_plan(model: ir.Model, request: ExportRequest, precision: manifest.Preci
     return Plan(written, site, layers, outputs, frozenset(tensor_table(model)))
 
 
-def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
+def find_site(
+    model: ir.Model, score: Score, providers: Sequence[Provider] | None = None
+) -> tuple[Sequence[str], ScoreSite, list[Decision]]:
     """Find the score, by what is asked, what the model says, and what it gives out for a few pictures.
 
     Returns:
@@ -128,7 +131,7 @@ def find_site(model: ir.Model, score: Score) -> tuple[Sequence[str], ScoreSite, 
         ModelError: The task is not explained, or no output has the form that the task needs.
     """
     labels = tuple(score.labels) if score.labels is not None else class_names(model.metadata_props)
-    probe = Probe(model)
+    probe = Probe(model, providers)
     hints = Hints(labels, score.layout, probe.values)
     cut = read_suppression(model.metadata_props)
     site, decisions = decide_score(model, score.task, score.score_output, score.targets, hints, probe)

@@ -242,7 +242,8 @@ def _chosen(image: ir.Value, entries: Mapping[str, Any], settings: Mapping[str, 
         listed = ",".join(map(str, shown))
         raise UsageError(f"`shown={listed!r}`: three channels of 0 to {channels - 1} are expected, as in 2,1,0")
     if "shown" in settings and entries["color"] != "BANDS":
-        raise UsageError(f"`shown`: the input is in {entries['color']}; it is for inputs of other channels")
+        listed = ",".join(map(str, shown))
+        raise UsageError(f"`shown={listed!r}`: the input is in {entries['color']}; it is for inputs of other channels")
     layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
     chosen = Preprocess(input=str(image.name), size=(height, width), layout=layout, **entries)
     _require_fitting(chosen, image)

@@ -8,6 +8,7 @@ its seed: whoever reads the gradients divides by the scale, in float32.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -31,10 +32,11 @@ def seed_scale(graph: ir.Graph, layers: Sequence[ir.Value], logits: ir.Value) ->
 
 
 def scaled_seed(op: Builder, start: Chosen, scale: float) -> Chosen:
-    """Return where the walk back starts, with its seed times `scale`."""
-    if scale == 1.0:
-        return start
+    """Return where the walk back starts, with its seed times `scale`, then in the type of what it is of.
+
+    The weights of many positions are small: in float16 they would lose digits before they are scaled.
+    """
     numbers = constant_array(start.seed)
-    if numbers is None:
-        return Chosen(start.value, op.scale(start.seed, scale))
+    if scale == 1.0 or numbers is None:
+        return replace(start, seed=op.cast_like(op.scale(start.seed, scale), start.value))
     return Chosen(start.value, op.constant(numbers * numbers.dtype.type(scale), np.dtype(numbers.dtype)))

@@ -165,11 +165,17 @@ def own_choice(model: ir.Model, score: manifest.Score) -> NDArray[np.int32]:
 
 
 def random_feeds(model: ir.Model, rng: np.random.Generator) -> dict[str, NDArray]:
-    """Return random values for every input but the target: pixels for a frame, else standard-normal numbers."""
-    return {
-        str(value.name): rng.integers(0, 256, static_shape(value), np.uint8)
-        if value.dtype == ir.DataType.UINT8
-        else rng.standard_normal(static_shape(value)).astype(value.dtype.numpy())  # type: ignore[union-attr]
-        for value in model.graph.inputs
-        if value.name != manifest.TARGET
-    }
+    """Return random values for every input but the target.
+
+    Pixels for a frame, weights in 0 to 1 for a region, else standard-normal numbers.
+    """
+    feeds: dict[str, NDArray] = {}
+    for value in model.graph.inputs:
+        name, shape = str(value.name), static_shape(value)
+        if value.dtype == ir.DataType.UINT8:
+            feeds[name] = rng.integers(0, 256, shape, np.uint8)
+        elif name == manifest.REGION:
+            feeds[name] = rng.random(shape, np.float32)
+        elif name != manifest.TARGET:
+            feeds[name] = rng.standard_normal(shape).astype(value.dtype.numpy())  # type: ignore[union-attr]
+    return feeds

@@ -22,6 +22,7 @@ from aerocam.runtime.maps.raw_maps import raw_maps
 from aerocam.runtime.maps.smoothing import MapSmoothing, check_smoothing
 from aerocam.runtime.predictions.detections import Objects
 from aerocam.runtime.predictions.prediction import Prediction, Predictor
+from aerocam.runtime.predictions.region import RegionLike, RegionOfInterest
 from aerocam.runtime.predictions.targets import ResolvedTargets, Targets, as_list
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
@@ -71,7 +72,8 @@ class Explainer(Closing):
         Args:
             model: A file written by `aerocam export`, or an open session (which then stays the caller's to close).
             method: CAM method, or method on the input picture; by default that of the model's fused head, or where it
-                has none gradcam, for a detector hirescam, for a file made with `relevance=True` relevance.
+                has none gradcam, for a detector or a dense output hirescam, for a file made with `relevance=True`
+                relevance.
             options: Keyword arguments of the method, such as `steps` of integrated_gradients.
             providers: As for `open_session`; None means the CPU.
             threads: Threads inside an operator; None leaves it to ONNX Runtime.
@@ -218,7 +220,7 @@ class Explainer(Closing):
         return self.manifest.preprocess is not None and self.manifest.preprocess.color == "BANDS"
 
     def embed(self, frame: NDArray[Any]) -> NDArray[np.float32]:
-        """Return an embedding network's output for a frame, float32 (numbers,); a copy.
+        """Return an embedding network's output for a frame, or a dense one's mean over the region; float32 (numbers,).
 
         Raises:
             UsageError: The model is no embedding network, or cannot take the frame.
@@ -250,6 +252,28 @@ class Explainer(Closing):
         self._passes.fix(contract.REFERENCE, np.tile(vector, (score.targets, 1)))
         self._has_reference = True
 
+    def look_at(self, region: RegionLike) -> None:
+        """Explain from the next frame on the mean over a region of it: the numbers or features of a dense output there.
+
+        Args:
+            region: A box (x0, y0, x1, y1) or one pixel (x, y), in px of the frame; a mask (H, W) over the frame, whose
+                entries are weights; None: the whole output.
+
+        Raises:
+            UsageError: The model's output has no positions; the region is none, or is empty; or altered frames are
+                asked for, of which some are mirrored. A region that lies outside of what the model sees of a frame is
+                refused with the frame.
+        """
+        score = self.manifest.score
+        if region is not None and score.positions is None:
+            raise UsageError(
+                f"`region`: the model has task {self.manifest.task} and no numbers at positions; one exported with"
+                " `task='regress'` or `task='embed'`, whose output has channels, rows and columns, is expected"
+            )
+        if region is not None and self.smoothing.augmented:
+            raise UsageError("`region`: mirrored frames would be looked at elsewhere; take it without `augmented`")
+        self._predictor.region = RegionOfInterest.of(region)
+
     def resolve(self, target: Targets) -> NDArray[np.int32]:
         """Return targets as numbers, int32 (n, 1) or (n, 2); see `ResolvedTargets`.
 
@@ -259,11 +283,12 @@ class Explainer(Closing):
         return self._resolve(target).rows
 
     def check(self, target: Targets | Objects) -> None:
-        """Make sure that the model has such targets.
+        """Make sure that the model has such targets, and that all its inputs are given.
 
         Raises:
-            UsageError: A class, an anchor or boxes that it does not have.
+            UsageError: A class, an anchor or boxes that it does not have, or an input beside the picture is missing.
         """
+        self._passes.require_fed()
         if isinstance(target, Objects):
             target.check(self.manifest)
         else:

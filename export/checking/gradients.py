@@ -30,7 +30,7 @@ logger = logging.getLogger("aerocam.export")
 KINKS = 0.1
 """A difference above this is worth a word to the user."""
 
-STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3)
+STEPS = (1e-2, 3e-2, 1e-1, 3e-3, 1e-3, 1e-4)
 """Step sizes tried for a central difference, relative to the activations' root mean square."""
 
 ENOUGH = KINKS / 5
@@ -118,18 +118,24 @@ def _scale(activations: NDArray) -> float:
 def _error_along(
     run: Callable[[NDArray], float], gradient: NDArray, direction: NDArray, dtype: Any, least: float
 ) -> float:
-    """Return the best relative error over `STEPS` along one direction; the first good one ends the search."""
+    """Return the best relative error over `STEPS` along one direction; the first good one ends the search.
+
+    Steps after which nothing can be told from rounding, by gradient or difference, count only if no other is left: 0.
+    """
     usual = float(np.linalg.norm(gradient)) * float(np.sqrt(np.mean(direction**2)))
-    best = float("inf")
+    best, told = float("inf"), False
     for step in STEPS:
         offset = (direction * step).astype(dtype)
         slope = float(np.vdot(gradient, offset.astype(np.float64)))
         difference = (float(run(offset)) - float(run(-offset))) / 2
+        if max(abs(slope), abs(difference)) < least:
+            continue
+        told = True
         size = max(min(abs(slope), abs(difference)), usual * step, least)
         best = min(best, abs(difference - slope) / size)
         if best < ENOUGH:
             break
-    return best
+    return best if told else 0.0
 
 
 def held_names(model: ir.Model, layers: Sequence[str]) -> list[str]:

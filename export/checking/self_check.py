@@ -43,7 +43,7 @@ from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
 from aerocam.export.packaging import join
 from aerocam.export.precision import computed_in_half, in_float16
 from aerocam.export.reading.graph import load_model
-from aerocam.export.reading.inputs import add_batch, fix_inputs, freeze_inputs
+from aerocam.export.reading.inputs import add_batch, fix_inputs, freeze_inputs, model_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.plugins import cut_suppression
@@ -77,6 +77,9 @@ def self_check(
     cut_suppression(original.proto)
     fix_inputs(original.proto, fix or {})
     freeze_inputs(original.proto, input_shapes or {})
+    taken = {value.name for value in model.graph.inputs}
+    if fixed := [item.name for item in model_inputs(original.proto) if item.name not in taken]:
+        raise UsageError(f"`fix`: input {fixed[0]!r} is a constant of the exported model; give its value, as at export")
     add_batch(original.proto)
     reference, apart = original, None
     if written.precision == "float16":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from aerocam.errors import AerocamError
 from aerocam.export.nodes.shapes import is_channels_last, static_shape
 from aerocam.export.reading.light import LightModel
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors
+from aerocam.providers import Provider
 
 logger = logging.getLogger("aerocam.export")
 
@@ -28,10 +30,10 @@ class Probe:
         fault: Why the model could not be run; empty as long as it could.
     """
 
-    def __init__(self, model: ir.Model) -> None:
-        """Prepare to run a model in normal form; nothing is run before something is asked for."""
+    def __init__(self, model: ir.Model, providers: Sequence[Provider] | None = None) -> None:
+        """Prepare to run a model in normal form on these providers; nothing is run before something is asked for."""
         self.fault = ""
-        self._model = model
+        self._model, self._providers = model, providers
         self._known: dict[str, list[NDArray] | None] = {}
 
     def values(self, tensor: ir.Value) -> list[NDArray] | None:
@@ -47,7 +49,7 @@ class Probe:
         """Return what tensors hold by their names; nothing where ONNX Runtime cannot compute them all."""
         names = [str(tensor.name) for tensor in tensors]
         try:
-            with onnxruntime_errors(), SessionFolder() as sessions:
+            with onnxruntime_errors(), SessionFolder(self._providers) as sessions:
                 session = sessions.open(_cut(self._model, tensors))
                 asked = {value.name for value in session.get_inputs()}
                 feeds = [{key: x for key, x in feed.items() if key in asked} for feed in _feeds(self._model)]

@@ -18,7 +18,18 @@ from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.nodes.builder import tensor_table
 from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
-from aerocam.export.scores import Hints, ScoreSite, classify, detectors, find_score, named_outputs, segment, sequence
+from aerocam.export.scores import (
+    Hints,
+    ScoreSite,
+    classify,
+    detectors,
+    embed,
+    find_score,
+    named_outputs,
+    regress,
+    segment,
+    sequence,
+)
 from aerocam.manifest import Task
 
 USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
@@ -123,6 +134,8 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
             return Found(
                 "sequence", value, f"output {_shown(value)} has probabilities of symbols at places", "measured"
             )
+        elif _rank(value) == 3 and (site := regress.find(value, model, hints)) is not None and site.score.classes == 1:
+            unclear.append(_of_one_channel(value))
     if unclear:
         return unclear[0]
     if any(node.op_type == "NonMaxSuppression" for node in model.graph.all_nodes()):
@@ -132,7 +145,8 @@ def _by_form(model: ir.Model, outputs: Sequence[ir.Value], hints: Hints, probe: 
         )
     raise ModelError(
         f"outputs {shapes}: nothing says what the network does; `task` names it, one of"
-        f" {', '.join(get_args(manifest.Task))}, and `score_output` the output"
+        f" {', '.join(get_args(manifest.Task))} (numbers at positions are `task='regress'`, features there"
+        " `task='embed'`), and `score_output` the output"
     )
 
 
@@ -168,7 +182,14 @@ def _of_positions(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) 
         return Found("segment", value, f"output {shown} has a channel for each of {classes} labels")
     if _is_ready(value, site, probe):
         return Found("segment", value, f"output {shown} has probabilities at each position", "measured")
+    if classes == 1:
+        return _of_one_channel(value)
     return Found("segment", value, f"output {shown}, whose {classes} channels may be no classes", "assumed")
+
+
+def _of_one_channel(value: ir.Value) -> Found:
+    """Return `regress`, the likelier one, of an output with a number at each position that shows no sigmoid."""
+    return Found("regress", value, f"output {_shown(value)}, a number at each position, which may be a mask", "assumed")
 
 
 def _is_ready(value: ir.Value, site: ScoreSite, probe: Probe) -> bool:
@@ -182,7 +203,8 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
     taken = str(site.score.output)
     if asked is not None:
         return Decision("output", taken, "asked for", "score_output", "asked")
-    finder = {"classify": classify.find, "segment": segment.find}.get(site.task)
+    finders = {"classify": classify, "segment": segment, "regress": regress, "embed": embed}
+    finder = finders[site.task].find if site.task in finders else None
     others: list[str] = []
     rivals: list[str] = []
     for value in model.graph.outputs:

@@ -22,15 +22,17 @@ from aerocam.export.nodes.shapes import is_float, may_be_image, static_shape
 from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
 
-QUANTISING = frozenset({"QLinearConv", "QLinearMatMul", "QuantizeLinear"})
-"""Operators whose output 0 holds integers that were rounded from real numbers."""
+QUANTISING = frozenset(
+    {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QuantizeLinear"}
+)
+"""Operators whose output 0 holds integers that were rounded from real numbers, or are sums of products of such."""
 
 MOVING = frozenset(
     {"Concat", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
 """Operators that may stand between those and pass the integers on as they are."""
 
-READING = QUANTISING | MOVING | {"DequantizeLinear"}
+READING = QUANTISING | MOVING | {"Cast", "DequantizeLinear"}
 """Operators whose rule takes an integer input for a real number."""
 
 
@@ -112,7 +114,8 @@ def nodes_between(
 def carries_gradient(value: ir.Value) -> bool:
     """Return whether `value` holds floats, or integers that were rounded from real numbers.
 
-    A value whose type is unknown counts as floats: what cannot be differentiated then is refused, not passed over.
+    So it does where its operator reads such of the same type: only `MOVING` ones have a rule for them then, others are
+    refused. A value whose type is unknown counts as floats: it is refused too, not passed over.
     """
     node = value.producer()
     if value.dtype is None:
@@ -121,8 +124,8 @@ def carries_gradient(value: ir.Value) -> bool:
         return is_float(value)
     if operator_name(node) in QUANTISING:
         return True
-    return operator_name(node) in MOVING and any(
-        x is not None and not is_float(x) and carries_gradient(x) for x in node.inputs
+    return operator_name(node) not in NO_GRADIENT and any(
+        x is not None and x.dtype == value.dtype and carries_gradient(x) for x in node.inputs
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from aerocam.export.gradients.autodiff import ancestors, nodes_between, values_read
-from aerocam.export.layers.candidates import Candidate, image_inputs, last_cut
+from aerocam.export.gradients.autodiff import ancestors, nodes_between
+from aerocam.export.layers.candidates import Candidate, image_inputs, last_cut, products_with_weights
 from aerocam.export.layers.head_inputs import head_inputs, predictions, read_by_queries
 from aerocam.export.layers.receptive_field import receptive_fields
 from aerocam.export.nodes.shapes import is_static, static_shape
@@ -54,7 +54,7 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
         ModelError: The inputs of a detector's head, or what its queries read, were not found.
     """
     if site.task == "detect" and all(len(static_shape(part)) == 4 for part in predictions(site)):
-        layers, is_wide = head_inputs(site, candidates, model)
+        layers, is_wide = head_inputs(model, site, candidates)
         evidence = "what boxes and classes are both predicted from"
         return LayerChoice(layers, evidence, "" if is_wide else DOT)
     if site.task == "detect":
@@ -72,8 +72,10 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
 
 def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice:
     """Choose the layer of a network with one score for the whole picture, or one per position."""
-    if site.task == "segment":  # the class maps themselves are no features
-        weighed = _weighed(inner)
+    if site.task == "segment" or (site.task == "regress" and site.fold is not None):  # its maps are no features
+        weighed = ancestors(
+            *(x for node, _ in products_with_weights(inner[0].path) for x in node.inputs if x is not None)
+        )
         inner = [candidate for candidate in inner if candidate.value in weighed] or inner
     cut = last_cut(model, site.logits, inner)
     last = cut or inner[-1]
@@ -96,16 +98,6 @@ def _last_seen(site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice | Non
     return (
         LayerChoice(seen[-1:], "the last that the score depends on", "a class token alone is behind") if seen else None
     )
-
-
-def _weighed(candidates: Sequence[Candidate]) -> set[ir.Value]:
-    """Return the values on the way to the score that a product with weights depends on."""
-    path = candidates[0].path
-    computed, read = {y for node, _ in path for y in node.outputs}, set[ir.Value]()
-    for node, amount in reversed(path):
-        if (amount and any(x not in computed for x in node.inputs[:2])) or not read.isdisjoint(node.outputs):
-            read.update(values_read(node))
-    return read
 
 
 def _last_attention(model: ir.Model, site: ScoreSite) -> ir.Node | None:

@@ -12,7 +12,14 @@ import onnx_ir as ir
 from aerocam.errors import ModelError
 from aerocam.export.gradients.adjoints import ADJOINTS
 from aerocam.export.gradients.adjoints.registry import operator_name
-from aerocam.export.gradients.autodiff import checked_cotangent, depends, nodes_between, rule_of, values_read
+from aerocam.export.gradients.autodiff import (
+    checked_cotangent,
+    depends,
+    descendants,
+    nodes_between,
+    rule_of,
+    values_read,
+)
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.scores import ScoreSite
@@ -51,6 +58,12 @@ def gradient_cost(path: Iterable[tuple[ir.Node, int]], layer: ir.Value) -> int:
     return cost
 
 
+def products_with_weights(path: Sequence[tuple[ir.Node, int]]) -> list[tuple[ir.Node, int]]:
+    """Return the products of a path from input to score of which a factor is not computed from the input."""
+    computed = {y for node, _ in path for y in node.outputs}
+    return [(node, amount) for node, amount in path if amount and not computed.issuperset(node.inputs[:2])]
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A tensor that can be a target layer.
@@ -87,15 +100,10 @@ class Candidate:
     @property
     def share_behind(self) -> float:
         """Return the share of the multiply-adds with weights, from input to score, that lie behind this tensor."""
-        computed = {y for node, _ in self.path for y in node.outputs}
-        active, behind, total = {self.value}, 0, 0
-        for node, amount in self.path:
-            depends_on_it = any(x in active for x in values_read(node))
-            if depends_on_it:
-                active.update(node.outputs)
-            if amount and any(x not in computed for x in node.inputs[:2]):
-                total += amount
-                behind += amount * depends_on_it
+        products = products_with_weights(self.path)
+        reached = descendants((node for node, _ in self.path), [self.value])
+        total = sum(amount for _, amount in products)
+        behind = sum(amount for node, amount in products if not reached.isdisjoint(node.inputs))
         return behind / total if total else 0.0
 
     @property

@@ -62,7 +62,7 @@ def _joined(part: Part, through: Set[str]) -> list[ir.Value]:
     return list(scales)
 
 
-def head_inputs(site: ScoreSite, candidates: Sequence[Candidate], model: ir.Model) -> tuple[list[Candidate], bool]:
+def head_inputs(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate]) -> tuple[list[Candidate], bool]:
     """Return the inputs of a head with convolutions, one per scale, and whether a map of each can be more than a dot.
 
     They are where box and class predictions of a scale part ways. Where one answer depends on one cell of such an

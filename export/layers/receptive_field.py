@@ -22,6 +22,7 @@ from aerocam.export.gradients.autodiff import values_read
 from aerocam.export.gradients.stacking.batched import ENTRYWISE
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.operator_tables import decorator_of
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.nodes.windows import Window, transposed_windows, windows
 
@@ -76,6 +77,10 @@ def _extent(candidate: Candidate, mask: Mask) -> tuple[int, int] | None:
         axis, first, end = fold.cut
         mask = mask[(slice(None),) * axis + (slice(first, end),)] if mask.shape[axis] > 1 else mask
         shape = (*shape[:axis], end - first, *shape[axis + 1 :])
+    if fold.units is not None:
+        axis, _ = fold.units
+        mask = np.broadcast_to(mask, (*mask.shape[:axis], shape[axis], *mask.shape[axis + 1 :]))
+        mask, shape = mask.reshape(fold.apart(mask.shape)), fold.apart(shape)
     real = [axis for axis in fold.order if shape[axis] != 1]
     places = real[1:] if fold.channels > 1 else real
     others = tuple(axis for axis in range(len(shape)) if axis not in places)
@@ -201,14 +206,8 @@ def _moved(
     return masks
 
 
-def reads(*operators: str) -> Callable[[Reads], Reads]:
-    """Register what `operators` read."""
-
-    def register(function: Reads) -> Reads:
-        READS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+reads = decorator_of(READS)
+"""Registers what some operators read."""
 
 
 def _split(node: ir.Node, arrived: Sequence[Mask | None]) -> Sequence[Mask | None]:

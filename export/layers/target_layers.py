@@ -58,8 +58,9 @@ def choose_layers(
             choice.layers.append(named_layer(model, site, candidates, name))
     layers = list(dict.fromkeys(choice.layers))
     if site.task == "detect" and not choice.conflict:
-        fields = receptive_fields(layers, predictions(site))
-        dots = [layer.name for layer in layers if fields[layer.value] == (1, 1)]
+        inner = [layer for layer in layers if layer.depth >= 0]
+        fields = receptive_fields(inner, predictions(site)) if inner else {}
+        dots = [layer.name for layer in inner if fields[layer.value] == (1, 1)]
         choice = replace(choice, conflict=f"of {', '.join(dots)} {DOT}" if dots else "")
     return replace(choice, layers=layers)
 

@@ -24,7 +24,7 @@ from aerocam.errors import ModelError
 from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.functions import all_nodes, infer_types, spell_out_functions
-from aerocam.export.reading.inputs import add_batch, cut_batch, fix_inputs, freeze_inputs
+from aerocam.export.reading.inputs import add_batch, cut_batch, fix_inputs, fixed_batch, freeze_inputs
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset
@@ -75,7 +75,6 @@ def load_model(
     _tidy(proto)
     cut_suppression(proto)
     fix_inputs(proto, fix or {})
-    batch = cut_batch(proto, input_shapes or {})
     freeze_inputs(proto, input_shapes or {})
     add_batch(proto)
     if proto.functions:
@@ -87,17 +86,7 @@ def load_model(
     if opset < 13 and any(node.op_type in SEQUENCES for node in proto.graph.node):  # they fold to forms of opset 13
         proto, opset = convert_opset(proto, opset, str(path)), OPSET
     proto = spell_out_functions(proto)
-    try:
-        model = _static(LightModel(proto, read.weights), path)
-        if batch > 1:
-            _refuse_dynamic(model, path)
-    except ModelError as error:
-        if batch == 1:
-            raise
-        raise ModelError(
-            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
-            " batch of 1 or a dynamic one"
-        ) from error
+    model = _static(LightModel(proto, read.weights), path)
     if opset < OPSET:  # only now: the converter sees static shapes and no branches
         light = LightModel.of(model)
         model = _static(LightModel(convert_opset(light.proto, opset, str(path)), light.weights), path)
@@ -107,6 +96,25 @@ def load_model(
         model.opset_imports[""] = default_opset(lowered, str(path))
         model.ir_version = lowered.ir_version
     _refuse_dynamic(model, path)
+    batch = fixed_batch(model, input_shapes or {})
+    return model if batch == 1 else _without_batch(model, batch, path)
+
+
+def _without_batch(model: ir.Model, batch: int, path: str | Path) -> ir.Model:
+    """Return the model for one picture, of one with a fixed batch, which is used up.
+
+    Raises:
+        ModelError: The graph counts on the batch elsewhere, too.
+    """
+    cut_batch(model, batch)
+    try:
+        model = _static(LightModel.of(model), path)
+        _refuse_dynamic(model, path)
+    except ModelError as error:
+        raise ModelError(
+            f"{path}: its graph counts on a batch of {batch}, which cannot be cut to 1 ({error}); export it with a"
+            " batch of 1 or a dynamic one"
+        ) from error
     return model
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper
 
 from aerocam.errors import UsageError, did_you_mean
+from aerocam.export.nodes.builder import Builder, constant_array
+from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
@@ -30,7 +33,7 @@ def fix_inputs(proto: onnx.ModelProto, values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: A name is that of no input, or a value does not have the input's shape.
     """
-    inputs = {item.name: item for item in _inputs(proto)}
+    inputs = {item.name: item for item in model_inputs(proto)}
     for name in values:
         _require_named(name, list(inputs), f"`fix`: {name!r}")
     for name, value in values.items():
@@ -47,40 +50,40 @@ def fix_inputs(proto: onnx.ModelProto, values: Mapping[str, Any]) -> None:
         _forget_shapes(proto)
 
 
-def cut_batch(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> int:
-    """Cut a fixed batch of pictures or volumes to 1, in place, and return what it was.
+def fixed_batch(model: ir.Model, shapes: Mapping[str, Sequence[int]]) -> int:
+    """Return the fixed batch of a model's pictures or volumes; 1 where `shapes` asks for another one than that."""
+    sizes = {str(value.name): static_shape(value) for value in model.graph.inputs}
+    left = [size for name, size in sizes.items() if tuple(shapes.get(name, (1,)))[:1] == (1,)]
+    return max((size[0] for size in left if len(size) in BATCHED), default=1)
 
-    It is cut where inputs begin with it, and reshapes to sizes that begin with a multiple of it. Whether the graph
-    means the batch there is for the self-check to say, which compares with the original.
+
+def cut_batch(model: ir.Model, batch: int) -> None:
+    """Cut a fixed batch to 1, in place, and forget the shapes of all that is computed.
+
+    It is cut where inputs begin with it, reshapes lead to sizes that begin with a multiple of it, and constants that
+    are joined repeat themselves so often. Whether the graph means the batch there is for the self-check to say, which
+    compares with the original.
 
     Args:
-        proto: The model.
-        shapes: The input shapes that are asked for: an input with a batch of its own there keeps it.
+        model: In normal form.
+        batch: What its pictures begin with.
     """
-    inputs = _inputs(proto)
-    pictures = [item for item in inputs if len(item.type.tensor_type.shape.dim) in BATCHED]
-    cut = [item for item in pictures if tuple(shapes.get(item.name, (1,)))[:1] == (1,)]
-    batch = max((_first(item) for item in cut), default=1)
-    if batch <= 1:
-        return 1
-    for item in inputs:
-        if item.type.tensor_type.shape.dim and _first(item) == batch:
-            item.type.tensor_type.shape.dim[0].dim_value = 1
-    sizes = {tensor.name: tensor for tensor in proto.graph.initializer}
-    constants = (node for node in proto.graph.node if node.op_type == "Constant" and node.attribute)
-    sizes |= {node.output[0]: node.attribute[0].t for node in constants}
-    for node in proto.graph.node:
-        if node.op_type not in ("Reshape", "Expand") or len(node.input) < 2 or node.input[1] not in sizes:
-            continue
-        if node.input[0] in sizes or not (wanted := numpy_helper.to_array(sizes[node.input[1]]).copy()).size:
-            continue
-        if wanted[0] > 0 and wanted[0] % batch == 0:
-            wanted[0] //= batch
-            node.input[1] = f"{node.input[1]}/{node.output[0]}/batch"
-            proto.graph.initializer.append(numpy_helper.from_array(wanted, node.input[1]))
-    _forget_shapes(proto)
+    op = Builder(model.graph, "batch")
+    for value in model.graph.inputs:
+        if (shape := static_shape(value))[:1] == (batch,):
+            value.shape = ir.Shape((1, *shape[1:]))
+    for node in list(model.graph):
+        sizes = constant_array(node.inputs[1]) if node.op_type in ("Reshape", "Expand") else None
+        of_batch = node.op_type == "Expand" or (sizes is not None and constant_array(node.inputs[0]) is None)
+        if sizes is not None and sizes.size and of_batch and sizes[0] > 0 and sizes[0] % batch == 0:
+            node.replace_input_with(1, op.constant(np.array([sizes[0] // batch, *sizes[1:]], np.int64)))
+        for i, x in enumerate(node.inputs if node.op_type == "Concat" else ()):
+            numbers = constant_array(x)
+            if numbers is not None and numbers.ndim and len(numbers) == batch and (numbers == numbers[:1]).all():
+                node.replace_input_with(i, op.constant(numbers[:1]))
+    for value in (y for node in model.graph for y in node.outputs):
+        value.shape = None
     logger.info("fixed batch of %d cut to 1", batch)
-    return batch
 
 
 def add_batch(proto: onnx.ModelProto) -> None:
@@ -117,7 +120,7 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
     Raises:
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
-    inputs = _inputs(proto)
+    inputs = model_inputs(proto)
     shapes = {**_written_shapes(proto, inputs), **shapes}
     for name in shapes:
         _require_named(name, [item.name for item in inputs], _given(name, shapes[name]))
@@ -183,15 +186,10 @@ def _forget_shapes(proto: onnx.ModelProto) -> None:
             output.type.tensor_type.ClearField("shape")
 
 
-def _inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def model_inputs(proto: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Return the inputs that are no weights."""
     weights = {tensor.name for tensor in proto.graph.initializer}
     return [item for item in proto.graph.input if item.name not in weights]
-
-
-def _first(item: onnx.ValueInfoProto) -> int:
-    """Return the first dimension of an input; 0 where it is dynamic."""
-    return int(item.type.tensor_type.shape.dim[0].dim_value)
 
 
 def _require_named(name: str, names: Sequence[str], given: str) -> None:

@@ -52,8 +52,8 @@ def _ordered(names: Mapping[str, Any] | Sequence[Any]) -> tuple[str, ...]:
         if [int(number) for number in numbers] != list(range(len(names))):
             raise ValueError(f"the {len(names)} names are numbered {numbers[0]} to {numbers[-1]}, not from 0 on")
         names = [names[number] for number in numbers]
-    if not all(isinstance(name, (str, int)) for name in names):
-        raise ValueError("the names are no plain text")
+    if not names or not all(isinstance(name, (str, int)) for name in names):
+        raise ValueError("there are no names, or they are no plain text")
     return tuple(str(name) for name in names)
 
 
@@ -70,10 +70,10 @@ def _entries(inline: str, below: str) -> dict[str, str] | list[str]:
         lines = [entry.strip() for entry in ENTRY.findall(flow[1] or flow[2] or "")]
         lines = [line for line in lines if line]
         return _by_number(lines) if flow[2] is not None else [_plain(line) for line in lines]
-    block = re.match(r"(?:[ \t]*(?:-\s|\d+\s*:).*\n?)+", re.sub(r"\n\s*\n", "\n", text))
-    lines = [line.strip() for line in (block[0] if block else "").splitlines()]
+    block = re.match(r"((?:[ \t]*(?:-\s|\d+\s*:).*\n?)+)([ \t]?)", re.sub(r"\n\s*\n", "\n", text))
+    lines = [line.strip() for line in (block[1] if block else "").splitlines()]
     dashed = [line for line in lines if line.startswith("-")]
-    if not lines or (dashed and len(dashed) < len(lines)):
+    if block is None or block[2] or (dashed and len(dashed) < len(lines)):
         raise ValueError("no plain list or mapping of names")
     return [_plain(line[1:]) for line in dashed] if dashed else _by_number(lines)
 

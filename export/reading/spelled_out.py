@@ -6,6 +6,7 @@ One function per operator; `recurrence.py` has that of recurrent networks.
 from __future__ import annotations
 
 import logging
+import string
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -79,6 +80,22 @@ def cum_prod(op: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
     return [product]
 
 
+def einsum(op: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
+    """Give the axes behind `...` letters; where one of them has two sizes, the rule refuses that."""
+    equation = node.attributes["equation"].as_string().replace(" ", "")
+    if "..." not in equation:
+        return None
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    pairs = zip(terms, node.inputs, strict=True)
+    counts = [len(static_shape(x)) - len(term) + 3 if "..." in term else 0 for term, x in pairs]  # type: ignore[arg-type]
+    free = "".join(letter for letter in string.ascii_letters if letter not in equation)[: max(counts)]
+    if not arrow:
+        result = "..." + "".join(sorted(letter for letter in set(left) - set(",.") if left.count(letter) == 1))
+    written = [term.replace("...", free[len(free) - count :]) for term, count in zip(terms, counts, strict=True)]
+    return [op.Einsum(*node.inputs, equation=f"{','.join(written)}->{result.replace('...', free)}")]
+
+
 def shrink(op: Builder, node: ir.Node) -> Sequence[ir.Value] | None:
     """Y = X moved towards 0 by `bias` where |X| > lambd, else 0."""
     x = node.inputs[0]
@@ -107,6 +124,7 @@ SPELLINGS: dict[str, Callable[[Builder, ir.Node], Sequence[ir.Value] | None]] = 
     "AffineGrid": affine_grid,
     "Col2Im": col2im,
     "CumProd": cum_prod,
+    "Einsum": einsum,
     "GRU": unrolled,
     "LSTM": unrolled,
     "RNN": unrolled,

@@ -1,4 +1,4 @@
-"""An embedding's score: its cosine similarity to the embedding of a reference picture."""
+"""An embedding's score: its cosine similarity to a reference; of a dense one, that of its mean over a region."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import onnx_ir as ir
 from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_float, static_shape
+from aerocam.export.scores.dense import Regional, dense_site
 from aerocam.export.scores.registry import TASKS, Chosen, Hints, ScoreSite, Task, output_score
 
 LENGTH = "aerocam_length"
@@ -20,10 +21,10 @@ SMALLEST = 1e-6
 
 
 def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of an output (1, numbers) or (1, numbers, 1, ...), None for another form."""
+    """Return the site of an output (1, numbers) or (1, numbers, 1, ...), or of a dense one; None for another form."""
     shape = static_shape(output)
     if len(shape) < 2 or shape[0] != 1 or shape[1] != int(np.prod(shape)) or not is_float(output):
-        return None
+        return dense_site("embed", output, model)
     return ScoreSite("embed", output, manifest.Score(str(output.name), "none", shape[1]))
 
 
@@ -39,13 +40,16 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     reference = ir.Value(name=manifest.REFERENCE, type=ir.TensorType(ir.DataType.FLOAT), shape=shape)
     op.graph.inputs.append(reference)
     op.output(op.Identity(target), manifest.CHOSEN)
-    e = op.widened(op.reshape(site.logits, 1, size))
+    regional = Regional.over_input(op, site, count) if site.fold is not None else None
+    e = regional.means if regional is not None else op.widened(op.reshape(site.logits, 1, size))
     own, other = _direction(op, e), _direction(op, reference)
     cosine = op.sum(op.Mul(own[0], other[0]), [1])
     output_score(op, cosine, count)
     own[1].name = LENGTH
-    seed = op.reshape(op.Div(other[0], own[1]), count, *static_shape(site.logits)[1:])
-    return Chosen(site.logits, op.cast_like(seed, site.logits))
+    slopes = op.Div(other[0], own[1])
+    if regional is not None:
+        return regional.chosen(op, site, slopes)
+    return Chosen(site.logits, op.reshape(slopes, count, *static_shape(site.logits)[1:]))
 
 
 def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
@@ -54,4 +58,4 @@ def _direction(op: Builder, rows: ir.Value) -> tuple[ir.Value, ir.Value]:
     return op.Div(rows, lengths), lengths
 
 
-TASKS["embed"] = Task(find, choose, "(1, numbers)")
+TASKS["embed"] = Task(find, choose, "(1, numbers), (1, channels, H, W) or (1, tokens, channels)")

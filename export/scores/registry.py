@@ -19,6 +19,7 @@ from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_static, static_shape
 from aerocam.export.reading.ultralytics import read_ultralytics, require_fitting_task
+from aerocam.export.tracing.folding import Fold
 
 logger = logging.getLogger("aerocam.export")
 
@@ -41,6 +42,7 @@ class ScoreSite:
         others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
         layout: To detect, the name of the outputs' layout.
         rivals: To detect, names of the layouts that would fit as well.
+        fold: Of a dense output, how `logits` become (1, C, H, W).
         evidence: To detect, what speaks for the layout, where that is more than the form of one output.
         order: The entry of `logits` that each class is; empty: classes are in its order.
     """
@@ -58,6 +60,7 @@ class ScoreSite:
     order: tuple[int, ...] = ()
     layout: str = ""
     rivals: tuple[str, ...] = ()
+    fold: Fold | None = None
     evidence: str = ""
 
 
@@ -84,8 +87,8 @@ class Chosen:
 
     Attributes:
         value: The chosen logit or logits.
-        seed: Their cotangent: the weights with which they make up the score. Several targets have one cotangent each,
-            stacked on axis 0.
+        seed: Their cotangent: the weights with which they make up the score, of their type or a wider one. Several
+            targets have one cotangent each, stacked on axis 0.
         relevance: The multiplier of `value` whose product with it adds up to the score; None: the seed does.
     """
 
@@ -184,11 +187,16 @@ def append_choice(op: Builder, site: ScoreSite, keep: Set[ir.Value]) -> Chosen:
 
 
 def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
-    """Return the target's classes, int32 (targets,), with -1 as the best of `scores` (1, classes), -2 the second, ...
+    """Return the target's classes, int32 (targets,), with -1 as the best of `scores`, -2 the second, ...
 
     For a single target every negative number is the best class.
+
+    Args:
+        op: Builder of the graph.
+        scores: (1, classes), or (targets, classes) where each target has its own.
+        target: int32 (targets,).
     """
-    (count,), classes = static_shape(target), static_shape(scores)[1]
+    (count,), (rows, classes) = static_shape(target), static_shape(scores)
     if count == 1:
         best = op.ArgMax(scores, axis=1, keepdims=0)
     else:
@@ -196,7 +204,10 @@ def top_unless(op: Builder, scores: ir.Value, target: ir.Value) -> ir.Value:
         _, order = op.TopK(scores, op.integers(kept), axis=1, _outputs=2)
         low, high = (op.constant(np.int32(n)) for n in (0, kept - 1))
         rank = op.Clip(op.Sub(op.constant(np.int32(-1)), target), low, high)
-        best = op.Gather(op.reshape(order, kept), rank, axis=0)
+        if rows == 1:
+            best = op.Gather(op.reshape(order, kept), rank, axis=0)
+        else:
+            best = op.reshape(op.GatherElements(order, op.reshape(rank, count, 1), axis=1), count)
     return op.Where(op.Less(target, op.constant(np.int32(0))), op.Cast(best, to=ir.DataType.INT32), target)
 
 

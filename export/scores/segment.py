@@ -64,4 +64,7 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     return one_each(op, logits, [axis], weights)
 
 
-TASKS["segment"] = Task(find, choose, "(1, classes, H, W) with logits or probabilities")
+FORM = "(1, classes, H, W) with logits or probabilities (numbers at positions are `task='regress'`)"
+"""What an output has to be, for the error message."""
+
+TASKS["segment"] = Task(find, choose, FORM)

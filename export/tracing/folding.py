@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
-from aerocam.export.tracing.axes import CHANNEL, Layout, Tokens
+from aerocam.export.tracing.axes import CHANNEL, Layout, MixedAxis, Tokens
 from aerocam.manifest import Kind
 
 LETTERS = {"L": "sequence", "HW": "spatial", "DHW": "volume"}
@@ -27,6 +27,7 @@ class Fold:
         order: The axes to read: those of size 1, then channels, then positions.
         cut: Axis, first and end of the tokens to keep, or None.
         channels: C.
+        units: Axis of tokens that come unit by unit, and the sizes that it splits into; `order` counts these. Or None.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class Fold:
     order: tuple[int, ...]
     cut: tuple[int, int, int] | None
     channels: int
+    units: tuple[int, tuple[int, ...]] | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -50,13 +52,24 @@ class Fold:
         """Return `value`, or its cotangent, folded to `shape`."""
         if self.cut is not None:
             value = op.slice_axis(value, *self.cut)
+        if self.units is not None:
+            value = op.reshape(value, *self.apart(static_shape(value)))
         if self.order != tuple(range(len(self.order))):
             value = op.Transpose(value, perm=list(self.order))
         return op.reshape(value, *self.shape)
 
+    def apart(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape whose axes `order` counts, of a tensor of this one."""
+        if self.units is None:
+            return tuple(shape)
+        axis, sizes = self.units
+        return *shape[:axis], *sizes, *shape[axis + 1 :]
+
     def channel_axis(self, shape: Sequence[int]) -> int:
         """Return the axis of the channels in a tensor of this shape; of a single channel any axis of size 1."""
-        return next(axis for axis in self.order if shape[axis] != 1 or self.channels == 1)
+        apart = self.apart(shape)
+        channel = next(axis for axis in self.order if apart[axis] != 1 or self.channels == 1)
+        return channel if self.units is None or channel < self.units[0] else channel - len(apart) + len(shape)
 
     def unfold(self, op: Builder, stack: ir.Value, value: ir.Value, count: int) -> ir.Value:
         """Return `stack`, (count, C, H, W), as a stack of tensors like `value`, count times as long on axis 0.
@@ -66,7 +79,7 @@ class Fold:
         shape = list(static_shape(value))
         if self.cut is None and self.order == tuple(range(len(self.order))):
             return op.reshape(stack, count * shape[0], *shape[1:])
-        kept = list(shape)
+        kept = list(self.apart(shape))
         if self.cut is not None:
             kept[self.cut[0]] = self.cut[2] - self.cut[1]
         apart = op.reshape(stack, count, *(kept[axis] for axis in self.order))
@@ -99,10 +112,12 @@ def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
     channels = [axis for axis in real if layout[axis] == CHANNEL]
     tokens = [axis for axis in real if isinstance(layout[axis], Tokens)]
     letters = {str(layout[axis]): axis for axis in real if axis not in channels + tokens}
-    if len(channels) > 1 or len(channels) + len(tokens) + len(letters) != len(real) or "None" in letters:
+    if len(channels) > 1 or len(channels) + len(tokens) + len(letters) != len(real):
         return None
     ones = [axis for axis in range(len(shape)) if axis not in real]
     count = shape[channels[0]] if channels else 1
+    if letters.keys() - set("DHWL"):
+        return _fold_of_units(shape, layout, ones, channels) if len(letters) == 1 and not tokens else None
     if tokens:
         label = layout[tokens[0]]
         assert isinstance(label, Tokens)
@@ -119,3 +134,23 @@ def fold_of(shape: tuple[int, ...], layout: Layout | None) -> Fold | None:
     spatial_axes = [letters[letter] for letter in alphabet if letter in letters]
     order = tuple(range(len(shape))) if [*channels, *spatial_axes] == real else (*ones, *channels, *spatial_axes)
     return Fold(LETTERS[alphabet], grid, order, None, count)  # type: ignore[arg-type]
+
+
+def _fold_of_units(shape: tuple[int, ...], layout: Layout, ones: Sequence[int], channels: Sequence[int]) -> Fold | None:
+    """Return how to fold tokens that lie in the order of units, as Hiera's do, or None where places are missing."""
+    (axis,) = (axis for axis in range(len(shape)) if axis not in (*ones, *channels))
+    label = layout[axis]
+    digits = label.digits if isinstance(label, MixedAxis) else ()
+    places, grid = list[int](), list[int]()
+    for letter in "DHW":
+        own = sorted((digit.outer, digit.size, i) for i, digit in enumerate(digits) if digit.label == letter)
+        sizes = [size for _, size, _ in own]
+        if [outer for outer, _, _ in own] != [int(np.prod(sizes[:i], dtype=int)) for i in range(len(own))]:
+            return None
+        places += [axis + i for *_, i in own]
+        grid += [int(np.prod(sizes, dtype=int))] * bool(own)
+    if not digits or len(places) != len(digits) or len(grid) < 2:
+        return None
+    moved = [other if other < axis else other + len(digits) - 1 for other in (*ones, *channels)]
+    units = axis, tuple(digit.size for digit in digits)
+    return Fold("tokens", tuple(grid), (*moved, *places), None, shape[channels[0]] if channels else 1, units)

@@ -23,10 +23,12 @@ STEPS: dict[str, Step] = {}
 """Operators whose outputs do not simply have the axes of an input of the same shape."""
 
 
-step = decorator_of(STEPS)
-"""Registers how some operators carry layouts from their inputs to their outputs."""
 DEFINING = frozenset({"AveragePool", "BatchNormalization", "Conv", "ConvTranspose", "LpPool", "MaxPool"})
 """Operators whose first input of rank 4 is (N, C, H, W) by definition, whatever came before."""
+
+
+step = decorator_of(STEPS)
+"""Registers how some operators carry layouts from their inputs to their outputs."""
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
@@ -127,7 +129,7 @@ def _agreed(labels: Sequence[Label]) -> Label:
 
 
 @step("Conv", "ConvTranspose", "MaxPool", "AveragePool", "LpPool", "GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool",
-      "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
+      "ConvInteger", "DeformConv", "GridSample", "MaxUnpool")  # fmt: skip
 def _window(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
     """Return (N, C, spatial ...), which these operators define; tokens stay tokens."""
     plain = _plain(len(static_shape(node.outputs[0])))
@@ -171,16 +173,16 @@ def _reshape(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layo
     return [reshaped(layout, static_shape(node.inputs[0]), static_shape(node.outputs[0]))]  # type: ignore[arg-type]
 
 
-@step("MatMul")
+@step("MatMul", "MatMulInteger")
 def _matmul(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layout | None]:
     """Give rows the meaning of A's and columns that of B's; a weight maps channels to channels."""
     a, b = input_layouts[0], input_layouts[1]
-    shapes = [static_shape(x) for x in node.inputs]  # type: ignore[arg-type]
+    shapes = [static_shape(x) for x in node.inputs[:2]]  # type: ignore[arg-type]
     if min(map(len, shapes)) < 2:
         return [None]
     rank = max(map(len, shapes))
     wide_a, wide_b = ((None,) * (rank - len(s)) + (g or (None,) * len(s)) for g, s in zip((a, b), shapes, strict=True))
-    weight_a, weight_b = (x is not None and x.const_value is not None for x in node.inputs)
+    weight_a, weight_b = (x is not None and x.const_value is not None for x in node.inputs[:2])
     batch = tuple(_agreed(labels) for labels in zip(wide_a[:-2], wide_b[:-2], strict=True))
     rows = CHANNEL if weight_a and wide_b[-2] == CHANNEL else wide_a[-2]
     columns = CHANNEL if weight_b and wide_a[-1] == CHANNEL else wide_b[-1]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aerocam.errors import MediaError
 from aerocam.files import VIDEO_SUFFIXES
 from aerocam.runtime.frames.opencv import captured_stderr, cv2
+from aerocam.runtime.frames.tiff import read_bands
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,12 @@ def decode_picture(content: bytes, name: str, bands: bool = False) -> NDArray[An
         raise MediaError(f"{name}: found a JPEG that is cut short at {len(content)} bytes, expected a whole one")
     if content.startswith(NPY):
         return _array(content, name)
+    try:
+        own = read_bands(content) if bands else None
+    except ValueError as error:
+        raise MediaError(f"{name}: found {error}") from error
+    if own is not None:
+        return own
     picture = None
     with captured_stderr() as said:
         try:
@@ -93,8 +100,9 @@ def _decoded(content: NDArray[np.uint8], bands: bool) -> NDArray[Any] | None:
 def _array(content: bytes, name: str) -> NDArray[Any]:
     """Return the array in an .npy file."""
     try:
-        return np.load(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+        return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    except (EOFError, MemoryError, ValueError) as error:
         raise MediaError(f"{name}: found an .npy file that NumPy cannot read ({error}), expected (H, W, C)") from error
 
 

@@ -107,12 +107,13 @@ class Preprocessor:
         rule = self.rule
         gray, bands = rule.color == "GRAY", len(rule.mean)
         channels = 1 if frame.ndim == 2 else frame.shape[2] if frame.ndim == 3 else 0
-        types = ("uint8", "uint16") if rule.units == "levels" else ("uint8", "uint16", "float32", "float64")
-        if frame.dtype not in types or channels not in ((1, 3) if gray else (bands,)) or 0 in frame.shape:
+        takes = frame.dtype in ("uint8", "uint16") if rule.units == "levels" else frame.dtype.kind in "uif"
+        if not takes or channels not in ((1, 3) if gray else (bands,)) or 0 in frame.shape:
+            types = "uint8 or uint16" if rule.units == "levels" else "numbers"
             shape = f"(H, W, {bands})" if rule.color == "BANDS" else "(H, W, 3) in BGR"
             floats = frame.dtype.kind == "f" and "; floats have no highest level: export with `units='own'`"
             raise UsageError(
-                f"frame: got {frame.dtype} {frame.shape}, expected {' or '.join(types)} {shape}"
+                f"frame: got {frame.dtype} {frame.shape}, expected {types} {shape}"
                 f"{' or (H, W)' if gray else ''}{floats or '; convert it'}"
             )
         if frame.dtype != np.uint8:

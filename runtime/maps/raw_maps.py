@@ -79,13 +79,13 @@ def _contrast(manifest: Manifest, wanted: ContrastMethod, options: Mapping[str, 
 
 
 def default_method(manifest: Manifest) -> str:
-    """Return gradcam; of a contrast finercam; for anchors hirescam; for multipliers in place of gradients relevance.
+    """Return gradcam; of a contrast finercam; for anchors and dense outputs hirescam; for multipliers relevance.
 
-    The score of one box depends on a few positions. Grad-CAM averages the gradient over all of them and then lights up
-    wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
+    The score of a box or a region depends on a few positions. Grad-CAM averages the gradient over all of them and then
+    lights up wherever such features are: of 35 boxes on two pages it had not one half its mass inside, HiResCAM had 29.
     """
     if any(layer.rule == "relevance" for layer in manifest.layers):
         return "relevance"
     if manifest.score.contrast == "finer":
         return "finercam"
-    return "hirescam" if manifest.has_anchors else "gradcam"
+    return "hirescam" if manifest.has_anchors or manifest.score.positions is not None else "gradcam"

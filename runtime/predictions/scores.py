@@ -63,6 +63,20 @@ def probabilities(output: NDArray[Any], score: Score) -> NDArray[np.float32]:
     return best
 
 
+def region_means(output: NDArray[Any], score: Score, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of each channel of a dense output over a region, float32 (channels,).
+
+    Args:
+        output: The model's output that `score` describes.
+        score: The manifest's.
+        weights: (h, w), of its positions.
+    """
+    start = score.position_offset
+    rows = np.moveaxis(output, score.class_axis, 0).reshape(score.classes, -1)[:, start : start + weights.size]
+    means: NDArray[np.float32] = rows.astype(np.float32) @ (weights.reshape(-1) / weights.sum())
+    return means
+
+
 def logits(probabilities: NDArray[Any], sigmoid: bool) -> NDArray[np.float64]:
     """Return the logits that probabilities of classes come from; of a softmax up to a number added to all of them.
 

@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.files import make_folder, write_together
-from aerocam.runtime.drawing.regions import Region
+from aerocam.runtime.drawing.regions import Region, find_regions
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.maps.mapping import Maps, Recipe
 from aerocam.runtime.predictions.prediction import Prediction
+from aerocam.runtime.predictions.region import RegionOfInterest
 
 Record = dict[str, Any]
 Parts = Sequence[Sequence[Region]]
@@ -47,9 +48,18 @@ def explanation_record(
         **({} if recipe.gaussian == 0 else {"gaussian": recipe.gaussian}),
         **({} if not maps.augmented else {"augmented": len(maps.augmented)}),
         **({} if rule is None else {"region_rule": rule}),
+        **({} if prediction.region is None else {"region": _region_record(prediction.region)}),
         "frame": {"width": width, "height": height},
         "layers": list(recipe.layers),
     }
+
+
+def _region_record(region: RegionOfInterest) -> Record:
+    """Return a region of interest as `box`, `point`, or `mask`: the connected parts of where it is."""
+    if region.mask is None:
+        return {"point": list(region.box[:2])} if region.point else {"box": list(region.box)}
+    parts = find_regions((region.mask > 0).astype(np.float32), 0.5, largest=False)
+    return {"mask": [part.record() for part in parts]}
 
 
 def target_records(maps: Maps, masks: Parts, regions: Parts | None) -> list[Record]:

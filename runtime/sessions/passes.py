@@ -44,6 +44,14 @@ class Passes(Protocol):
     def fix(self, name: str, array: NDArray[Any]) -> None:
         """Set an input of what explains that stays from frame to frame."""
 
+    def require_fed(self) -> None:
+        """Make sure that every input beside the picture is given.
+
+        Raises:
+            UsageError: One is not.
+        """
+        ...
+
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Return what explains these targets on another tensor; what is known of the frame stays as it is."""
 
@@ -71,7 +79,7 @@ def passes(
         feeds: What inputs beside the picture get on every run, an array or a number each.
 
     Raises:
-        UsageError: The session is that of the explaining half, or `feeds` and the model's further inputs differ.
+        UsageError: The session is that of the explaining half, or `feeds` are not the model's further inputs.
         ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
     """
     _check_input(session)
@@ -135,6 +143,10 @@ class FusedPasses:
         """Set an input that stays; what was explained before no longer holds. See `Passes`."""
         self._fixed[name], self._targets = array, None
 
+    def require_fed(self) -> None:
+        """Make sure that every input beside the picture is given; see `Passes`."""
+        _require_fed(self._session, self._fixed)
+
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Run the file on another tensor; see `Passes`."""
         feeds = {self._input: in_type(tensor, self._type), contract.TARGET: targets, **self._fixed}
@@ -172,7 +184,8 @@ class SplitPasses:
         self._session, self._options = session, options
         self._input, self._type = _image_input(session), _image_type(session)
         self._fixed = _fixed(session, feeds)
-        self._carried = tuple(name for name in split.carried if name != self._input and name not in self._fixed)
+        own_inputs = {spec.name for spec in session.inputs}
+        self._carried = tuple(name for name in split.carried if name not in own_inputs)
         self._takes_image = self._input in split.carried
         self._own = tuple(dict.fromkeys((*own, *self._carried)))
         self._copied = False
@@ -204,6 +217,10 @@ class SplitPasses:
     def fix(self, name: str, array: NDArray[Any]) -> None:
         """Set an input that stays; see `Passes`."""
         self._fixed[name] = array
+
+    def require_fed(self) -> None:
+        """Make sure that every input beside the picture is given; see `Passes`."""
+        _require_fed(self._session, self._fixed)
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Run both files; see `Passes`."""
@@ -261,31 +278,42 @@ class SplitPasses:
         return half
 
 
+def _require_fed(session: Session, fixed: Arrays) -> None:
+    """Raise UsageError for a further input that is not given."""
+    for spec in session.inputs:
+        if spec.name not in (_image_input(session), contract.TARGET, *fixed):
+            raise UsageError(
+                f"{session.path}: it has a further input {spec.name!r}, {spec}; give it with `feeds`, or export the"
+                " model again with its value, by `fix`"
+            )
+
+
 def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
-    """Return the inputs that stay from frame to frame: what is given, and an embedding's reference, zeros at first.
+    """Return the inputs that stay from frame to frame: what is given, and of aerocam's own the first values.
+
+    An embedding's reference is zeros at first, the region of a dense output everything.
 
     Raises:
-        UsageError: A further input of the model is not given, what is given is no input, or has another shape.
+        UsageError: What is given is no further input of the model, or has another shape.
     """
-    own = {_image_input(session), contract.TARGET, contract.REFERENCE}
+    own = {_image_input(session), contract.TARGET, contract.REFERENCE, contract.REGION}
     further = {spec.name: spec for spec in session.inputs if spec.name not in own}
     for name in feeds:
         if name not in further:
-            raise UsageError(f"`feeds={ {name: ...} }`: no such further input. {did_you_mean(name, further)}")
+            raise UsageError(f"`feeds`: {name!r}: no such further input. {did_you_mean(name, further)}")
     fixed: Arrays = {}
     for name, spec in further.items():
         if name not in feeds:
-            raise UsageError(
-                f"{session.path}: it has a further input {name!r}, {spec}; give it with `feeds`, or export the model"
-                " again with its value, by `fix`"
-            )
+            continue  # `require_fed` tells of it, once it is to be run
         value = np.asarray(feeds[name])
         if value.ndim and value.shape != spec.shape:
             raise UsageError(f"`feeds`: got {value.shape} for the input {name!r}, expected {spec}")
         fixed[name] = np.ascontiguousarray(np.broadcast_to(value, spec.shape), spec.dtype)  # type: ignore[arg-type]
+    score = session.manifest.score
     if session.manifest.task == "embed":
-        score = session.manifest.score
         fixed[contract.REFERENCE] = np.zeros((score.targets, score.classes), np.float32)
+    if score.positions is not None:
+        fixed[contract.REGION] = np.ones((score.targets, *score.positions), np.float32)
     return fixed
 
 

@@ -35,9 +35,11 @@ class Score:
     is the class of the greatest logit.
     Task `sequence`: the logit of a symbol at a place of a line (a text reader); the target is int32 of shape (2,):
     [class, anchor], the symbol and its place.
-    Task `regress`: one number of the output; the target is int32 of shape (1,): [its place]; -1 is the number farthest
-    from 0. Task `scalar`: the one number of the output, in whatever shape.
-    Task `embed`: the cosine of the output and a reference, which is a run-time input; the target says nothing.
+    Task `regress`: one number of the output, or of a dense one the mean of a channel over a region; the target is int32
+    of shape (1,): [its place, or the channel]; -1 is the number, or the mean, farthest from 0.
+    Task `scalar`: the one number of the output, in whatever shape.
+    Task `embed`: the cosine of the output, or of a dense one's mean over a region, and a reference, which is a run-time
+    input; the target says nothing.
     Every -1 in the target means the model's own best choice.
 
     Attributes:
@@ -51,9 +53,9 @@ class Score:
         link: What turns `output` into probabilities: `none` where it holds them, or numbers that are to be shown as
             they are.
         unit: What one is in `output`, where it holds probabilities: 100 for per cent.
-        classes: Number of classes; of numbers, for `regress` and `embed`.
+        classes: Number of classes; of numbers or channels, for `regress` and `embed`.
         class_offset: Row of `output` where the class scores begin (4 box rows come first for a YOLO); 0 for classify.
-        anchors: Number of anchors, of positions to segment, or of places of a line; 0 for classify.
+        anchors: Number of anchors, of positions to segment or in a dense output, or of places of a line; else 0.
         class_axis: Axis of `output` with the classes.
         objectness: To detect, the row of `output` with the probability that anything is there, or its logit where
             `link` is a sigmoid, by which those of the classes are to be multiplied (YOLOv5, YOLOX); None where there is
@@ -65,6 +67,8 @@ class Score:
         background: To detect, the class that means that nothing is there, never the model's own choice (SSD: 0); it
             may stand behind the others and is then not counted in `classes` (DETR). Of a sequence, the blank between
             symbols (CTC). None where there is none.
+        positions: Of a dense output, (h, w) of its positions, a grid over the input's picture; None elsewhere.
+        position_offset: Place of the first of them on the output's other axes: class tokens may come before.
         targets: How many targets one pass explains: the target input has as many [class] or [class, anchor] one after
             the other, gradients and maps as many entries on axis 0. To classify or segment, -2 is the second best
             class then, -3 the third.
@@ -81,6 +85,8 @@ class Score:
     label_at: int | None = None
     background: int | None = None
     contrast: Contrast = "none"
+    positions: tuple[int, int] | None = None
+    position_offset: int = 0
     link: Link = "none"
     unit: float = 1.0
 
@@ -164,6 +170,10 @@ TARGET = "aerocam_target"
 
 REFERENCE = "aerocam_reference"
 """Name of the run-time input of an embedding network with what it is compared to, float32 (targets, numbers)."""
+
+REGION = "aerocam_region"
+"""Name of the run-time input of a dense output with the region that is explained, float32 (targets, h, w): weights at
+its positions, none negative, which the score divides by their sum."""
 
 CHOSEN = "aerocam_chosen"
 """Name of the output that says what was explained, int32, the target with every -1 resolved."""

@@ -39,8 +39,8 @@ IN_THE_EXPORT = (export_model, list_layers, default_preprocess, Preprocess)
 """What has the parameters that messages of the export name."""
 
 IN_THE_RUNTIME = (
-    Explainer, Explainer.__call__, Explainer.compare_with, Explanation.overlay, Explanation.save, Look, Objects,
-    MapSmoothing, VideoSink, BuildSettings, build_engines, find_pictures, process,
+    Explainer, Explainer.__call__, Explainer.compare_with, Explainer.look_at, Explanation.overlay, Explanation.save,
+    Look, Objects, MapSmoothing, VideoSink, BuildSettings, build_engines, find_pictures, process,
 )  # fmt: skip
 """What has those that messages of the runtime name besides."""
 

@@ -106,7 +106,7 @@ def test_logits_of_every_layout(name: str, tmp_path: Path) -> None:
     """Also those that are no tensor of the graph; behind a softmax, the difference of two of them."""
     case = DETECTORS[name]
     proto, behind = tiny_detectors.build(case.build)
-    path, known = exported(saved(tmp_path, proto), layers="p0", task="detect", targets=2, check=False)
+    path, known = exported(saved(tmp_path, case.file()), layers="p0", task="detect", targets=2, check=False)
     finished = case.score.label_at is not None
     anchor = 2
     (y,) = run_ort(proto, {"x": IMAGES[32]}, ["y"])

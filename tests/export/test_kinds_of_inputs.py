@@ -23,7 +23,9 @@ RNG = np.random.default_rng(5)
 WEIGHTS = {
     "w": RNG.normal(0, 0.4, (6, 3, 3, 3)), "wide": RNG.normal(0, 0.4, (6, 5, 3, 3)), "v": RNG.normal(0, 1, (6, 4)),
     "scale": np.array(1 / 255), "halves": np.array([8, 3, 6, 12]), "pictures": np.array([4, 3, 12, 12]),
-    "tokens": np.zeros((4, 4)),
+    "tokens": np.eye(4), "token": np.ones((4, 1, 12, 12)), "tokens_of": np.array([4, 2, 12, 12]),
+    "row": np.ones((1, 1, 12, 12)),
+    "from": np.array([0]), "to": np.array([3]), "axis": np.array([1]),
 }  # fmt: skip
 FRAME = RNG.integers(0, 256, (12, 12, 3), np.uint8)
 
@@ -97,7 +99,16 @@ def test_a_float16_input(packaging: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", [None, {"x": (1, 3, 12, 12)}])
-@pytest.mark.parametrize("first", ["x1 = Identity(x)", "xr = Reshape(x, halves) x1 = Reshape(xr, pictures)"])
+@pytest.mark.parametrize(
+    "first",
+    [
+        "x1 = Identity(x)",
+        "xr = Reshape(x, halves) x1 = Reshape(xr, pictures)",
+        "s = Shape(x) xr = Reshape(x, halves) x1 = Reshape(xr, s)",
+        "e = Expand(row, tokens_of) j = Concat<axis=1>(x, token, e) x1 = Slice(j, from, to, axis)",
+    ],
+    ids=["plain", "sizes", "computed sizes", "tokens"],
+)
 def test_a_fixed_batch_is_cut_to_one(first: str, given: Any, tmp_path: Path) -> None:
     model = network(tmp_path / "m.onnx", "float[4,3,12,12]", first)
     done = export_model(model, preprocess=UNIT, input_shapes=given)
@@ -118,6 +129,8 @@ def test_further_inputs_are_fixed_or_fed(tmp_path: Path) -> None:
     fixed = export_model(model, tmp_path / "fixed.onnx", fix={"gain": rows}, preprocess=UNIT)
     np.testing.assert_allclose(Explainer(fixed.path)(FRAME).prediction.probabilities, expected, rtol=1e-4)
     assert check_export(model, fixed.path, fix={"gain": rows}).outputs < 1e-6
+    with pytest.raises(UsageError, match="`fix`: input 'gain' is a constant of the exported model"):
+        check_export(model, fixed.path)
     number = export_model(model, tmp_path / "number.onnx", fix={"gain": 2}, preprocess=UNIT)
     doubled = shares(2 * plain(tmp_path))
     np.testing.assert_allclose(Explainer(number.path)(FRAME).prediction.probabilities, doubled, rtol=1e-4)
@@ -129,10 +142,10 @@ def test_further_inputs_are_fixed_or_fed(tmp_path: Path) -> None:
             Explainer(done.path, feeds={"gain": 2})(FRAME).prediction.probabilities, doubled, rtol=1e-4
         )
         with pytest.raises(UsageError, match=r"a further input 'gain', float32 \(1, 4\); give it with `feeds`"):
-            Explainer(done.path)
+            Explainer(done.path)(FRAME)
         with pytest.raises(UsageError, match=r"got \(3,\) for the input 'gain'"):
             Explainer(done.path, feeds={"gain": np.ones(3)})
-        with pytest.raises(UsageError, match=r"no such further input\. Did you mean 'gain'"):
+        with pytest.raises(UsageError, match=r"`feeds`: 'gian': no such further input\. Did you mean 'gain'"):
             Explainer(done.path, feeds={"gian": 1, "gain": 1})
 
 

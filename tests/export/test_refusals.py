@@ -50,11 +50,11 @@ BLOCKS = {"steps": np.full((1, 4, 8, 4), 0.1, np.float32), "points": np.zeros((1
 
 FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] = {
     "Attention": (24, [blocker("Attention", ["a", "a", "a", "few"])], {"few": f32(8, 6)}, "a mask for 6 keys"),
-    "AveragePool": (
-        19,
-        [blocker("AveragePool", ["a"], kernel_shape=[3, 3], dilations=[2, 2], pads=[2] * 4)],
-        {},
-        r"dilations \[2, 2\], 1 is expected",
+    "BatchNormalization": (
+        17,
+        [blocker("BatchNormalization", ["a", "s", "s", "s", "s"], ("b", "mean", "var"), training_mode=1)],
+        {"s": abs(f32(4))},
+        "training_mode 1, 0 is expected",
     ),
     "DequantizeLinear": (
         21,
@@ -72,7 +72,7 @@ FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] =
         {"volume": i64(*MAP, 1), "back": i64(*MAP), "taps": f32(4, 4, 1, 1, 1), "offset": f32(1, 3, 8, 8, 1)},
         "3 spatial axes",
     ),
-    "Einsum": (17, [blocker("Einsum", ["a"], equation="...->...")], {}, "equation"),
+    "Einsum": (17, [blocker("Einsum", ["a", "d"], equation="abcc,d->abcd")], {"d": f32(8)}, "equation"),
     "GridSample": (
         17,
         [blocker("GridSample", ["a", "grid"], mode="bicubic")],
@@ -112,9 +112,13 @@ FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] =
     ),
     "Resize": (
         17,
-        [blocker("Resize", ["a", "box", "", "size"], coordinate_transformation_mode="tf_crop_and_resize")],
-        {"box": np.float32([0, 0, 0, 0, 1, 1, 0.9, 0.9]), "size": i64(*MAP)},
-        "'tf_crop_and_resize', any other is expected",
+        [
+            *run_time(),
+            node("Cast", ["computed"], ["box"], to=TensorProto.FLOAT),
+            blocker("Resize", ["a", "box", "", "size"], coordinate_transformation_mode="tf_crop_and_resize"),
+        ],
+        {"wanted": i64(0, 0, 0, 0, 1, 1, 1, 1), "size": i64(*MAP)},
+        "computed at run time, a constant roi is expected",
     ),
     "RoiAlign": (
         17,
@@ -220,11 +224,15 @@ OTHERS: dict[str, tuple[list[onnx.NodeProto], dict[str, np.ndarray], str, str, s
         "RoiAlign",
     ),
     "integers read without their scale": (
-        [QUANTISED, blocker("Cast", ["q"], to=TensorProto.FLOAT)],
-        STEPS,
-        r"^operator Cast \(node 'blocker'\): input 0 \('q'\) holds quantised numbers, floats from a DequantizeLinear",
+        [
+            QUANTISED,
+            blocker("Where", ["half", "q", "point"], ("mixed",)),
+            node("DequantizeLinear", ["mixed", "step", "point"], ["b"]),
+        ],
+        {**STEPS, "half": np.eye(8) > 0},
+        r"^operator Where \(node 'blocker'\): input 1 \('q'\) holds quantised numbers, floats from a DequantizeLinear",
         "b",
-        "Cast",
+        "Where",
     ),
     "a shape of the data": (
         [
@@ -255,11 +263,11 @@ def test_what_the_walk_refuses(tmp_path: Path, name: str) -> None:
 
 
 def test_trying_the_rules_out_leaves_the_graph_as_it_was(tmp_path: Path) -> None:
-    loaded = load_model(saved(tmp_path, network(*FORMS["AveragePool"][:3])))
+    loaded = load_model(saved(tmp_path, network(*FORMS["Einsum"][:3])))
     before = ir.to_proto(loaded)
     site = find_score(loaded, "classify")
-    (stop,) = try_rules(loaded.graph, list(loaded.graph.inputs), site.logits)
-    assert (stop[0].name, stop[1].name) == ("blocker", "a")
+    stops = try_rules(loaded.graph, list(loaded.graph.inputs), site.logits)
+    assert {(node.name, value.name) for node, value in stops} == {("blocker", "a"), ("blocker", "d")}
     assert ir.to_proto(loaded) == before
     assert [item.name for item in candidates(loaded, site, try_out=True) if not item.obstacle] == [
         "b",

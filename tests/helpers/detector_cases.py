@@ -115,6 +115,12 @@ CASES = {
     ),
     **EXTRAS,
     "yolov5": Case("yolov5", tiny.yolov5, Score("y", "sigmoid", CLASSES, 5, 3 * CELLS, 2, objectness=4), Boxes("y", 2)),
+    "yolov5-segment": Case(
+        "yolov5",
+        tiny.yolov5_segment,
+        Score("y", "sigmoid", CLASSES, 5, 3 * CELLS, 2, objectness=4),
+        Boxes("y", 2, masks=Masks("prototypes", 8, 2)),
+    ),
     "yolox": Case(
         "yolox",
         tiny.yolox,
@@ -129,6 +135,13 @@ CASES = {
         tiny.yolov10,
         Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
         Boxes("y", 2, form="xyxy", suppressed=True),
+    ),
+    "yolov10-obb": Case(
+        "yolov10",
+        tiny.yolov10_obb,
+        Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
+        Boxes("y", 2, suppressed=True, angle=6),
+        metadata={**NAMES, "task": "obb"},
     ),
     "ssd": Case(
         "ssd", tiny.ssd, Score("y", "softmax", 1 + CLASSES, 0, CELLS, 2, background=0), CORNERS, link="softmax"

@@ -137,6 +137,10 @@ def _with_extras(graph: Graph, extras: str) -> None:
 def yolov8_segment(graph: Graph) -> None:
     """(1, 4 + classes + 2, cells), and prototypes (1, 2, 8, 8)."""
     _with_extras(graph, rows(graph, "coefficients", 2, 40, False))
+    _prototypes(graph)
+
+
+def _prototypes(graph: Graph) -> None:
     twice = graph.op("Resize", ["p0", "", np.array([1, 1, 2, 2], np.float32)], "twice", mode="nearest")
     graph.conv(twice, "prototypes", 2, 50)
 
@@ -217,6 +221,16 @@ def yolov5(graph: Graph) -> None:
     graph.op("Concat", parts, "y", axis=1)
 
 
+def yolov5_segment(graph: Graph) -> None:
+    """(1, 3 * cells, 5 + classes + 2), and prototypes (1, 2, 8, 8)."""
+    yolov5(graph)
+    graph.rename("plain")
+    one = rows(graph, "coefficients", 2, 40)
+    all_three = graph.op("Concat", [one, one, one], "coefficients_of_all", axis=1)
+    graph.op("Concat", ["plain", all_three], "y", axis=2)
+    _prototypes(graph)
+
+
 def yolox(graph: Graph) -> None:
     """(1, cells, 5 + classes): sigmoids scale by scale, boxes as the heads give them."""
     parts = []
@@ -237,6 +251,15 @@ def yolox_decoded(graph: Graph) -> None:
     centre = graph.op("Mul", [graph.op("Add", ["xy", CENTRES[None]], "xy_moved"), STEPS[None]], "xy_px")
     size = graph.op("Mul", [graph.op("Exp", ["wh"], "wh_cells"), STEPS[None]], "wh_px")
     graph.op("Concat", [centre, size, "conf"], "y", axis=2)
+
+
+def yolov10_obb(graph: Graph) -> None:
+    """(1, boxes, 7): the same with an angle, as YOLO26 has it."""
+    yolov10(graph)
+    graph.rename("finished")
+    angles = rows(graph, "angles", 1, 40)
+    place = graph.op("Unsqueeze", ["cell", np.array([2])], "cells_of_angles")
+    graph.op("Concat", ["finished", graph.op("GatherElements", [angles, place], "angle", axis=1)], "y", axis=-1)
 
 
 def yolov10(graph: Graph) -> None:

@@ -283,7 +283,8 @@ class _Graph:
     def manifest(self) -> Manifest:
         """What the exporter would have written."""
         tiny = self.tiny
-        score = Score(self.outputs[0], tiny.activation, len(WEIGHTS))  # type: ignore[arg-type]
+        link = "none" if tiny.activation != "none" else "sigmoid" if tiny.detect else "softmax"
+        score = Score(self.outputs[0], tiny.activation, len(WEIGHTS), link=link)  # type: ignore[arg-type]
         if tiny.detect:
             score = dataclasses.replace(score, class_offset=4, anchors=self.grid[0] * self.grid[1])
         return Manifest(

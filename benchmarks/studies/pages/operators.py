@@ -26,25 +26,25 @@ NEWEST_OPSET = 28
 RENAMED = {"Scatter": "ScatterElements", "Upsample": "Resize"}
 """Operators that ONNX has given up, and what they become on reading."""
 
-SIMPLER = SPELLINGS.keys() | SPELLED_OUT - {"FlexAttention"}  # which is of a domain of its own
+SIMPLER = SPELLINGS.keys() - ADJOINTS.keys() | SPELLED_OUT - {"FlexAttention"}  # which is of a domain of its own
 """Operators of the default domain that are written as simpler ones on reading."""
 
 _REDUCTIONS = "axes computed at run time"
-_SCATTERS = "a reduction other than none and add"
+_SCATTERS = "the reduction mul"
 _BLOCKS = "scales per block"
 
 REFUSED_FORMS: dict[str, str] = {
     "Attention": "a mask for fewer keys than there are",
-    "AveragePool": "dilations",
+    "BatchNormalization": "the training mode",
     "DequantizeLinear": _BLOCKS,
     "DeformConv": "other than two spatial axes",
-    "Einsum": "`...`, an index twice in one operand, an index with two sizes",
+    "Einsum": "an index twice in one operand, an index with two sizes",
     "GridSample": "cubic modes",
     "LayerNormalization": "a score that reads the outputs Mean or InvStdDev",
     "Pad": "pads or axes computed at run time",
     "QLinearMatMul": "results in float8",
     "QuantizeLinear": f"{_BLOCKS}, results other than integers of 4, 8 or 16 bits",
-    "Resize": "`tf_crop_and_resize`, scales computed at run time, computed sizes that keep the aspect ratio",
+    "Resize": "a part or scales computed at run time, computed sizes that keep the aspect ratio",
     "RoiAlign": "mode max, sampling_ratio 0 with regions computed at run time",
     "ScatterElements": _SCATTERS,
     "ScatterND": _SCATTERS,

@@ -156,8 +156,15 @@ def gelu(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @adjoint("Softmax")
 def softmax(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = exp(X) / sum exp(X): dX = Y * (dY - sum(dY * Y)), summed over the softmax axis."""
+    """Y = exp(X) / sum exp(X): dX = Y * (dY - sum(dY * Y)), summed over the softmax axis.
+
+    Attention whose rows may be masked as a whole gets NaN there, and a Where behind it takes that out again: Y is 0.
+    """
     y, axis = node.outputs[0], node.attributes.get_int("axis", -1)
+    readers = [user for user, _ in y.uses()]
+    casts = [user for reader in readers if reader.op_type == "Cast" for user, _ in reader.outputs[0].uses()]
+    if any(reader.op_type == "Where" for reader in (*readers, *casts)):
+        y = op.Where(op.IsNaN(y), 0.0, y)
     return [op.Mul(y, op.Sub(dy, op.sum(op.Mul(dy, y), [axis])))]
 
 

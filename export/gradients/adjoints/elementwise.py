@@ -28,8 +28,8 @@ def dropout(op: Builder, node: ir.Node, dy: ir.Value, _mask: ir.Value | None = N
 
 @adjoint("Cast")
 def cast(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X in another floating-point type: dX = dY in X's type."""
-    return [op.Cast(dy, to=tensor(node).dtype)]
+    """Y = X in another floating-point type: dX = dY in X's type; of integers that stand for real numbers, dX = dY."""
+    return [op.Cast(dy, to=tensor(node).dtype) if is_float(tensor(node)) else dy]
 
 
 @adjoint("Add")

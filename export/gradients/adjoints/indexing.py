@@ -8,6 +8,8 @@ left for masks of more than `LARGEST_ONE_HOT` entries.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -100,30 +102,32 @@ def top_k(op: Builder, node: ir.Node, dy: ir.Value, _indices: ir.Value | None = 
 
 @adjoint("ScatterElements")
 def scatter_elements(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X with updates U put in, or added, by index: dU = dY at the index, dX = dY, zero where U replaced it."""
-    _refuse_reduction(node)
-    indices, axis = tensor(node, 1), node.attributes.get_int("axis", 0)
-    axis %= len(static_shape(tensor(node)))
-    dx = dy
-    if node.attributes.get_string("reduction", "none") == "none":
-        dx = op.ScatterElements(dy, indices, _zeros(op, tensor(node, 2)), axis=axis)
-    return [dx, None, op.GatherElements(dy, indices, axis=axis)]
+    """Y = X with updates U put in, added or compared by index: dU = dY at the index, dX = dY, zero where U is in Y."""
+    axis = node.attributes.get_int("axis", 0) % len(static_shape(tensor(node)))
+    return _scattered(op, node, dy, partial(op.ScatterElements, axis=axis), partial(op.GatherElements, axis=axis))
 
 
 @adjoint("ScatterND")
 def scatter_nd(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X with slices U put in, or added, by index: dU = dY at the index, dX = dY, zero where U replaced it."""
-    _refuse_reduction(node)
-    indices, dx = tensor(node, 1), dy
-    if node.attributes.get_string("reduction", "none") == "none":
-        dx = op.ScatterND(dy, indices, _zeros(op, tensor(node, 2)))
-    return [dx, None, op.GatherND(dy, indices)]
+    """Y = X with slices U put in, added or compared by index: dU = dY at the index, dX = dY, zero where U is in Y."""
+    return _scattered(op, node, dy, op.ScatterND, op.GatherND)
 
 
-def _refuse_reduction(node: ir.Node) -> None:
+def _scattered(
+    op: Builder, node: ir.Node, dy: ir.Value, scatter: Callable[..., ir.Value], gather: Callable[..., ir.Value]
+) -> Cotangents:
+    """Return dX and dU of a scatter; `gather` reads what it writes. Equal candidates of a max or min all get dY."""
     reduction = node.attributes.get_string("reduction", "none")
-    if reduction not in ("none", "add"):
-        raise refused(node, f"reduction {reduction!r}, 'none' or 'add' is expected")
+    x, indices, updates = (tensor(node, i) for i in range(3))
+    if reduction == "mul":
+        raise refused(node, "reduction 'mul', 'none', 'add', 'max' or 'min' is expected")
+    du = gather(dy, indices)
+    if reduction == "none":
+        return [scatter(dy, indices, _zeros(op, updates)), None, du]
+    if reduction == "add":
+        return [dy, None, du]
+    y = node.outputs[0]
+    return [op.masked(dy, op.Equal(x, y)), None, op.masked(du, op.Equal(updates, gather(y, indices)))]
 
 
 @adjoint("ReverseSequence")

@@ -156,8 +156,9 @@ def depth_to_space(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
 
 @adjoint("SpaceToDepth")
 def space_to_depth(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
-    """Y = X with blocks of the plane laid out as channels: dX = dY with its channels put back."""
-    return [op.DepthToSpace(dy, blocksize=node.attributes["blocksize"].as_int(), mode="DCR")]
+    """Y = X with blocks of the plane laid out as channels: dX = dY with its channels put back, in the same mode."""
+    mode = node.attributes.get_string("mode", "DCR")
+    return [op.DepthToSpace(dy, blocksize=node.attributes["blocksize"].as_int(), mode=mode)]
 
 
 @adjoint("Trilu")

@@ -18,6 +18,8 @@ from aerocam.export.nodes.shapes import static_shape
 @adjoint("BatchNormalization")
 def batch_normalization(op: Builder, node: ir.Node, dy: ir.Value, *_stats: ir.Value | None) -> Cotangents:
     """Y = scale * (X - mean) / sqrt(var + epsilon) + B per channel: dX = dY * scale / sqrt(var + epsilon)."""
+    if node.attributes.get_int("training_mode", 0):
+        raise refused(node, "training_mode 1, 0 is expected: export the model for inference")
     x, scale, _, _, var = node.inputs
     assert x is not None
     epsilon = node.attributes.get_float("epsilon", 1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.gradients.adjoints.movement import interleave_zeros
-from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
+from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, adjoint, tensor
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.nodes.windows import Window, windows
 
@@ -112,8 +112,6 @@ def average_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = sum of a window / its count: dX = the sum of dY / count over the windows that hold the position."""
     axes = windows(node)
     shape = static_shape(tensor(node))
-    if any(axis.dilation != 1 for axis in axes):
-        raise refused(node, f"dilations {[axis.dilation for axis in axes]}, 1 is expected")
     if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
         return [op.expand(dy, shape, 1.0 / float(np.prod(shape[2:])))]
     return [_sum_of_windows(op, op.Mul(dy, op.floats_like(dy, 1.0 / _counts(node, axes))), axes)]
@@ -127,9 +125,9 @@ def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
         behind = list(node.attributes.get_ints("pads", (0,) * (2 * len(axes)))[len(axes) :])
     per_axis = []
     for i, axis in enumerate(axes):
-        starts = np.arange(axis.size_out) * axis.stride - axis.pad
+        taps = np.add.outer(np.arange(axis.size_out) * axis.stride - axis.pad, np.arange(axis.kernel) * axis.dilation)
         low, high = (-axis.pad, axis.size_in + behind[i]) if include else (0, axis.size_in)
-        per_axis.append(np.minimum(starts + axis.kernel, high) - np.maximum(starts, low))
+        per_axis.append(((taps >= low) & (taps < high)).sum(1))
     counts = np.ones((1, 1, *(1 for _ in axes)))
     for i, count in enumerate(per_axis):
         counts = counts * count.reshape([-1 if j == i + 2 else 1 for j in range(counts.ndim)])
@@ -137,7 +135,14 @@ def _counts(node: ir.Node, axes: list[Window]) -> np.ndarray:
 
 
 def _sum_of_windows(op: Builder, dy: ir.Value, axes: list[Window]) -> ir.Value:
-    """Spread dY to stride 1, then add up `kernel` neighbours: an AveragePool times the kernel's size."""
+    """Spread dY to stride 1, then add up `kernel` neighbours: an AveragePool times the kernel's size.
+
+    Windows with gaps are put together tap by tap.
+    """
+    if any(axis.dilation != 1 for axis in axes):
+        for i, axis in enumerate(axes):
+            dy = _scatter(op, [dy] * axis.kernel, i + 2, axis)
+        return dy
     for i, axis in enumerate(axes):
         if axis.stride > 1:
             dy = interleave_zeros(op, dy, i + 2, axis.stride)
@@ -168,10 +173,6 @@ def lp_pool(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     p = node.attributes.get_int("p", 2)
     dy = _lp_outer(op, node.outputs[0], dy, p)
     if all(axis.size_out == 1 and axis.pad == 0 and axis.kernel == axis.size_in for axis in axes):
-        return [_lp_inner(op, x, dy, p)]
-    if any(axis.dilation != 1 for axis in axes):
-        for i, axis in enumerate(axes):
-            dy = _scatter(op, [dy] * axis.kernel, i + 2, axis)
         return [_lp_inner(op, x, dy, p)]
     return [_lp_inner(op, x, _sum_of_windows(op, dy, axes), p)]
 

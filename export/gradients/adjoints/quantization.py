@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from aerocam.export.gradients.adjoints.linear import conv_input_gradient, matmul_gradients
 from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
@@ -40,6 +41,35 @@ def dequantize_linear(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     refuse_blocks(node)
     scale = along(op, tensor(node, 1), len(static_shape(tensor(node))), node.attributes.get_int("axis", 1))
     return [op.Mul(dy, scale), *(None for _ in node.inputs[1:])]
+
+
+@adjoint("DynamicQuantizeLinear")
+def dynamic_quantize_linear(op: Builder, node: ir.Node, dy: ir.Value | None, *_others: ir.Value | None) -> Cotangents:
+    """Y = round(X / scale) + zero point, both of X's own range, which count as constants: dX = dY / scale."""
+    return [None if dy is None else op.Div(dy, node.outputs[1])]
+
+
+@adjoint("MatMulInteger")
+def matmul_integer(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = (A - zero point of A) (B - zero point of B), an integer product: dA, dB are the MatMul's of these."""
+    a, b = (_centred(op, node, dy, i, axis) for i, axis in ((0, -2), (1, -1)))
+    return [*matmul_gradients(op, a, b, dy), *(None for _ in node.inputs[2:])]
+
+
+@adjoint("ConvInteger")
+def conv_integer(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
+    """Y = (W - its zero point) * (X - its zero point), an integer convolution: dX is the Conv's of these."""
+    return [conv_input_gradient(op, node, _centred(op, node, dy, 1, 0), dy), *(None for _ in node.inputs[1:])]
+
+
+def _centred(op: Builder, node: ir.Node, like: ir.Value, i: int, axis: int) -> ir.Value:
+    """Return input `i`, of integers, less its zero point, two inputs on, in the floats of `like`."""
+    q, zero = tensor(node, i), node.inputs[i + 2] if len(node.inputs) > i + 2 else None
+    numbers, shift = constant_array(q), constant_array(zero)
+    if numbers is not None and (zero is None or shift is not None):
+        return op.floats_like(like, _dequantised_array(numbers, np.float64(1), shift, axis))
+    real = op.Cast(q, to=like.dtype)
+    return real if zero is None else op.Sub(real, op.Cast(along(op, zero, len(static_shape(q)), axis), to=like.dtype))
 
 
 @adjoint("QLinearConv")
@@ -97,10 +127,14 @@ def _dequantised(op: Builder, q: ir.Value, scale: ir.Value, zero: ir.Value | Non
     if numbers is None or step is None or (shift is None and zero is not None):
         attributes = {"axis": axis} if int(np.prod(static_shape(scale), dtype=int)) > 1 else {}
         return op.DequantizeLinear(q, scale, *([] if zero is None else [zero]), **attributes)
+    return op.floats_like(scale, _dequantised_array(numbers, step, shift, axis))
+
+
+def _dequantised_array(numbers: NDArray, step: NDArray, shift: NDArray | None, axis: int) -> NDArray:
     steps = numbers.astype(np.int64)
     if shift is not None:
         steps = steps - shift.astype(np.int64).reshape(_broadcast_shape(shift.shape, steps.ndim, axis))
-    return op.floats_like(scale, steps * step.reshape(_broadcast_shape(step.shape, steps.ndim, axis)))
+    return steps * step.reshape(_broadcast_shape(step.shape, steps.ndim, axis))
 
 
 def _product(op: Builder, a: ir.Value, b: ir.Value) -> ir.Value:

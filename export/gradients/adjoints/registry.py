@@ -29,9 +29,9 @@ STOPPED = ir.Value(name="aerocam.stopped")
 NO_GRADIENT = frozenset(
     {
         "And", "ArgMax", "ArgMin", "Bernoulli", "BitShift", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor",
-        "BlackmanWindow", "Ceil", "Constant", "ConstantOfShape", "ConvInteger", "Equal", "EyeLike", "Floor", "Greater",
+        "BlackmanWindow", "Ceil", "Constant", "ConstantOfShape", "Equal", "EyeLike", "Floor", "Greater",
         "GreaterOrEqual", "HammingWindow", "HannWindow", "Hardmax", "IsInf", "IsNaN", "Less", "LessOrEqual",
-        "MatMulInteger", "MelWeightMatrix", "Multinomial", "NonMaxSuppression", "NonZero", "Not", "OneHot",
+        "MelWeightMatrix", "Multinomial", "NonMaxSuppression", "NonZero", "Not", "OneHot",
         "OptionalHasElement", "Or", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Round",
         "SequenceLength", "Shape", "Sign", "Size", "TfIdfVectorizer", "Xor",
     }
@@ -57,7 +57,6 @@ REFUSED: dict[str, str] = {
     "ConcatFromSequence": _LIST,
     "DFT": _FOURIER,
     "Det": "its gradient takes an inverse matrix, for which ONNX has no operator",
-    "DynamicQuantizeLinear": "its scale depends on the data; quantise the model statically, by QuantizeLinear",
     "GRU": _RECURRENT,
     "If": "which branch runs is known at run time only; where the condition is a constant, its branch is inlined",
     "ImageDecoder": "it reads an encoded picture, which has no gradient; decode pictures before the model",

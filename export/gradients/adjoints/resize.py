@@ -36,20 +36,21 @@ def axis_matrices(node: ir.Node) -> dict[int, NDArray]:
     """Return the (after, before) matrix of each axis that a Resize changes, by axis.
 
     Raises:
-        UnsupportedOperatorError: It crops, or its scales are computed at run time.
+        UnsupportedOperatorError: What it crops to, or its scales, are computed at run time.
     """
-    if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
-        raise refused(node, "coordinate_transformation_mode 'tf_crop_and_resize', any other is expected")
+    box = _box(node)
     before, after = static_shape(tensor(node)), static_shape(node.outputs[0])
-    if before == after:  # ONNX Runtime copies X then, whatever the scales
+    if before == after and box is None:  # ONNX Runtime copies X then, whatever the scales
         return {}
     scales = _scales(node)
     resized = [
         axis
         for axis, (n, m) in enumerate(zip(before, after, strict=True))
-        if n != m or (scales is not None and scales[axis] != 1.0)  # 1.1 leaves 5 entries at 5, but not in their places
+        if n != m  # 1.1 leaves 5 entries at 5, but not in their places
+        or (scales is not None and scales[axis] != 1.0)
+        or (box is not None and tuple(box[:, axis]) != (0, 1))
     ]
-    return {axis: _axis_matrix(node, axis, before[axis], after[axis]) for axis in resized}
+    return {axis: _axis_matrix(node, axis, before[axis], after[axis], box) for axis in resized}
 
 
 def _is_repeat(matrix: NDArray) -> bool:
@@ -67,11 +68,26 @@ def along_axis(op: Builder, value: ir.Value, axis: int, matrix: NDArray) -> ir.V
     return op.reshape(product, *shape[:axis], matrix.shape[0], *shape[axis + 1 :])
 
 
-def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
+def _box(node: ir.Node) -> NDArray | None:
+    """Return where the part that is resized begins and ends, (2, axes) as shares of X; None where all of it is."""
+    if node.attributes.get_string("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
+        return None
+    roi = constant_array(node.inputs[1])
+    if roi is None:
+        raise refused(node, "a part to resize that is computed at run time, a constant roi is expected")
+    axes = _axes(node)
+    box = np.zeros((2, len(static_shape(tensor(node)))))
+    box[1] = 1
+    box[:, axes] = roi.reshape(2, len(axes))
+    return box
+
+
+def _axis_matrix(node: ir.Node, axis: int, before: int, after: int, box: NDArray | None) -> NDArray:
     """Return the (after, before) matrix of a Resize along one axis, by running the node on every unit vector.
 
     A vector lies along the last of four axes. The axis before it, along which nothing changes, is resized too: it
-    decides the scale where the aspect ratio is kept, and has another length in any case.
+    decides the scale where the aspect ratio is kept, and has another length in any case. What lies outside of a box
+    is a constant, which a vector of zeros shows.
     """
     copy = ir.to_proto(node)
     scales, sizes = _constant_input(node, 2), _constant_input(node, 3)
@@ -90,14 +106,18 @@ def _axis_matrix(node: ir.Node, axis: int, before: int, after: int) -> NDArray:
     elif scales is not None:
         names, size = ["x", "", "size"], np.array([1, 1, 2, scales[_axes(node).index(axis)]], np.float32)
     else:
-        names, size = ["x", "", "", "size"], np.array([before, 1, 2, after], np.int64)
+        names, size = ["x", "", "", "size"], np.array([before + 1, 1, 2, after], np.int64)
     copy.ClearField("input")
     copy.input.extend(names)
     copy.output[:] = ["y"]
     copy.ClearField("attribute")
     copy.attribute.extend(attributes)
-    vectors = np.repeat(np.eye(before, dtype=np.float32)[:, None, None], length, axis=2)
-    return _run(copy, vectors, size, _opset(node))[:, 0, 0].T
+    vectors = np.repeat(np.eye(before + 1, before, dtype=np.float32)[:, None, None], length, axis=2)
+    roi = None
+    if box is not None:
+        copy.input[1], roi = "roi", np.array([0, 0, 0, box[0, axis], 1, 1, 1, box[1, axis]], np.float32)
+    found = _run(copy, vectors, size, _opset(node), roi)[:, 0, 0]
+    return (found[:-1] - found[-1]).T
 
 
 def _opset(node: ir.Node) -> int:
@@ -106,8 +126,8 @@ def _opset(node: ir.Node) -> int:
     return node.graph.opset_imports[""]
 
 
-def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray:
-    """Run a Resize node on `x` in ONNX Runtime and return its output as float64."""
+def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int, roi: NDArray | None) -> NDArray:
+    """Run a Resize node on `x`, on all of it or a part, in ONNX Runtime and return its output as float64."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -117,7 +137,8 @@ def _run(node: onnx.NodeProto, x: NDArray, size: NDArray, opset: int) -> NDArray
         "resize",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, x.shape)],
         [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)],
-        [onnx.numpy_helper.from_array(size, "size")],
+        [onnx.numpy_helper.from_array(size, "size")]
+        + ([onnx.numpy_helper.from_array(roi, "roi")] if roi is not None else []),
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

@@ -17,10 +17,15 @@ are computed in float32.
 RELEVANCE: dict[str, Rule] = {}
 """Relevance rule per operator, filled by `@relevance`; as a table of rules for `differentiate`."""
 
+_INTEGERS = "export the model with QuantizeLinear and DequantizeLinear instead"
+
 WITHOUT_RULE: dict[str, str] = {
+    "ConvInteger": _INTEGERS,
+    "DynamicQuantizeLinear": _INTEGERS,
+    "MatMulInteger": _INTEGERS,
     "Mod": "the rest of a division is no sum that its inputs make up",
-    "QLinearConv": "export the model with QuantizeLinear and DequantizeLinear instead",
-    "QLinearMatMul": "export the model with QuantizeLinear and DequantizeLinear instead",
+    "QLinearConv": _INTEGERS,
+    "QLinearMatMul": _INTEGERS,
     "ReduceLogSum": "a logarithm of a sum has no shares",
     "ReduceLogSumExp": "a logarithm of a sum has no shares",
     "ReduceProd": "a product of many has no shares",

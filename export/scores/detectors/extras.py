@@ -13,21 +13,22 @@ from aerocam import manifest
 from aerocam.errors import ModelError
 from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.reading.ultralytics import Ultralytics, read_ultralytics
-from aerocam.export.scores.detectors.columns import BOX, Table
+from aerocam.export.scores.detectors.columns import Table
 
 
-def class_count(table: Table, model: ir.Model, forced: bool) -> int:
-    """Return how many columns behind the box are sigmoids, thus classes; 0 where there is none.
+def class_count(table: Table, model: ir.Model, forced: bool, first: int) -> int:
+    """Return how many columns from `first` on are sigmoids, thus classes; 0 where there is none.
 
     Where the layout is forced and the graph shows no sigmoid, the metadata's names count, else all columns.
     """
-    stop = BOX
-    while stop < table.columns and table.is_activated(stop, stop + 1):
-        stop += 1
-    if stop > BOX or not forced:
-        return stop - BOX
+    stop, beyond = first, table.columns + 1  # the columns before `stop` are sigmoids, those before `beyond` are not all
+    while beyond - stop > 1:
+        middle = table.columns if beyond > table.columns else (stop + beyond) // 2
+        stop, beyond = (middle, beyond) if table.is_activated(first, middle) else (stop, middle)
+    if stop > first or not forced:
+        return max(stop - first, 0)
     said = read_ultralytics(model.metadata_props)
-    return len(said.names) if said is not None and said.names else table.columns - BOX
+    return len(said.names) if said is not None and said.names else table.columns - first
 
 
 def with_extras(

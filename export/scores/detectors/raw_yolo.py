@@ -130,5 +130,5 @@ def _heads_apart(kinds: Groups) -> list[list[Prediction]]:
 def _site(op: Builder, parts: Sequence[ir.Value], layout: str, evidence: str) -> ScoreSite:
     """Return the site of a table with boxes, objectness and classes, appended scale by scale."""
     table = Table(scales.named(op.Identity(scales.joined(op, parts)), scales.TABLE), 2)
-    site = with_objectness(table, manifest.Boxes(scales.TABLE, 2))
+    site = with_objectness(table, manifest.Boxes(scales.TABLE, 2), table.columns - BOX - 1)
     return replace(site, output=table.value, layout=layout, evidence=evidence)

@@ -34,7 +34,7 @@ def find_yolov8(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | 
     """
     forced = hints.layout == "yolov8"
     for table in _seen_first(output, model, hints) if forced else tables(output, 1, 2):
-        classes = class_count(table, model, forced)
+        classes = class_count(table, model, forced, BOX)
         stop = BOX + classes
         if not classes:
             if (unshown := _without_sigmoids(table, model, hints)) is not None:
@@ -72,20 +72,28 @@ def _seen_first(output: ir.Value, model: ir.Model, hints: Hints) -> list[Table]:
 
 
 def find_yolov5(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
-    """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes).
+    """Return the site of YOLOv5 and v7, and YOLOX with decoded boxes: (1, anchors, 5 + classes + ...).
 
-    Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids.
+    Boxes are decoded, centre and size in px; then comes the objectness, then the classes, all sigmoids; coefficients
+    of a mask may follow.
+
+    Raises:
+        ModelError: The layout is forced on columns of unknown meaning.
     """
+    forced = hints.layout == "yolov5"
     for table in tables(output, 2):
-        if table.columns <= BOX + 1:
+        left = not forced and table.columns > BOX + 1 and _is_left_to_host(table)
+        classes = table.columns - BOX - 1 if left else class_count(table, model, forced, BOX + 1)
+        stop = BOX + 1 + classes
+        if classes < 1:
             return None
-        if hints.layout != "yolov5":
-            if not _has_objectness(table, table.columns) or _is_raw(table) or table.is_activated(0, BOX):
+        if not forced:
+            if not _has_objectness(table, stop) or _is_raw(table) or table.is_activated(0, BOX):
                 return None
-            shown = table.is_activated(BOX, table.columns)
-            if not shown and not (_is_left_to_host(table) and _place_seen(table, model, hints)):
+            if not (_place_seen(table, model, hints) if left else table.is_activated(BOX, stop)):
                 return None
-        return with_objectness(table, manifest.Boxes(str(output.name), table.axis))
+        place = with_extras(manifest.Boxes(str(output.name), table.axis), table, stop, model, forced)
+        return None if place is None else with_objectness(table, place, classes)
     return None
 
 
@@ -112,7 +120,8 @@ def find_yolox(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | N
         fits = shown and _has_objectness(table, table.columns) and _is_raw(table)
         if strides is None or not (fits or hints.layout == "yolox"):
             return None
-        return with_objectness(table, manifest.Boxes(str(output.name), table.axis, strides=strides))
+        place = manifest.Boxes(str(output.name), table.axis, strides=strides)
+        return with_objectness(table, place, table.columns - BOX - 1)
     return None
 
 
@@ -149,9 +158,9 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
     return None
 
 
-def with_objectness(table: Table, place: manifest.Boxes) -> ScoreSite:
+def with_objectness(table: Table, place: manifest.Boxes, classes: int) -> ScoreSite:
     """Return the site of a table with boxes, then the objectness, then classes."""
-    name, classes = str(table.value.name), table.columns - BOX - 1
+    name = str(table.value.name)
     activation: manifest.Activation = "none" if _is_left_to_host(table) else "sigmoid"
     score = manifest.Score(name, activation, classes, BOX + 1, table.anchors, table.axis, objectness=BOX)
     return score_site(table, score, table, place)

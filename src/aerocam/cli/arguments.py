@@ -142,7 +142,7 @@ def parse_providers(args: argparse.Namespace) -> list[Provider] | None:
     return with_options([name.strip() for name in args.providers.split(",") if name.strip()], args.provider_option)
 
 
-def joined(argv: Sequence[str], options: Sequence[str] = ("--target",)) -> list[str]:
+def joined(argv: Sequence[str], options: Sequence[str] = ("--target", "--region")) -> list[str]:
     """Join `--target -1,-2` to `--target=-1,-2`: argparse would take a list that begins with a minus for an option."""
     words: list[str] = []
     for word in argv:

@@ -33,7 +33,7 @@ from aerocam.cli.flags import with_flags
 from aerocam.cli.plain import CACHE, explainable
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
-from aerocam.cli.targets import TARGETS, targets_of
+from aerocam.cli.targets import TARGETS, region_of, targets_of
 from aerocam.errors import MediaError, UsageError
 from aerocam.methods import METHODS
 from aerocam.options import parse_options
@@ -176,6 +176,8 @@ def open_explainer(args: argparse.Namespace) -> Iterator[Explainer]:
         stack.enter_context(explainer)
         if args.reference is not None:
             explainer.compare_with(read_picture(args.reference, explainer.takes_bands))
+        if args.region is not None:
+            explainer.look_at(region_of(args.region))
         yield explainer
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ARGUMENTS = (
     *MODEL,
-    argument("--all", action="store_true", help="every tensor, not one per stage alone"),
+    argument("--all", action="store_true", help="every tensor, not the last of each size alone"),
     argument("--match", metavar="PATTERN", help="every tensor whose name matches, with * and ?"),
 )  # fmt: skip
 

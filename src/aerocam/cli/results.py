@@ -101,6 +101,7 @@ def _facts(args: argparse.Namespace, explainer: Explainer, titles: Sequence[str]
         "Layer": layers if len(explainer.manifest.layers) == 1 else f"{layers} (fused: {explainer.fusion})",
         "Method": explainer.method,
         "Targets": ", ".join(titles),
+        **({"Region looked at": args.region} if args.region else {}),
         "Regions": regions,
         "Overlay": f"{look.colormap}, weight {look.alpha:g}",
         "Runs on": f"{_providers(args)}, threads: {args.threads or 'one per core'}",

@@ -12,6 +12,7 @@ from aerocam.errors import UsageError
 if TYPE_CHECKING:
     from aerocam.manifest import Manifest
     from aerocam.runtime.predictions.detections import Objects
+    from aerocam.runtime.predictions.region import RegionLike
     from aerocam.runtime.predictions.targets import Class, TargetLike, Targets
 
 TARGETS = (
@@ -22,6 +23,9 @@ TARGETS = (
     argument("--anchor", metavar="N", type=int,
         help="for a detector: the anchor to explain (default: the class's best)"),
     argument("--reference", metavar="PICTURE", help="of an embedding network: what pictures are compared with"),
+    argument("--region", metavar="REGION",
+        help="of a dense output: explain the mean over this part of the picture: x0,y0,x1,y1 or x,y in px, or a grey"
+        " MASK.png of its size, black outside (default: over everything)"),
     argument("--counterfactual", action="store_true", help="show what speaks against the target"),
     group("of a detector",
         argument("--objects", metavar="N", type=int, help="explain the N best objects it finds"),
@@ -67,6 +71,27 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
         classes = [_class(text) for item in args.target for text in _split(item, manifest.labels)]
     targets: list[TargetLike] = [class_ if args.anchor is None else (class_, args.anchor) for class_ in classes]
     return targets if len(targets) > 1 else targets[0]
+
+
+def region_of(text: str) -> RegionLike:
+    """Return the region that `--region` names: a box, a point, or a mask from a file.
+
+    Raises:
+        UsageError: It is none of these.
+        MediaError: The file cannot be read.
+    """
+    from aerocam.runtime.frames.pictures import read_picture
+
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        picture = read_picture(text)
+        if (picture != picture[..., :1]).any():
+            raise UsageError(f"--region {text}: a picture in colour, expected a grey mask, black outside") from None
+        return picture[..., 0]
+    if len(numbers) not in (2, 4):
+        raise UsageError(f"--region {text}: got {len(numbers)} numbers, expected x0,y0,x1,y1 or x,y, or a mask's file")
+    return numbers
 
 
 def _objects(args: argparse.Namespace, most: int | None) -> Objects:

@@ -56,7 +56,7 @@ def test_a_network_whose_signal_dies_away_is_exported_with_a_word(
     ]
     weights = {"k": f32(5, 3, 3, 3), "small": np.float32([1e-10]), "b": np.float32([0.4, 0.3, 0.2, 0.1, 0.05])}
     path = saved(tmp_path, model(nodes, {"x": f32(1, 3, 8, 8)}, weights, ["y"]))
-    done = export_model(path, layers="c")
+    done = export_model(path, layers="c", task="classify", preprocess="unit")
     assert done.report is not None
     assert done.report.gradients == {}
     assert [item.getMessage() for item in caplog.records if item.levelno == logging.WARNING] == [

@@ -35,6 +35,9 @@ NETWORKS = {
     "a heat map of classes": (HEAT + "y = Identity(h)", "float[1,3,8,8] y", "segment", "graph"),
     "the best class at each place": ("y = ArgMax<axis=1>(a)", "int64[1,1,8,8] y", "segment", "graph"),
     "a displacement": ("y = Identity(a)", "float[1,3,8,8] y", "segment", "assumed"),
+    "a depth map": ("y = ReduceMean<axes=[1], keepdims=0>(a)", "float[1,8,8] y", "regress", "assumed"),
+    "one channel": ("y = ReduceMean<axes=[1]>(a)", "float[1,1,8,8] y", "regress", "assumed"),
+    "a mask": ("m = ReduceMean<axes=[1]>(a) y = Sigmoid(m)", "float[1,1,8,8] y", "segment", "graph"),
     "a line of text": (LINE + "y = Softmax<axis=2>(l)", "float[1,8,3] y", "sequence", "measured"),
     "a heat map beside offsets": (HEAT + "y = Identity(a)", "float[1,3,8,8] y, float[1,3,8,8] h", "segment", "graph"),
 }

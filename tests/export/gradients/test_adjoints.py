@@ -32,7 +32,8 @@ def test_rule_matches_central_differences(case: Case) -> None:
 
 def test_every_rule_has_a_row() -> None:
     assert {case.op for case in CASES} == ADJOINTS.keys() - STRAIGHT_THROUGH
-    assert {name for graph in QUANTISED.values() for name in graph.operators} >= STRAIGHT_THROUGH
+    dynamic = {"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"}  # which have tests of their own
+    assert dynamic.union(*(graph.operators for graph in QUANTISED.values())) >= STRAIGHT_THROUGH
 
 
 def test_no_operator_has_both_a_rule_and_no_gradient() -> None:
@@ -354,33 +355,54 @@ def test_a_gradient_goes_straight_through(name: str) -> None:
     np.testing.assert_allclose(run_adjoint(proto, {"x": x}, dy), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_integers_that_no_dequantize_linear_reads_are_refused() -> None:
-    """A Cast of them to floats has no scale; its gradient would be one in name only."""
+def test_integers_that_arithmetic_reads_are_refused() -> None:
+    """A sum of them with other integers has no scale; its gradient would be one in name only."""
     x = f32(2, 3)
     nodes = [
         onnx.helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]),
-        onnx.helper.make_node("Cast", ["q"], ["y"], name="node", to=onnx.TensorProto.FLOAT),
+        onnx.helper.make_node("Max", ["q", "seven"], ["m"], name="node"),
+        onnx.helper.make_node("DequantizeLinear", ["m", "scale"], ["y"]),
     ]
-    graph = ir.from_proto(model(nodes, {"x": x}, {"scale": np.float32(0.01)}, ["y"])).graph
-    with pytest.raises(UnsupportedOperatorError, match=r"Cast .*'node'.*quantised.*choose a target layer behind"):
+    constants = {"scale": np.float32(0.01), "seven": np.uint8(7)}
+    graph = ir.from_proto(model(nodes, {"x": x}, constants, ["y"])).graph
+    with pytest.raises(ModelError):
         differentiate(op := Builder(graph), graph.outputs[0], op.constant(x), [graph.inputs[0]])
 
 
-def test_dynamic_quantisation_is_refused_not_passed_over() -> None:
-    """Through the computed scale alone there would be a gradient, and a wrong one."""
-    x, node = f32(2, 3), onnx.helper.make_node
+def dynamically_quantised(product: str, weight: NDArray[Any], **zero: NDArray[Any]) -> onnx.ModelProto:
+    """A product as onnxruntime's quantize_dynamic writes it: `x` rounded by its own range; a step of the weight."""
+    node = onnx.helper.make_node
     nodes = [
-        node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"], name="node"),
-        node("MatMulInteger", ["q", "w", "zero"], ["product"]),
+        node("DynamicQuantizeLinear", ["x"], ["q", "scale", "point"]),
+        node(product, ["q", "w", "point", *zero], ["product"]),
         node("Cast", ["product"], ["real"], to=onnx.TensorProto.FLOAT),
         node("Mul", ["scale", "step"], ["steps"]),
         node("Mul", ["real", "steps"], ["y"]),
     ]
-    constants = {"w": np.arange(12, dtype=np.int8).reshape(3, 4), "step": np.float32(0.02)}
-    graph = ir.from_proto(model(nodes, {"x": x}, constants, ["y"])).graph
-    op = Builder(graph)
-    with pytest.raises(UnsupportedOperatorError, match=r"DynamicQuantizeLinear .*'node'.*choose a target layer behind"):
-        differentiate(op, graph.outputs[0], op.constant(f32(2, 4)), [graph.inputs[0]])
+    shape = (1, 3, 4, 4) if product == "ConvInteger" else (2, 3)
+    constants = {"w": weight, "step": np.float32(0.02), **zero}
+    return model(nodes, {"x": np.zeros(shape, np.float32)}, constants, ["y"])
+
+
+@pytest.mark.parametrize("per_column", [True, False, None])
+def test_a_gradient_goes_straight_through_dynamic_quantisation(per_column: bool | None) -> None:
+    """As through the product of the real numbers; the scale and the zero point of `x` count as constants."""
+    x, dy = f32(2, 3), f32(2, 4)
+    w = np.arange(100, 112, dtype=np.uint8).reshape(3, 4)
+    zero = {} if per_column is None else {"z": np.uint8([100, 105, 110, 90]) if per_column else np.uint8(105)}
+    expected = dy @ (0.02 * (w.astype(float) - zero.get("z", 0))).T
+    found = run_adjoint(dynamically_quantised("MatMulInteger", w, **zero), {"x": x}, dy)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_gradient_goes_straight_through_a_dynamically_quantised_convolution() -> None:
+    x, dy = f32(1, 3, 4, 4), f32(1, 5, 3, 3)
+    w = np.random.default_rng(0).integers(-99, 99, (5, 3, 2, 2)).astype(np.int8)
+    found = run_adjoint(dynamically_quantised("ConvInteger", w), {"x": x}, dy)
+    expected = np.zeros(x.shape)
+    for i, j in np.ndindex(2, 2):
+        expected[:, :, i : i + 3, j : j + 3] += np.einsum("oc,nohw->nchw", 0.02 * w[:, :, i, j].astype(float), dy)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("op_type", sorted(REFUSED.keys() - ADJOINTS.keys() - {"If"}))  # an If is none without branches
@@ -404,7 +426,7 @@ def test_every_refused_operator_is_refused_by_name_and_with_its_reason(op_type: 
         ("Pad", ["x", "computed"], {}, {"mode": "reflect"}),
         ("Compress", ["x", "c"], {"c": np.array([True, False])}, {"axis": 0}),
         ("ScatterElements", ["x", "i", "u"], {"i": np.array([[1]]), "u": f32(1, 1)}, {"reduction": "mul"}),
-        ("ScatterND", ["x", "i", "u"], {"i": np.array([[0, 1]]), "u": f32(1)}, {"reduction": "max"}),
+        ("ScatterND", ["x", "i", "u"], {"i": np.array([[0, 1]]), "u": f32(1)}, {"reduction": "mul"}),
     ],
 )
 def test_what_has_no_rule_is_refused_by_name(op_type: str, order: list, constants: dict, attributes: dict) -> None:
@@ -596,3 +618,23 @@ def test_sampling_without_a_rule_is_refused_by_name(op_type: str, attributes: di
     seed = op.constant(np.ones(tuple(graph.outputs[0].shape or ()), np.float32))
     with pytest.raises(UnsupportedOperatorError, match=rf"{op_type} \(node 'node'\): .*{match}.*choose a target"):
         differentiate(op, graph.outputs[0], seed, [graph.inputs[0]])
+
+
+@pytest.mark.parametrize("mended", ["IsNaN", "a row's mask"])
+def test_rows_of_attention_that_see_nothing_have_gradient_zero(mended: str) -> None:
+    """As PyTorch's exporter and ONNX's own definition of Attention write them: NaN, and 0 in its place."""
+    x, mask = f32(3, 4), np.where(np.eye(3, 4) > 0, -np.inf, 0).astype(np.float32)
+    mask[1] = -np.inf
+    nodes = [
+        onnx.helper.make_node("Add", ["x", "mask"], ["scores"]),
+        onnx.helper.make_node("Softmax", ["scores"], ["p"]),
+        onnx.helper.make_node("IsNaN", ["p"], ["is_nan"]),
+        onnx.helper.make_node("Where", ["is_nan" if mended == "IsNaN" else "row", "zero", "p"], ["y"]),
+    ]
+    constants = {"mask": mask, "zero": np.float32(0), "row": np.array([[False], [True], [False]])}
+    dy = f32(3, 4, low=-2)
+    p = np.exp(np.where(np.isinf(mask), -np.inf, x))
+    p = np.divide(p, p.sum(1, keepdims=True), out=np.zeros_like(p), where=p > 0)
+    expected = p * (dy - (dy * p).sum(1, keepdims=True))
+    found = run_adjoint(model(nodes, {"x": x}, constants, ["y"]), {"x": x}, dy)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-7)

@@ -175,3 +175,31 @@ def changed(proto: onnx.ModelProto) -> tuple[int, int]:
         cells[row, column] = middle(x) != middle(X)
     rows, columns = (np.flatnonzero(cells.any(axis=axis)) for axis in (1, 0))
     return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
+
+
+def test_cells_of_layers_that_are_folded() -> None:
+    """Tokens, with one for the class in front, and tokens in the order of units: cells are those of the picture."""
+    nodes = [
+        *TOKENS,
+        node("Concat", ["c", "t"], ["all"], axis=1),
+        node("Slice", ["all", "from", "to", "from"], ["cut"]),
+        node("Reshape", ["cut", "units"], ["a"]),
+        node("Transpose", ["a"], ["b"], perm=[0, 2, 4, 1, 3, 5]),
+        node("Reshape", ["b", "joined"], ["u"]),
+        node("Reshape", ["u", "apart"], ["d"]),
+        node("Transpose", ["d"], ["e"], perm=[0, 5, 3, 1, 4, 2]),
+        node("Reshape", ["e", "grid"], ["g"]),
+        conv("g", "k", "y", pads=[1, 0, 1, 0]),
+    ]
+    constants = {
+        "flat": i64(1, 4, 96), "c": f32(1, 1, 4), "from": i64(1), "to": i64(99), "units": i64(1, 4, 2, 6, 2, 4),
+        "joined": i64(1, 96, 4), "apart": i64(1, 2, 2, 4, 6, 4), "grid": i64(1, 4, 8, 12), "k": f32(4, 4, 3, 5),
+    }  # fmt: skip
+    graph = ir.from_proto(model(nodes, {"x": f32(1, 4, 8, 12)}, constants, ["y"]))
+    y = graph.graph.outputs[0]
+    known = candidates(graph, ScoreSite("detect", y, Score("y", "none", 1)))
+    fields = {layer.name: receptive_fields(known, [y])[layer.value] for layer in known}
+    assert {name: fields[name] for name in ("x", "t", "all", "u", "g")} == dict.fromkeys(
+        ("x", "t", "all", "u", "g"), (3, 5)
+    )
+    assert next(layer for layer in known if layer.name == "u").fold.units == (1, (2, 2, 4, 6))

@@ -11,7 +11,7 @@ from onnx import helper
 
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
-from aerocam.export.tracing.axes import Layout, MixedAxis, Tokens, regroup
+from aerocam.export.tracing.axes import Digit, Layout, MixedAxis, Tokens, regroup
 from aerocam.export.tracing.folding import fold_of
 from aerocam.export.tracing.layout import layouts
 from onnx_graphs import f32, model, run_ort
@@ -281,6 +281,13 @@ FOLDED: list[tuple[np.ndarray, Layout, str, tuple[int, ...], np.ndarray]] = [
     (TOKENS, (None, GRID, "C"), "tokens", (4, 6), X),
     (X.reshape(1, 8, 24), (None, "C", GRID), "tokens", (4, 6), X),
     (np.pad(TOKENS, [(0, 0), (1, 3), (0, 0)]), (None, Tokens((4, 6), 1, 3), "C"), "tokens", (4, 6), X),
+    (
+        X.reshape(1, 8, 2, 2, 3, 2).transpose(0, 5, 3, 2, 4, 1).reshape(1, 24, 8),
+        (None, MixedAxis((Digit("W", 3, 2), Digit("H", 2, 2), Digit("H", 1, 2), Digit("W", 1, 3))), "C"),
+        "tokens",
+        (4, 6),
+        X,
+    ),
     (X[..., 0], (None, "C", "L"), "sequence", (4,), X[:, :, None, :, 0]),
     (X.reshape(1, 2, 4, 4, 6), (None, "C", "D", "H", "W"), "volume", (4, 4, 6), X.reshape(1, 2, 16, 6)),
 ]

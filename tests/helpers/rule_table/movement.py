@@ -47,6 +47,7 @@ ROWS = [
     Case("DepthToSpace", [(2, 12, 3, 4)], {"blocksize": 2, "mode": "CRD"}),
     Case("DepthToSpace", [(1, 9, 2, 3)], {"blocksize": 3, "mode": "CRD"}),
     Case("SpaceToDepth", [(2, 3, 4, 6)], {"blocksize": 2}),
+    Case("SpaceToDepth", [(2, 3, 4, 6)], {"blocksize": 2, "mode": "CRD"}, opset=28),
     Case("Trilu", [(2, 4, 5)]),
     Case("Trilu", [(2, 4, 5), np.int64(-1)], {"upper": 0}),
     Case("Trilu", [(4, 3), np.int64(1)]),

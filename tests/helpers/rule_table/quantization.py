@@ -1,4 +1,7 @@
 """Operators that round: their gradient is straight-through, which differences cannot show."""
 
-STRAIGHT_THROUGH = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul", "QuantizeLinear"})
+STRAIGHT_THROUGH = frozenset(
+    {"ConvInteger", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "QLinearConv", "QLinearMatMul",
+     "QuantizeLinear"}
+)  # fmt: skip
 """Rules without rows here: `test_a_gradient_goes_straight_through` has a graph for each, with values by NumPy."""

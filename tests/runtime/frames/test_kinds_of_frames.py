@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -54,6 +57,65 @@ def test_bands_are_read_in_the_files_order(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_picture(path, bands=True), four[..., [2, 1, 0, 3]])
     np.save(tmp_path / "b.npy", bands)
     np.testing.assert_array_equal(read_picture(tmp_path / "b.npy", bands=True), bands)
+
+
+def tiff(
+    bands: np.ndarray, *, planar: bool = False, deflated: bool = False, order: str = "<", strips: int = 2
+) -> bytes:
+    """A TIFF with all bands on one page, in strips, as GDAL and tifffile write it."""
+    height, width, count = bands.shape
+    ordered = bands.astype(bands.dtype.newbyteorder(order))
+    planes = ordered.transpose(2, 0, 1)[..., None] if planar else ordered[None]
+    pieces = [piece.tobytes() for plane in planes for piece in np.split(plane, strips)]
+    pieces = [zlib.compress(piece) for piece in pieces] if deflated else pieces
+    starts = np.cumsum([8, *map(len, pieces)]).tolist()
+    tags: list[tuple[int, str, list[int]]] = [
+        (256, "I", [width]), (257, "I", [height]), (258, "H", [8 * bands.dtype.itemsize] * count),
+        (259, "H", [8 if deflated else 1]), (262, "H", [1]), (273, "I", starts[:-1]), (277, "H", [count]),
+        (278, "I", [height // strips]), (279, "I", [len(piece) for piece in pieces]), (284, "H", [1 + planar]),
+        (339, "H", [1 + "uif".index(bands.dtype.kind)] * count),
+    ]  # fmt: skip
+    directory, behind = struct.pack(f"{order}H", len(tags)), b""
+    free = starts[-1] + 2 + 12 * len(tags) + 4
+    for tag, kind, values in tags:
+        raw = struct.pack(f"{order}{len(values)}{kind}", *values)
+        place = raw.ljust(4, b"\0") if len(raw) <= 4 else struct.pack(f"{order}I", free + len(behind))
+        behind += raw if len(raw) > 4 else b""
+        directory += struct.pack(f"{order}HHI", tag, {"H": 3, "I": 4}[kind], len(values)) + place
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, starts[-1])
+    return head + b"".join(pieces) + directory + struct.pack(f"{order}I", 0) + behind
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize("count", [2, 4, 13])
+@pytest.mark.parametrize("how", [{}, {"planar": True}, {"deflated": True, "order": ">"}, {"strips": 1}], ids=str)
+def test_bands_on_one_page(how: dict[str, Any], count: int, dtype: type) -> None:
+    bands = (RNG.random((6, 8, count)) * 200).astype(dtype)
+    found = decode_picture(tiff(bands, **how), "b.tiff", bands=True)
+    assert (found.dtype, found.flags.c_contiguous) == (bands.dtype, True)
+    np.testing.assert_array_equal(found, bands)
+
+
+def test_bands_that_cannot_be_read_are_refused() -> None:
+    content = tiff(WIDE)
+    lzw = content.replace(struct.pack("<HHI", 259, 3, 1) + b"\1", struct.pack("<HHI", 259, 3, 1) + b"\5")
+    with pytest.raises(MediaError, match=r"b\.tiff: found 3 bands, compressed or in tiles; strips, plain or deflated"):
+        decode_picture(lzw, "b.tiff", bands=True)
+    broken = tiff(WIDE, deflated=True)
+    broken = broken[:8] + bytes(20) + broken[28:]
+    for damaged in (content[:-40], content[:6], content.replace(struct.pack("<HH", 256, 4), bytes(4)), broken):
+        with pytest.raises(MediaError, match=r"found a damaged TIFF"):
+            decode_picture(damaged, "b.tiff", bands=True)
+    taller = content.replace(struct.pack("<HHII", 257, 4, 1, 6), struct.pack("<HHII", 257, 4, 1, 9999))
+    with pytest.raises(MediaError, match=r"found .* bytes for 3 bands of 8x9999 px of 16 bits"):
+        decode_picture(taller, "b.tiff", bands=True)
+
+
+def test_an_array_file_of_another_machine(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.asfortranarray(WIDE.astype(">u2")))
+    found = read_picture(tmp_path / "b.npy")
+    assert (found.dtype, found.flags.c_contiguous) == (np.uint16, True)
+    np.testing.assert_array_equal(found, WIDE)
 
 
 def test_an_array_file_that_holds_objects_is_refused() -> None:

@@ -100,9 +100,9 @@ def test_a_model_without_manifest_names_the_command() -> None:
 
 def test_a_manifest_of_another_schema_is_refused(tmp_path: Path) -> None:
     content = model("stretch").read_bytes()
-    assert content.count(b'"schema": 1') == 1
+    assert content.count(b'"schema": 2') == 1
     path = tmp_path / "later.onnx"
-    path.write_bytes(content.replace(b'"schema": 1', b'"schema": 7'))
+    path.write_bytes(content.replace(b'"schema": 2', b'"schema": 7'))
     with pytest.raises(ManifestError, match=r"later\.onnx: manifest schema 7"):
         open_session(path)
 
