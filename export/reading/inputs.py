@@ -94,7 +94,7 @@ def add_batch(proto: onnx.ModelProto) -> None:
     ranks = {tensor.name: len(tensor.dims) for tensor in proto.graph.initializer}
     if not any(node.op_type == "Conv" and ranks.get(node.input[1]) == len(UNBATCHED) + 1 for node in proto.graph.node):
         return
-    for item in _inputs(proto):
+    for item in model_inputs(proto):
         dims = item.type.tensor_type.shape.dim
         if len(dims) != len(UNBATCHED) or dims[0].dim_value != COLOURS or item.type.tensor_type.elem_type not in FLOATS:
             continue
