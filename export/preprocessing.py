@@ -138,7 +138,12 @@ def _likeliest(image: ir.Value, site: ScoreSite, shape: tuple[int, ...]) -> tupl
         resize = "stretch"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
-        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
+        return (
+            inside,
+            resize,
+            f"the graph itself normalises pixels, but {resize} is what is usual for {nature}",
+            "assumed",
+        )
     if layout in ("yolov8", "yolov5", "yolov7", "yolov10", "yolox", "rtdetr", "blazeface"):
         preset = {"yolox": "yolox", "rtdetr": "unit", "blazeface": "tf"}.get(layout, "yolo")
         return preset, resize, f"usual for {nature}; the model does not say", "assumed"
