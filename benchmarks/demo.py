@@ -39,13 +39,8 @@ METHODS = ("gradcam", "layercam", "eigencam", "cfcam", "cfcam-published")
 
 VIDEO = "cockatoo"
 MODEL, FAST_MODEL = "lite0.cam.onnx", "lite0.gradcam.onnx"
-PAGE, SHEET, OVERLAY, RECORDS, BENCH = (
-    "pictures.html",
-    "contact-sheet.png",
-    "cockatoo.webm",
-    "cockatoo.jsonl",
-    "bench.json",
-)
+PAGE, SHEET, BENCH = "pictures.html", "contact-sheet.png", "bench.json"
+OVERLAY, RECORDS = "cockatoo.webm", "cockatoo.jsonl"
 
 
 def run_demo(folder: Path, threads: int = 2, max_frames: int | None = None, rounds: int = 50) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from aerocam.errors import missing
 
 try:
-    import onnx  # noqa: F401
-    import onnx_ir  # noqa: F401
-    import onnxscript  # noqa: F401
+    import onnx
+    import onnx_ir
+    import onnxscript
 except ImportError as error:
     raise missing(error.name or "onnx", "export", "to export models") from error
 

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
 from aerocam import manifest
-from aerocam.export.gradients.autodiff import values_read
+from aerocam.export.gradients.autodiff import descendants, values_read
 from aerocam.export.layers.tensor_names import tensor_names
 from aerocam.export.nodes.builder import make_input, tensor_table
 from aerocam.manifest import Manifest
@@ -67,10 +67,7 @@ def carried_values(
     """
     tensors = tensor_table(model)
     carried = dict.fromkeys(tensors[name] for name in layers)
-    behind = {*carried, *(value for value in model.graph.inputs if value.name in added)}
-    for node in model.graph:
-        if any(x in behind for x in values_read(node)):
-            behind.update(node.outputs)
+    behind = descendants(model.graph, [*carried, *(value for value in model.graph.inputs if value.name in added)])
     waiting, seen = [value for value in model.graph.outputs if value.name in added], set(carried)
     while waiting:
         value = waiting.pop()
@@ -161,8 +158,7 @@ def join(forward: ir.Model, explain: ir.Model | None = None) -> ir.Model:
     merged = {value: forward.graph.initializers.get(str(value.name)) for value in weights}
     for value, existing in merged.items():
         if existing is not None and _are_equal(value, existing):
-            for user, index in list(value.uses()):
-                user.replace_input_with(index, existing)
+            value.replace_all_uses_with(existing)
     nodes, outputs = list(explain.graph), list(explain.graph.outputs)
     for container in (explain.graph.inputs, explain.graph.outputs, explain.graph.initializers):
         container.clear()

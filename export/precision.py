@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 
 import onnx
@@ -39,7 +39,7 @@ def with_precision(model: ir.Model, wanted: Precision) -> tuple[ir.Model, Precis
     """
     if wanted == "source":
         return model, "source"
-    if node := next((node for node in _nodes(model) if node.op_type in QUANTISING), None):
+    if node := next((node for node in model.graph.all_nodes() if node.op_type in QUANTISING), None):
         raise UsageError(
             f"`precision='float16'`: the model is quantised already ({node.op_type} {node.name!r}); its types are its"
             " own, export it without `precision`"
@@ -66,9 +66,8 @@ def in_float16(model: ir.Model) -> ir.Model:
     """
     converter = _converter()
     light = LightModel.of(model)
-    proto = light.proto
-    kept = [value.name for value in (*proto.graph.input, *proto.graph.output)]
-    _give_weights_as_inputs(proto, light)
+    kept = [value.name for value in (*light.proto.graph.input, *light.proto.graph.output)]
+    proto = light.with_inputs()  # the converter would read the weights' numbers, which are not in the file
     _forget_types_of_constants(proto)
     converted = converter.convert_float_to_float16(
         proto,
@@ -96,13 +95,6 @@ def _converter() -> ModuleType:
     finally:
         sys.path[:] = before
     return float16
-
-
-def _give_weights_as_inputs(proto: onnx.ModelProto, light: LightModel) -> None:
-    """Turn large weights into inputs: the converter would read their numbers, which are not in the file."""
-    for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]:
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        proto.graph.initializer.remove(tensor)
 
 
 def _forget_types_of_constants(proto: onnx.ModelProto) -> None:
@@ -138,7 +130,7 @@ def _half(weight: ir.TensorProtocol, convert: Callable) -> ir.TensorProtocol:
 def _float32_only(model: ir.Model) -> set[str]:
     """Return the operators that take no float16 as an input that is float32 in the model."""
     operators: set[str] = set()
-    for node in _nodes(model):
+    for node in model.graph.all_nodes():
         if node.domain or not onnx.defs.has(node.op_type):
             continue
         schema = onnx.defs.get_schema(node.op_type, model.opset_imports[""], "")
@@ -149,8 +141,3 @@ def _float32_only(model: ir.Model) -> set[str]:
             if single and "tensor(float16)" not in allowed.get(kind, (kind,)):
                 operators.update({node.op_type} if (node.op_type, i) not in KEPT_BY_THE_CONVERTER else ())
     return operators
-
-
-def _nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """Yield all nodes, in branches and loops too."""
-    yield from ir.traversal.RecursiveGraphIterator(model.graph)

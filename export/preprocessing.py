@@ -26,12 +26,7 @@ from aerocam.manifest import Preprocess, Score, Task, TensorLayout
 logger = logging.getLogger("aerocam.export")
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "imagenet": {
-        "color": "RGB",
-        "resize": "crop",
-        "mean": (123.675, 116.28, 103.53),
-        "std": (58.395, 57.12, 57.375),
-    },
+    "imagenet": {"color": "RGB", "resize": "crop", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},

@@ -14,13 +14,7 @@ from aerocam.export.gradients.rule_tables import gradients_of
 from aerocam.export.gradients.stacking import stack
 from aerocam.export.heads import CAM_HEADS, TAIL_HEADS
 from aerocam.export.layers.candidates import Candidate
-from aerocam.export.layers.tensor_names import (
-    ACTIVATIONS,
-    GRADIENTS,
-    OWN_GRADIENTS,
-    activations_name,
-    tensor_names,
-)
+from aerocam.export.layers.tensor_names import ACTIVATIONS, GRADIENTS, OWN_GRADIENTS, activations_name, tensor_names
 from aerocam.export.nodes.builder import Builder, tensor_table
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.packaging import with_carried

@@ -13,8 +13,7 @@ import onnx_ir as ir
 
 from aerocam import manifest
 from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.gradients.adjoints.registry import NO_GRADIENT, operator_name
-from aerocam.export.gradients.autodiff import carries_gradient, values_read
+from aerocam.export.gradients.autodiff import descendants, nodes_between
 from aerocam.export.gradients.stacking import NoFormError, replay
 from aerocam.export.layers.candidates import Candidate
 from aerocam.export.nodes.builder import Builder, constant_array
@@ -104,7 +103,9 @@ def tail_of(op: Builder, site: ScoreSite, start: Chosen, layer: Candidate, origi
     score = next(value for value in op.graph.outputs if value.name == manifest.SCORE)
     summed = site.task != "embed" and not site.is_share and site.score.contrast == "none"
     end = start.value if summed else score
-    return Tail(op, layer, score, _between(op.graph, layer.value, end, original), end, start.seed if summed else None)
+    # Of the nodes that choose the score none that compares or counts: what they found on the picture holds.
+    nodes = nodes_between(op.graph, [layer.value], end, original)
+    return Tail(op, layer, score, nodes, end, start.seed if summed else None)
 
 
 def append_tail(tail: Tail, batch: int) -> None:
@@ -116,35 +117,9 @@ def append_tail(tail: Tail, batch: int) -> None:
     op.output(tail(activations, batch), manifest.SCORES)
 
 
-def _between(graph: ir.Graph, layer: ir.Value, end: ir.Value, original: Set[ir.Node]) -> list[ir.Node]:
-    """Return the nodes that compute `end` from `layer`.
-
-    Of the model's own nodes all that depend on the layer; of those that choose the score none that compares, counts or
-    takes the best: what they found on the picture holds.
-    """
-    forward, reached = {layer}, []
-    for node in graph:
-        if not any(x in forward for x in values_read(node)):
-            continue
-        moves = operator_name(node) not in NO_GRADIENT and any(carries_gradient(y) for y in node.outputs)
-        if node in original or moves:
-            reached.append(node)
-            forward.update(node.outputs)
-    needed, path = {end}, []
-    for node in reversed(reached):
-        if any(y in needed for y in node.outputs):
-            path.append(node)
-            needed.update(values_read(node))
-    return path[::-1]
-
-
 def between_values(nodes: Sequence[ir.Node], start: ir.Value) -> set[ir.Value]:
     """Return the values that nodes, in the graph's order, compute from `start`."""
-    reached = {start}
-    for node in nodes:
-        if any(x in reached for x in values_read(node)):
-            reached.update(node.outputs)
-    return reached - {start}
+    return descendants(nodes, [start]) - {start}
 
 
 def _nbytes(value: ir.Value) -> int:

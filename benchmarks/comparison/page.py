@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 from aerocam.benchmarks.comparison.curve import curve
 from aerocam.benchmarks.comparison.moved import Moved
+from aerocam.benchmarks.evaluation.report import html_page
 from aerocam.runtime.results.page_parts import STYLE
 
 OWN_STYLE = f"""{STYLE}
@@ -50,22 +49,14 @@ def report(
         records: Of all frames, in order, at least one.
         moved: Those that moved most.
     """
-    digest = base64.b64encode(hashlib.sha256(OWN_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'"
     title = f"aerocam compare: {facts['A']} and {facts['B']}"
     agree = summary["top_class_agreement"]
     shown = {**facts, "Frames": str(summary["frames"]), "Same top class": f"{agree:.1%} of the frames"}
-    text = (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{OWN_STYLE}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>{escape(title)}</h1>\n{_pairs(shown)}</header>\n<main>\n{_table(summary)}"
-        f"<section>\n<h2>Over the frames</h2>\n{_curves(records, moved)}</section>\n"
+    main = (
+        f"{_table(summary)}<section>\n<h2>Over the frames</h2>\n{_curves(records, moved)}</section>\n"
         f"<section>\n<h2>The frames that moved most</h2>\n{''.join(map(_card, moved))}</section>\n"
-        "</main>\n</body>\n</html>\n"
     )
-    return text.encode("utf-8", "replace")
+    return html_page(title, OWN_STYLE, title, shown, main).encode("utf-8", "replace")
 
 
 def _table(summary: Mapping[str, Any]) -> str:
@@ -121,8 +112,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "none"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
-
-
-def _pairs(facts: Mapping[str, str]) -> str:
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>\n" for name, text in facts.items())
-    return f"<dl>\n{rows}</dl>\n"

@@ -5,5 +5,3 @@ It needs nothing but what the device has anyway: no onnx, no network.
 
 from aerocam.benchmarks.device.record import DeviceReport
 from aerocam.benchmarks.device.report import check_device
-
-__all__ = ["DeviceReport", "check_device"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
+from aerocam.benchmarks.latency import timing
 from aerocam.errors import ManifestError, UsageError
 from aerocam.providers import CPU, Provider, with_defaults
 from aerocam.runtime.sessions.opening import open_session
@@ -96,30 +98,11 @@ def open_plain(
     except ManifestError:
         if not onnx:
             raise
-        return _original(path, providers)  # which no export has touched
+        import onnxruntime
+
+        complete = with_defaults(providers or [CPU], onnxruntime.__version__, path)
+        original = timing.open_plain(path, providers=complete, log_severity_level=2)  # which no export has touched
+        return partial(original.run, None, timing.noise(original))
     opened.enter_context(session)
     arrays = feeds(session, None)
     return lambda: session.run(arrays)
-
-
-def _original(path: Path, providers: Sequence[Provider] | None) -> Callable[[], object]:
-    """Open a model without a manifest in ONNX Runtime, with the options and providers of the runtime's sessions."""
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import DTYPES, STOP_SPINNING
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry(*STOP_SPINNING)
-    session = onnxruntime.InferenceSession(
-        str(path),
-        sess_options=options,
-        providers=with_defaults(providers or [CPU], onnxruntime.__version__, path),
-        enable_fallback="0",
-    )
-    session.disable_fallback()
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
-        node.name: rng.random([size if isinstance(size, int) else 1 for size in node.shape]).astype(DTYPES[node.type])
-        for node in session.get_inputs()
-    }
-    return lambda: session.run(None, arrays)

@@ -49,14 +49,14 @@ def _text(text: str, private: list[str]) -> str:
     """Cut the paths in one text, known folders first, because their names may contain blanks."""
     for folder in private:
         text = text.replace(folder + "/", "").replace(folder, "")
-    text = FOLDERS.sub(lambda match: match[0] if _of_the_system(match[0]) else "", text)
+    text = FOLDERS.sub(_private_part, text)
     host = socket.gethostname()
     return re.sub(rf"\b{re.escape(host)}\b", "HOST", text) if len(host) > 3 and f"@{host}" in text else text
 
 
-def _of_the_system(folders: str) -> bool:
-    """Tell whether a path is one of the system's, and no `..` leads out of it."""
-    return folders.startswith(SYSTEM) and "/../" not in folders
+def _private_part(match: re.Match[str]) -> str:
+    """Return what stays of an absolute path's folders: the system's, where no `..` leads out of them."""
+    return match[0] if match[0].startswith(SYSTEM) and "/../" not in match[0] else ""
 
 
 SCHEMA = 1

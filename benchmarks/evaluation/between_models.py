@@ -76,17 +76,10 @@ def _agreement(first: Explainer, second: Explainer, frame: NDArray[np.uint8]) ->
     """Compare two models on one picture."""
     prediction = first.predict(frame)
     target, probability = int(prediction.probabilities.argmax()), float(prediction.probabilities.max())
-    first_map = first.explain(prediction, target).tensor_map[0]
     again = second.predict(frame)
     best, apart = int(again.probabilities.argmax()), abs(probability - float(again.probabilities[target]))
-    second_map = second.explain(again, target).tensor_map[0]
-    return Agreement(
-        pearson(first_map, second_map),
-        ssim(first_map, second_map),
-        shift(first_map, second_map),
-        float(best == target),
-        apart,
-    )
+    maps = first.explain(prediction, target).tensor_map[0], second.explain(again, target).tensor_map[0]
+    return Agreement(pearson(*maps), ssim(*maps), shift(*maps), float(best == target), apart)
 
 
 def average(agreements: Iterable[Agreement]) -> Agreement:

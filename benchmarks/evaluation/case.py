@@ -62,15 +62,12 @@ class Subject(Protocol):
         Raises:
             UsageError: The graph ends in softmax, which leaves the logits open.
         """
-        ...
 
     def probabilities(self, tensors: Floats) -> Floats:
         """Return the model's probabilities, float32 (n, classes), of input tensors (n, C, H, W)."""
-        ...
 
     def explain(self, tensor: Floats, target: int) -> Map:
         """Return the method's map of a class on any input tensor (1, C, H, W)."""
-        ...
 
     def explain_with_noise(self, tensor: Floats, target: int, share: float, seed: int) -> Map:
         """Return the map under Gaussian noise on the gradients, of `share` times their standard deviation.
@@ -78,7 +75,6 @@ class Subject(Protocol):
         Raises:
             UsageError: The method reads no gradients, or they do not leave the graph.
         """
-        ...
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ cells, and every method runs on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import helper, numpy_helper, shape_inference
 
 from aerocam.errors import ModelError
@@ -115,19 +115,14 @@ class _Surgery:
                 f"{self._name}: layer '{layer}' is {height} x {width}, sides that {n} divides are expected; give the"
                 " model at another input size"
             )
-        window = [height // n, width // n]
-        nodes.append(
-            helper.make_node(
-                "AveragePool", [layer], [f"{PREFIX}means"], "cells/means", kernel_shape=window, strides=window
-            )
-        )
-        nodes += self._reshape(f"{PREFIX}means", f"{PREFIX}columns", (channels, n * n))
+        means, window = f"{PREFIX}means", [height // n, width // n]
+        nodes.append(helper.make_node("AveragePool", [layer], [means], means, kernel_shape=window, strides=window))
+        nodes += self._reshape(means, f"{PREFIX}columns", (channels, n * n))
         nodes += self._transpose(f"{PREFIX}columns", f"{PREFIX}batch", (1, 0))
         nodes += self._reshape(f"{PREFIX}batch", pooled, (n * n, channels, 1, 1))
         place = list(self._graph.node).index(self._pool)
         self._graph.node.remove(self._pool)
-        for offset, node in enumerate(nodes):
-            self._graph.node.insert(place + offset, node)
+        self._insert(place, nodes)
         return str(layer)
 
     def fold_input(self) -> None:
@@ -135,24 +130,17 @@ class _Surgery:
         n, name = self._cells, self._input.name
         _, channels, height, width = self._shape(name)
         tiles = f"{PREFIX}tiles"
-        for node in self._graph.node:
-            for place, source in enumerate(node.input):
-                if source == name:
-                    node.input[place] = tiles
+        self._rename("input", name, tiles)
         nodes = self._reshape(name, f"{PREFIX}blocks", (channels, n, height, n, width))
         nodes += self._transpose(f"{PREFIX}blocks", f"{PREFIX}apart", (1, 3, 0, 2, 4))
         nodes += self._reshape(f"{PREFIX}apart", tiles, (n * n, channels, height, width))
-        for place, node in enumerate(nodes):
-            self._graph.node.insert(place, node)
+        self._insert(0, nodes)
         self._set_shape(self._input, (1, channels, n * height, n * width))
 
     def join_scores(self, classes: int) -> None:
         """Join the scores of all cells to one row."""
         name = self._output.name
-        for node in self._graph.node:
-            for place, result in enumerate(node.output):
-                if result == name:
-                    node.output[place] = SCORES
+        self._rename("output", name, SCORES)
         joined = (1, self._cells**2 * classes)
         self._graph.node.extend(self._reshape(SCORES, name, joined))
         self._set_shape(self._output, joined)
@@ -174,8 +162,18 @@ class _Surgery:
             )
         return self._proto
 
+    def _insert(self, place: int, nodes: Sequence[onnx.NodeProto]) -> None:
+        for offset, node in enumerate(nodes):
+            self._graph.node.insert(place + offset, node)
+
+    def _rename(self, field: Literal["input", "output"], old: str, new: str) -> None:
+        """Give a tensor another name where nodes read it, or where they write it."""
+        for node in self._graph.node:
+            names = getattr(node, field)
+            names[:] = [new if name == old else name for name in names]
+
     def _reshape(self, source: str, result: str, shape: tuple[int, ...]) -> list[onnx.NodeProto]:
-        self._graph.initializer.append(numpy_helper.from_array(_int64(shape), f"{result}.shape"))
+        self._graph.initializer.append(numpy_helper.from_array(np.array(shape, np.int64), f"{result}.shape"))
         return [helper.make_node("Reshape", [source, f"{result}.shape"], [result], f"{PREFIX}to {result}")]
 
     def _transpose(self, source: str, result: str, order: tuple[int, ...]) -> list[onnx.NodeProto]:
@@ -191,7 +189,3 @@ class _Surgery:
     def _set_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...]) -> None:
         kind = value.type.tensor_type.elem_type
         value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shape))
-
-
-def _int64(shape: tuple[int, ...]) -> NDArray[np.int64]:
-    return np.array(shape, np.int64)

@@ -9,13 +9,13 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from aerocam.errors import UsageError, WriteError
 from aerocam.files import write_together
+from aerocam.runtime.sessions.session import Closing
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-class Records:
+class Records(Closing):
     """The records in a folder. A line counts once it ends: a last line without an end is dropped, and done again."""
 
     def __init__(self, folder: Path) -> None:
@@ -158,10 +158,6 @@ class Records:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror or error}; start again later") from error
         self.by_key.update({one["key"]: one for one in kept})
 
-    def __enter__(self) -> Records:
-        """Return the records themselves."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def close(self) -> None:
         """Close the file, which unlocks it."""
         self._file.close()

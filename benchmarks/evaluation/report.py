@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from aerocam.benchmarks.evaluation.diagrams import STYLE as CURVE_STYLE
 from aerocam.benchmarks.evaluation.diagrams import Line, diagrams
 from aerocam.benchmarks.evaluation.records import read_back
 from aerocam.benchmarks.evaluation.run import Results
-from aerocam.benchmarks.evaluation.table import fault_lines, header, left_out, model_lines, refused_lines, shown
+from aerocam.benchmarks.evaluation.table import definition_text, header, model_lines, notes, shown
 from aerocam.files import write_together
 from aerocam.runtime.results.page_parts import STYLE
 
@@ -56,31 +56,43 @@ def as_html(results: Results, record: Mapping[str, Any]) -> str:
         results: Of the run.
         record: What `table.as_record` makes of them.
     """
-    style = STYLE + OWN_STYLE + CURVE_STYLE
+    body = [_table(record), _curves(results), _examples(results), _definitions(record), _notes(record)]
+    heading = f"aerocam eval: {', '.join(record['models'])}"
+    return html_page("aerocam eval", STYLE + OWN_STYLE + CURVE_STYLE, heading, _facts(record), "".join(body))
+
+
+def html_page(title: str, style: str, heading: str, facts: Mapping[str, object], main: str) -> str:
+    """Return a page that loads nothing and runs nothing.
+
+    Args:
+        title: Of the page, text.
+        style: Its CSS.
+        heading: Above everything, text.
+        facts: Below the heading, by name, texts.
+        main: Below the facts, HTML.
+    """
     allowed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{allowed}'"
-    body = [_table(record), _curves(results), _examples(results), _definitions(record), _notes(record)]
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>\n" for name, text in facts.items())
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>aerocam eval</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        f"<header>\n<h1>aerocam eval: {escape(', '.join(record['models']))}</h1>\n{_facts(record)}</header>\n"
-        f"<main>\n{''.join(body)}</main>\n</body>\n</html>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        f"<header>\n<h1>{escape(heading)}</h1>\n<dl>\n{rows}</dl>\n</header>\n"
+        f"<main>\n{main}</main>\n</body>\n</html>\n"
     )
 
 
-def _facts(record: Mapping[str, Any]) -> str:
+def _facts(record: Mapping[str, Any]) -> dict[str, object]:
     settings = record["settings"]
-    facts = {
+    return {
         "Pictures": f"{record['pictures']}, with {record['targets']} targets",
         "Truth": record["truth"],
         "Settings": f"seed {settings['seed']}, threads {settings['threads']}, on {settings['providers'] or 'the CPU'}",
         **model_lines(record, digits=12),
         "aerocam": record["aerocam"],
     }
-    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(text))}</dd></div>\n" for name, text in facts.items())
-    return f"<dl>\n{rows}</dl>\n"
 
 
 def _table(record: Mapping[str, Any]) -> str:
@@ -175,17 +187,12 @@ def _examples(results: Results) -> str:
     for (model, method), records in results.records.items():
         for one in records:
             if "overlay" in one:
-                place = (
-                    model,
-                    one["picture"],
-                    one["row"],
-                    f"{one['label'] or one['target']}, {one['probability']:.2f}",
-                )
+                title = f"{one['label'] or one['target']}, {one['probability']:.2f}"
+                place = (model, one["picture"], one["row"], title)
                 text = escape(f"{one['picture']}, {method}")
                 picture = f'<img alt="{text}" src="data:image/jpeg;base64,{one["overlay"]}">'
-                cards.setdefault(place, []).append(
-                    f"<figure>{picture}<figcaption>{escape(method)}</figcaption></figure>"
-                )
+                figure = f"<figure>{picture}<figcaption>{escape(method)}</figcaption></figure>"
+                cards.setdefault(place, []).append(figure)
     if not cards:
         return ""
     drawn = "".join(
@@ -200,26 +207,14 @@ def _definitions(record: Mapping[str, Any]) -> str:
     """List the definitions of all metrics."""
     rows = ""
     for name, one in record["settings"]["metrics"].items():
-        needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
-        variant = f" Variant: {one['variant']}." if one["variant"] else ""
-        told = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
-        said, source = one["definition"].rstrip("."), one["source"].rstrip(".")
-        text = (
-            f"{one['direction'].capitalize()} is better: {said}.{variant}{needs} Parameters: {told}. Source: {source}."
-        )
+        text = f"{one['direction'].capitalize()} is better: {definition_text(one)}"
         rows += f"<div><dt>{_breaking(name)}</dt><dd>{escape(text)}</dd></div>\n"
     return f'<section>\n<h2>Definitions</h2>\n<dl class="definitions">\n{rows}</dl>\n</section>\n'
 
 
 def _notes(record: Mapping[str, Any]) -> str:
     """List what was refused, what went wrong and what was left out."""
-    return "".join(_list(title, lines) for title, lines in _noted(record))
-
-
-def _noted(record: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    yield "Refused", refused_lines(record)
-    yield "Faults", fault_lines(record)
-    yield "Left out", left_out(record)
+    return "".join(_list(title, lines) for title, lines in notes(record).items())
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from aerocam.runtime.predictions import scores
 from aerocam.runtime.predictions.targets import ResolvedTargets
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
+from aerocam.runtime.sessions.session import Closing
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Counts:
     known: int = 0
 
 
-class ModelUnderTest:
+class ModelUnderTest(Closing):
     """An exported file, open: one session for all methods. For the thread that made it."""
 
     def __init__(self, path: str, threads: int | None = 1, providers: Sequence[Provider] | None = None) -> None:
@@ -118,14 +118,6 @@ class ModelUnderTest:
             explainer.close()
         self._passes.close()
         self.session.close()
-
-    def __enter__(self) -> ModelUnderTest:
-        """Return the model itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the model."""
-        self.close()
 
 
 class FileSubject:

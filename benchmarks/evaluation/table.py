@@ -6,7 +6,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -109,8 +109,14 @@ def _of(record: Mapping[str, Any], model: str, methods: Sequence[str]) -> str:
     return "" if set(methods) == everything else f" ({', '.join(methods)})"
 
 
-def _together(record: Mapping[str, Any], told: Mapping[tuple[str, str, str], Sequence[str]]) -> list[str]:
-    """Return one line for each model, metric and text, with the methods that it is true of."""
+def _together(record: Mapping[str, Any], reasons: Callable[[Mapping[str, Any]], Mapping[str, int]]) -> list[str]:
+    """Return one line for each model, metric and reason that cells give, with the methods whose cells give it."""
+    told: dict[tuple[str, str, str], list[str]] = {}
+    for row in record["rows"]:
+        for name, cell in row["metrics"].items():
+            for why, n in reasons(cell).items():
+                if n:
+                    told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
     return [f"{model}: {name}{_of(record, model, methods)}: {text}" for (model, name, text), methods in told.items()]
 
 
@@ -151,14 +157,15 @@ def as_markdown(record: Mapping[str, Any]) -> str:
     lines += ["", "## Metrics", ""]
     lines += [definition_line(name, one) for name, one in record["settings"]["metrics"].items()]
     lines += ["", f"Seed {record['settings']['seed']}, threads {record['settings']['threads']}.", ""]
-    for title, texts in (
-        ("Refused", refused_lines(record)),
-        ("Faults", fault_lines(record)),
-        ("Left out", left_out(record)),
-    ):
+    for title, texts in notes(record).items():
         if texts:
             lines += [f"## {title}", "", *(_as_text(f"- {line}") for line in texts), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def notes(record: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what was refused, what went wrong and what was left out, by title, a line each."""
+    return {"Refused": refused_lines(record), "Faults": fault_lines(record), "Left out": left_out(record)}
 
 
 def model_lines(record: Mapping[str, Any], digits: int | None = None) -> dict[str, str]:
@@ -185,14 +192,16 @@ def _as_text(text: str) -> str:
 
 def definition_line(name: str, one: Mapping[str, Any]) -> str:
     """Return a metric's definition as one item of a list."""
+    return f"- **{name}** ({one['direction']} is better): {definition_text(one)}"
+
+
+def definition_text(one: Mapping[str, Any]) -> str:
+    """Return a metric's definition with its variant, needs, parameters and source."""
     variant = f" Variant: {one['variant']}." if one["variant"] else ""
-    parameters = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
     needs = f" Needs: {', '.join(one['needs'])}." if one["needs"] else ""
+    parameters = ", ".join(f"{key} = {value}" for key, value in one["parameters"].items()) or "none"
     said, source = one["definition"].rstrip("."), one["source"].rstrip(".")
-    return (
-        f"- **{name}** ({one['direction']} is better): {said}.{variant}{needs} Parameters: {parameters}."
-        f" Source: {source}."
-    )
+    return f"{said}.{variant}{needs} Parameters: {parameters}. Source: {source}."
 
 
 def refused_lines(record: Mapping[str, Any]) -> list[str]:
@@ -202,23 +211,12 @@ def refused_lines(record: Mapping[str, Any]) -> list[str]:
         for model, reasons in record["refused"].items()
         for method, reason in reasons.items()
     ]
-    told: dict[tuple[str, str, str], list[str]] = {}
-    for row in record["rows"]:
-        for name, cell in row["metrics"].items():
-            for why, n in cell["refused"].items():
-                told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
-    return [*lines, *_together(record, told)]
+    return [*lines, *_together(record, lambda cell: cell["refused"])]
 
 
 def left_out(record: Mapping[str, Any]) -> list[str]:
     """Name the metrics that lack a value of some pictures because the picture or the file lacks what they need."""
-    told: dict[tuple[str, str, str], list[str]] = {}
-    for row in record["rows"]:
-        for name, cell in row["metrics"].items():
-            reasons = {**cell["left out"], **({"undefined": cell["undefined"]} if cell["undefined"] else {})}
-            for why, n in reasons.items():
-                told.setdefault((row["model"], name, f"{why} ({n} targets)"), []).append(row["method"])
-    return _together(record, told)
+    return _together(record, lambda cell: {**cell["left out"], "undefined": cell["undefined"]})
 
 
 def without_value(record: Mapping[str, Any]) -> list[str]:

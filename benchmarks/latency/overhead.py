@@ -11,36 +11,23 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from aerocam.benchmarks.latency import timing
 from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
 from aerocam.errors import AerocamError
 from aerocam.manifest import Manifest
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
-
-if TYPE_CHECKING:
-    from aerocam.runtime import Explainer
-    from aerocam.runtime.frames.preprocess import Preprocessor
-    from aerocam.runtime.methods import Method
+from aerocam.runtime import Explainer
+from aerocam.runtime.frames.preprocess import Preprocessor
+from aerocam.runtime.methods import Method, find
 
 PLAIN, FUSED, RUNTIME = "plain", "fused", "runtime"
 EXPLAIN_STAGES = ("infer", "explain", "cam")
 """What an explanation adds to: the ratio compares these with the plain model's inference."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the figures; printed and stored with them."""
-
-    model: str
-    layers: tuple[str, ...]
-    method: str
-    threads: int
-    providers: tuple[str, ...]
-    protocol: Protocol
 
 
 def measure_overhead(
@@ -75,10 +62,6 @@ def measure_overhead(
     """
     import onnxruntime
 
-    from aerocam.runtime import Explainer
-    from aerocam.runtime.frames.preprocess import Preprocessor
-    from aerocam.runtime.methods import find
-
     protocol, called = protocol or Protocol(), find(method)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
@@ -88,7 +71,7 @@ def measure_overhead(
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         complete = with_defaults(asked, onnxruntime.__version__)
-        plain, preprocess = _plain_session(path, complete, threads), Preprocessor(rule)
+        plain, preprocess = timing.open_plain(path, threads, complete), Preprocessor(rule)
         candidates: dict[str, Callable[[bool], Stages]] = {
             PLAIN: lambda timed: _run_plain(plain, rule.input, preprocess, frame)
         }
@@ -97,14 +80,14 @@ def measure_overhead(
             explainer = stack.enter_context(Explainer(form, method=wanted, providers=providers, threads=threads))
             candidates[name] = partial(_explain, explainer, frame)
         samples = alternate(candidates, protocol, progress)
-    settings = Settings(
-        model=Path(path).name,
-        layers=tuple(layer.name for layer in forms.manifest.layers),
-        method=called.name,
-        threads=threads,
-        providers=tuple(described(complete, plain.get_providers())),
-        protocol=protocol,
-    )
+    settings = {
+        "model": Path(path).name,
+        "layers": tuple(layer.name for layer in forms.manifest.layers),
+        "method": called.name,
+        "threads": threads,
+        "providers": tuple(described(complete, plain.get_providers())),
+        "protocol": asdict(protocol),
+    }
     return _record(settings, samples) | ({"refused": forms.refused} if forms.refused else {})
 
 
@@ -144,20 +127,6 @@ def _silent(logger: logging.Logger) -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _plain_session(path: str | Path, providers: Sequence[tuple[str, dict[str, str]]], threads: int) -> Any:
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import STOP_SPINNING
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry(*STOP_SPINNING)  # as the runtime's own sessions
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers, enable_fallback="0")
-    session.disable_fallback()
-    return session
-
-
 def _noise(size: tuple[int, int]) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
 
@@ -180,10 +149,10 @@ def _explain(explainer: Explainer, frame: NDArray[np.uint8], timed: bool) -> Sta
     return {**explanation.timings, "overlay": 1e3 * (perf_counter() - started)}
 
 
-def _record(settings: Settings, samples: Mapping[str, Samples]) -> dict[str, Any]:
+def _record(settings: Mapping[str, Any], samples: Mapping[str, Samples]) -> dict[str, Any]:
     base = samples[PLAIN].total(["infer"])
     return {
-        "settings": asdict(settings),
+        "settings": settings,
         "machine": machine(),
         "milliseconds": {
             name: {stage: percentiles(values) for stage, values in one.stages().items()}

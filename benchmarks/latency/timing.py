@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 import aerocam
 from aerocam.errors import UsageError
+from aerocam.manifest import TARGET
+from aerocam.providers import CPU, Provider
 
 PERCENTILES = (50, 90, 99)
 QUARTILES = (25, 50, 75)
@@ -107,6 +109,43 @@ def alternate(
     return samples
 
 
+def open_plain(
+    model: str | Path | bytes, threads: int = 0, providers: Sequence[Provider] | None = None, **options: Any
+) -> Any:
+    """Open a model in ONNX Runtime, as the runtime's own sessions are opened.
+
+    Args:
+        model: A file, or a serialised model.
+        threads: Threads inside an operator; 0: as many as there are cores.
+        providers: Execution providers, with their options; None: the CPU.
+        options: Further fields of ONNX Runtime's `SessionOptions`.
+    """
+    import onnxruntime
+
+    from aerocam.runtime.sessions.ort import STOP_SPINNING
+
+    settings = onnxruntime.SessionOptions()
+    settings.add_session_config_entry(*STOP_SPINNING)
+    for name, value in {"intra_op_num_threads": threads, "log_severity_level": 3, **options}.items():
+        setattr(settings, name, value)
+    given = {"sess_options": settings, "providers": providers or [CPU], "enable_fallback": "0"}
+    session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), **given)
+    session.disable_fallback()
+    return session
+
+
+def noise(session: Any) -> dict[str, NDArray[Any]]:
+    """Return an array for each input of ONNX Runtime's session: normal noise; its own choice as the target, else 0."""
+    from aerocam.runtime.sessions.ort import DTYPES
+
+    feeds: dict[str, NDArray[Any]] = {}
+    for node in session.get_inputs():
+        shape, dtype = [size if isinstance(size, int) else 1 for size in node.shape], np.dtype(DTYPES[node.type])
+        drawn = np.random.default_rng(0).standard_normal(shape) if dtype.kind == "f" else np.zeros(shape)
+        feeds[node.name] = (drawn - (node.name == TARGET)).astype(dtype)
+    return feeds
+
+
 def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
     """Return p50, p90 and p99."""
     return {f"p{p}": float(np.percentile(values, p)) for p in PERCENTILES}
@@ -122,19 +161,14 @@ def machine() -> dict[str, Any]:
     """Describe processor, cores and versions, JSON-able."""
     import onnxruntime
 
+    from aerocam.runtime.doctor import Machine
+    from aerocam.runtime.doctor.registry import PROBES, run_probe
+
     return {
-        "processor": _processor(),
+        "processor": run_probe(PROBES["board"], Machine()).get("processor") or platform.machine(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "onnxruntime": onnxruntime.__version__,
         "aerocam": aerocam.__version__,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

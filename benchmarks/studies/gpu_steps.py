@@ -1,17 +1,20 @@
 """What is measured and compared on an NVIDIA GPU: a function for each step of `on_gpu`, to be run where its parts are.
 
-Each gives an `Outcome` for one case, or raises; `attempt` makes a row of either.
+Each gives an `Outcome` for one case, or raises; `attempt` makes a row of either, and `run_apart` does so in a process
+of its own, so that one that crashes or hangs becomes a row like any other.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import pickle
 import subprocess
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,10 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from aerocam import manifest
 from aerocam.benchmarks.device.agreement import compare_sessions
 from aerocam.benchmarks.device.differences import TOLERANCES
-from aerocam.benchmarks.latency.timing import Protocol, alternate, percentiles, ratio, timed
+from aerocam.benchmarks.latency.timing import Protocol, alternate, noise, open_plain, percentiles, ratio, timed
 from aerocam.errors import AerocamError, EngineError, ModelError
 from aerocam.providers import CPU, CUDA, described, require_available, with_defaults
 from aerocam.runtime import open_session
@@ -123,6 +125,37 @@ class Network:
         return path
 
 
+def run_apart(step: str, case: str, work: Callable[[], Outcome], limit: float = LIMIT) -> Row:
+    """Do a step on one case in a process of its own; whatever becomes of that is a row.
+
+    Args:
+        step: Name of the step.
+        case: Name of the case.
+        work: What to do; it must be picklable.
+        limit: Seconds without an answer after which the process is ended.
+    """
+    command = [sys.executable, "-c", f"from {__name__} import answer; answer()"]
+    given = pickle.dumps((step, case, work))
+    try:
+        done = subprocess.run(command, input=given, stdout=subprocess.PIPE, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        return Row(step, case, "failed", f"no answer within {limit:g} s")
+    if done.returncode or not done.stdout:
+        return Row(step, case, "failed", f"its process ended with code {done.returncode}")
+    return Row(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def answer() -> None:
+    """Print the row of the case that comes through standard input; what the process of `run_apart` does."""
+    logging.getLogger("aerocam").setLevel(logging.WARNING)
+    with suppress(Exception):  # CUDA and cuDNN of pip are found by it alone; where it fails the sessions say so
+        import onnxruntime
+
+        if CUDA in onnxruntime.get_available_providers():
+            onnxruntime.preload_dlls()
+    print(json.dumps(asdict(attempt(*pickle.load(sys.stdin.buffer)))))
+
+
 def one_line(text: object) -> str:
     """Return a text or an error on one line."""
     return " ".join(str(text).split())
@@ -139,8 +172,8 @@ def attempt(step: str, case: str, work: Callable[[], Outcome]) -> Row:
     return Row(step, case, "passed" if good else "failed", said, figures)
 
 
-def open_on_cuda(path: Path, profile: Path | None = None) -> Any:
-    """Open an ONNX Runtime session on `ON_CUDA`; with `profile`, it writes what each kernel does to such a file.
+def open_on_cuda(path: Path, **options: Any) -> Any:
+    """Open an ONNX Runtime session on `ON_CUDA`; `options` are those of `open_plain`.
 
     Raises:
         AerocamError: ONNX Runtime does not have the provider, or does not start it.
@@ -148,27 +181,10 @@ def open_on_cuda(path: Path, profile: Path | None = None) -> Any:
     import onnxruntime
 
     require_available(ON_CUDA, onnxruntime.get_available_providers(), onnxruntime.__version__)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if profile is not None:
-        options.enable_profiling, options.profile_file_prefix = True, str(profile)
-    given = with_defaults(ON_CUDA, onnxruntime.__version__)
-    session = onnxruntime.InferenceSession(str(path), options, providers=given, enable_fallback="0")
+    session = open_plain(path, providers=with_defaults(ON_CUDA, onnxruntime.__version__), **options)
     if ON_CUDA[0] not in session.get_providers():
         raise ModelError(f"ONNX Runtime does not start {ON_CUDA[0]}; its log lines above say why")
     return session
-
-
-def noise(session: Any) -> dict[str, Any]:
-    """Return an array for each input of ONNX Runtime's session: noise, and the model's own choice as the target."""
-    rng, feeds = np.random.default_rng(0), {}
-    for item in session.get_inputs():
-        kind = item.type[len("tensor(") : -1]
-        dtype = np.dtype({"float": "float32", "double": "float64"}.get(kind, kind))
-        shape = [size if isinstance(size, int) else 1 for size in item.shape]
-        drawn = rng.random(shape) if dtype.kind == "f" else rng.integers(0, 256, shape)
-        feeds[item.name] = np.full(shape, -1, dtype) if item.name == manifest.TARGET else drawn.astype(dtype)
-    return feeds
 
 
 def measure_speed(network: Network) -> Outcome:
@@ -196,7 +212,7 @@ def compare_times(times: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 def compare_maps(network: Network, head: str) -> Outcome:
     """Compare an export on the CUDA provider with the CPU; that no kernel ran on CUDA is a failure."""
     path = network.exported(head)
-    profiled = open_on_cuda(path, network.folder / "profile")
+    profiled = open_on_cuda(path, enable_profiling=True, profile_file_prefix=str(network.folder / "profile"))
     profiled.run(None, noise(profiled))
     events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
     kernels = Counter(one["args"]["provider"] for one in events if one["name"].endswith("_kernel_time"))

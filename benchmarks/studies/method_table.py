@@ -187,15 +187,8 @@ def _measure_part(
     metrics = metrics_of(part.metrics, parameters)
     for file, names in part.methods.items():
         settings = Settings(methods_of(names.split(",")), metrics, SEED, examples=0)
-        results = run(
-            [str(models[file])],
-            shown,
-            settings,
-            folder,
-            backend="loky" if jobs > 1 else "sequential",
-            jobs=jobs,
-            progress=Progress,
-        )
+        backend = "loky" if jobs > 1 else "sequential"
+        results = run([str(models[file])], shown, settings, folder, backend=backend, jobs=jobs, progress=Progress)
         make_folder(folder / file)
         record = write_results(results, folder / file)
         for row in record["rows"]:

@@ -1,6 +1,6 @@
 """`python -m aerocam.benchmarks.studies.on_gpu`: what only a machine with an NVIDIA GPU can show, as one page.
 
-Each step runs in a process of its own, so that one that crashes or hangs becomes a row of the page like any other. A
+Each case runs in a process of its own, so that one that crashes or hangs becomes a row of the page like any other. A
 step whose parts are absent is a row "not run", with the reason and the command that brings them. The exit code is 0
 where no step failed, 1 where one failed, and 3 where there is no GPU and nothing was shown.
 """
@@ -8,28 +8,23 @@ where no step failed, 1 where one failed, and 3 where there is no GPU and nothin
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib.util
 import json
-import logging
-import multiprocessing
 import sys
 import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aerocam import __version__
+from aerocam import __version__, methods
 from aerocam.benchmarks.device.record import anonymous
 from aerocam.benchmarks.studies import gpu_steps as steps
-from aerocam.benchmarks.studies.gpu_steps import HEADS, LIMIT, Network, NotRunError, Outcome, Row, attempt
-from aerocam.errors import AerocamError
+from aerocam.benchmarks.studies.gpu_steps import HEADS, Network, Outcome, Row, attempt, run_apart
 from aerocam.files import make_folder, write_together
 from aerocam.providers import CUDA
 from aerocam.runtime.cuda.choice import INSTALL, PACKAGES, installed
@@ -59,49 +54,36 @@ NOTE = (
 
 
 @dataclass(frozen=True)
-class Task:
-    """A step that runs in one process: its subject, the parts it needs, and what gives the outcome of each case."""
+class Case:
+    """A step on one case: its subject, what of it, the parts it needs, and what gives the outcome."""
 
     step: str
     subject: str
+    detail: str
     needs: tuple[str, ...]
-    cases: Mapping[str, Callable[[], Outcome]]
+    work: partial[Outcome]
 
-    def named(self, case: str) -> str:
-        """Return the name of a case on the page."""
-        return ", ".join(part for part in (self.subject, case) if part)
+    def row(self, absent: str) -> Row:
+        """Return the outcome; of what lacks a part, `absent` says which, one row for all cases of the subject."""
+        if absent:
+            return Row(self.step, self.subject, "not run", absent)
+        return run_apart(self.step, ", ".join(filter(None, (self.subject, self.detail))), self.work)
 
 
-def find_gpu() -> dict[str, str]:
-    """Ask the driver's library for the first GPU.
+def gpu_of(doctor: Mapping[str, Any]) -> dict[str, str]:
+    """Return the doctor's findings on the first GPU: `name`, `compute capability`, `driver`; or the `reason` for none.
 
-    Returns:
-        `name`, `compute capability`, `driver` (its version, where NVIDIA's management library is there) and `CUDA`, the
-        latest version that the driver runs; or the `reason` for none.
+    Name and compute capability are what a package for CUDA shows of them.
     """
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        return {"reason": f"no NVIDIA driver ({error})"}
-    count, value, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
-    if (code := driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))) or not count.value:
-        return {"reason": f"NVIDIA's driver shows no GPU (CUDA error {code})"}
-    capability = []
-    for attribute in (75, 76):  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, and _MINOR
-        driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, 0)
-        capability.append(str(value.value))
-    driver.cuDeviceGetName(name, len(name), 0)
-    driver.cuDriverGetVersion(ctypes.byref(value))
-    version = f"{value.value // 1000}.{value.value % 1000 // 10}"
-    found = {"name": name.value.decode(errors="replace"), "compute capability": ".".join(capability), "CUDA": version}
-    with suppress(OSError):  # a Jetson may have no such library
-        management = ctypes.CDLL("libnvidia-ml.so.1")
-        if not (management.nvmlInit_v2() or management.nvmlSystemGetDriverVersion(name, len(name))):
-            found["driver"] = name.value.decode(errors="replace")
-    return found
+    driver, cuda = (doctor["probes"][name] for name in ("driver", "cuda"))
+    if "found" not in (driver["state"], cuda["state"]):
+        return {"reason": driver["reason"]}
+    capability = cuda.get("compute_capability", "not shown")
+    shown = {"name": cuda.get("device", "an NVIDIA GPU"), "compute capability": capability}
+    return {**shown, "driver": driver.get("version") or "not shown"}
 
 
-def lacking(needs: Iterable[str], gpu: Mapping[str, str], doctor: Mapping[str, Any]) -> str:
+def lacking(needs: Iterable[str], doctor: Mapping[str, Any]) -> str:
     """Return which of the parts that are needed are absent, why, and the commands that bring them; empty: none is.
 
     Without a GPU nothing else is worth bringing, and nothing else is named.
@@ -110,7 +92,7 @@ def lacking(needs: Iterable[str], gpu: Mapping[str, str], doctor: Mapping[str, A
     absent = [name for name in ("onnx", "onnx_ir", "onnxscript") if importlib.util.find_spec(name) is None]
     shown = f"{ort['version']} has only {', '.join(ort['providers'])}" if ort["state"] == "found" else ort["reason"]
     reasons: dict[str, str | None] = {
-        GPU: gpu.get("reason"),
+        GPU: gpu_of(doctor).get("reason"),
         CUDA: None if CUDA in ort.get("providers", ()) else f"no {CUDA}: ONNX Runtime {shown}",
         EXPORTER: f"{', '.join(absent)}: not installed" if absent else None,
         TENSORRT: None if tensorrt["state"] == "found" else f"TensorRT: {tensorrt['reason']}",
@@ -121,114 +103,63 @@ def lacking(needs: Iterable[str], gpu: Mapping[str, str], doctor: Mapping[str, A
     return "; ".join(f"{reasons[part]} [{COMMANDS[part]}]" for part in parts)
 
 
-def tasks(models: Path | None, folder: Path) -> list[Task]:
-    """Return every step after the first, in order: builds come before what runs engines.
+def cases(models: Path | None, folder: Path) -> Iterator[Case]:
+    """Yield every step after the first on each of its cases, in order: builds come before what runs engines.
 
     Args:
         models: Folder of plain .onnx files; None: the zoo's networks.
         folder: Where exports and engines are kept.
     """
-    heads = [steps.TENSORS]
-    with suppress(AerocamError):  # without the exporter no step needs its heads
-        from aerocam.export import CAM_HEADS
-
-        heads += CAM_HEADS
     cuda, trt = (GPU, CUDA, EXPORTER), (GPU, TENSORRT, EXPORTER)
-    planned = [Task("memory", one, (GPU, one), {"": partial(steps.exercise_memory, one)}) for one in PACKAGES]
+    for one in PACKAGES:
+        yield Case("memory", one, "", (GPU, one), partial(steps.exercise_memory, one))
     for name in [steps.LITE0, steps.RESNET] if models is None else sorted(path.stem for path in models.glob("*.onnx")):
         network = Network(name, models, folder)
-        runs = {one: {head: partial(steps.run_engine, network, head, one, False) for head in HEADS} for one in PACKAGES}
-        runs["cuda-python"]["gradcam, as a CUDA graph"] = partial(
-            steps.run_engine, network, "gradcam", "cuda-python", True
-        )
-        planned += [
-            Task("speed", name, cuda, {"": partial(steps.measure_speed, network)}),
-            Task("maps", name, cuda, {head: partial(steps.compare_maps, network, head) for head in heads}),
-            Task("build", name, (*trt, PACKAGE), {head: partial(steps.build_engine, network, head) for head in HEADS}),
-            *(Task("session", f"{name}, {one}", (*trt, one), runs[one]) for one in PACKAGES),
-            Task("check --device", f"{name}, {CUDA}", cuda, {"": partial(steps.check_device, network, False)}),
-            Task(
-                "check --device", f"{name}, engine", (*trt, PACKAGE), {"": partial(steps.check_device, network, True)}
-            ),
-        ]
-    return planned
+        yield Case("speed", name, "", cuda, partial(steps.measure_speed, network))
+        for head in (steps.TENSORS, *(head for head in methods.HEADS if head not in methods.OF_TAIL)):
+            yield Case("maps", name, head, cuda, partial(steps.compare_maps, network, head))
+        for head in HEADS:
+            yield Case("build", name, head, (*trt, PACKAGE), partial(steps.build_engine, network, head))
+        runs = [(one, head, False) for one in PACKAGES for head in HEADS] + [(PACKAGES[0], "gradcam", True)]
+        for one, head, capture in runs:
+            detail, work = head + ", as a CUDA graph" * capture, partial(steps.run_engine, network, head, one, capture)
+            yield Case("session", f"{name}, {one}", detail, (*trt, one), work)
+        for subject, needs in ((CUDA, cuda), ("engine", (*trt, PACKAGE))):
+            work = partial(steps.check_device, network, subject == "engine")
+            yield Case("check --device", f"{name}, {subject}", "", needs, work)
 
 
-def run_apart(task: Task, limit: float = LIMIT) -> list[Row]:
-    """Run a task in a process of its own, and return a row for each of its cases, whatever becomes of the process.
-
-    Args:
-        task: What to run; its cases must be picklable.
-        limit: Seconds without an answer after which the process is ended.
-    """
-    spawn = multiprocessing.get_context("spawn")
-    answers, answering = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=_answer, args=(answering, task))
-    process.start()
-    answering.close()
-    rows: list[Row] = []
-    try:
-        while answers.poll(limit):
-            rows.append(answers.recv())
-        ended = f"no answer within {limit:g} s"
-    except EOFError:
-        process.join()
-        ended = f"its process ended with code {process.exitcode}"
-    finally:
-        process.kill()
-        process.join()
-    for number, case in enumerate(list(task.cases)[len(rows) :]):
-        state, said = ("not run", "the case before it ended the process of this step") if number else ("failed", ended)
-        rows.append(Row(task.step, task.named(case), state, said))  # type: ignore[arg-type]
-    return rows
-
-
-def _answer(answering: Any, task: Task) -> None:
-    """Send a row for each case of a task; what the process of `run_apart` does."""
-    logging.getLogger("aerocam").setLevel(logging.WARNING)
-    with suppress(Exception):  # CUDA and cuDNN of pip are found by it alone; where it fails the sessions say so
-        import onnxruntime
-
-        if CUDA in onnxruntime.get_available_providers():
-            onnxruntime.preload_dlls()
-    for case, work in task.cases.items():
-        answering.send(attempt(task.step, task.named(case), work))
-
-
-def look(gpu: Mapping[str, str], doctor: Mapping[str, Any]) -> Outcome:
+def look(doctor: Mapping[str, Any]) -> Outcome:
     """Say which GPU and which driver there are; the first step.
 
     Raises:
         NotRunError: The machine has no GPU.
     """
-    if reason := lacking([GPU], gpu, doctor):
-        raise NotRunError(reason)
-    driver = gpu.get("driver") or doctor["probes"]["driver"].get("version") or "not shown"
-    said = f"{gpu['name']}, compute capability {gpu['compute capability']}, driver {driver}, CUDA {gpu['CUDA']}"
-    return True, said, dict(gpu)
+    if reason := lacking([GPU], doctor):
+        raise steps.NotRunError(reason)
+    gpu = gpu_of(doctor)
+    return True, f"{gpu['name']}, compute capability {gpu['compute capability']}, driver {gpu['driver']}", gpu
 
 
 def versions(doctor: Mapping[str, Any]) -> str:
     """Return the versions of the packages that count here."""
     probes = doctor["probes"]
-    shown = {"onnxruntime": probes["onnxruntime"].get("version", "absent")}
-    shown[probes["tensorrt"].get("module", "tensorrt")] = probes["tensorrt"].get("version", "absent")
-    shown |= dict.fromkeys(PACKAGES, "absent") | probes["cuda_packages"].get("versions", {})
-    shown["numpy"] = probes["numpy"].get("version", "absent")
-    return ", ".join(f"{name} {version}" for name, version in shown.items())
+    named = {probes[name].get("module", name): probes[name].get("version") for name in ("onnxruntime", "tensorrt")}
+    packages = {name: probes["cuda_packages"].get("versions", {}).get(name) for name in PACKAGES}
+    shown = {**named, **packages, "numpy": probes["numpy"].get("version")}
+    return ", ".join(f"{name} {version or 'absent'}" for name, version in shown.items())
 
 
 def measure(models: Path | None) -> dict[str, Any]:
     """Do all steps; return the record (JSON-able), which names no folder of this machine."""
-    gpu, doctor = find_gpu(), examine()
-    rows = [attempt("machine", "", partial(look, gpu, doctor))]
+    doctor = examine()
+    gpu, rows = gpu_of(doctor), [attempt("machine", "", partial(look, doctor))]
     with tempfile.TemporaryDirectory() as folder:
-        for task in tasks(models, Path(folder)):
-            reason = lacking(task.needs, gpu, doctor)
-            found = [Row(task.step, task.subject, "not run", reason)] if reason else run_apart(task)
-            for row in found:
+        for case in cases(models, Path(folder)):
+            row = case.row(lacking(case.needs, doctor))
+            if row not in rows:
                 print(f"{row.step}, {row.case}: {row.state}: {row.said}", flush=True)
-            rows += found
+                rows.append(row)
         record = {
             "aerocam": __version__,
             "date": datetime.now(timezone.utc).date().isoformat(),
@@ -287,11 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     make_folder(args.out)
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     write_together({kept: text.encode(), args.out / PAGE: page(record).encode()})
-    print(
-        f"written: {args.out / PAGE} and {kept}; please commit them"
-        if code != NO_GPU
-        else f"written: {args.out / PAGE}"
-    )
+    print(f"written: {args.out / PAGE}" + (f" and {kept}; please commit them" if code != NO_GPU else ""))
     return code
 
 

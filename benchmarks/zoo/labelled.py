@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam.benchmarks.zoo.wheels import WHEELS, extract
-from aerocam.errors import MediaError, did_you_mean
+from aerocam.benchmarks.zoo.pictures import Medium, decoded, extracted
+from aerocam.benchmarks.zoo.wheels import WHEELS
 
-WHEEL = "foolbox"
+WHEEL, MEMBER = "foolbox", "foolbox/data/imagenet_{:02d}_{}.jpg"
 CLASSES = (243, 559, 438, 990, 949, 853, 609, 609, 915, 455, 541, 630, 741, 471, 129, 99, 251, 22, 317, 305)
 """Classes of the photographs in the wheel's order; the wheel writes them into the files' names. Class 609 has two."""
 
@@ -48,25 +48,21 @@ photograph of place 12 has the label prayer rug and shows windows: it has none."
 
 
 @dataclass(frozen=True)
-class Labelled:
+class Labelled(Medium):
     """A photograph with its class.
 
     Attributes:
-        member: Path inside the wheel.
         label: Index of its class among ImageNet-1k's.
-        licence: Its terms.
         boxes: Where the class is, see `BOXES`.
     """
 
-    member: str
     label: int
-    licence: str
     boxes: tuple[tuple[int, int, int, int], ...] = ()
 
 
 LABELLED = {
     f"imagenet-{place:02d}": Labelled(
-        f"foolbox/data/imagenet_{place:02d}_{label}.jpg", label, WHEELS[WHEEL].licence, BOXES.get(place, ())
+        WHEEL, MEMBER.format(place, label), f"class {label}", WHEELS[WHEEL].licence, label, BOXES.get(place, ())
     )
     for place, label in enumerate(CLASSES)
 }
@@ -82,9 +78,7 @@ def labelled_file(name: str) -> Path:
     Raises:
         AerocamError: The name is unknown, or the wheel cannot be fetched.
     """
-    if name not in LABELLED:
-        raise MediaError(f"no labelled photograph {name!r} in the zoo; {did_you_mean(name, LABELLED)}")
-    return extract(WHEEL, LABELLED[name].member)
+    return extracted(name, LABELLED, "labelled photograph")
 
 
 def labelled_photograph(name: str) -> NDArray[np.uint8]:
@@ -97,10 +91,4 @@ def labelled_photograph(name: str) -> NDArray[np.uint8]:
         AerocamError: The name is unknown, or the wheel cannot be fetched.
         MissingDependencyError: OpenCV is not installed.
     """
-    from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV
-
-    path = labelled_file(name)
-    frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if frame is None:
-        raise MediaError(f"{path}: OpenCV cannot decode this file; delete it, it is then extracted again")
-    return np.asarray(frame, np.uint8)
+    return decoded(labelled_file(name))

@@ -55,9 +55,7 @@ def model(size: int = 224, variant: str | None = None) -> Path:
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     path = wheels.cache() / f"lite0-{size}{f'-{variant}' if variant else ''}.onnx"
-    here = Path(__file__)
-    makers = (here, *(here.with_name(f"{name}.py") for name in ("lite0_graph", "lite0_variants", "checkpoint")))
-    if not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers):
+    if wheels.is_stale(path, __file__, "lite0_graph", "lite0_variants", "checkpoint"):
         build(path, size, variant)
     return path
 

@@ -37,6 +37,21 @@ class Network:
     weights: Weights
     keep_norms: bool = False
 
+    @classmethod
+    def of(cls, name: str, size: int, weights: Weights, keep_norms: bool = False) -> Network:
+        """Begin a graph with the input `images`, float32 (1, 3, size, size), and the bounds of ReLU6."""
+        images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, size, size])
+        network = cls(ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name=name), weights, keep_norms)
+        for bound, value in (("relu6.min", 0), ("relu6.max", 6)):
+            network.constant(bound, np.array(value, np.float32))
+        return network
+
+    def model(self, *outputs: ir.Value) -> onnx.ModelProto:
+        """Return the finished model."""
+        self.graph.outputs.extend(outputs)
+        maker = "aerocam.benchmarks.zoo"
+        return ir.to_proto(ir.Model(self.graph, ir_version=8, producer_name=maker, producer_version=__version__))
+
     def constant(self, name: str, value: NDArray[Any]) -> ir.Value:
         """Add an initializer."""
         result = ir.val(name, const_value=ir.tensor(value, name=name))
@@ -67,9 +82,13 @@ class Network:
         return self.node("BatchNormalization", f"{name}/norm", result, y, *norms, epsilon=EPSILON)
 
     def relu6(self, x: ir.Value, name: str) -> ir.Value:
-        """Add the activation; all of them share their bounds."""
+        """Add the activation, as a part of `name`."""
+        return self.clip(x, f"{name}/act")
+
+    def clip(self, x: ir.Value, name: str) -> ir.Value:
+        """Add a ReLU6; all of them share their bounds."""
         bounds = [self.graph.initializers[bound] for bound in ("relu6.min", "relu6.max")]
-        return self.node("Clip", f"{name}/act", shape(x), x, *bounds)
+        return self.node("Clip", name, shape(x), x, *bounds)
 
     def block(self, x: ir.Value, index: int) -> ir.Value:
         """Add an inverted residual block: expand, depthwise, project, and the way around."""
@@ -125,18 +144,12 @@ def shape(x: ir.Value) -> tuple[int, ...]:
 
 def build(weights: Weights, size: int, keep_norms: bool = False) -> onnx.ModelProto:
     """Build the model: opset 17, IR 8, `images` float32 (1, 3, size, size) to `logits` float32 (1, 1000)."""
-    images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, size, size])
-    graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="efficientnet-lite0")
-    network = Network(graph, weights, keep_norms)
-    for name, bound in (("relu6.min", 0), ("relu6.max", 6)):
-        network.constant(name, np.array(bound, np.float32))
-    x = network.relu6(network.conv(images, "stem", "_conv_stem", "_bn0", stride=2), "stem")
+    network = Network.of("efficientnet-lite0", size, weights, keep_norms)
+    x = network.relu6(network.conv(network.graph.inputs[0], "stem", "_conv_stem", "_bn0", stride=2), "stem")
     for index in range(BLOCKS):
         x = network.block(x, index)
     x = network.relu6(network.conv(x, "head", "_conv_head", "_bn1"), "head")
-    graph.outputs.append(network.classifier(x))
-    model = ir.Model(graph, ir_version=8, producer_name="aerocam.benchmarks.zoo", producer_version=__version__)
-    return ir.to_proto(model)
+    return network.model(network.classifier(x))
 
 
 def serialize(proto: onnx.ModelProto) -> bytes:

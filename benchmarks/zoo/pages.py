@@ -42,14 +42,16 @@ class Sheet:
         self._words = itertools.cycle(WORDS.split())
         self._next = next(self._words)
 
-    def line(self, text: str, scale: float = 0.42, weight: int = 1, centred: bool = False, indent: int = 0) -> None:
-        """Set one line of text."""
+    def line(
+        self, text: str, scale: float = 0.42, weight: int = 1, centred: bool = False, indent: int = 0, space: int = 0
+    ) -> None:
+        """Set one line of text, with some more space below it, in px."""
         font = self.cv2.FONT_HERSHEY_COMPLEX
         (width, height), below = self.cv2.getTextSize(text, font, scale, weight)
         x = self.left + indent + ((self.width - width) // 2 if centred else 0)
         self.y += height
         self.cv2.putText(self.pixels, text, (x, self.y), font, scale, (20, 20, 20), weight, self.cv2.LINE_AA)
-        self.y += below + round(6 * scale) + 2
+        self.y += below + round(6 * scale) + 2 + space
 
     def words(self, indent: int = 0, share: float = 1.0) -> str:
         """Return as many words as fit into a line of the column, or into a share of it."""
@@ -70,8 +72,7 @@ class Sheet:
         """Set a list with bullets, of one line each."""
         for _ in range(count):
             self.cv2.circle(self.pixels, (self.left + 22, self.y + 6), 3, (20, 20, 20), -1, self.cv2.LINE_AA)
-            self.line(self.words(indent=40, share=0.8), indent=40)
-            self.y += 6
+            self.line(self.words(indent=40, share=0.8), indent=40, space=6)
         self.y += 8
 
     def figure(self, name: str, caption: str) -> None:
@@ -81,13 +82,11 @@ class Sheet:
         fitted = self.cv2.resize(picture, (self.width, height), interpolation=self.cv2.INTER_AREA)
         self.pixels[self.y : self.y + height, self.left : self.left + self.width] = fitted
         self.y += height + 8
-        self.line(caption, 0.38, centred=True)
-        self.y += 14
+        self.line(caption, 0.38, centred=True, space=14)
 
     def table(self, rows: int, columns: int, caption: str) -> None:
         """Set ruled cells of numbers under a heading."""
-        self.line(caption, 0.38, centred=True)
-        self.y += 4
+        self.line(caption, 0.38, centred=True, space=4)
         top, row = self.y, 24
         for i in range(rows):
             for j in range(columns):
@@ -123,25 +122,20 @@ def page(name: str) -> NDArray[np.uint8]:
 def _article() -> NDArray[np.uint8]:
     """Set a title over two columns with a figure, a table and headings."""
     sheet = Sheet()
-    sheet.line("Where a Network Looks in Flight", 1.0, 2, centred=True)
-    sheet.y += 8
-    sheet.line("A. Author, B. Author and C. Author", 0.45, centred=True)
-    sheet.y += 20
+    sheet.line("Where a Network Looks in Flight", 1.0, 2, centred=True, space=8)
+    sheet.line("A. Author, B. Author and C. Author", 0.45, centred=True, space=20)
     top, gap = sheet.y, 30
     sheet.width = (sheet.width - gap) // 2
-    sheet.line("1. Introduction", 0.6, 2)
-    sheet.y += 6
+    sheet.line("1. Introduction", 0.6, 2, space=6)
     sheet.paragraph(9)
     sheet.paragraph(7)
     sheet.figure("coffee", "Figure 1: a cup on a table.")
-    sheet.line("2. Method", 0.6, 2)
-    sheet.y += 6
+    sheet.line("2. Method", 0.6, 2, space=6)
     sheet.paragraph(10)
     sheet.left, sheet.y = sheet.left + sheet.width + gap, top
     sheet.paragraph(8)
     sheet.table(7, 4, "Table 1: what was measured.")
-    sheet.line("3. Results", 0.6, 2)
-    sheet.y += 6
+    sheet.line("3. Results", 0.6, 2, space=6)
     sheet.paragraph(8)
     sheet.items(4)
     sheet.paragraph(9)
@@ -154,14 +148,12 @@ def _report() -> NDArray[np.uint8]:
     sheet.y = 36
     sheet.line("Quarterly report of the flight test", 0.38)
     sheet.y = 90
-    sheet.line("Summary", 0.8, 2)
-    sheet.y += 10
+    sheet.line("Summary", 0.8, 2, space=10)
     sheet.paragraph(5)
     sheet.left, sheet.width = MARGIN + 130, SIZE[1] - 2 * MARGIN - 260
     sheet.figure("rocket", "Figure 2: the launch in the morning.")
     sheet.left, sheet.width = MARGIN, SIZE[1] - 2 * MARGIN
-    sheet.line("What is left to do", 0.6, 2)
-    sheet.y += 8
+    sheet.line("What is left to do", 0.6, 2, space=8)
     sheet.items(5)
     sheet.paragraph(4)
     sheet.table(6, 6, "Table 3: hours and distances.")

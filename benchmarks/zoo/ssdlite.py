@@ -35,9 +35,7 @@ def model() -> Path:
         MissingDependencyError: The packages of the `export` extra are not installed.
     """
     path = wheels.cache() / "ssdlite.onnx"
-    here = Path(__file__)
-    makers = (here, *(here.with_name(f"{name}.py") for name in ("ssdlite_graph", "frozen_graph", "lite0_graph")))
-    if not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers):
+    if wheels.is_stale(path, __file__, "ssdlite_graph", "frozen_graph", "lite0_graph"):
         build(path)
     return path
 

@@ -13,7 +13,6 @@ import onnx
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam import __version__
 from aerocam.benchmarks.zoo.frozen_graph import Node
 from aerocam.benchmarks.zoo.lite0_graph import Network, same_pads, shape
 
@@ -103,9 +102,7 @@ class Conversion:
         return self.network.node("BatchNormalization", name, shape(x), x, *weights, epsilon=epsilon)
 
     def _relu6(self, node: Node, name: str) -> ir.Value:
-        x = self.values[node.inputs[0]]
-        bounds = [self.network.graph.initializers[bound] for bound in ("relu6.min", "relu6.max")]
-        return self.network.node("Clip", name, shape(x), x, *bounds)
+        return self.network.clip(self.values[node.inputs[0]], name)
 
     def _add(self, node: Node, name: str) -> ir.Value:
         a, b = (self.values[source] for source in node.inputs)
@@ -141,18 +138,12 @@ def build(nodes: Mapping[str, Node]) -> onnx.ModelProto:
 
     The boxes are decoded, as in deployed detectors: TensorFlow does so behind these nodes, in its post-processing.
     """
-    images = ir.val("images", dtype=ir.DataType.FLOAT, shape=[1, 3, SIZE, SIZE])
-    graph = ir.Graph([images], [], nodes=[], opset_imports={"": 17}, name="ssdlite-mobilenetv2")
-    network = Network(graph, {})
-    for name, bound in (("relu6.min", 0), ("relu6.max", 6)):
-        network.constant(name, np.array(bound, np.float32))
-    conversion = Conversion(nodes, network, images)
+    network = Network.of("ssdlite-mobilenetv2", SIZE, {})
+    conversion = Conversion(nodes, network, network.graph.inputs[0])
     conversion.run()
     logits = conversion.values[LOGITS]
     boxes = decoded(network, conversion.values[BOXES], anchors(nodes))
-    graph.outputs.extend([boxes, network.node("Sigmoid", "raw_box_scores", shape(logits), logits)])
-    model = ir.Model(graph, ir_version=8, producer_name="aerocam.benchmarks.zoo", producer_version=__version__)
-    return ir.to_proto(model)
+    return network.model(boxes, network.node("Sigmoid", "raw_box_scores", shape(logits), logits))
 
 
 def decoded(network: Network, encodings: ir.Value, priors: NDArray[np.float32]) -> ir.Value:

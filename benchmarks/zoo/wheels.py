@@ -178,6 +178,18 @@ def extract(name: str, member: str) -> Path:
     return path
 
 
+def is_stale(path: Path, module: str, *others: str) -> bool:
+    """Tell whether a file of the cache is absent, or older than the modules that build it.
+
+    Args:
+        path: The file.
+        module: Path of a module.
+        others: Names of further ones beside it.
+    """
+    makers = (Path(module), *(Path(module).with_name(f"{name}.py") for name in others))
+    return not path.exists() or path.stat().st_mtime < max(maker.stat().st_mtime for maker in makers)
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, making its folder.
 

@@ -31,7 +31,7 @@ def without_frame(model: ir.Model, written: Manifest) -> ir.Model:
     left_out = {
         preprocess.input,
         None if written.head is None else written.head.overlay,
-    }  # a split model carries the tensor
+    }  # a split one carries the tensor
     graph.outputs[:] = [value for value in graph.outputs if value.name not in left_out]
     make_input(graph, tensor_table(plain)[preprocess.input])
     passes.RemoveUnusedNodesPass()(plain)
@@ -58,10 +58,9 @@ def check_ends(
     with SessionFolder(providers) as sessions:
         fused = _run(sessions, with_outputs(model, inner), feeds)
         expected = _run(sessions, LightModel.of(plain), feeds | fused)
-    framed = preprocess is not None and preprocess.frame is not None
-    outputs = largest_difference(list(expected.values()), [fused[name] for name in expected]) if framed else 0.0
-    tensor = overlay = (0.0, 0.0)
+    outputs, tensor, overlay = 0.0, (0.0, 0.0), (0.0, 0.0)
     if preprocess is not None and preprocess.frame is not None:
+        outputs = largest_difference(list(expected.values()), [fused[name] for name in expected])
         made = fused[preprocess.input]
         error = np.abs(made - steps.tensor_of(feeds[manifest.FRAME], preprocess).astype(made.dtype))
         std = np.array(preprocess.std)

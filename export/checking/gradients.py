@@ -171,16 +171,14 @@ def probe(model: ir.Model, layer_name: str, held: Sequence[str] = ()) -> ir.Mode
         held: Names of tensors that become inputs.
     """
     graph = model.graph
-    outputs = {value.name: value for value in graph.outputs}
     tensors = tensor_table(model)
     layer = tensors[layer_name]
     moved = ir.Value(name=MOVED, type=layer.type, shape=layer.shape)
     graph.inputs.append(moved)
-    for user, index in list(layer.uses()):
-        user.replace_input_with(index, moved)
+    graph.outputs[:] = [value for value in graph.outputs if value.name == manifest.SCORE]
+    layer.replace_all_uses_with(moved)
     for name in held:
         make_input(graph, tensors[name])
-    graph.outputs[:] = [outputs[manifest.SCORE]]
     passes.RemoveUnusedNodesPass()(model)
     return model
 

@@ -31,14 +31,8 @@ def require_valid(light: LightModel) -> None:
     Raises:
         ModelError: The model is not valid ONNX.
     """
-    proto = onnx.ModelProto()
-    proto.CopyFrom(light.proto)
-    large = [tensor for tensor in proto.graph.initializer if tensor.name in light.weights]
-    for tensor in large:  # as inputs: of a reference the checker would want to see the file
-        proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-        proto.graph.initializer.remove(tensor)
     try:
-        onnx.checker.check_model(proto)
+        onnx.checker.check_model(light.with_inputs())  # of a reference the checker would want to see the file
     except onnx.checker.ValidationError as error:
         raise ModelError(f"the rewritten model is not valid ONNX ({error}); please report the model") from error
 

@@ -70,8 +70,8 @@ def self_check(
         if GRADIENTS.format(i) in names and layer.rule == "gradient":
             folded = OWN_GRADIENTS.format(i) in own
             pairs[layer.name] = (layer.name, OWN_GRADIENTS.format(i) if folded else GRADIENTS.format(i))
-    others = {GRADIENTS.format(i): layer.rule for i, layer in enumerate(layers) if layer.rule != "gradient"}
-    if others := {name: rule for name, rule in others.items() if name in names}:
+    rules = {GRADIENTS.format(i): layer.rule for i, layer in enumerate(layers)}
+    if others := {name: rule for name, rule in rules.items() if rule != "gradient" and name in names}:
         check_finite(model, others, providers)
     return replace(check_model(reference, model, written, pairs, providers), precision=apart)
 

@@ -13,8 +13,9 @@ from aerocam.errors import ModelError
 from aerocam.export.destinations import Destination
 from aerocam.export.destinations.node_forms import Form
 from aerocam.export.destinations.tensorrt import FORMS
-from aerocam.export.gradients.autodiff import values_read
+from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.layers.tensor_names import tensor_names
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.manifest import Manifest
 
 logger = logging.getLogger("aerocam.export")
@@ -64,27 +65,19 @@ def origin_of(model: ir.Model, written: Manifest, own: Set[str]) -> Origin:
         own: Names of all tensors of the model itself.
     """
     head = written.head
-    score = _behind(model, {manifest.SCORE, manifest.CHOSEN})
-    gradients = _behind(model, {name for i in range(len(written.layers)) for name in tensor_names(i)}) - score
+
+    def behind(wanted: Set[str]) -> set[str]:
+        outputs = (value for value in model.graph.outputs if value.name in wanted)
+        return {str(value.name) for value in ancestors(*outputs)}
+
+    score = behind({manifest.SCORE, manifest.CHOSEN})
+    gradients = behind({name for i in range(len(written.layers)) for name in tensor_names(i)}) - score
     return Origin(own, score, gradients, head.method if head is not None else None)
-
-
-def _behind(model: ir.Model, wanted: Set[str]) -> set[str]:
-    """Return the names of some outputs and of all tensors that they are computed from."""
-    waiting = [value for value in model.graph.outputs if value.name in wanted]
-    seen = set(waiting)
-    while waiting:
-        producer = waiting.pop().producer()
-        read = values_read(producer) if producer is not None else []
-        waiting += (new := [value for value in dict.fromkeys(read) if value not in seen])
-        seen.update(new)
-    return {str(value.name) for value in seen}
 
 
 def refusals(model: ir.Model) -> list[tuple[ir.Node, Form]]:
     """Return each node, in branches and loops too, with each row of TensorRT's table, `only` or not, that covers it."""
-    nodes = list(ir.traversal.RecursiveGraphIterator(model.graph))
-    return [(node, form) for node in nodes for form in FORMS if form.covers(node)]
+    return [(node, form) for node in model.graph.all_nodes() for form in FORMS if form.covers(node)]
 
 
 def require_taken(models: Iterable[ir.Model], destination: Destination, origin: Origin) -> None:
@@ -123,5 +116,4 @@ def _sentence(node: ir.Node, form: Form, origin: Origin) -> str:
 
 
 def _named(node: ir.Node, form: Form) -> str:
-    name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    return f"{name} of this form (node {node.name!r}, output {node.outputs[0].name!r}): {form.form}"
+    return f"{operator_name(node)} of this form (node {node.name!r}, output {node.outputs[0].name!r}): {form.form}"

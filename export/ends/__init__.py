@@ -6,5 +6,3 @@ overlay_out  maps and frame -> uint8 (H, W, 3) BGR
 """
 
 from aerocam.export.ends.fusing import fuse_ends, has_ends, require_ends
-
-__all__ = ["fuse_ends", "has_ends", "require_ends"]

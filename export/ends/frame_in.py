@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
 
-from aerocam.export.ends.interpolation import Resize, resize
+from aerocam.export.ends.interpolation import resize
 from aerocam.export.ends.resampling import resample, select
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
@@ -58,10 +58,7 @@ def input_tensor(op: Builder, pixels: ir.Value, preprocess: Preprocess) -> ir.Va
     geometry = Geometry.of(preprocess, preprocess.frame)
     top, left, bottom, right = geometry.seen
     (above, before), (rows, columns) = geometry.offset, preprocess.size
-    if geometry.resized == preprocess.frame:
-        whole = Resize(np.eye(preprocess.frame[0]), np.eye(preprocess.frame[1]))
-    else:
-        whole = resize(preprocess.frame, geometry.resized, preprocess.interpolation)
+    whole = resize(preprocess.frame, geometry.resized, preprocess.interpolation)
     planes = resample(op, pixels, whole.part(top - above, left - before, bottom - above, right - before))
     if preprocess.color == "RGB":
         planes = select(op, planes, np.array([2, 1, 0]), axis=0)

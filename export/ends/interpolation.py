@@ -73,6 +73,8 @@ class Resize:
 
 def resize(source: tuple[int, int], target: tuple[int, int], interpolation: Interpolation) -> Resize:
     """Return the resize of a picture in uint8 from (H, W) to (H, W), px."""
+    if source == target:
+        return Resize(np.eye(source[0]), np.eye(source[1]))
     if interpolation == "nearest":
         return Resize(_nearest(source[0], target[0]), _nearest(source[1], target[1]))
     halved = (source[0], source[1]) == (2 * target[0], 2 * target[1])

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from aerocam.export.ends.interpolation import Resize, resize
+from aerocam.export.ends.interpolation import resize
 from aerocam.export.ends.resampling import LEVELS, resample
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
@@ -49,11 +49,7 @@ def overlay(op: Builder, tensor_maps: ir.Value, frame: ir.Value, geometry: Geome
     (top, left, bottom, right), region = geometry.seen, geometry.region
     seen = op.slice_axis(op.slice_axis(strongest, 1, top, bottom), 2, left, right)
     levels = op.reshape(op.Round(op.Mul(seen, LEVELS)), bottom - top, right - left, 1)
-    size = region[2] - region[0], region[3] - region[1]
-    if (bottom - top, right - left) == size:
-        whole = Resize(np.eye(size[0]), np.eye(size[1]))
-    else:
-        whole = resize((bottom - top, right - left), size, "linear")
+    whole = resize((bottom - top, right - left), (region[2] - region[0], region[3] - region[1]), "linear")
     colours = op.Transpose(_colours(op, resample(op, levels, whole)), perm=[1, 2, 0])
     return op.Cast(_blended(op, colours, frame, region), to=ir.DataType.UINT8)
 

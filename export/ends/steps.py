@@ -21,8 +21,7 @@ def tensor_of(frame: NDArray[np.uint8], preprocess: Preprocess) -> Floats:
     if preprocess.color == "GRAY":
         picture = np.floor(picture @ np.array(GRAY_WEIGHTS)[:, None] / GRAY_SCALE + 0.5)
     geometry = Geometry.of(preprocess, picture.shape[:2])  # type: ignore[arg-type]
-    if geometry.resized != geometry.frame_size:
-        picture = resized(picture, resize(geometry.frame_size, geometry.resized, preprocess.interpolation))
+    picture = resized(picture, resize(geometry.frame_size, geometry.resized, preprocess.interpolation))
     canvas = np.full((*preprocess.size, picture.shape[2]), float(preprocess.fill))
     top, left, bottom, right = geometry.seen
     above, before = geometry.offset
@@ -62,8 +61,7 @@ def overlaid(frame: NDArray[np.uint8], maps: Floats, geometry: Geometry) -> Floa
     """Draw the strongest of maps over the tensor over the frame; return (H, W, 3) in BGR, whole grey levels."""
     (top, left, bottom, right), (y0, x0, y1, x1) = geometry.seen, geometry.region
     levels = np.rint(255 * maps.max(axis=0)[top:bottom, left:right, None])
-    if levels.shape[:2] != (y1 - y0, x1 - x0):
-        levels = resized(levels, resize(levels.shape[:2], (y1 - y0, x1 - x0), "linear"))  # type: ignore[arg-type]
+    levels = resized(levels, resize(levels.shape[:2], (y1 - y0, x1 - x0), "linear"))  # type: ignore[arg-type]
     picture = frame.astype(np.float64)
     picture[y0:y1, x0:x1] = np.rint(ALPHA * jet(levels[..., 0]) + (1 - ALPHA) * picture[y0:y1, x0:x1])
     return picture

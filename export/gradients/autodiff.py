@@ -8,24 +8,16 @@ quantising operators put the scale in, so that a value may be written with one s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 
 import onnx_ir as ir
 
 from aerocam.errors import ModelError, UnsupportedOperatorError
 from aerocam.export.gradients.adjoints.composites import find_composite
-from aerocam.export.gradients.adjoints.registry import (
-    ADJOINTS,
-    NO_GRADIENT,
-    REFUSED,
-    STOPPED,
-    Rule,
-    operator_name,
-    refused,
-    tensor,
-)
+from aerocam.export.gradients.adjoints.registry import ADJOINTS, NO_GRADIENT, REFUSED, STOPPED, Rule, refused, tensor
 from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_float, static_shape
 from aerocam.export.tracing.folding import layer_fold
 from aerocam.export.tracing.layout import layouts
@@ -91,14 +83,19 @@ def differentiate(
     return [op.total(arrived[layer]) for layer in layers]
 
 
-def nodes_between(graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value) -> list[ir.Node]:
-    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order."""
+def nodes_between(
+    graph: ir.Graph, layers: Sequence[ir.Value], score: ir.Value, others: Set[ir.Node] = frozenset()
+) -> list[ir.Node]:
+    """Return the nodes on a differentiable path from any of `layers` to `score`, in topological order.
+
+    Nodes in `others` count even where nothing can be differentiated.
+    """
     forward: set[ir.Value] = set(layers)
     reached = []
     for node in graph:
-        if operator_name(node) in NO_GRADIENT or not any(x in forward for x in values_read(node)):
+        if not any(x in forward for x in values_read(node)):
             continue
-        if any(carries_gradient(y) for y in node.outputs):
+        if node in others or (operator_name(node) not in NO_GRADIENT and any(map(carries_gradient, node.outputs))):
             reached.append(node)
             forward.update(node.outputs)
     backward = {score}
@@ -137,15 +134,24 @@ def values_read(node: ir.Node) -> Iterator[ir.Value]:
                 yield from values_read(inner)
 
 
-def ancestors(value: ir.Value) -> set[ir.Value]:
-    """Return `value` and every value it is computed from."""
-    seen, waiting = {value}, [value]
+def ancestors(*values: ir.Value) -> set[ir.Value]:
+    """Return some values and every value that they are computed from."""
+    seen, waiting = set(values), [*values]
     while waiting:
         node = waiting.pop().producer()
         new = {x for x in values_read(node) if x not in seen} if node is not None else set()
         seen |= new
         waiting += new
     return seen
+
+
+def descendants(nodes: Iterable[ir.Node], values: Iterable[ir.Value]) -> set[ir.Value]:
+    """Return some values and every value that nodes, in the graph's order, compute from them."""
+    reached = set(values)
+    for node in nodes:
+        if any(x in reached for x in values_read(node)):
+            reached.update(node.outputs)
+    return reached
 
 
 def _cotangents(

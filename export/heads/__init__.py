@@ -11,12 +11,5 @@ What a method is, and whether it can be a head, is its row in `aerocam.methods`.
 `@fuses` in the file of its family; the tests run over the tables.
 """
 
-from aerocam.export.heads import (  # noqa: F401 - importing them fills the tables
-    activation,
-    cfcam,
-    gradient,
-    tail,
-)
+from aerocam.export.heads import activation, cfcam, gradient, tail  # importing them fills the tables
 from aerocam.export.heads.registry import CAM_HEADS, TAIL_HEADS, CamHead, TailHead, fuses
-
-__all__ = ["CAM_HEADS", "TAIL_HEADS", "CamHead", "TailHead", "fuses"]

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from aerocam.export.gradients.adjoints.registry import operator_name, tensor
 from aerocam.export.gradients.stacking.batched import ENTRYWISE
 from aerocam.export.nodes.builder import Builder, constant_array
+from aerocam.export.nodes.operator_tables import axes_of_reduction, decorator_of
 from aerocam.export.nodes.shapes import is_static, static_shape
 
 Axes: TypeAlias = Mapping[ir.Value, int]
@@ -24,14 +25,8 @@ STEPS: dict[str, Step] = {}
 """Per operator: from the axis of the channels in its input 0 to that in its output, None where they meet."""
 
 
-def step(*operators: str) -> Callable[[Step], Step]:
-    """Register how `operators` carry the axis of the channels."""
-
-    def register(function: Step) -> Step:
-        STEPS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+step = decorator_of(STEPS)
+"""Registers how some operators carry the axis of the channels."""
 
 
 def channel_axes(nodes: Sequence[ir.Node], layer: ir.Value, axis: int) -> dict[ir.Value, int]:
@@ -106,10 +101,7 @@ def _transpose(node: ir.Node, axis: int) -> int | None:
 @step("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "ReduceSumSquare")
 def _reduce(node: ir.Node, axis: int) -> int | None:
     """Return where the axis lies after a reduction along others, as long as these are known."""
-    rank = len(static_shape(tensor(node)))
-    array = constant_array(node.inputs[1]) if len(node.inputs) > 1 else None
-    listed = node.attributes.get_ints("axes", ()) if array is None else array.tolist()
-    axes = {int(reduced) % rank for reduced in listed}
+    axes = axes_of_reduction(node)
     if not axes or axis in axes:
         return None
     keep = node.attributes.get_int("keepdims", 1)
@@ -139,14 +131,8 @@ CONTRACTIONS: dict[str, Contraction] = {}
 output, (channels, *output); None where the node is of another form."""
 
 
-def contraction(*operators: str) -> Callable[[Contraction], Contraction]:
-    """Register what channels add to the output of `operators`."""
-
-    def register(function: Contraction) -> Contraction:
-        CONTRACTIONS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+contraction = decorator_of(CONTRACTIONS)
+"""Registers what channels add to the output of some operators."""
 
 
 def each_channel(op: Builder, node: ir.Node, value: ir.Value, axis: int) -> ir.Value | None:

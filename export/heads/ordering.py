@@ -15,9 +15,6 @@ import onnx_ir as ir
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 
-LARGEST_TOPK = 3840
-"""Most values that TensorRT's TopK returns."""
-
 STEPS = 30
 """Halvings of a range of 44 powers of two after which its ends are neighbours in float32, wherever they lie."""
 

@@ -153,6 +153,11 @@ class Builder:
             return self.Expand(self.scale(value, factor), self.integers(*shape))
         return self.Mul(value, self.floats_like(value, np.full(grown, factor)))
 
+    def copies(self, value: ir.Value, count: int) -> ir.Value:
+        """Return `count` copies of `value` along a new axis in front."""
+        shape = static_shape(value)
+        return self.expand(self.reshape(value, 1, *shape), (count, *shape))
+
     def scale(self, value: ir.Value, factor: float) -> ir.Value:
         """Return `value` times `factor`; nothing is appended for 1."""
         return value if factor == 1.0 else self.Mul(value, factor)

@@ -20,11 +20,12 @@ import onnx_ir.passes.common as passes
 from onnxscript import optimizer
 
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.export.nodes.operator_tables import operator_name
 from aerocam.export.nodes.shapes import is_static
 from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.opset import IR_VERSION, OPSET, convert_opset, default_opset, spell_out_group_norms
-from aerocam.export.reading.pool_shapes import infer_shapes
+from aerocam.export.reading.pool_shapes import graphs, infer_shapes
 from aerocam.export.reading.ultralytics import read_ultralytics
 
 logger = logging.getLogger("aerocam.export")
@@ -64,7 +65,9 @@ def load_model(path: str | Path, input_shapes: Mapping[str, Sequence[int]] | Non
     read = read_model(path)
     proto = read.proto
     opset = default_opset(proto, str(path))
-    _tidy(proto)
+    _name_default_domain(proto)
+    _warn_of_unknown_operators(proto)
+    _drop_weights_from_inputs(proto)
     freeze_inputs(proto, input_shapes or {})
     if proto.functions:
         try:
@@ -115,11 +118,6 @@ def _static(light: LightModel, path: str | Path) -> ir.Model:
         raise ModelError(f"{path}: its shapes contradict each other ({error}); is the file damaged?") from error
     try:
         model = LightModel(proto, light.weights).whole()
-    except ir.serde.SerdeError as error:
-        raise ModelError(
-            f"{path}: its graph contradicts itself ({error.__cause__ or error}); export it anew"
-        ) from error
-    try:
         _normalise(model)
     except RuntimeError as error:
         raise ModelError(
@@ -133,9 +131,8 @@ def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
     These stand as Identity meanwhile, so that one pass is enough, however many of them follow one another.
     """
-    untyped = [
-        node for node in _all_nodes(proto.graph) if node.op_type in UNTYPED and node.domain == "" and node.output
-    ]
+    nodes = _all_nodes(proto.graph)
+    untyped = [node for node in nodes if node.op_type in UNTYPED and node.domain == "" and node.output]
     names = {node.output[0]: node.op_type for node in untyped}
     for node in untyped:
         node.op_type = "Identity"
@@ -147,18 +144,8 @@ def _infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield every node of a graph, in its branches and loops too."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _all_nodes(inner)
-
-
-def _tidy(proto: onnx.ModelProto) -> None:
-    _name_default_domain(proto)
-    _warn_of_unknown_operators(proto)
-    _drop_weights_from_inputs(proto)
+    """Return every node of a graph, in its branches and loops too."""
+    return (node for part in graphs(graph) for node in part.node)
 
 
 def _name_default_domain(proto: onnx.ModelProto) -> None:
@@ -305,8 +292,8 @@ def _refuse_dynamic(model: ir.Model, path: str | Path) -> None:
         value = next((value for value in node.outputs if not is_static(value)), None)
         if value is None:
             continue
-        name = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
         raise ModelError(
-            f"{path}: the shape of {value.name!r} (operator {name}, node {node.name!r}) depends on its data or is not"
-            " known to ONNX, and so do the shapes of all outputs; a static one is needed. Export the model without it"
+            f"{path}: the shape of {value.name!r} (operator {operator_name(node)}, node {node.name!r}) depends on its"
+            " data or is not known to ONNX, and so do the shapes of all outputs; a static one is needed. Export the"
+            " model without it"
         )

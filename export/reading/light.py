@@ -118,6 +118,15 @@ class LightModel:
                 value.const_value = tensor
         return cls(proto, {str(value.name): tensor for value, tensor in kept.items()})  # type: ignore[misc]
 
+    def with_inputs(self) -> onnx.ModelProto:
+        """Return a copy with inputs in place of the large weights, for what would read numbers that are not there."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        for tensor in [tensor for tensor in proto.graph.initializer if tensor.name in self.weights]:
+            proto.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            proto.graph.initializer.remove(tensor)
+        return proto
+
     def whole(self) -> ir.Model:
         """Return the model with its weights in place."""
         model = ir.from_proto(self.proto)

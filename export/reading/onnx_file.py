@@ -12,18 +12,8 @@ import onnx
 import onnx_ir as ir
 
 from aerocam.errors import ModelError
-from aerocam.export.reading.light import (
-    GRAPH,
-    INITIALIZER,
-    RAW_DATA,
-    LightModel,
-    data_of,
-    is_weight,
-    refer,
-    tensor_in_file,
-    without_data,
-    without_weights,
-)
+from aerocam.export.reading import light
+from aerocam.export.reading.light import GRAPH, INITIALIZER, RAW_DATA, LightModel
 from aerocam.files import unreadable, write_together
 from aerocam.onnx_metadata import header, not_onnx
 
@@ -55,9 +45,9 @@ def read_model(path: str | Path) -> LightModel:
         raise ModelError(f"{path}: its external data cannot be read ({error}); copy the files anew") from error
     for tensor in proto.graph.initializer:
         if tensor.name in offsets:
-            weights[tensor.name] = tensor_in_file(path, offsets[tensor.name], tensor)
+            weights[tensor.name] = light.tensor_in_file(path, offsets[tensor.name], tensor)
         if tensor.name in weights:
-            refer(tensor)
+            light.refer(tensor)
     return LightModel(proto, weights)
 
 
@@ -74,7 +64,7 @@ def _parse(path: Path) -> tuple[onnx.ModelProto, dict[str, int]]:
     except OSError as error:
         raise unreadable(path, error) from error
     try:
-        rest, offsets = without_weights(data)
+        rest, offsets = light.without_weights(data)
         return onnx.ModelProto.FromString(rest), offsets
     except (ValueError, google.protobuf.message.DecodeError) as error:
         raise not_onnx(path, f"{size} bytes do not parse") from error
@@ -115,9 +105,9 @@ def _load_external_data(proto: onnx.ModelProto, folder: Path) -> dict[str, ir.Te
             onnx.external_data_helper.load_external_data_for_tensor(loaded, str(folder))
             loaded.ClearField("data_location")
             del loaded.external_data[:]
-            if is_weight(loaded, len(loaded.raw_data)):
+            if light.is_weight(loaded, len(loaded.raw_data)):
                 weights[tensor.name] = ir.serde.deserialize_tensor(loaded)
-                tensor.CopyFrom(without_data(loaded))
+                tensor.CopyFrom(light.without_data(loaded))
             else:
                 tensor.CopyFrom(loaded)
     onnx.external_data_helper.load_external_data_for_model(proto, str(folder))  # of constants and branches
@@ -139,7 +129,7 @@ def write_models(models: Mapping[Path, LightModel]) -> None:
 
 
 def _bytes(piece: Piece) -> bytes | memoryview:
-    return piece if isinstance(piece, bytes) else data_of(piece)
+    return piece if isinstance(piece, bytes) else light.data_of(piece)
 
 
 def _model_pieces(model: LightModel) -> list[Piece]:
@@ -157,7 +147,7 @@ def _model_pieces(model: LightModel) -> list[Piece]:
 def _tensor_pieces(tensor: onnx.TensorProto, weight: ir.TensorProtocol | None) -> list[Piece]:
     if weight is None:
         return [tensor.SerializeToString()]
-    before, after = _around(without_data(tensor), RAW_DATA)
+    before, after = _around(light.without_data(tensor), RAW_DATA)
     return [before, header(RAW_DATA, weight.nbytes), weight, after]
 
 

@@ -39,22 +39,17 @@ def spell_out_group_norms(model: ir.Model) -> bool:
     return bool(norms)
 
 
-def _type(node: ir.Node, dtype: ir.DataType | None) -> ir.DataType:
-    if dtype is None:
-        name = "" if node.inputs[0] is None else node.inputs[0].name
-        raise ModelError(
-            f"operator GroupNormalization (node {node.name!r}): the type of its input {name!r} is not known to ONNX;"
-            " export the model with opset 17, or 21 or newer"
-        )
-    return dtype
-
-
 def _spelled_out(node: ir.Node) -> list[ir.Node]:
     """Return the nodes that replace `node`, the last with its name and output; shapes and types are left open."""
     x, scale, bias = node.inputs
     assert x is not None
     assert scale is not None
-    dtype = _type(node, x.dtype or scale.dtype)
+    dtype = x.dtype or scale.dtype
+    if dtype is None:
+        raise ModelError(
+            f"operator GroupNormalization (node {node.name!r}): the type of its input {x.name!r} is not known to ONNX;"
+            " export the model with opset 17, or 21 or newer"
+        )
     nodes: list[ir.Node] = []
 
     def add(op: str, *inputs: ir.Value | None, **attributes: Any) -> ir.Value:
@@ -91,23 +86,23 @@ IR_VERSION = 8
 """IR version that models are written in; the newest ONNX Runtime 1.15 loads is 9."""
 
 
+DEFAULT_DOMAIN = ("", "ai.onnx")
+"""ONNX's own domain of operators, by both of its names."""
+
+
 def default_opset(proto: onnx.ModelProto, origin: str) -> int:
     """Return the model's default-domain opset.
 
     Raises:
         ModelError: The opset is older than `OLDEST_OPSET`, or the model imports none.
     """
-    opset = _opset_of(proto)
+    opset = max((entry.version for entry in proto.opset_import if entry.domain in DEFAULT_DOMAIN), default=0)
     if opset < OLDEST_OPSET:
         raise ModelError(
             f"{origin}: opset {opset}, {OLDEST_OPSET} or newer is read;"
             " convert it first with onnx.version_converter or export it anew"
         )
     return opset
-
-
-def _opset_of(proto: onnx.ModelProto) -> int:
-    return max((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.ModelProto:
@@ -121,7 +116,7 @@ def convert_opset(proto: onnx.ModelProto, opset: int, origin: str) -> onnx.Model
     if opset > OPSET:
         if _same_operators(proto, opset):
             for entry in proto.opset_import:
-                if entry.domain in ("", "ai.onnx"):
+                if entry.domain in DEFAULT_DOMAIN:
                     entry.version = OPSET
         else:
             logger.info("opset %d kept: the model uses operators that changed after opset %d", opset, OPSET)
@@ -171,16 +166,13 @@ def _resize_as_before_11(proto: onnx.ModelProto) -> None:
     for node in proto.graph.node:
         if node.op_type == "Resize":
             shrinks = node.input[2] in scales and (scales[node.input[2]] < 1).any()
-            for name, value in (
-                ("coordinate_transformation_mode", "asymmetric"),
-                ("nearest_mode", "ceil" if shrinks else "floor"),
-            ):
-                node.attribute.append(onnx.helper.make_attribute(name, value))
+            modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil" if shrinks else "floor"}
+            node.attribute.extend(onnx.helper.make_attribute(*mode) for mode in modes.items())
 
 
 def _same_operators(proto: onnx.ModelProto, opset: int) -> bool:
     """Return whether every operator of the model means the same at `OPSET` as at its own opset."""
-    nodes = [node for node in proto.graph.node if node.domain in ("", "ai.onnx")]
+    nodes = [node for node in proto.graph.node if node.domain in DEFAULT_DOMAIN]
     has_body = any(
         attribute.HasField("g") or attribute.graphs for node in proto.graph.node for attribute in node.attribute
     )

@@ -56,7 +56,7 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         ModelError: A pool has no form whose shape onnx infers as ONNX Runtime computes it.
     """
-    pools = [node for graph in _graphs(proto.graph) for node in graph.node if node.op_type in POOLS]
+    pools = [node for graph in graphs(proto.graph) for node in graph.node if node.op_type in POOLS]
     inferred = onnx.shape_inference.infer_shapes(proto, data_prop=True)
     while pools:
         shapes = _static_shapes(inferred)
@@ -69,19 +69,19 @@ def infer_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     return inferred
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
     """Yield a graph and all graphs within its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _graphs(inner)
+                yield from graphs(inner)
 
 
 def _static_shapes(proto: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Return the shapes whose dimensions are all known, by name of their tensor."""
     shapes = {}
-    for graph in _graphs(proto.graph):
+    for graph in graphs(proto.graph):
         for value in (*graph.input, *graph.value_info):
             dims = value.type.tensor_type.shape.dim
             if dims and all(dim.dim_value > 0 for dim in dims):
@@ -93,7 +93,7 @@ def _forget_behind(graph: onnx.GraphProto, names: set[str]) -> None:
     """Drop the shapes written down for `names` and for all that is computed from them, which is added to `names`."""
     for node in graph.node:
         inner = [subgraph for attribute in node.attribute for subgraph in (attribute.g, *attribute.graphs)]
-        read = {name for subgraph in inner for part in _graphs(subgraph) for node in part.node for name in node.input}
+        read = {name for subgraph in inner for part in graphs(subgraph) for node in part.node for name in node.input}
         for subgraph in inner:
             _forget_behind(subgraph, names)
         if not names.isdisjoint([*node.input, *read]):

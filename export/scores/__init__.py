@@ -2,19 +2,3 @@
 
 from aerocam.export.scores import classify, detect, detectors, embed, regress, segment
 from aerocam.export.scores.registry import NO_HINTS, Chosen, Hints, ScoreSite, append_choice, find_score, named_outputs
-
-__all__ = [
-    "NO_HINTS",
-    "Chosen",
-    "Hints",
-    "ScoreSite",
-    "append_choice",
-    "classify",
-    "detect",
-    "detectors",
-    "embed",
-    "find_score",
-    "named_outputs",
-    "regress",
-    "segment",
-]

@@ -68,16 +68,10 @@ class Fold:
         apart = op.Transpose(apart, perm=[0, *(1 + self.order.index(axis) for axis in range(len(kept)))])
         if self.cut is not None:
             axis, first, end = self.cut
-            before = [_copies(op, op.slice_axis(value, axis, 0, first), count)] if first else []
-            after = [_copies(op, op.slice_axis(value, axis, end, shape[axis]), count)] if end < shape[axis] else []
+            before = [op.copies(op.slice_axis(value, axis, 0, first), count)] if first else []
+            after = [op.copies(op.slice_axis(value, axis, end, shape[axis]), count)] if end < shape[axis] else []
             apart = op.Concat(*before, apart, *after, axis=axis + 1)
         return op.reshape(apart, count * shape[0], *shape[1:])
-
-
-def _copies(op: Builder, value: ir.Value, count: int) -> ir.Value:
-    """Return `count` copies of `value` along a new axis in front."""
-    shape = static_shape(value)
-    return op.expand(op.reshape(value, 1, *shape), (count, *shape))
 
 
 def layer_fold(value: ir.Value, layout: Layout | None) -> Fold | None:

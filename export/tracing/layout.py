@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.operator_tables import axes_of_reduction, decorator_of
 from aerocam.export.nodes.shapes import is_channels_last, is_static, static_shape
 from aerocam.export.tracing.axes import CHANNEL, SPATIAL, Label, Layout, MixedAxis, Tokens, reshaped
 
@@ -22,14 +23,8 @@ STEPS: dict[str, Step] = {}
 """Operators whose outputs do not simply have the axes of an input of the same shape."""
 
 
-def step(*operators: str) -> Callable[[Step], Step]:
-    """Register how `operators` carry layouts from their inputs to their outputs."""
-
-    def register(function: Step) -> Step:
-        STEPS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+step = decorator_of(STEPS)
+"""Registers how some operators carry layouts from their inputs to their outputs."""
 
 
 def layouts(graph: ir.Graph, images: Sequence[ir.Value]) -> dict[ir.Value, Layout]:
@@ -250,10 +245,6 @@ def _reduce(node: ir.Node, input_layouts: Sequence[Layout | None]) -> list[Layou
     layout = input_layouts[0]
     if layout is None or len(static_shape(node.outputs[0])) == len(layout):
         return [layout]
-    before, after = static_shape(node.inputs[0]), static_shape(node.outputs[0])  # type: ignore[arg-type]
-    axes = node.attributes.get_ints("axes", ())
-    if not axes and len(node.inputs) > 1 and (axes_input := constant_array(node.inputs[1])) is not None:
-        axes = tuple(int(axis) for axis in axes_input)
-    gone = {axis % len(before) for axis in axes}
+    gone = axes_of_reduction(node) or ()
     labels = tuple(label for axis, label in enumerate(layout) if axis not in gone)
-    return [labels if len(labels) == len(after) else None]
+    return [labels if len(labels) == len(static_shape(node.outputs[0])) else None]

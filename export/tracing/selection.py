@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.nodes.builder import Builder, constant_array
+from aerocam.export.nodes.operator_tables import decorator_of
 from aerocam.export.nodes.shapes import static_shape
 
 
@@ -61,14 +62,8 @@ def select(op: Builder, value: ir.Value, choice: Choice) -> ir.Value:
     return op.Gather(value, choice.index, axis=choice.axis)
 
 
-def selector(*operators: str) -> Callable[[Selector], Selector]:
-    """Register a selector for `operators`."""
-
-    def register(function: Selector) -> Selector:
-        SELECTORS.update(dict.fromkeys(operators, function))
-        return function
-
-    return register
+selector = decorator_of(SELECTORS)
+"""Registers a selector for some operators."""
 
 
 def _again(op: Builder, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:

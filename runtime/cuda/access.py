@@ -60,11 +60,9 @@ class Cuda(Protocol):
 
     def device(self) -> Device:
         """Return the GPU, and how much of its memory is free now."""
-        ...
 
     def current(self) -> AbstractContextManager[None]:
         """Make the GPU's primary context current in this thread for the `with` block; afterwards it is as it was."""
-        ...
 
     def allocate(self, size: int) -> int:
         """Allocate memory of the GPU, so many bytes, not initialised, and return its address.
@@ -72,11 +70,9 @@ class Cuda(Protocol):
         Raises:
             EngineError: The GPU has less memory than that.
         """
-        ...
 
     def free(self, address: int) -> None:
         """Give back what `allocate` gave."""
-        ...
 
     def allocate_host(self, size: int) -> HostMemory:
         """Allocate page-locked memory, so many bytes.
@@ -84,63 +80,48 @@ class Cuda(Protocol):
         Raises:
             EngineError: The host has less memory than that.
         """
-        ...
 
     def make_stream(self) -> int:
         """Make a stream other than the default one, on which TensorRT would wait for everybody else."""
-        ...
 
     def synchronize(self, stream: int) -> None:
         """Wait until everything on a stream is done."""
-        ...
 
     def destroy_stream(self, stream: int) -> None:
         """Give back a stream."""
-        ...
 
     def upload(self, address: int, host: NDArray[np.uint8], stream: int) -> None:
         """Copy page-locked memory to the GPU's as soon as the stream comes to it; returns at once."""
-        ...
 
     def download(self, host: NDArray[np.uint8], address: int, stream: int) -> None:
         """Copy the GPU's memory to page-locked memory as soon as the stream comes to it; returns at once."""
-        ...
 
     def make_event(self) -> int:
         """Make an event to be waited for; the waiting thread sleeps."""
-        ...
 
     def record(self, event: int, stream: int) -> None:
         """Let an event happen when a stream comes to it."""
-        ...
 
     def wait(self, event: int) -> None:
         """Wait until an event has happened, if it was recorded."""
-        ...
 
     def destroy_event(self, event: int) -> None:
         """Give back an event."""
-        ...
 
     def begin_capture(self, stream: int) -> None:
         """Keep what this thread gives to a stream from now on, instead of doing it."""
-        ...
 
     def end_capture(self, stream: int) -> int:
         """Return what was kept, as a graph that can be launched."""
-        ...
 
     def launch(self, graph: int, stream: int) -> None:
         """Do on a stream what a graph has kept; returns at once."""
-        ...
 
     def destroy_graph(self, graph: int) -> None:
         """Give back a graph."""
-        ...
 
     def close(self) -> None:
         """Let go of the GPU's context; calling it twice does nothing."""
-        ...
 
 
 MEBIBYTE = 1 << 20

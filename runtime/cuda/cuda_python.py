@@ -137,11 +137,8 @@ class CudaPython:
 
     def begin_capture(self, stream: int) -> None:
         """Implement `Cuda.begin_capture`."""
-        self._call(
-            self._api.cudaStreamBeginCapture,
-            stream,
-            self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal,
-        )
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call(self._api.cudaStreamBeginCapture, stream, mode)
 
     def end_capture(self, stream: int) -> int:
         """Implement `Cuda.end_capture`."""

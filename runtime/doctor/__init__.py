@@ -10,5 +10,3 @@ hang or crash when it is imported is looked at in a process of its own.
 
 from aerocam.runtime.doctor.machine import Machine
 from aerocam.runtime.doctor.record import examine
-
-__all__ = ["Machine", "examine"]

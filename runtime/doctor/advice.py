@@ -122,9 +122,8 @@ def opencv(case: Case) -> Advice | None:
     installed = [name for name in ("libopencv-python", "python3-opencv") if name in case.apt]
     why = f"OpenCV: {case.reason('opencv')}; it reads pictures and cameras and draws overlays"
     if is_jetson(case.platform) and installed:
-        return Advice(
-            "missing", "opencv", f"{why}. {installed[0]} of apt is installed, but not seen from here", (VENV,)
-        )
+        why = f"{why}. {installed[0]} of apt is installed, but not seen from here"
+        return Advice("missing", "opencv", why, (VENV,))
     return Advice("missing", "opencv", why, case.commands("opencv"))
 
 

@@ -20,12 +20,8 @@ def two_onnxruntimes(case: Case) -> Advice | None:
         return None
     names = " ".join(sorted(name.split()[0] for name in packages))
     why = f"{' and '.join(packages)} are installed one over the other; which one runs is a matter of chance"
-    return Advice(
-        "warning",
-        "onnxruntime",
-        why,
-        (f"python3 -m pip uninstall -y {names}", *case.commands("onnxruntime")),
-    )
+    removed = f"python3 -m pip uninstall -y {names}"
+    return Advice("warning", "onnxruntime", why, (removed, *case.commands("onnxruntime")))
 
 
 @rule

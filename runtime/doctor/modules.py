@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -48,7 +49,7 @@ def numpy(machine: Machine) -> Finding:
     """Find NumPy, which everything needs."""
     module = _module("numpy")
     module.zeros(2).sum()  # its compiled part
-    return {"version": module.__version__, "from": _origin(module)}
+    return _package(module)
 
 
 @probe("opencv", isolated=True)
@@ -56,18 +57,11 @@ def opencv(machine: Machine) -> Finding:
     """Find OpenCV, and what its build can open."""
     module = _module("cv2")
     build = module.getBuildInformation()
-    has = {name: re.search(rf"^\s*{name}:\s*YES", build, re.MULTILINE) is not None for name in VIDEO}
-    return {
-        "version": module.__version__,
-        "from": _origin(module),
-        "gstreamer": has["GStreamer"],
-        "ffmpeg": has["FFMPEG"],
-        "v4l2": has["v4l/v4l2"],
-        "packages": _installed(OPENCV_PACKAGES),
-    }
+    has = {key: re.search(rf"^\s*{line}:\s*YES", build, re.MULTILINE) is not None for key, line in VIDEO.items()}
+    return {**_package(module), **has, "packages": _installed(OPENCV_PACKAGES)}
 
 
-VIDEO = ("GStreamer", "FFMPEG", "v4l/v4l2")
+VIDEO = {"gstreamer": "GStreamer", "ffmpeg": "FFMPEG", "v4l2": "v4l/v4l2"}
 """Lines of OpenCV's build information."""
 
 
@@ -79,12 +73,8 @@ def onnxruntime(machine: Machine) -> Finding:
         raise Absent(
             "a folder named onnxruntime is there, but no ONNX Runtime in it; two packages were removed by half"
         )
-    return {
-        "version": module.__version__,
-        "from": _origin(module),
-        "providers": list(module.get_available_providers()),
-        "packages": _installed(ORT_PACKAGES),
-    }
+    providers = list(module.get_available_providers())
+    return {**_package(module), "providers": providers, "packages": _installed(ORT_PACKAGES)}
 
 
 @probe("tensorrt", isolated=True)
@@ -114,11 +104,8 @@ def cuda(machine: Machine) -> Finding:
     if not choice.installed():
         raise Absent("no package of Python for CUDA is installed")
     try:
-        access = choice.open_cuda()
-        try:
+        with contextlib.closing(choice.open_cuda()) as access:
             device = access.device()
-        finally:
-            access.close()
     except AerocamError as error:
         raise Absent(str(error)) from error
     return {
@@ -146,14 +133,14 @@ def scikit_learn(machine: Machine) -> Finding:
     """Find scikit-learn, for CF-CAM's clusters."""
     module = _module("sklearn")
     _module("sklearn.cluster")  # its compiled parts, and scipy
-    return {"version": module.__version__, "from": _origin(module)}
+    return _package(module)
 
 
 @probe("pyav", isolated=True)
 def pyav(machine: Machine) -> Finding:
     """Find PyAV, for H.264 in .mp4."""
     module = _module("av")
-    return {"version": module.__version__, "from": _origin(module)}
+    return _package(module)
 
 
 def _module(name: str) -> Any:
@@ -164,6 +151,11 @@ def _module(name: str) -> Any:
         if error.name == name.partition(".")[0]:
             raise Absent(f"{error.name} is not installed") from error
         raise
+
+
+def _package(module: Any) -> Finding:
+    """Return the version of a package, and where it lies."""
+    return {"version": module.__version__, "from": _origin(module)}
 
 
 def _origin(module: Any) -> str:

@@ -33,9 +33,7 @@ def clocks(machine: Machine) -> Finding:
     """Find frequencies of the GPU and of the processor, MHz; `fixed` where the least and the greatest are one."""
     gpu = _gpu(machine)
     policies = [folder.name for folder in machine.matches("/sys/devices/system/cpu/cpufreq/policy*")]
-    cpu = [
-        _range(machine, f"/sys/devices/system/cpu/cpufreq/{name}/scaling_{{}}_freq", 1000, "cur") for name in policies
-    ]
+    cpu = [_range(machine, f"/sys/devices/system/cpu/cpufreq/{name}/scaling_{{}}_freq", 1000) for name in policies]
     if gpu is None and not any(cpu):
         raise Absent("the kernel shows no frequencies of a GPU or of the processor")
     shown = [clock for clock in (gpu, *cpu) if clock is not None]
@@ -50,7 +48,7 @@ def _gpu(machine: Machine) -> dict[str, int] | None:
     """Return the GPU's clock: the kernel's file, else what jetson_clocks shows (which asks for root)."""
     for folder in machine.matches("/sys/class/devfreq/*"):
         if re.search(r"gpu|ga10b|gv11b|gp10b|gb10b", folder.name):
-            clock = _range(machine, f"/sys/class/devfreq/{folder.name}/{{}}_freq", 1_000_000, "cur")
+            clock = _range(machine, f"/sys/class/devfreq/{folder.name}/{{}}_freq", 1_000_000)
             if clock is not None:
                 return clock
     try:
@@ -64,9 +62,9 @@ def _gpu(machine: Machine) -> dict[str, int] | None:
     return {"current": current, "min": least, "max": most}
 
 
-def _range(machine: Machine, pattern: str, unit: int, current: str) -> dict[str, int] | None:
+def _range(machine: Machine, pattern: str, unit: int) -> dict[str, int] | None:
     """Return current, least and greatest frequency of three files, in MHz."""
-    values = [machine.text(pattern.format(name)) for name in (current, "min", "max")]
+    values = [machine.text(pattern.format(name)) for name in ("cur", "min", "max")]
     if not all(value and value.isdigit() for value in values):
         return None
     now, least, most = (int(value) // unit for value in values if value)

@@ -43,69 +43,55 @@ def examine(machine: Machine | None = None) -> dict[str, Any]:
 
 def uses(findings: Findings) -> dict[str, str | None]:
     """Return by what is done the package that will do it; None where none can."""
+    found = {name: finding for name, finding in findings.items() if finding["state"] == "found"}
     return {
-        "engine": _engine(findings),
-        "builder": _builder(findings),
-        "cuda": _cuda(findings),
-        "onnx": _onnx(findings),
-        "preprocessing": _named(findings, "opencv", "OpenCV"),
-        "cameras": _cameras(findings["opencv"]),
-        "clustering": _clustering(findings),
-        "mp4": _named(findings, "pyav", "PyAV"),
+        "engine": _named(found, "tensorrt") if "cuda" in found else None,  # a package for CUDA and a GPU
+        "builder": _builder(found),
+        "cuda": _cuda(found),
+        "onnx": _onnx(found),
+        "preprocessing": _named(found, "opencv", "OpenCV"),
+        "cameras": _cameras(found),
+        "clustering": _clustering(found),
+        "mp4": _named(found, "pyav", "PyAV"),
     }
 
 
-def _engine(findings: Findings) -> str | None:
-    """Return what opens .engine files: all of TensorRT, a package for CUDA and a GPU."""
-    if findings["tensorrt"]["state"] != "found" or findings["cuda"]["state"] != "found":
-        return None
-    return f"{findings['tensorrt']['module']} {findings['tensorrt']['version']}"
-
-
-def _builder(findings: Findings) -> str | None:
+def _builder(found: Findings) -> str | None:
     """Return what builds engines: TensorRT for the GPU here; that for RTX without one too."""
-    finding = findings["tensorrt"]
-    if finding["state"] != "found" or not finding["builder"]:
+    text = _named(found, "tensorrt")
+    if text is None or not found["tensorrt"]["builder"]:
         return None
-    text = f"{finding['module']} {finding['version']}"
-    if findings["cuda"]["state"] == "found":
+    if "cuda" in found:
         return text
-    return f"{text}, for other GPUs (`compute_capability`)" if finding["module"] == "tensorrt_rtx" else None
+    return f"{text}, for other GPUs (`compute_capability`)" if found["tensorrt"]["module"] == "tensorrt_rtx" else None
 
 
-def _cuda(findings: Findings) -> str | None:
+def _cuda(found: Findings) -> str | None:
     """Return the package through which engines get their data."""
-    cuda = findings["cuda"]
-    return f"{cuda['package']} on {cuda['device']}" if cuda["state"] == "found" else None
+    return f"{found['cuda']['package']} on {found['cuda']['device']}" if "cuda" in found else None
 
 
-def _onnx(findings: Findings) -> str | None:
+def _onnx(found: Findings) -> str | None:
     """Return what opens .onnx files."""
-    finding = findings["onnxruntime"]
-    if finding["state"] != "found":
+    text = _named(found, "onnxruntime", "ONNX Runtime")
+    if text is None:
         return None
-    others = [name for name in finding["providers"] if name != "CPUExecutionProvider"]
-    offered = f"; `providers` can name {', '.join(others)}" if others else ""
-    return f"ONNX Runtime {finding['version']} on the CPU{offered}"
+    others = [name for name in found["onnxruntime"]["providers"] if name != "CPUExecutionProvider"]
+    return f"{text} on the CPU" + (f"; `providers` can name {', '.join(others)}" if others else "")
 
 
-def _cameras(opencv: dict[str, Any]) -> str | None:
+def _cameras(found: Findings) -> str | None:
     """Return by what cameras and videos are opened."""
-    if opencv["state"] != "found":
-        return None
     ways = {"gstreamer": "GStreamer (CSI)", "v4l2": "V4L2 (USB)", "ffmpeg": "FFmpeg (files, RTSP)"}
-    return ", ".join(text for key, text in ways.items() if opencv[key]) or None
+    return ", ".join(text for key, text in ways.items() if found.get("opencv", {}).get(key)) or None
 
 
-def _clustering(findings: Findings) -> str | None:
+def _clustering(found: Findings) -> str | None:
     """Return what clusters CF-CAM's channels; a fused head does it in the graph."""
-    if findings["scikit_learn"]["state"] == "found":
-        return f"scikit-learn {findings['scikit_learn']['version']}"
     own = "aerocam's own, with the option dbscan=numpy of `method='cfcam'`"
-    return own if findings["numpy"]["state"] == "found" else None
+    return _named(found, "scikit_learn", "scikit-learn") or (own if "numpy" in found else None)
 
 
-def _named(findings: Findings, name: str, title: str) -> str | None:
-    """Return a package and its version."""
-    finding = findings[name]
-    return f"{title} {finding['version']}" if finding["state"] == "found" else None
+def _named(found: Findings, name: str, title: str | None = None) -> str | None:
+    """Return a package and its version; without a title it is called as its module."""
+    return f"{title or found[name]['module']} {found[name]['version']}" if name in found else None

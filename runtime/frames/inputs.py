@@ -22,7 +22,6 @@ class Preparation(Protocol):
         Raises:
             UsageError: A frame that the model cannot take.
         """
-        ...
 
 
 def preparation(rule: Preprocess) -> Preparation:

@@ -18,8 +18,6 @@ except ImportError as error:
 cv2: Any = _cv2
 """OpenCV. Its type stubs differ from version to version and give every array as "integer or floating"."""
 
-__all__ = ["COLORMAPS", "INTERPOLATIONS", "captured_stderr", "cv2"]
-
 INTERPOLATIONS = {
     "nearest": cv2.INTER_NEAREST,
     "linear": cv2.INTER_LINEAR,

@@ -76,18 +76,18 @@ class RawMaps(Protocol):
         normalisation: The method's.
         layers: Names of the target layers.
         outputs: Names of the model's outputs that it needs; no other has to leave the accelerator.
-        form: What the maps are; other than `raw` only from a fused head, which has normalised them.
-        overlay: Name of the output with the overlay of these maps, or None.
-        runs_again: Whether it may run the model again, which overwrites the outputs of the run before.
+        form: What the maps are; other than `raw`, the default, only from a fused head, which has normalised them.
+        overlay: Name of the output with the overlay of these maps, or None, the default.
+        runs_again: Whether it may run the model again, which overwrites the outputs of the run before; no by default.
     """
 
     method: str
     normalisation: Normalisation
     layers: tuple[str, ...]
     outputs: tuple[str, ...]
-    form: Form
-    overlay: str | None
-    runs_again: bool
+    form: Form = "raw"
+    overlay: str | None = None
+    runs_again: bool = False
 
     def __call__(self, outputs: Outputs, rerun: Rerun | None = None) -> list[NDArray[np.float32]]:
         """One float32 (targets, h, w) per layer, before ReLU and normalisation unless `form` says else; new arrays.
@@ -96,7 +96,6 @@ class RawMaps(Protocol):
             outputs: The model's, for the frame.
             rerun: The model on other pictures; for a method that `runs_again`.
         """
-        ...
 
 
 def normalisation_of(manifest: Manifest, facts: MethodFacts) -> Normalisation:

@@ -10,19 +10,16 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
-from aerocam.runtime.maps.contract import Outputs, Rerun
+from aerocam.runtime.maps.contract import Outputs, RawMaps, Rerun
 from aerocam.runtime.maps.layers import FromLayers
-from aerocam.runtime.maps.saliency import Form
 from aerocam.runtime.methods import ContrastMethod
 from aerocam.runtime.predictions.scores import logits as logits_of
 from aerocam.runtime.predictions.targets import slots
 
 
-class FromContrast:
-    """A contrasting method over a CAM method; a `RawMaps`."""
+class FromContrast(RawMaps):
+    """A contrasting method over a CAM method."""
 
-    form: Form = "raw"
-    overlay: str | None = None
     runs_again = True
 
     def __init__(

@@ -11,16 +11,13 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Layer, Manifest
-from aerocam.runtime.maps.contract import Outputs, Rerun
-from aerocam.runtime.maps.saliency import Form
+from aerocam.runtime.maps.contract import Outputs, RawMaps, Rerun
 from aerocam.runtime.methods import ForwardMethod, Scorer
 
 
-class FromForward:
-    """A method that only runs the model forward; a `RawMaps`."""
+class FromForward(RawMaps):
+    """A method that only runs the model forward."""
 
-    form: Form = "raw"
-    overlay: str | None = None
     runs_again = True
 
     def __init__(self, manifest: Manifest, method: ForwardMethod, options: Mapping[str, Any]) -> None:

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.manifest import Manifest
 from aerocam.methods import MethodFacts
-from aerocam.runtime.maps.contract import Outputs, Rerun, normalisation_of
+from aerocam.runtime.maps.contract import Outputs, RawMaps, Rerun, normalisation_of
 from aerocam.runtime.maps.saliency import Form
 
 
-class FromHead:
+class FromHead(RawMaps):
     """The map as the model's fused head gives it."""
-
-    runs_again = False
 
     def __init__(self, manifest: Manifest, facts: MethodFacts) -> None:
         """Take the head from the manifest, which must have one.

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from aerocam.errors import UsageError
 from aerocam.manifest import SCORE, Layer, Manifest
 from aerocam.runtime.maps.contract import KINDS, Outputs, RawMaps, Rerun
-from aerocam.runtime.maps.saliency import Form, finite, resize
+from aerocam.runtime.maps.saliency import finite, resize
 from aerocam.runtime.methods import InputMethod
 
 
-class FromInput:
-    """A method on the input picture; a `RawMaps`."""
+class FromInput(RawMaps):
+    """A method on the input picture."""
 
-    form: Form = "raw"
-    overlay: str | None = None
     runs_again = True
 
     def __init__(

@@ -10,17 +10,12 @@ from numpy.typing import NDArray
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Layer, Manifest
-from aerocam.runtime.maps.contract import KINDS, Outputs, Rerun, normalisation_of
-from aerocam.runtime.maps.saliency import Form
+from aerocam.runtime.maps.contract import KINDS, Outputs, RawMaps, Rerun, normalisation_of
 from aerocam.runtime.methods import CamMethod, get
 
 
-class FromLayers:
+class FromLayers(RawMaps):
     """A CAM method in NumPy on each layer's activations and gradients; guided gradients are left to other methods."""
-
-    form: Form = "raw"
-    overlay: str | None = None
-    runs_again = False
 
     def __init__(self, manifest: Manifest, method: str, options: Mapping[str, Any] | None = None) -> None:
         """Find the outputs that the method needs, and try its options.

@@ -28,8 +28,8 @@ class GradientNoise:
     seed: int
 
 
-class NoisyMaps:
-    """Raw maps from gradients with noise; a `RawMaps`. Every run has noise of its own."""
+class NoisyMaps(RawMaps):
+    """Raw maps from gradients with noise. Every run has noise of its own."""
 
     def __init__(self, maps: RawMaps, manifest: Manifest, noise: GradientNoise, path: str) -> None:
         """Find the gradients that the method reads.

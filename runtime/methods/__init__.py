@@ -17,15 +17,8 @@ What a method is, its name, what it reads and how its map is shown, is its row i
 alone. To add a method: its row, one function under `@computes` in the file of its family, and its golden case.
 """
 
-from aerocam.runtime.methods import (  # noqa: F401 - importing them fills the tables
-    ablation,
-    activation,
-    cfcam,
-    contrast,
-    gradient,
-    input,
-    perturbation,
-)
+# Importing them fills the tables.
+from aerocam.runtime.methods import ablation, activation, cfcam, contrast, gradient, input, perturbation
 from aerocam.runtime.methods.cfcam import CfCamConfig, ChannelClusters, cluster_channels
 from aerocam.runtime.methods.kinds import (
     CamMethod,
@@ -46,24 +39,3 @@ from aerocam.runtime.methods.registry import (
     find,
     get,
 )
-
-__all__ = [
-    "CAM_METHODS",
-    "COMPUTED",
-    "CONTRAST_METHODS",
-    "FORWARD_METHODS",
-    "INPUT_METHODS",
-    "CamMethod",
-    "CfCamConfig",
-    "ChannelClusters",
-    "ContrastMethod",
-    "ForwardMethod",
-    "InputMethod",
-    "Method",
-    "Scorer",
-    "cluster_channels",
-    "computes",
-    "find",
-    "get",
-    "without_gradients",
-]

@@ -6,6 +6,7 @@ import numpy as np
 
 from aerocam.errors import UsageError
 from aerocam.runtime.methods.kinds import Array
+from aerocam.runtime.methods.options import refused
 from aerocam.runtime.methods.principal import Sign, first_component
 from aerocam.runtime.methods.registry import computes
 
@@ -45,9 +46,7 @@ def random_weights(channels: int, seed: int = 0) -> Array:
     try:
         generator = np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"method randomcam: option seed is {seed!r}, expected a whole number of 0 or more; correct it"
-        ) from error
+        raise refused("randomcam", "seed", seed, "a whole number of 0 or more") from error
     return generator.uniform(-1, 1, channels).astype(np.float32)
 
 

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.methods.kinds import Array, Gradient
-from aerocam.runtime.methods.options import baseline_of, number, whole
+from aerocam.runtime.methods.options import baseline_of, choice, number, whole
 from aerocam.runtime.methods.registry import computes
 
 logger = logging.getLogger(__name__)
@@ -158,11 +157,8 @@ def _gap(found: Array, change: Array) -> float:
 
 def _quadrature(rule: str, steps: int) -> tuple[Float64, Float64]:
     """Points from 0 to 1 and their weights, which add up to 1; float64 (steps,)."""
-    if rule == "gausslegendre":
+    if choice("integrated_gradients", "rule", rule, ("gausslegendre", "trapezoid")) == "gausslegendre":
         return _gauss_legendre(steps)
-    if rule != "trapezoid":
-        known = did_you_mean(str(rule), ("gausslegendre", "trapezoid"))
-        raise UsageError(f"method integrated_gradients: option rule is {rule!r}. {known}")
     steps = whole("integrated_gradients", "steps", steps, 2)
     weights = np.full(steps, 1 / (steps - 1))
     weights[[0, -1]] /= 2

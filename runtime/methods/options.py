@@ -11,9 +11,15 @@ import numpy as np
 
 from aerocam.errors import UsageError, did_you_mean
 from aerocam.runtime.methods.kinds import Array
+from aerocam.runtime.methods.smoothing import gaussian_weights
 
 BLUR = 0.05
 """Standard deviation of the baseline `blur`, as a share of the picture's longer side."""
+
+
+def refused(method: str, option: str, value: Any, expected: str) -> UsageError:
+    """Return the error for the value of an option that is not what is expected."""
+    return UsageError(f"method {method}: option {option} is {value!r}, expected {expected}; correct it")
 
 
 def whole(method: str, option: str, value: Any, least: int) -> int:
@@ -23,9 +29,7 @@ def whole(method: str, option: str, value: Any, least: int) -> int:
         UsageError: It is none.
     """
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
-        raise UsageError(
-            f"method {method}: option {option} is {value!r}, expected a whole number from {least} on; correct it"
-        )
+        raise refused(method, option, value, f"a whole number from {least} on")
     return int(value)
 
 
@@ -36,7 +40,7 @@ def number(method: str, option: str, value: Any) -> float:
         UsageError: It is none.
     """
     if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not 0 <= value < math.inf:
-        raise UsageError(f"method {method}: option {option} is {value!r}, expected a number of 0 or more; correct it")
+        raise refused(method, option, value, "a number of 0 or more")
     return float(value)
 
 
@@ -47,9 +51,7 @@ def share(method: str, option: str, value: Any) -> float:
         UsageError: It is none.
     """
     if not isinstance(value, (int, float, np.number)) or isinstance(value, bool) or not 0 < value <= 1:
-        raise UsageError(
-            f"method {method}: option {option} is {value!r}, expected a number above 0 and up to 1; correct it"
-        )
+        raise refused(method, option, value, "a number above 0 and up to 1")
     return float(value)
 
 
@@ -71,12 +73,8 @@ def flag(method: str, option: str, value: Any) -> bool:
         UsageError: It is neither.
     """
     if not isinstance(value, (bool, np.bool_)):
-        raise UsageError(f"method {method}: option {option} is {value!r}, expected True or False; correct it")
+        raise refused(method, option, value, "True or False")
     return bool(value)
-
-
-def _zeros(picture: Array) -> Array:
-    return np.zeros_like(picture)
 
 
 def _mean_colour(picture: Array) -> Array:
@@ -86,16 +84,11 @@ def _mean_colour(picture: Array) -> Array:
 def _blurred(picture: Array) -> Array:
     """The picture through a Gaussian along rows and columns; at the border its weights are scaled to add up to 1."""
     deviation = BLUR * max(picture.shape[2:])
-    matrices = []
-    for size in picture.shape[2:]:
-        places = np.arange(size)
-        bell = np.exp(-((places[:, None] - places) ** 2) / (2 * deviation**2))
-        matrices.append((bell / bell.sum(axis=1, keepdims=True)).astype(np.float32))
-    rows, columns = matrices
+    rows, columns = (gaussian_weights(size, deviation).astype(np.float32) for size in picture.shape[2:])
     return np.asarray(rows @ picture @ columns.T, np.float32)
 
 
-BASELINES: dict[str, Callable[[Array], Array]] = {"zeros": _zeros, "mean": _mean_colour, "blur": _blurred}
+BASELINES: dict[str, Callable[[Array], Array]] = {"zeros": np.zeros_like, "mean": _mean_colour, "blur": _blurred}
 """The baselines with a name."""
 
 
@@ -111,9 +104,7 @@ def baseline_of(method: str, picture: Array, wanted: Any) -> Array:
         UsageError: There is no such baseline.
     """
     if isinstance(wanted, str):
-        if wanted not in BASELINES:
-            raise UsageError(f"method {method}: option baseline is {wanted!r}. {did_you_mean(wanted, BASELINES)}")
-        return BASELINES[wanted](picture)
+        return BASELINES[choice(method, "baseline", wanted, BASELINES)](picture)
     try:
         return np.broadcast_to(np.asarray(wanted, np.float32), picture.shape)
     except (TypeError, ValueError) as error:

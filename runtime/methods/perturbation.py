@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from aerocam.errors import UsageError
 from aerocam.runtime.methods.kinds import Array, Scorer
-from aerocam.runtime.methods.options import baseline_of, share, whole
+from aerocam.runtime.methods.options import baseline_of, refused, share, whole
 from aerocam.runtime.methods.registry import computes
 
 
@@ -138,7 +138,7 @@ def _pair(option: str, value: Any, most: tuple[int, ...], whose: str) -> tuple[i
     """Return two whole numbers of px, from 1 to `most`."""
     given = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(given) != 2:
-        raise UsageError(f"method occlusion: option {option} is {value!r}, expected one number or two; correct it")
+        raise refused("occlusion", option, value, "one number or two")
     pair = tuple(whole("occlusion", option, one, 1) for one in given)
     if any(one > end for one, end in zip(pair, most, strict=True)):
         raise UsageError(

@@ -38,7 +38,9 @@ def boxes_at(
     table = np.moveaxis(outputs[where.output][0], where.axis - 1, -1)
     numbers = np.asarray(table[anchors, where.offset : where.offset + 4], np.float32)
     if where.strides:
-        numbers = _from_cells(numbers, *_cells(where, size, len(table), anchors))
+        # YOLOX: centres that count from a cell and logarithms of sizes, in cells.
+        cells, strides = _cells(where, size, len(table), anchors)
+        numbers = np.concatenate([(numbers[:, :2] + cells) * strides, np.exp(numbers[:, 2:]) * strides], axis=1)
     if where.form == "cxcywh":
         half = numbers[:, 2:] / 2
         edges = np.concatenate([numbers[:, :2] - half, numbers[:, :2] + half], axis=1)
@@ -67,13 +69,6 @@ def _cells(
             f" strides {where.strides}; export the model again"
         )
     return cells[anchors].astype(np.float32), np.concatenate(steps)[anchors, None].astype(np.float32)
-
-
-def _from_cells(
-    numbers: NDArray[np.float32], cells: NDArray[np.float32], strides: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return centre and size in px, of centres that count from a cell and logarithms of sizes, in cells (YOLOX)."""
-    return np.concatenate([(numbers[:, :2] + cells) * strides, np.exp(numbers[:, 2:]) * strides], axis=1)
 
 
 def suppress(

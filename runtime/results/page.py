@@ -12,12 +12,12 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from datetime import datetime
 from html import escape
 from pathlib import Path
 from statistics import median
 from time import perf_counter
-from types import TracebackType
 from urllib.parse import quote
 
 import numpy as np
@@ -28,6 +28,7 @@ from aerocam.errors import WriteError
 from aerocam.files import make_folder, write_together
 from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.frames import picture_files
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.results.page_parts import CONTROLS, SCRIPT, STYLE, policy
 from aerocam.runtime.results.sheet import fitted
@@ -41,7 +42,7 @@ QUALITY = 70
 """Of a small picture, JPEG, 0 to 100."""
 
 
-class ResultsPage:
+class ResultsPage(AbstractContextManager["ResultsPage"]):
     """Writes the page. What was added waits in a temporary file on the disk, not in memory."""
 
     def __init__(self, path: str | Path, facts: Mapping[str, str], look: Look | None = None) -> None:
@@ -66,11 +67,7 @@ class ResultsPage:
             raise WriteError(f"{self._path}: cannot write it: {error.strerror}; name another file") from error
         self._failures: list[str] = []
 
-    def __enter__(self) -> ResultsPage:
-        """Return the page itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Write the page, unless there was an error: then there is none.
 
         Raises:
@@ -100,7 +97,7 @@ class ResultsPage:
 
     def fail(self, name: str, reason: str) -> None:
         """Add a picture that could not be explained, and why."""
-        self._failures.append(f"<li>{escape(_shown(name))}: {escape(reason)}</li>\n")
+        self._failures.append(f"<li>{escape(picture_files.shown(name))}: {escape(reason)}</li>\n")
 
     def _put(self, text: str) -> None:
         try:
@@ -147,7 +144,7 @@ class _Card:
         labels = [target.label for target in explanation.targets] + [class_.label for class_ in explanation.classes[:1]]
         words = " ".join([name, *labels]).lower()
         score = explanation.target.score if math.isfinite(explanation.target.score) else -1
-        shown = _shown(name)
+        shown = picture_files.shown(name)
         warnings = "".join(f'<p class="warning">Warning: {escape(text)}</p>\n' for text in explanation.warnings)
         return (
             f'<article data-number="{number}" data-score="{score:.6g}" data-warnings="{len(explanation.warnings)}"'
@@ -207,10 +204,6 @@ class _Card:
         """Return a link that holds as long as page and file keep their places to each other."""
         relative = os.path.relpath(path, self._folder)
         return escape(quote(os.fsencode(relative.replace(os.sep, "/")), safe="/"))
-
-
-def _shown(name: str) -> str:
-    return "standard input" if name == "-" else name
 
 
 def _classes(explanation: Explanation) -> str:

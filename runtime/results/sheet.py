@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +79,7 @@ def fitted(picture: NDArray[np.uint8], tile: tuple[int, int]) -> NDArray[np.uint
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-class ResultsSheet:
+class ResultsSheet(AbstractContextManager["ResultsSheet"]):
     """Writes sheets: `sheet.png`, and where there are more than 48 pictures `sheet-2.png` and so on."""
 
     def __init__(self, path: str | Path, columns: Sequence[str], look: Look | None = None) -> None:
@@ -102,11 +102,7 @@ class ResultsSheet:
         self._texts: list[list[str]] = []
         self.written: list[Path] = []
 
-    def __enter__(self) -> ResultsSheet:
-        """Return the sheet itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Write the last sheet, unless there was an error.
 
         Raises:

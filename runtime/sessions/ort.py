@@ -90,20 +90,11 @@ STOP_SPINNING = ("session.force_spinning_stop", "1")
 ERRORS_ONLY = 3
 """ONNX Runtime's log severity that leaves out warnings."""
 
-DTYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
-    "tensor(uint16)": np.uint16,
-    "tensor(int16)": np.int16,
-    "tensor(uint32)": np.uint32,
-    "tensor(int32)": np.int32,
-    "tensor(uint64)": np.uint64,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
+ALIKE = ("float16", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bool")
+"""Element types that ONNX Runtime and NumPy call the same."""
+
+DTYPES = {f"tensor({name})": name for name in ALIKE} | {"tensor(float)": "float32", "tensor(double)": "float64"}
+"""NumPy's names of ONNX Runtime's types."""
 
 
 class OrtSession(Closing):

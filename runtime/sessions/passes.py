@@ -36,27 +36,21 @@ class Passes(Protocol):
             A run with the model's own outputs that were asked for. The frame counts as seen once the run's result was
             asked for; the next call may overwrite its arrays.
         """
-        ...
 
     def explain(self, targets: NDArray[np.int32]) -> Arrays:
         """Return what explains these targets, by name; the next call may overwrite the arrays."""
-        ...
 
     def fix(self, name: str, array: NDArray[Any]) -> None:
         """Set an input of what explains that stays from frame to frame."""
-        ...
 
     def again(self, tensor: NDArray[Any], targets: NDArray[np.int32], outputs: Sequence[str]) -> Arrays:
         """Return what explains these targets on another tensor; what is known of the frame stays as it is."""
-        ...
 
     def tail_scores(self, activations: NDArray[np.float32], targets: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the scores of these targets, (n, targets), at other activations (n, C, h, w) of the layer."""
-        ...
 
     def close(self) -> None:
         """Give back what was opened here."""
-        ...
 
 
 def passes(session: Session, own: Sequence[str], added: Sequence[str], options: dict[str, Any]) -> Passes:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
@@ -90,16 +90,16 @@ class Closing:
         """Return the object itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Close it. Behind a failed run everything fails: the block's own error is the one to tell."""
         try:
             self.close()
         except EngineError:
-            if error is None:
+            if kind is None:
                 raise
 
 
-class Session(Protocol):
+class Session(AbstractContextManager["Session"], Protocol):
     """Runs a model that is loaded. For the thread that made it alone.
 
     Example:
@@ -137,7 +137,6 @@ class Session(Protocol):
             UsageError: A feed is missing, unknown, or of another type or shape; or `depth` runs are under way.
             ModelError: The engine failed.
         """
-        ...
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once.
@@ -153,19 +152,9 @@ class Session(Protocol):
             UsageError: A feed is missing, unknown, or of another type or shape.
             ModelError: The engine failed.
         """
-        ...
 
     def close(self) -> None:
         """Give back the memory; the session cannot run any more."""
-        ...
-
-    def __enter__(self) -> Session:
-        """Return the session itself."""
-        ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the session."""
-        ...
 
 
 def check_feeds(feeds: Mapping[str, NDArray[Any]], inputs: Sequence[TensorSpec]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -127,10 +128,7 @@ def inspection(layers: Iterable[EngineLayer], settings: BuildSettings, in_int8: 
     """
     layers = list(layers)
     working = [layer for layer in layers if layer.computes]
-    counts: dict[str, int] = {}
-    for layer in working:
-        for name in dict.fromkeys(layer.outputs):
-            counts[name] = counts.get(name, 0) + 1
+    counts = dict(Counter(name for layer in working for name in dict.fromkeys(layer.outputs)))
     fell_back = [
         layer.name
         for layer in working

@@ -9,15 +9,10 @@ from aerocam.errors import EngineError
 from aerocam.runtime.trt.bindings import TensorRt
 from aerocam.runtime.trt.engine_file import EngineTensor, Mode
 
-DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "INT8": "int8",
-    "INT32": "int32",
-    "INT64": "int64",
-    "UINT8": "uint8",
-    "BOOL": "bool",
-}
+ALIKE = ("INT8", "INT32", "INT64", "UINT8", "BOOL")
+"""TensorRT's element types that NumPy calls the same, in small letters."""
+
+DTYPES = {"FLOAT": "float32", "HALF": "float16"} | {name: name.lower() for name in ALIKE}
 """NumPy's names of TensorRT's element types that NumPy has."""
 
 

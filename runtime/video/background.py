@@ -6,7 +6,6 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -22,7 +21,7 @@ class _End:
         self.error = error
 
 
-class ReadAhead(Generic[Item]):
+class ReadAhead(contextlib.AbstractContextManager["ReadAhead[Item]"], Generic[Item]):
     """Takes the items of an iterable in a thread of its own, at most `depth` of them in advance.
 
     Ends when the items end or soon after `stop` is set, even if the next item never comes. An error of the iterable is
@@ -41,30 +40,25 @@ class ReadAhead(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         """Yield the items, as they come."""
         while not self._stop.is_set() and self._end is None:
-            with contextlib.suppress(queue.Empty):
-                item = self._waiting.get(timeout=POLL)
-                if not isinstance(item, _End):
-                    yield item
-                else:
-                    self._end = item
+            if (item := self._next(POLL)) is not None:
+                yield item
         if self._end is not None and self._end.error is not None:
             raise self._end.error
 
     def ready(self) -> Item | None:
         """Return the next item if it is there already, else None; what ends the items shows in the iteration."""
-        if self._end is None and not self._stop.is_set():
-            with contextlib.suppress(queue.Empty):
-                item = self._waiting.get_nowait()
-                if not isinstance(item, _End):
-                    return item
-                self._end = item
+        return self._next(0) if self._end is None and not self._stop.is_set() else None
+
+    def _next(self, seconds: float) -> Item | None:
+        """Return the next item if it comes within so many seconds, else None, as at the end, which is kept."""
+        with contextlib.suppress(queue.Empty):
+            item = self._waiting.get(timeout=seconds)
+            if not isinstance(item, _End):
+                return item
+            self._end = item
         return None
 
-    def __enter__(self) -> ReadAhead[Item]:
-        """Return the reader itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Stop the thread; it is not waited for where the next item does not come."""
         self._abandoned.set()
         self._thread.join(timeout=1)
@@ -89,7 +83,7 @@ def _put(item: Item | _End, waiting: queue.Queue[Item | _End], abandoned: thread
             return waiting.put(item, timeout=POLL)
 
 
-class WriteBehind(Generic[Item]):
+class WriteBehind(contextlib.AbstractContextManager["WriteBehind[Item]"], Generic[Item]):
     """Hands items to a function in a thread of its own, in order, at most `depth` of them waiting.
 
     At the end of the `with` block everything handed over is done, unless the block ends with an error other than
@@ -111,11 +105,7 @@ class WriteBehind(Generic[Item]):
             raise self._error
         self._waiting.put(item)
 
-    def __enter__(self) -> WriteBehind[Item]:
-        """Return the writer itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Wait until all is done, or drop what waits after an error."""
         self._dropping = kind is not None and not issubclass(kind, KeyboardInterrupt)
         self._waiting.put(_End())

@@ -6,20 +6,20 @@ import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import MediaError, UsageError
 from aerocam.files import make_folder, part_name
+from aerocam.runtime.sessions.session import Closing
 from aerocam.runtime.video.writers import AvWriter, OpencvWriter, VideoWriter
 
 FOURCCS = {".webm": "VP80", ".avi": "MJPG"}
 """What OpenCV writes by default; `.mp4` is H.264 through PyAV."""
 
 
-class VideoSink:
+class VideoSink(Closing):
     """Writes frames to a video file.
 
     The file grows under a hidden name in the same folder and takes its own name when it is closed. As a context
@@ -107,11 +107,7 @@ class VideoSink:
         self.frames = 0
         self.close()
 
-    def __enter__(self) -> VideoSink:
-        """Return the sink itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
         """Finish the file, or leave nothing after an error other than Ctrl-C."""
         if kind is None or issubclass(kind, KeyboardInterrupt):
             self.close()

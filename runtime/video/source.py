@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from aerocam.errors import MediaError
 from aerocam.runtime.frames.opencv import captured_stderr, cv2
+from aerocam.runtime.sessions.session import Closing
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ DEFAULT_FPS = 25.0
 """Taken where a source does not say its own."""
 
 
-class VideoSource:
+class VideoSource(Closing):
     """Reads frames from a file, a camera index, a URL or a GStreamer pipeline; uint8 (H, W, 3), BGR.
 
     Iterating gives the frames once, in order. The first one is read at once, so that a source that opens but gives
@@ -86,14 +86,6 @@ class VideoSource:
         if self._busy.acquire(timeout=2):
             self._capture.release()
             self._busy.release()
-
-    def __enter__(self) -> VideoSource:
-        """Return the source itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Let the source go."""
-        self.close()
 
     def _read(self) -> NDArray[np.uint8] | None:
         """Return the next frame, or None at the end."""

@@ -37,7 +37,6 @@ class FrameSource(Protocol):
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames, uint8 (H, W, 3), BGR."""
-        ...
 
 
 class FrameSink(Protocol):
@@ -45,7 +44,6 @@ class FrameSink(Protocol):
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Take a frame, uint8 (H, W, 3), BGR."""
-        ...
 
 
 class Frame(NamedTuple):
@@ -190,33 +188,30 @@ def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | N
     )
 
 
+@dataclass
 class _Output:
     """Writes overlays to the sink, and records, and counts."""
 
-    def __init__(
-        self,
-        sink: FrameSink | None,
-        record: Callable[[dict[str, Any]], None] | None,
-        progress: Callable[[int], None] | None,
-        regions: RegionRule | None,
-    ) -> None:
-        self._sink, self._record, self._progress, self._regions = sink, record, progress, regions
-        self.frames = 0
-        self.warned = 0
+    sink: FrameSink | None
+    record: Callable[[dict[str, Any]], None] | None
+    progress: Callable[[int], None] | None
+    regions: RegionRule | None
+    frames: int = 0
+    warned: int = 0
 
     def write(self, done: tuple[Frame, Explanation, NDArray[np.uint8] | None]) -> None:
         """Write one frame: its explanation, and the overlay if one is wanted."""
         frame, explanation, picture = done
-        if self._sink is not None and picture is not None:
+        if self.sink is not None and picture is not None:
             started = perf_counter()
-            self._sink.write(picture)
+            self.sink.write(picture)
             explanation.timings["write"] = 1e3 * (perf_counter() - started)
-        if self._record is not None:
-            self._record(frame_record(frame, explanation, self._regions))
+        if self.record is not None:
+            self.record(frame_record(frame, explanation, self.regions))
         self.frames += 1
         self.warned += bool(explanation.warnings)
-        if self._progress is not None:
-            self._progress(self.frames)
+        if self.progress is not None:
+            self.progress(self.frames)
 
 
 def _read(source: FrameSource, max_frames: int | None, every: int) -> Iterator[Frame]:

@@ -25,11 +25,9 @@ class VideoWriter(Protocol):
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Add a frame, uint8 (H, W, 3), BGR."""
-        ...
 
     def close(self) -> None:
         """Finish the file."""
-        ...
 
 
 class OpencvWriter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args, get_origin, get_type_hints
 
 from aerocam.errors import UsageError, did_you_mean
 
@@ -30,14 +30,6 @@ EpsRule = Literal["pairwise", "neighbour"]
 Smoothing = Literal["published", "bilateral", "none"]
 Weighting = Literal["softmax", "linear"]
 Dbscan = Literal["numpy", "scikit-learn"]
-
-_CHOICES: dict[str, Any] = {
-    "similarity": Similarity,
-    "eps_rule": EpsRule,
-    "smoothing": Smoothing,
-    "weighting": Weighting,
-    "dbscan": Dbscan,
-}
 
 
 @dataclass(frozen=True)
@@ -138,6 +130,8 @@ class CfCamConfig:
         """Return how many neighbours make a core point among `channels` channels."""
         return max(self.min_samples_floor, int(self.min_samples_fraction * channels))
 
+
+_CHOICES = {name: kind for name, kind in get_type_hints(CfCamConfig).items() if get_origin(kind) is Literal}
 
 DEFAULT = CfCamConfig()
 PUBLISHED = CfCamConfig.published()

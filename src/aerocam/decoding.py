@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Mapping
+from dataclasses import MISSING
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from aerocam.errors import ManifestError
@@ -27,11 +28,7 @@ def decode(kind: type[T], data: Any, path: str) -> T:
         raise ManifestError(f"{path} is {data!r}, an object was expected; export the model again")
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(data) - set(fields))
-    required = {
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    }
+    required = {name for name, field in fields.items() if field.default is MISSING and field.default_factory is MISSING}
     absent = sorted(required - set(data))
     if unknown or absent:
         problem = f"unknown {', '.join(unknown)}" if unknown else f"no {', '.join(absent)}"

@@ -61,9 +61,8 @@ class Geometry:
                 f" {resized[1]}x{resized[0]}, smaller than the centre crop of {columns}x{rows};"
                 " export again with a larger short side or another resize rule"
             )
-        return cls(
-            frame_size, preprocess.size, resized, (-round((resized[0] - rows) / 2), -round((resized[1] - columns) / 2))
-        )
+        offset = -round((resized[0] - rows) / 2), -round((resized[1] - columns) / 2)
+        return cls(frame_size, preprocess.size, resized, offset)
 
     @property
     def seen(self) -> tuple[int, int, int, int]:
@@ -80,14 +79,11 @@ class Geometry:
 
     def to_frame(self, box: Box) -> Box:
         """Move a box from tensor px to frame px, cut to the frame."""
-        height, width = self.frame_size
-        (x0, y0), (x1, y1) = self.point_to_frame(*box[:2]), self.point_to_frame(*box[2:])
-        return (
-            min(max(x0, 0.0), float(width)),
-            min(max(y0, 0.0), float(height)),
-            min(max(x1, 0.0), float(width)),
-            min(max(y1, 0.0), float(height)),
-        )
+        (height, width), (top, left) = self.frame_size, self.offset
+        x_scale, y_scale = width / self.resized[1], height / self.resized[0]
+        x0, x1 = (min(max((x - left) * x_scale, 0.0), float(width)) for x in box[0::2])
+        y0, y1 = (min(max((y - top) * y_scale, 0.0), float(height)) for y in box[1::2])
+        return x0, y0, x1, y1
 
     def point_to_frame(self, x: float, y: float) -> Point:
         """Move a point from tensor px to frame px, also outside of the frame."""
@@ -97,11 +93,6 @@ class Geometry:
     def to_tensor(self, box: Box) -> Box:
         """Move a box from frame px to tensor px, cut to the part of the tensor that is frame; it may be empty then."""
         (height, width), (top, left), (low, first, high, last) = self.frame_size, self.offset, self.seen
-        x0, x1 = (x * self.resized[1] / width + left for x in box[0::2])
-        y0, y1 = (y * self.resized[0] / height + top for y in box[1::2])
-        return (
-            min(max(x0, float(first)), float(last)),
-            min(max(y0, float(low)), float(high)),
-            min(max(x1, float(first)), float(last)),
-            min(max(y1, float(low)), float(high)),
-        )
+        x0, x1 = (min(max(x * self.resized[1] / width + left, float(first)), float(last)) for x in box[0::2])
+        y0, y1 = (min(max(y * self.resized[0] / height + top, float(low)), float(high)) for y in box[1::2])
+        return x0, y0, x1, y1

@@ -15,7 +15,7 @@ import pytest
 from onnx import helper
 
 from aerocam import cli, manifest
-from aerocam.cli.arguments import add_model_arguments
+from aerocam.cli.arguments import MODEL, declare
 from aerocam.export import CheckReport
 from aerocam.export.preprocessing import PRESETS
 from aerocam.export.scores.detectors import LAYOUTS
@@ -309,7 +309,7 @@ def test_relevance_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_the_help_names_every_layout() -> None:
     parser = argparse.ArgumentParser()
-    add_model_arguments(parser)
+    declare(parser, MODEL)
     said = next(action.help for action in parser._actions if action.dest == "layout")
     assert said is not None
     assert sorted(said.partition(": ")[2].split(", ")) == sorted(LAYOUTS)

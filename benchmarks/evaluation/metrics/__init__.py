@@ -2,17 +2,3 @@
 
 from aerocam.benchmarks.evaluation.metrics import curves, faithfulness, grid, infidelity, localisation, road, robustness
 from aerocam.benchmarks.evaluation.metrics.registry import METRICS, Metric, metric, number
-
-__all__ = [
-    "METRICS",
-    "Metric",
-    "curves",
-    "faithfulness",
-    "grid",
-    "infidelity",
-    "localisation",
-    "metric",
-    "number",
-    "road",
-    "robustness",
-]

@@ -9,8 +9,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from aerocam.errors import UsageError, did_you_mean
-
 Direction = Literal["higher", "lower"]
 Need = Literal["box", "mask", "mosaic", "gradients", "second class"]
 """What a picture or a file must have for a metric: a true box, a true mask, to be a mosaic, gradients that leave the
@@ -89,14 +87,3 @@ def metric(
         return compute
 
     return register
-
-
-def find(name: str) -> Metric:
-    """Return the metric of this name.
-
-    Raises:
-        UsageError: No metric has this name.
-    """
-    if name not in METRICS:
-        raise UsageError(f"metric '{name}': there is no such metric. {did_you_mean(name, METRICS)}")
-    return METRICS[name]

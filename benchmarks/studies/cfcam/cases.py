@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from aerocam.benchmarks import zoo
 from aerocam.benchmarks.evaluation.case import Floats
 from aerocam.benchmarks.evaluation.metrics.grid import cell_window
-from aerocam.benchmarks.evaluation.mosaics import draw_mosaics, mosaic_rule, sure_tiles
-from aerocam.benchmarks.studies.costs.tail import open_plain
+from aerocam.benchmarks.evaluation.mosaics import draw_mosaics, mosaic_rule
+from aerocam.benchmarks.latency.timing import open_plain
+from aerocam.benchmarks.studies.grid import tiles
 from aerocam.export import export_model
 from aerocam.geometry import Box
 from aerocam.manifest import TARGET, Preprocess
@@ -128,12 +129,10 @@ def photographs(folder: Path, layer: str, held_out: bool) -> Iterator[Case]:
 
 def mosaics(folder: Path, layer: str) -> Iterator[Case]:
     """Yield cases of EfficientNet-Lite0 at twice the size on 2 x 2 mosaics; all cells' classes are targets."""
-    small = Network(folder / "tiles.onnx", zoo.lite0.model(), layer, zoo.lite0.PREPROCESS)
     rule = mosaic_rule(zoo.lite0.PREPROCESS)
     large = Network(folder / "mosaics.onnx", zoo.lite0.model(rule.size[0]), layer, rule)
-    pictures = [(name, zoo.labelled_photograph(name), one.label) for name, one in zoo.LABELLED.items()]
     prepare = Preprocessor(rule)
-    for mosaic in draw_mosaics(sure_tiles(pictures, small.explainer), MOSAICS, seed=SEED):
+    for mosaic in draw_mosaics(tiles(folder), MOSAICS, seed=SEED):
         asked = list(mosaic.questions())
         tensor = prepare(mosaic.frame)[0].copy()
         windows = tuple(cell_window(rule.size, one.truth.cells, one.truth.cell) for one in asked)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +10,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from aerocam.benchmarks.latency.timing import Protocol, alternate, percentiles, timed
-from aerocam.benchmarks.studies.costs.processes import REPORT
-from aerocam.benchmarks.studies.costs.tail import open_plain
+from aerocam.benchmarks.latency.timing import Protocol, alternate, open_plain, percentiles, timed
+from aerocam.benchmarks.studies.costs.processes import run
 from aerocam.export import CAM_HEADS
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime.methods import get
@@ -24,13 +20,12 @@ SHAPE = (1, 2048, 7, 7)
 METHODS = ("cfcam", "cfcam-published")
 
 _MEMORY = """
-import sys
 import numpy as np
 from aerocam.runtime.methods import get
-a, g = np.load(sys.argv[1])
-method = get(sys.argv[2])
+a, g = np.load(told["arrays"])
+method = get(told["method"])
 import sklearn.cluster
-if len(sys.argv) > 3:
+for _ in range(told["maps"]):
     method(a, g)
 """
 
@@ -77,7 +72,8 @@ def _added_memory(name: str) -> float:
         path = Path(folder) / "arrays.npy"
         np.save(path, np.stack(arrays()))
         peaks = []
-        for more in ([], ["map"]):
-            command = [sys.executable, "-c", _MEMORY + REPORT, str(path), name, *more]
-            peaks.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
-    return float(peaks[1] - peaks[0])
+        for maps in (0, 1):
+            done = run(_MEMORY, arrays=str(path), method=name, maps=maps)
+            done.check_returncode()
+            peaks.append(float(done.stdout))
+    return peaks[1] - peaks[0]

@@ -12,16 +12,22 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
+from aerocam.benchmarks import zoo
+from aerocam.benchmarks.latency import timing
 from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio, timed
+from aerocam.export import export_model
+from aerocam.export.ends.frame_in import frame_in
+from aerocam.export.nodes.builder import Builder
 from aerocam.manifest import FRAME, Preprocess
-
-if TYPE_CHECKING:
-    from aerocam.runtime import Explainer
+from aerocam.runtime import Explainer
+from aerocam.runtime.frames.opencv import cv2
+from aerocam.runtime.frames.preprocess import Preprocessor
 
 STEPS, FRAME_IN, BOTH = "steps", "frame in", "both ends"
 SIZES = ((224, 224), (480, 640), (720, 1280))
@@ -51,19 +57,8 @@ def measure(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str
         threads: Of ONNX Runtime and of OpenCV.
         protocol: How to measure.
     """
-    from aerocam.benchmarks import zoo
-    from aerocam.export import export_model
-    from aerocam.runtime import Explainer
-    from aerocam.runtime.frames.opencv import cv2
-
-    cv2.setNumThreads(threads)
-    rule = replace(zoo.lite0.PREPROCESS, resize="stretch", interpolation="linear")
-    forms: dict[str, dict[str, Any]] = {
-        STEPS: {},
-        FRAME_IN: {"frame": size},
-        BOTH: {"frame": size, "overlay": True},
-    }
-    frame = cv2.resize(zoo.photograph("coffee"), size[::-1])
+    rule, frame = _setting(size, threads)
+    forms: dict[str, dict[str, Any]] = {STEPS: {}, FRAME_IN: {"frame": size}, BOTH: {"frame": size, "overlay": True}}
     candidates: dict[str, Callable[[bool], Stages]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, options in forms.items():
@@ -74,6 +69,13 @@ def measure(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str
         return alternate(candidates, protocol)
 
 
+def _setting(size: tuple[int, int], threads: int) -> tuple[Preprocess, NDArray[np.uint8]]:
+    """Let OpenCV have so many threads, and return the preprocessing and the frame that all is measured with."""
+    cv2.setNumThreads(threads)
+    rule = replace(zoo.lite0.PREPROCESS, resize="stretch", interpolation="linear")
+    return rule, cv2.resize(zoo.photograph("coffee"), size[::-1])
+
+
 def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protocol) -> dict[str, Samples]:
     """Time preprocessing alone: in a graph, by the runtime's OpenCV, and by NumPy.
 
@@ -82,23 +84,12 @@ def measure_preprocessing(size: tuple[int, int], threads: int, protocol: Protoco
         threads: See there.
         protocol: See there.
     """
-    import onnx_ir as ir
-
-    from aerocam.benchmarks import zoo
-    from aerocam.benchmarks.studies.costs.tail import open_plain
-    from aerocam.export.ends.frame_in import frame_in
-    from aerocam.export.nodes.builder import Builder
-    from aerocam.runtime.frames.opencv import cv2
-    from aerocam.runtime.frames.preprocess import Preprocessor
-
-    cv2.setNumThreads(threads)
-    rule = replace(zoo.lite0.PREPROCESS, resize="stretch", interpolation="linear")
+    rule, frame = _setting(size, threads)
     x = ir.Value(name=rule.input, type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape(rule.shape))
     model = ir.Model(ir.Graph([x], [], nodes=[], opset_imports={"": 17}, name="preprocessing"), ir_version=8)
     Builder(model.graph, "out").output(x, "tensor")
     frame_in(model, replace(rule, frame=size))
-    session = open_plain(ir.to_proto(model).SerializeToString(), threads)
-    frame = cv2.resize(zoo.photograph("coffee"), size[::-1])
+    session = timing.open_plain(ir.to_proto(model).SerializeToString(), threads)
     opencv = Preprocessor(rule)
     calls: dict[str, Callable[[], object]] = {
         "graph": lambda: session.run(None, {FRAME: frame}),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aerocam import manifest
-from aerocam.benchmarks.latency.timing import Protocol, Stages, alternate, ratio, timed
-from aerocam.benchmarks.studies.costs.tail import PLAIN, TAIL, find_tail, open_plain
+from aerocam.benchmarks.latency.timing import Protocol, Stages, alternate, noise, open_plain, ratio, timed
+from aerocam.benchmarks.studies.costs.tail import PLAIN, TAIL, find_tail
 from aerocam.errors import UsageError
 from aerocam.export import export_model
 
@@ -40,13 +40,9 @@ def measure_heads(
         nodes added, the quartiles of the ratio to plain, and with `tail` those of what is added over the tail, round by
         round. A method that is refused at this layer has the reason instead.
     """
-    plain = open_plain(path, threads)
-    image = {item.name: _noise(item.shape) for item in plain.get_inputs()}
-    base: dict[str, Callable[[bool], Stages]] = {PLAIN: timed(lambda: plain.run(None, image))}
+    base: dict[str, Callable[[bool], Stages]] = {PLAIN: _timed(open_plain(path, threads))}
     if tail:
-        behind = open_plain(find_tail(path, layers=layer).proto.SerializeToString(), threads)
-        feeds = {item.name: _noise(item.shape) for item in behind.get_inputs()}
-        base[TAIL] = timed(lambda: behind.run(None, feeds))
+        base[TAIL] = _timed(open_plain(find_tail(path, layers=layer).proto.SerializeToString(), threads))
     rows: dict[str, dict[str, Any]] = {}
     all_rounds: dict[str, list[NDArray[np.float64]]] = {name: [] for name in base}
     with tempfile.TemporaryDirectory() as folder:
@@ -56,8 +52,7 @@ def measure_heads(
             except UsageError as error:
                 rows[method] = {"refused": str(error)}
                 continue
-            call = timed(_explaining(open_plain(done.path, threads), image))
-            samples = alternate({**base, FUSED: call}, protocol)
+            samples = alternate({**base, FUSED: _timed(open_plain(done.path, threads))}, protocol)
             times = {name: one.total() for name, one in samples.items()}
             rows[method] = {
                 "nodes": done.nodes_after - done.nodes_before,
@@ -72,12 +67,6 @@ def measure_heads(
     return {"settings": settings, "milliseconds": middle, "methods": rows}
 
 
-def _explaining(session: Any, image: Mapping[str, NDArray[np.float32]]) -> Callable[[], object]:
-    """Return a call that runs a model for its own top choice."""
-    target = next(item for item in session.get_inputs() if item.name == manifest.TARGET)
-    feeds = {**image, manifest.TARGET: np.full(target.shape, -1, np.int32)}
-    return lambda: session.run(None, feeds)
-
-
-def _noise(shape: Sequence[int]) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
+def _timed(session: Any) -> Callable[[bool], Stages]:
+    """Return a candidate that runs a model on noise, for its own top choice."""
+    return timed(partial(session.run, None, noise(session)))

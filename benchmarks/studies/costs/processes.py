@@ -15,15 +15,10 @@ from aerocam.errors import AerocamError, ModelError
 
 _PLAIN = """
 from aerocam.runtime import read_picture
-from aerocam.runtime.sessions.ort import STOP_SPINNING
-import onnxruntime
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = told["threads"]
-options.log_severity_level = 3
-options.add_session_config_entry(*STOP_SPINNING)
+from aerocam.benchmarks.latency.timing import open_plain
 from aerocam.runtime.sessions.ort import blocks_given_back
 with blocks_given_back():  # as the runtime loads
-    session = onnxruntime.InferenceSession(told["model"], options, providers=["CPUExecutionProvider"])
+    session = open_plain(told["model"], told["threads"])
 from aerocam.manifest import Preprocess
 from aerocam.runtime.frames.preprocess import Preprocessor
 rule = dict(told["rule"])
@@ -106,7 +101,7 @@ def export_cost(
     Raises:
         ModelError: The export failed.
     """
-    done = _run(_EXPORT, path=str(path), task=task, input_shapes=dict(input_shapes or {}))
+    done = run(_EXPORT, path=str(path), task=task, input_shapes=dict(input_shapes or {}))
     if done.returncode:
         raise ModelError(f"{path}: its export failed: {_last_line(done.stderr)}")
     seconds, peak = map(float, done.stdout.split())
@@ -117,14 +112,14 @@ def _peak(program: str, **told: Any) -> float:
     """Return the median of three processes."""
     peaks = []
     for _ in range(3):
-        done = _run(program, **told)
+        done = run(program, **told)
         if done.returncode:
             raise AerocamError(f"peak memory: the process failed: {_last_line(done.stderr)}")
         peaks.append(float(done.stdout))
     return float(np.median(peaks))
 
 
-def _run(program: str, **told: Any) -> subprocess.CompletedProcess[str]:
+def run(program: str, **told: Any) -> subprocess.CompletedProcess[str]:
     """Run a program in a new process; `told` is what it reads, the last line of its output its peak in MB."""
     code = f"import json\ntold = json.loads({json.dumps(told)!r})\n{program}{REPORT}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

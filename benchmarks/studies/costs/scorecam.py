@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from aerocam import manifest
-from aerocam.benchmarks.latency.timing import Protocol, alternate, ratio, timed
-from aerocam.benchmarks.studies.costs.tail import open_plain
+from aerocam.benchmarks.latency.timing import Protocol, alternate, open_plain, ratio, timed
 from aerocam.export import export_model
 from aerocam.runtime import open_session
 from aerocam.runtime.methods import FORWARD_METHODS, Scorer

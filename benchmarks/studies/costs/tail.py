@@ -16,7 +16,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from aerocam import manifest
-from aerocam.benchmarks.latency.timing import Protocol, alternate, timed
+from aerocam.benchmarks.latency.timing import Protocol, alternate, open_plain, ratio, timed
 from aerocam.export import export_model
 from aerocam.export.gradients.autodiff import nodes_between, values_read
 from aerocam.export.layers.target_layers import AUTO, choose_layers
@@ -98,29 +98,14 @@ def measure_tail(
     feeds = _feeds(path, tail, sessions[EXPLAINED], input_shapes)
     samples = alternate({name: timed(partial(sessions[name].run, None, feeds[name])) for name in sessions}, protocol)
     times = {name: taken.total() for name, taken in samples.items()}
-    added = times[EXPLAINED] - times[PLAIN]
-    low, median, high = (float(q) for q in np.percentile(added, (25, 50, 75)))
+    added = ratio(times[EXPLAINED] - times[PLAIN], np.ones(1))
     return {
         "settings": {"layers": tail.layers, "threads": threads, "protocol": asdict(protocol)},
         "nodes": {"before": done.nodes_before, "after": done.nodes_after},
         "milliseconds": {name: float(np.median(values)) for name, values in times.items()},
-        "added": {"median": median, "q1": low, "q3": high},
-        "ratio": median / float(np.median(times[TAIL])),
+        "added": added,
+        "ratio": added["median"] / float(np.median(times[TAIL])),
     }
-
-
-def open_plain(model: str | Path | bytes, threads: int) -> Any:
-    """Open a file or a serialised model in ONNX Runtime on the CPU, with so many threads inside an operator."""
-    import onnxruntime
-
-    from aerocam.runtime.sessions.ort import STOP_SPINNING
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry(*STOP_SPINNING)
-    source = model if isinstance(model, bytes) else str(model)
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def _feeds(

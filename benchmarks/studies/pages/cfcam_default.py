@@ -12,7 +12,6 @@ import logging
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def measure(name: str) -> dict[str, Any]:
     """Measure all figures of one set."""
     with tempfile.TemporaryDirectory() as folder:
         cases = list(SETS[name](Path(folder)))
-        values = table([*REFERENCES, FILTERED, *CONFIGS], cases, partial(_say, name))
+        values = table([*REFERENCES, FILTERED, *CONFIGS], cases, lambda one: print(f"{name}: {one}", file=sys.stderr))
     return {"cases": [case.picture for case in cases], "values": values}
 
 
@@ -99,10 +98,6 @@ def _cell(column: str, values: list[float], reference: list[float], name: str) -
         return text
     _, low, high = difference(values, reference)
     return f"{text} ({low:+.{digits}f} to {high:+.{digits}f})"
-
-
-def _say(cases: str, candidate: str) -> None:
-    print(f"{cases}: {candidate}", file=sys.stderr, flush=True)
 
 
 def main(names: Sequence[str]) -> int:

@@ -98,11 +98,6 @@ def measure() -> dict[str, Any]:
     return record
 
 
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.heads", measure, page, RECORD, PAGE)
-
-
 def page(record: Mapping[str, Any]) -> str:
     """Return the record as a Markdown page."""
     return "\n".join(
@@ -195,4 +190,4 @@ def _others(record: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.heads", measure, page, RECORD, PAGE))

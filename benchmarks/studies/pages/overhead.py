@@ -59,11 +59,8 @@ def main() -> int:
         for row in ROWS:
             print(f"{row.name} ...", flush=True)
             command = [sys.executable, "-m", "aerocam", "bench", str(models[row.network]), "--image", str(picture)]
-            subprocess.run(
-                [*command, *row.options, "--json", str(FOLDER / f"{row.name}.json")],
-                check=True,
-                stdout=subprocess.DEVNULL,
-            )
+            command += [*row.options, "--json", str(FOLDER / f"{row.name}.json")]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         text = table([(row, json.loads((FOLDER / f"{row.name}.json").read_text())) for row in ROWS])
         write_together({FOLDER / "README.md": text.encode()})
         print(text)

@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aerocam import manifest
 from aerocam.benchmarks import zoo
-from aerocam.benchmarks.latency.timing import Protocol, alternate, machine, ratio, timed
-from aerocam.benchmarks.studies.costs.tail import TAIL, find_tail, open_plain
+from aerocam.benchmarks.latency.timing import Protocol, alternate, machine, noise, open_plain, ratio, timed
+from aerocam.benchmarks.studies.costs.tail import TAIL, find_tail
 from aerocam.benchmarks.studies.pages.publishing import YOLO_LAST, origin, publish
 from aerocam.export import export_model
 from aerocam.runtime import open_session
@@ -46,7 +45,7 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
     assert parts is not None
     half = open_session(two.path.with_name(parts.explain), threads=1)
     forward, plain = open_session(two.path, threads=1), open_plain(path, 1)
-    image = {item.name: _noise(item.shape) for item in plain.get_inputs()}
+    image = noise(plain)
     width = 2 if fused.manifest.task == "detect" else 1
     one = {manifest.TARGET: np.full(width, -1, np.int32)}
     several = {manifest.TARGET: np.full(TARGETS * width, -1, np.int32)}
@@ -56,14 +55,12 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
         half.run({**{name: carried[name] for name in parts.carried}, **one})
 
     sessions = {FUSED: (open_session(fused.path, threads=1), one), FIVE: (open_session(five.path, threads=1), several)}
-    tail = find_tail(path, layers=layer)
-    behind = open_plain(tail.proto.SerializeToString(), 1)
-    feeds = {item.name: _noise(item.shape) for item in behind.get_inputs()}
+    behind = open_plain(find_tail(path, layers=layer).proto.SerializeToString(), 1)
     calls: dict[str, Callable[[], object]] = {
         PLAIN: lambda: plain.run(None, image),
         FORWARD: lambda: forward.run(image),
         BOTH: split,
-        TAIL: lambda: behind.run(None, feeds),
+        TAIL: partial(behind.run, None, noise(behind)),
         **{name: partial(session.run, {**image, **target}) for name, (session, target) in sessions.items()},
     }
     samples = alternate({name: timed(call) for name, call in calls.items()}, protocol)
@@ -77,10 +74,6 @@ def measure(path: Path, layer: str, protocol: Protocol, folder: Path) -> dict[st
     }
 
 
-def _noise(shape: list[int]) -> NDArray[np.float32]:
-    return np.random.default_rng(0).standard_normal(shape, np.float32)
-
-
 def measure_all() -> dict[str, Any]:
     """Measure every row, and return the record."""
     record: dict[str, Any] = {"machine": machine(), "rows": {}}
@@ -89,11 +82,6 @@ def measure_all() -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             record["rows"][name] = measure(path(), layer, Protocol(iterations=rounds), Path(folder))
     return record
-
-
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.packagings", measure_all, table, RECORD, PAGE)
 
 
 def table(record: Mapping[str, Any]) -> str:
@@ -119,4 +107,4 @@ def table(record: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.packagings", measure_all, table, RECORD, PAGE))

@@ -35,11 +35,6 @@ CLIP, FIRST, LAST = "cockatoo", 180, 225
 """Frames of a clip in which the bird is seen well: the first, and the one after the last."""
 
 
-def frames() -> list[NDArray[np.uint8]]:
-    """Return the labelled photographs."""
-    return [zoo.labelled_photograph(name) for name in zoo.LABELLED]
-
-
 def clip() -> Iterator[NDArray[np.uint8]]:
     """Yield the frames of the clip."""
     capture = cv2.VideoCapture(str(zoo.video(CLIP)))
@@ -52,7 +47,7 @@ def clip() -> Iterator[NDArray[np.uint8]]:
 
 def measure_all() -> dict[str, Any]:
     """Measure everything, and return the record."""
-    pictures = frames()
+    pictures = [zoo.labelled_photograph(name) for name in zoo.LABELLED]
     arguments: dict[str, Any] = {"preprocess": zoo.lite0.PREPROCESS, "check": False}
     print("randomisation ...", flush=True)
     steps = cascade(zoo.lite0.model(), pictures[:RANDOMISED], METHODS, counts=COUNTS, seed=SEED, options=arguments)
@@ -130,10 +125,5 @@ def _cell(one: Mapping[str, Any]) -> str:
     return f"{one['spearman']:.2f} ({one['ssim']:.2f}{empty})"
 
 
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.sanity", measure_all, page, RECORD, PAGE)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.sanity", measure_all, page, RECORD, PAGE))

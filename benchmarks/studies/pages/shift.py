@@ -87,13 +87,10 @@ def measure(folder: Path) -> dict[str, Any]:
         frames = [json.loads(line) for line in (out / "frames.jsonl").read_text(encoding="utf-8").splitlines()]
         said = json.loads((out / "summary.json").read_text(encoding="utf-8"))
         del said["settings"]  # it names files of this machine
-        values = {name: [_rounded(frame[name], digits) for frame in frames] for name, digits in FIGURES.items()}
+        columns = {name: [frame[name] for frame in frames] for name in FIGURES}
+        values = {name: [one and round(one, FIGURES[name]) for one in column] for name, column in columns.items()}
         by_method[method] = {"summary": said, "per frame": values}
     return {"machine": machine(), "video": VIDEO, "methods": by_method}
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 def page(record: Mapping[str, Any]) -> str:

@@ -41,58 +41,40 @@ REASONS = (
 class Network:
     """A network with what `measure_tail` is told of it."""
 
-    path: Callable[[Path], Path]
+    path: Callable[[], Path]
     task: manifest.Task | None = None
     input_shapes: Mapping[str, tuple[int, ...]] | None = None
 
 
-def networks() -> Iterator[tuple[str, Network]]:
-    """Yield all networks of the zoo by name; a path is made from a folder, for those that have to be written first."""
+def networks(folder: Path = Path()) -> Iterator[tuple[str, Network]]:
+    """Yield all networks of the zoo by name; those that have to be written first go into a folder."""
     for variant in (None, *zoo.lite0.VARIANTS):
         name = f"lite0-{variant}" if variant else "lite0"
-        yield name, Network(partial(_lite0, variant))
-    yield "yolov8n", Network(lambda folder: zoo.yolov8n_doclaynet())
-    yield "ssdlite", Network(lambda folder: _saved(folder, "ssdlite", zoo.ssdlite.with_means()))
+        yield name, Network(partial(zoo.lite0.model, variant=variant))
+    yield "yolov8n", Network(zoo.yolov8n_doclaynet)
+    yield "ssdlite", Network(partial(_saved, folder / "ssdlite.onnx", zoo.ssdlite.with_means))
     for name, network in zoo.OCR_MODELS.items():
         task: manifest.Task | None = "classify" if name.endswith("cls") else "segment"
-        shapes = {"x": network.input_shape}
-        yield name, Network(partial(_reader, name), task, shapes)
+        yield name, Network(partial(zoo.ocr_model, name), task, {"x": network.input_shape})
     for name in zoo.light.LIGHT_NAMES:
-        yield name, Network(partial(_light, name))
+        yield name, Network(partial(_saved, folder / f"{name}.onnx", partial(zoo.light.with_random_weights, name)))
 
 
-def _lite0(variant: str | None, _: Path) -> Path:
-    return zoo.lite0.model(variant=variant)
-
-
-def _reader(name: str, _: Path) -> Path:
-    return zoo.ocr_model(name)
-
-
-def _light(name: str, folder: Path) -> Path:
-    return _saved(folder, name, zoo.light.with_random_weights(name))
-
-
-def _saved(folder: Path, name: str, proto: onnx.ModelProto) -> Path:
-    onnx.save(proto, folder / f"{name}.onnx")
-    return folder / f"{name}.onnx"
+def _saved(path: Path, make: Callable[[], onnx.ModelProto]) -> Path:
+    onnx.save(make(), path)
+    return path
 
 
 def measure_all() -> dict[str, Any]:
     """Measure every network, and return the record."""
     record: dict[str, Any] = {"machine": machine(), "networks": {}}
-    for name, network in networks():
-        print(f"{name} ...", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            path, task, shapes = network.path(Path(folder)), network.task, network.input_shapes
+    with tempfile.TemporaryDirectory() as folder:
+        for name, network in networks(Path(folder)):
+            print(f"{name} ...", flush=True)
+            path, task, shapes = network.path(), network.task, network.input_shapes
             costs = measure_tail(path, task=task, input_shapes=shapes, protocol=PROTOCOL)
             record["networks"][name] = {**costs, "export": export_cost(path, task=task, input_shapes=shapes)}
     return record
-
-
-def main() -> int:
-    """Measure, and write record and page; the exit code."""
-    return publish("studies.pages.tails", measure_all, table, RECORD, PAGE)
 
 
 def table(record: Mapping[str, Any]) -> str:
@@ -138,4 +120,4 @@ def _line(name: str, one: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(publish("studies.pages.tails", measure_all, table, RECORD, PAGE))

@@ -16,21 +16,3 @@ from aerocam.export.gradients.adjoints import (
     sampling,
 )
 from aerocam.export.gradients.adjoints.registry import ADJOINTS, NO_GRADIENT
-
-__all__ = [
-    "ADJOINTS",
-    "NO_GRADIENT",
-    "activations",
-    "attention",
-    "deformable",
-    "elementwise",
-    "indexing",
-    "linear",
-    "movement",
-    "normalization",
-    "pooling",
-    "quantization",
-    "reductions",
-    "resize",
-    "sampling",
-]

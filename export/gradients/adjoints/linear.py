@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -150,32 +151,26 @@ class Flip:
 
 
 def _conv_transpose(op: Builder, dy: ir.Value, w: ir.Value, axes: list[Window], group: int) -> ir.Value:
-    return op.ConvTranspose(
-        dy,
-        w,
-        group=group,
-        kernel_shape=[axis.kernel for axis in axes],
-        strides=[axis.stride for axis in axes],
-        dilations=[axis.dilation for axis in axes],
-        pads=[*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
-        output_padding=[max(-axis.pad_after, 0) for axis in axes],
-    )
+    output_padding = [max(-axis.pad_after, 0) for axis in axes]
+    return op.ConvTranspose(dy, w, **_attributes(axes, group), output_padding=output_padding)
+
+
+def _attributes(axes: list[Window], group: int) -> dict[str, Any]:
+    """Return the attributes of a Conv over these windows."""
+    return {
+        "group": group,
+        "kernel_shape": [axis.kernel for axis in axes],
+        "strides": [axis.stride for axis in axes],
+        "dilations": [axis.dilation for axis in axes],
+        "pads": [*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
+    }
 
 
 @adjoint("ConvTranspose")
 def conv_transpose(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     """Y = X spread by W, the adjoint of a Conv with W: dX = that Conv of dY."""
-    axes = transposed_windows(node)
-    dx = op.Conv(
-        dy,
-        tensor(node, 1),
-        group=node.attributes.get_int("group", 1),
-        kernel_shape=[axis.kernel for axis in axes],
-        strides=[axis.stride for axis in axes],
-        dilations=[axis.dilation for axis in axes],
-        pads=[*(axis.pad for axis in axes), *(max(axis.pad_after, 0) for axis in axes)],
-    )
-    return [dx, *(None for _ in node.inputs[1:])]
+    attributes = _attributes(transposed_windows(node), node.attributes.get_int("group", 1))
+    return [op.Conv(dy, tensor(node, 1), **attributes), *(None for _ in node.inputs[1:])]
 
 
 @adjoint("Gemm")

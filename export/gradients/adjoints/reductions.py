@@ -6,25 +6,16 @@ import numpy as np
 import onnx_ir as ir
 
 from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, adjoint, refused, tensor
-from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.operator_tables import axes_of_reduction
 from aerocam.export.nodes.shapes import static_shape
 
 
 def reduced_axes(node: ir.Node) -> tuple[int, ...]:
-    """Return the axes that a reduction reduces, counted from the front, by its attribute or its second input.
-
-    Where it names none, they are all axes, or no axis with `noop_with_empty_axes`.
-    """
-    rank = len(static_shape(tensor(node)))
-    axes = node.attributes.get_ints("axes", ())
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        array = constant_array(node.inputs[1])
-        if array is None:
-            raise refused(node, "its axes are computed at run time, constants are expected")
-        axes = tuple(int(axis) for axis in array)
-    if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
-        return tuple(range(rank))
-    return tuple(sorted(axis % rank for axis in axes))
+    """Return the axes that a reduction reduces, counted from the front and in order; see `axes_of_reduction`."""
+    axes = axes_of_reduction(node)
+    if axes is None:
+        raise refused(node, "its axes are computed at run time, constants are expected")
+    return tuple(sorted(axes))
 
 
 def _kept(op: Builder, node: ir.Node, value: ir.Value) -> ir.Value:

@@ -13,7 +13,9 @@ from typing import TypeAlias
 import onnx_ir as ir
 
 from aerocam.errors import UnsupportedOperatorError
-from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.builder import Builder as Builder  # what every rule needs comes from here
+from aerocam.export.nodes.operator_tables import decorator_of
+from aerocam.export.nodes.operator_tables import operator_name as operator_name
 
 Cotangents: TypeAlias = Sequence[ir.Value | None]
 Rule: TypeAlias = Callable[..., Cotangents]
@@ -99,22 +101,8 @@ Every operator of ONNX's default domain has a rule, or is in `NO_GRADIENT`, or h
 """
 
 
-def adjoint(*operators: str) -> Callable[[Rule], Rule]:
-    """Register a rule `(op: Builder, node: ir.Node, *dy: ir.Value | None) -> Cotangents` for `operators`."""
-
-    def register(rule: Rule) -> Rule:
-        for operator in operators:
-            if operator in ADJOINTS:
-                raise ValueError(f"{operator} has an adjoint rule already: {ADJOINTS[operator].__name__}")
-            ADJOINTS[operator] = rule
-        return rule
-
-    return register
-
-
-def operator_name(node: ir.Node) -> str:
-    """Return a node's operator, the key of its rule, with its domain in front unless that is the default one."""
-    return f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+adjoint = decorator_of(ADJOINTS)
+"""Registers a rule `(op: Builder, node: ir.Node, *dy: ir.Value | None) -> Cotangents` for some operators."""
 
 
 def refused(node: ir.Node, found_and_expected: str) -> UnsupportedOperatorError:
@@ -127,17 +115,3 @@ def tensor(node: ir.Node, index: int = 0) -> ir.Value:
     value = node.inputs[index]
     assert value is not None, f"{node.op_type} {node.name!r} has no input {index}"
     return value
-
-
-__all__ = [
-    "ADJOINTS",
-    "NO_GRADIENT",
-    "REFUSED",
-    "Builder",
-    "Cotangents",
-    "Rule",
-    "adjoint",
-    "operator_name",
-    "refused",
-    "tensor",
-]

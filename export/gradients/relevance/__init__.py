@@ -34,12 +34,3 @@ or not, but for ε.
 
 from aerocam.export.gradients.relevance import activations, linear, products
 from aerocam.export.gradients.relevance.registry import EPSILON, RELEVANCE, WITHOUT_RULE
-
-__all__ = [
-    "EPSILON",
-    "RELEVANCE",
-    "WITHOUT_RULE",
-    "activations",
-    "linear",
-    "products",
-]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import onnx_ir as ir
 
 from aerocam.export.gradients.adjoints.registry import Builder, Cotangents, Rule, refused, tensor
+from aerocam.export.nodes.operator_tables import decorator_of
 
 EPSILON = 1e-9
 """The stabiliser ε, absolute, in units of the tensor, as captum's `EpsilonRule` has it by default.
@@ -30,17 +29,8 @@ WITHOUT_RULE: dict[str, str] = {
 """Operators with an adjoint but no relevance rule, and why."""
 
 
-def relevance(*operators: str) -> Callable[[Rule], Rule]:
-    """Register a rule for `operators`; it is of the form of an adjoint rule and carries multipliers."""
-
-    def register(rule: Rule) -> Rule:
-        for operator in operators:
-            if operator in RELEVANCE:
-                raise ValueError(f"{operator} has a relevance rule already: {RELEVANCE[operator].__name__}")
-            RELEVANCE[operator] = rule
-        return rule
-
-    return register
+relevance = decorator_of(RELEVANCE)
+"""Registers a rule for some operators; it is of the form of an adjoint rule and carries multipliers."""
 
 
 def stabilised(op: Builder, node: ir.Node, dy: ir.Value) -> ir.Value:

@@ -5,11 +5,5 @@ Two uses: the adjoint of several targets in one pass (`stack`), and the part beh
 table, forward and backward.
 """
 
-from aerocam.export.gradients.stacking import (  # noqa: F401 - importing them fills the table
-    along_axes,
-    batched,
-    movement,
-)
+from aerocam.export.gradients.stacking import along_axes, batched, movement  # importing them fills the table
 from aerocam.export.gradients.stacking.registry import RULES, NoFormError, Replay, replay, stack, stacking
-
-__all__ = ["RULES", "NoFormError", "Replay", "replay", "stack", "stacking"]

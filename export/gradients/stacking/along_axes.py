@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from aerocam.export.gradients.stacking.registry import NoFormError, Replay, stacking
 from aerocam.export.nodes.builder import constant_array
+from aerocam.export.nodes.operator_tables import axes_of_reduction
 from aerocam.export.nodes.shapes import static_shape
 
 
@@ -77,27 +78,16 @@ def _einsum(replay: Replay) -> ir.Value:
 def _reduce(replay: Replay) -> ir.Value:
     replay.only_first("axes")
     node, op = replay.node, replay.op
-    axes = [axis + 1 for axis in _axes(replay)]
+    reduced = axes_of_reduction(node)
+    if reduced is None:
+        raise NoFormError(f"{node.op_type} along axes that are computed")
+    axes = [axis + 1 for axis in reduced]
     keep = bool(node.attributes.get_int("keepdims", 1))
     if not axes:  # for the operator's entry by entry part, as in ReduceL1
         return replay.again(replay.stacks[0], *node.inputs[1:])
     if node.op_type == "ReduceSum":
         return replay.together(op.sum(replay.apart(0), axes, keepdims=keep))
     return replay.together(op.reduce(node.op_type, replay.apart(0), axes, keepdims=keep))
-
-
-def _axes(replay: Replay) -> list[int]:
-    """Return the axes that a node reduces, counted from the front; none where it leaves its input as it is."""
-    node = replay.node
-    axes = node.attributes.get_ints("axes", ())
-    if len(node.inputs) > 1 and node.inputs[1] is not None:
-        array = constant_array(node.inputs[1])
-        if array is None:
-            raise NoFormError(f"{node.op_type} along axes that are computed")
-        axes = tuple(array.tolist())
-    if not axes and not node.attributes.get_int("noop_with_empty_axes", 0):
-        return list(range(replay.rank()))
-    return [int(axis) % replay.rank() for axis in axes]
 
 
 @stacking("ArgMax", "ArgMin")

@@ -17,6 +17,7 @@ from aerocam.errors import UnsupportedOperatorError
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import nodes_between, values_read
 from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.operator_tables import decorator_of
 from aerocam.export.nodes.shapes import static_shape
 
 
@@ -69,10 +70,9 @@ class Replay:
             return self.apart(i)
         single, shape = self.node.inputs[i], self.shape(i)
         assert single is not None
-        row, size = self.op.reshape(single, 1, *shape), (self.count, *shape)
         if single.dtype == ir.DataType.BOOL:
-            return self.op.Expand(row, self.op.integers(*size))
-        return self.op.expand(row, size)
+            return self.op.Expand(self.op.reshape(single, 1, *shape), self.op.integers(self.count, *shape))
+        return self.op.copies(single, self.count)
 
     def merged(self, i: int) -> ir.Value:
         """Return input `i` as a stack, also where it is the same for all."""
@@ -100,16 +100,8 @@ RULES: dict[str, StackingRule] = {}
 """Rule per operator, filled by `@stacking`: how it works on stacks."""
 
 
-def stacking(*operators: str) -> Callable[[StackingRule], StackingRule]:
-    """Register a rule for `operators`: it returns the stack of output 0, or one per output."""
-
-    def register(rule: StackingRule) -> StackingRule:
-        if taken := RULES.keys() & set(operators):
-            raise ValueError(f"{', '.join(sorted(taken))}: there is a rule for stacks already")
-        RULES.update(dict.fromkeys(operators, rule))
-        return rule
-
-    return register
+stacking = decorator_of(RULES)
+"""Registers a rule for some operators: it returns the stack of output 0, or one per output."""
 
 
 def replay(op: Builder, nodes: Iterable[ir.Node], stacks: dict[ir.Value, ir.Value], count: int) -> None:
@@ -165,7 +157,7 @@ def stack(op: Builder, seed: ir.Value, seeds: ir.Value, values: Sequence[ir.Valu
 def _repeated(op: Builder, value: ir.Value, count: int) -> ir.Value:
     """Return the stack of a value that is the same for every target, as a gradient of zero is."""
     shape = static_shape(value)
-    return op.reshape(op.expand(op.reshape(value, 1, *shape), (count, *shape)), count * shape[0], *shape[1:])
+    return op.reshape(op.copies(value, count), count * shape[0], *shape[1:])
 
 
 def _depending(graph: ir.Graph, seed: ir.Value, values: Sequence[ir.Value]) -> list[ir.Node]:

@@ -2,5 +2,3 @@
 
 from aerocam.bundle.targets import TARGETS, Target, find_target
 from aerocam.bundle.writing import Bundle, make_bundle
-
-__all__ = ["TARGETS", "Bundle", "Target", "find_target", "make_bundle"]

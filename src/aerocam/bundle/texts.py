@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from string import Template
+from typing import Any
 
 from aerocam.bundle.targets import Target
 
@@ -198,17 +199,13 @@ def _system(facts: Facts) -> str:
     return SYSTEM_PC.format(pip=f"venv/bin/python {f'wheels/{facts.pip}/pip' if facts.wheels else '-m pip'}")
 
 
-def _fields(facts: Facts) -> dict[str, str]:
+def _fields(facts: Facts) -> dict[str, Any]:
     """Return the fields that both texts are filled in with."""
     target = facts.target
-    return {
-        "version": facts.version,
-        "model": facts.model,
-        "task": facts.task,
-        "name": target.name,
-        "machine": target.machine,
+    python = {
         "python": target.python_text,
         "python_tuple": ", ".join(map(str, target.python)),
         "python_name": "/usr/bin/python3" if target.jetson else f"python{target.python_text}",
         "venv_options": "--system-site-packages " if target.jetson else "",
     }
+    return vars(facts) | vars(target) | python

@@ -13,7 +13,7 @@ from functools import partial
 from typing import NoReturn
 
 from aerocam import __version__
-from aerocam.cli.arguments import joined
+from aerocam.cli.arguments import declare, joined
 from aerocam.cli.flags import FLAGS, FlagFormatter, with_flags
 from aerocam.errors import AerocamError, close_to
 
@@ -32,7 +32,7 @@ COMMANDS = (
     "demo",
 )
 """Modules of this package, in the order a user meets them. Each has a docstring (its help: the last paragraph is the
-epilog with complete commands), `add_arguments(parser)` and `run(args) -> int | None`."""
+epilog with complete commands), `ARGUMENTS`, the table of what it takes, and `run(args) -> int | None`."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
         )
         verb.add_argument("-v", "--verbose", action="store_true", help="say more about what is chosen and why")
         verb.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
-        module.add_arguments(verb)
+        declare(verb, module.ARGUMENTS)
         verb.set_defaults(run=module.run, refuse=partial(_refuse_unknown, verb))
     return parser
 

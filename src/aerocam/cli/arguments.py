@@ -5,38 +5,50 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Sequence
-from typing import get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
 
 from aerocam.errors import UsageError
 from aerocam.manifest import Task
 from aerocam.providers import Provider, with_options
 
+Declaration = Callable[[argparse._ActionsContainer], object]
+"""Adds an argument, or a group of them, to a parser."""
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model and what says how to read it."""
-    parser.add_argument("model", metavar="MODEL", help="the ONNX file")
-    parser.add_argument(
-        "--task",
-        choices=get_args(Task),
-        help="default: from the model's metadata, or by the form of its outputs: detect, classify, segment",
-    )
-    parser.add_argument(
-        "--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"
-    )
-    parser.add_argument(
-        "--layout",
-        metavar="NAME",
-        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr, rtdetr",
-    )
-    parser.add_argument(
-        "--input-shape",
-        dest="input_shapes",
-        action="append",
-        default=[],
-        metavar="NAME=N,C,H,W",
-        help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated",
-    )
+
+def argument(*names: str, **settings: Any) -> Declaration:
+    """Return what adds an argument; see argparse's `add_argument`."""
+    return lambda parser: parser.add_argument(*names, **settings)
+
+
+def group(title: str, *arguments: Declaration) -> Declaration:
+    """Return what adds arguments under a title of their own."""
+    return lambda parser: declare(parser.add_argument_group(title), arguments)
+
+
+def one_of(*arguments: Declaration) -> Declaration:
+    """Return what adds arguments of which one at most may be given."""
+    return lambda parser: declare(parser.add_mutually_exclusive_group(), arguments)
+
+
+def declare(parser: argparse._ActionsContainer, arguments: Iterable[Declaration]) -> None:
+    """Add the arguments of a table to a parser."""
+    for add in arguments:
+        add(parser)
+
+
+MODEL = (
+    argument("model", metavar="MODEL", help="the ONNX file"),
+    argument("--task", choices=get_args(Task),
+        help="default: from the model's metadata, or by the form of its outputs: detect, classify, segment"),
+    argument("--output-name", dest="score_output", metavar="NAME", help="the output that holds the class scores"),
+    argument("--layout", metavar="NAME",
+        help="of a detector's outputs, where several fit: yolov8, yolov5, yolov10, yolox, ssd, retinanet, detr,"
+        " rtdetr"),
+    argument("--input-shape", dest="input_shapes", action="append", default=[], metavar="NAME=N,C,H,W",
+        help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated"),
+)  # fmt: skip
+"""The model, and what says how to read it."""
 
 
 def parse_input_shapes(texts: list[str], path: str) -> dict[str, tuple[int, ...]]:
@@ -71,21 +83,14 @@ def _only_input(path: str) -> str:
     return names[0]
 
 
-def add_providers(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of ONNX Runtime's execution providers."""
-    parser.add_argument(
-        "--providers",
-        metavar="NAMES",
-        help="ONNX Runtime's execution providers, comma-separated, best first (default: the CPU's)",
-    )
-    parser.add_argument(
-        "--provider-option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
+PROVIDERS = (
+    argument("--providers", metavar="NAMES",
+        help="ONNX Runtime's execution providers, comma-separated, best first (default: the CPU's)"),
+    argument("--provider-option", action="append", default=[], metavar="NAME=VALUE",
         help="an option of one of them, such as trt_engine_cache_enable=0; PROVIDER:NAME=VALUE where NAME does not say"
-        " whose it is; may be repeated",
-    )
+        " whose it is; may be repeated"),
+)  # fmt: skip
+"""The choice of ONNX Runtime's execution providers."""
 
 
 def parse_providers(args: argparse.Namespace) -> list[Provider] | None:

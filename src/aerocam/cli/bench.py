@@ -9,32 +9,30 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_input_shapes, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.errors import UsageError
 from aerocam.methods import METHODS
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="the plain ONNX file; its explainable forms are made on the way")
-    parser.add_argument("--layer", action="append", metavar="NAME", help="as for export")
-    parser.add_argument("--method", default="gradcam", help=f"CAM method (default: gradcam): {', '.join(METHODS)}")
-    parser.add_argument("--image", metavar="FILE", help="picture to run on; default: noise")
-    parser.add_argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)")
-    parser.add_argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)")
-    parser.add_argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds first (default: 3)")
-    parser.add_argument(
-        "--pause", type=float, default=0.005, metavar="S", help="seconds before a turn (default: 0.005)"
-    )
-    add_providers(parser)
-    parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as for export")
-    parser.add_argument("--json", metavar="FILE", help="write the whole record here ('-': to standard output)")
+ARGUMENTS = (
+    argument("model", metavar="MODEL", help="the plain ONNX file; its explainable forms are made on the way"),
+    argument("--layer", action="append", metavar="NAME", help="as for export"),
+    argument("--method", default="gradcam", help=f"CAM method (default: gradcam): {', '.join(METHODS)}"),
+    argument("--image", metavar="FILE", help="picture to run on; default: noise"),
+    argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)"),
+    argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)"),
+    argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds first (default: 3)"),
+    argument("--pause", type=float, default=0.005, metavar="S", help="seconds before a turn (default: 0.005)"),
+    *PROVIDERS,
+    argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as for export"),
+    argument("--json", metavar="FILE", help="write the whole record here ('-': to standard output)"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -48,8 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: 1 or more is expected")
     protocol = Protocol(args.iterations, args.warmup, args.pause)
-    bar = Progress(args.iterations)
-    try:
+    with contextlib.closing(Progress(args.iterations)) as bar:
         record = measure_overhead(
             args.model,
             layers=args.layer or "auto",
@@ -61,8 +58,6 @@ def run(args: argparse.Namespace) -> None:
             input_shapes=parse_input_shapes(args.input_shape, args.model),
             progress=bar,
         )
-    finally:
-        bar.close()
     if args.json == "-":
         print(json.dumps(record, indent=2))
         return

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aerocam.cli.arguments import argument, one_of
 from aerocam.cli.stopping import stop_on_signal
 from aerocam.errors import UsageError
 
@@ -26,55 +28,30 @@ HARDWARE = ("none", "ampere_plus", "same_compute_capability")
 
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument(
-        "model",
-        metavar="MODEL",
-        help="a file written by `aerocam export`; of a split model the one that runs on every frame: all are built",
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .engine for .onnx")
-    parser.add_argument(
-        "--precision",
-        choices=PRECISIONS,
-        default="typed",
+ARGUMENTS = (
+    argument("model", metavar="MODEL",
+        help="a file written by `aerocam export`; of a split model the one that runs on every frame: all are built"),
+    argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .engine for .onnx"),
+    argument("--precision", choices=PRECISIONS, default="typed",
         help="typed (default): every tensor has the type that the file gives it, so int8 and float16 are the exporter's"
-        " to write; float16: the builder may choose it, where it has that flag",
-    )
-    parser.add_argument(
-        "--tf32",
-        action="store_true",
+        " to write; float16: the builder may choose it, where it has that flag"),
+    argument("--tf32", action="store_true",
         help="let products in float32 be rounded to TF32: faster, but CF-CAM, masks of pools and frames that are"
-        " resized lose what they need exact",
-    )
-    parser.add_argument("--workspace", metavar="SIZE", help="most scratch memory, as in 512M or 1G; default: all")
-    parser.add_argument(
-        "--optimization-level",
-        type=int,
-        default=-1,
-        metavar="N",
-        help="0 (builds fast) to 5 (searches long); default: TensorRT's own, 3",
-    )
-    parser.add_argument(
-        "--version-compatible", action="store_true", help="an engine that later versions of TensorRT run as well"
-    )
-    parser.add_argument(
-        "--hardware",
-        choices=HARDWARE,
-        default="none",
-        help="other GPUs that are to run it; not on a Jetson (default: none)",
-    )
-    parser.add_argument(
-        "--compute-capability",
-        metavar="N.N",
-        help="build for such a GPU without one, as in 8.6; TensorRT for RTX only",
-    )
-    cache = parser.add_mutually_exclusive_group()
-    cache.add_argument(
-        "--timing-cache", metavar="DIR", help="where measurements of kernels are kept; default: in ~/.cache/aerocam"
-    )
-    cache.add_argument("--no-timing-cache", action="store_true", help="measure anew, and keep nothing")
+        " resized lose what they need exact"),
+    argument("--workspace", metavar="SIZE", help="most scratch memory, as in 512M or 1G; default: all"),
+    argument("--optimization-level", type=int, default=-1, metavar="N",
+        help="0 (builds fast) to 5 (searches long); default: TensorRT's own, 3"),
+    argument("--version-compatible", action="store_true", help="an engine that later versions of TensorRT run as well"),
+    argument("--hardware", choices=HARDWARE, default="none",
+        help="other GPUs that are to run it; not on a Jetson (default: none)"),
+    argument("--compute-capability", metavar="N.N",
+        help="build for such a GPU without one, as in 8.6; TensorRT for RTX only"),
+    one_of(
+        argument("--timing-cache", metavar="DIR",
+            help="where measurements of kernels are kept; default: in ~/.cache/aerocam"),
+        argument("--no-timing-cache", action="store_true", help="measure anew, and keep nothing"),
+    ),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -83,14 +60,8 @@ def run(args: argparse.Namespace) -> None:
     from aerocam.runtime.trt.building import build_engines
     from aerocam.runtime.trt.engine_file import BuildSettings
 
-    settings = BuildSettings(
-        workspace=size_in_bytes(args.workspace) if args.workspace is not None else 0,
-        optimization_level=args.optimization_level,
-        tf32=args.tf32,
-        precision=args.precision,
-        version_compatible=args.version_compatible,
-        hardware=args.hardware,
-    )
+    args.workspace = size_in_bytes(args.workspace) if args.workspace is not None else 0
+    settings = BuildSettings(**{field.name: getattr(args, field.name) for field in fields(BuildSettings)})
     folder = Path(args.timing_cache) if args.timing_cache else timing_cache.default_folder()
     with stop_on_signal() as stop:
         done = build_engines(

@@ -14,24 +14,18 @@ from __future__ import annotations
 
 import argparse
 
+from aerocam.cli.arguments import argument
 from aerocam.cli.stopping import interrupt_on_signal
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
-    parser.add_argument("-o", "--out", metavar="DIR", required=True, help="the folder to make")
-    parser.add_argument(
-        "--platform",
-        metavar="NAME",
-        default="jetson-jp6",
-        help="jetson-jp6 (default), jetson-jp7, linux-x86_64 or linux-aarch64",
-    )
-    parser.add_argument("--python", metavar="3.N", help="Python of a linux platform (default: this one's)")
-    parser.add_argument("--no-wheels", action="store_true", help="only name the packages; the device fetches them")
-    parser.add_argument(
-        "--tar", action="store_true", help="one file, DIR.tar (DIR may end in .tar), in place of the folder"
-    )
+ARGUMENTS = (
+    argument("model", metavar="MODEL", help="a model written by `aerocam export`"),
+    argument("-o", "--out", metavar="DIR", required=True, help="the folder to make"),
+    argument("--platform", metavar="NAME", default="jetson-jp6",
+        help="jetson-jp6 (default), jetson-jp7, linux-x86_64 or linux-aarch64"),
+    argument("--python", metavar="3.N", help="Python of a linux platform (default: this one's)"),
+    argument("--no-wheels", action="store_true", help="only name the packages; the device fetches them"),
+    argument("--tar", action="store_true", help="one file, DIR.tar (DIR may end in .tar), in place of the folder"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

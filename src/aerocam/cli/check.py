@@ -17,17 +17,16 @@ from __future__ import annotations
 import argparse
 
 from aerocam.cli import check_device
-from aerocam.cli.arguments import add_providers, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("model", metavar="MODEL", help="the original ONNX file")
-    parser.add_argument("exported", metavar="EXPORTED", nargs="?", help="what `aerocam export` made of it")
-    parser.add_argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export")
-    add_providers(parser)
-    check_device.add_device_arguments(parser)
+ARGUMENTS = (
+    argument("model", metavar="MODEL", help="the original ONNX file"),
+    argument("exported", metavar="EXPORTED", nargs="?", help="what `aerocam export` made of it"),
+    argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as given at export"),
+    *PROVIDERS,
+    check_device.DEVICE,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int | None:

@@ -8,7 +8,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from aerocam.cli.arguments import one_blas_thread
+from aerocam.cli.arguments import argument, group, one_blas_thread
 from aerocam.cli.flags import with_flags
 from aerocam.cli.stopping import INTERRUPTED, interrupt_on_signal
 from aerocam.errors import UsageError
@@ -16,22 +16,18 @@ from aerocam.errors import UsageError
 ITERATIONS = 50
 """Timed rounds, where nobody says how many."""
 
-
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that only `--device` takes."""
-    group = parser.add_argument_group("on a device")
-    group.add_argument(
-        "--device",
-        action="store_true",
+DEVICE = group("on a device",
+    argument("--device", action="store_true",
         help="MODEL is an .onnx file of `aerocam export`, EXPORTED the engine built of it (default: MODEL with .engine"
-        " for .onnx); compare the two, measure, and write a report to send back; needs no onnx",
-    )
-    group.add_argument("--onnx", metavar="FILE", help="the .onnx file, where MODEL is the engine")
-    group.add_argument("--plain", metavar="FILE", help="the plain model as an engine, to compare times with")
-    group.add_argument("--image", metavar="FILE", help="a picture to run on besides noise")
-    group.add_argument("--method", metavar="NAME", help="CAM method (default: the model's own)")
-    group.add_argument("--iterations", type=int, metavar="N", help=f"timed rounds (default: {ITERATIONS})")
-    group.add_argument("-o", "--out", metavar="DIR", help="folder for the report (default: this one)")
+        " for .onnx); compare the two, measure, and write a report to send back; needs no onnx"),
+    argument("--onnx", metavar="FILE", help="the .onnx file, where MODEL is the engine"),
+    argument("--plain", metavar="FILE", help="the plain model as an engine, to compare times with"),
+    argument("--image", metavar="FILE", help="a picture to run on besides noise"),
+    argument("--method", metavar="NAME", help="CAM method (default: the model's own)"),
+    argument("--iterations", type=int, metavar="N", help=f"timed rounds (default: {ITERATIONS})"),
+    argument("-o", "--out", metavar="DIR", help="folder for the report (default: this one)"),
+)  # fmt: skip
+"""The arguments that only `--device` takes."""
 
 
 def refuse_device_arguments(args: argparse.Namespace) -> None:

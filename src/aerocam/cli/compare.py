@@ -23,10 +23,11 @@ import math
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
@@ -46,29 +47,23 @@ EVALUATED = "records.jsonl"
 
 logger = logging.getLogger(__name__)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `aerocam compare` takes."""
-    parser.add_argument("first", metavar="A", help="a model written by `aerocam export`")
-    parser.add_argument("second", metavar="B", help="another version of it")
-    parser.add_argument("--source", required=True, help="a video, a camera's index, a URL, or a folder of pictures")
-    parser.add_argument("-o", "--out", metavar="OUT", required=True, help="folder to write to")
-    parser.add_argument("--target", metavar="CLASS", help="class to explain, by index or name (default: A's top class)")
-    parser.add_argument("--anchor", metavar="N", type=int, help="for a detector: the anchor to explain")
-    parser.add_argument("--box", metavar="X0,Y0,X1,Y1", help="also compare the mass inside this box, px of the frame")
-    parser.add_argument("--method", metavar="NAME", help="CAM method of both (default: that of their fused heads)")
-    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method")
-    parser.add_argument("--every", metavar="N", type=int, default=1, help="compare every N-th frame only")
-    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many compared frames")
-    parser.add_argument(
-        "--show",
-        metavar="N",
-        type=int,
-        default=6,
-        help="frames on the report, of each second of a video one at most (default: 6)",
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
-    add_providers(parser)
+ARGUMENTS = (
+    argument("first", metavar="A", help="a model written by `aerocam export`"),
+    argument("second", metavar="B", help="another version of it"),
+    argument("--source", required=True, help="a video, a camera's index, a URL, or a folder of pictures"),
+    argument("-o", "--out", metavar="OUT", required=True, help="folder to write to"),
+    argument("--target", metavar="CLASS", help="class to explain, by index or name (default: A's top class)"),
+    argument("--anchor", metavar="N", type=int, help="for a detector: the anchor to explain"),
+    argument("--box", metavar="X0,Y0,X1,Y1", help="also compare the mass inside this box, px of the frame"),
+    argument("--method", metavar="NAME", help="CAM method of both (default: that of their fused heads)"),
+    argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"),
+    argument("--every", metavar="N", type=int, default=1, help="compare every N-th frame only"),
+    argument("--max-frames", metavar="N", type=int, help="stop after so many compared frames"),
+    argument("--show", metavar="N", type=int, default=6,
+        help="frames on the report, of each second of a video one at most (default: 6)"),
+    argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)"),
+    *PROVIDERS,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,13 +84,9 @@ def run(args: argparse.Namespace) -> int:
         make_folder(Path(args.out))
         stop = stack.enter_context(stop_on_signal())
         records = _compare(args, pair, frames, total, stretch, stop, first.method)
-    logger.info(
-        "%d frames -> %s: correlation %s, shift %s px",
-        records["frames"],
-        Path(args.out, REPORT),
-        _said(records, "correlation"),
-        _said(records, "shift"),
-    )
+    correlation, shift = (_said(records, figure) for figure in ("correlation", "shift"))
+    report = Path(args.out, REPORT)
+    logger.info("%d frames -> %s: correlation %s, shift %s px", records["frames"], report, correlation, shift)
     return INTERRUPTED if stop.is_set() else 0
 
 
@@ -175,7 +166,8 @@ def _compare(
     from aerocam.runtime.results.record import json_text
 
     moved = MovedMost(args.show, stretch)
-    records = list(_records(pair, _until(frames, stop), moved, 0 if args.quiet else total, args.quiet))
+    seen = takewhile(lambda frame: not stop.is_set(), frames)
+    records = list(_records(pair, seen, moved, 0 if args.quiet else total, args.quiet))
     if not records:
         raise MediaError(f"{args.source}: no frame was compared; give another source")
     figures = summary(records)
@@ -198,13 +190,6 @@ def _compare(
         }
     )
     return figures
-
-
-def _until(frames: Iterable[Frame], stop: threading.Event) -> Iterator[Frame]:
-    for frame in frames:
-        if stop.is_set():
-            return
-        yield frame
 
 
 def _records(

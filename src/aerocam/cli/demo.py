@@ -13,17 +13,16 @@ import logging
 from pathlib import Path
 from time import perf_counter
 
-from aerocam.cli.arguments import one_blas_thread
+from aerocam.cli.arguments import argument, one_blas_thread
 
 logger = logging.getLogger("aerocam.cli")
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("--out", metavar="DIR", default="demo-out", help="where the results go (default: demo-out)")
-    parser.add_argument("--threads", type=int, default=2, help="threads inside an operator (default: 2)")
-    parser.add_argument("--max-frames", type=int, metavar="N", help="cut the video short")
-    parser.add_argument("--rounds", type=int, default=50, metavar="N", help="timed rounds of the bench (default: 50)")
+ARGUMENTS = (
+    argument("--out", metavar="DIR", default="demo-out", help="where the results go (default: demo-out)"),
+    argument("--threads", type=int, default=2, help="threads inside an operator (default: 2)"),
+    argument("--max-frames", type=int, metavar="N", help="cut the video short"),
+    argument("--rounds", type=int, default=50, metavar="N", help="timed rounds of the bench (default: 50)"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

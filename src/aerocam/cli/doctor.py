@@ -15,12 +15,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from aerocam.cli.arguments import argument
 from aerocam.cli.flags import with_flags
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+ARGUMENTS = (argument("--json", action="store_true", help="print one JSON object"),)
 
 
 def run(args: argparse.Namespace) -> None:

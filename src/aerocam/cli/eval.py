@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.stopping import interrupt_on_signal
 from aerocam.errors import UsageError
@@ -47,49 +47,26 @@ FILES = ("table.md", "table.json", "table.csv", "report.html")
 
 logger = logging.getLogger(__name__)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `aerocam eval` takes."""
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="models written by `aerocam export` or `build`")
-    parser.add_argument("--data", metavar="DIR", required=True, help="folder of the pictures and their labels")
-    parser.add_argument(
-        "--methods", metavar="NAMES", required=True, help="comma-separated; options after colons: rise:masks=500"
-    )
-    parser.add_argument(
-        "--metrics", metavar="NAMES", default="all", help="metrics or groups, comma-separated (default: all)"
-    )
-    parser.add_argument(
-        "--parameter",
-        action="append",
-        default=[],
-        metavar="METRIC.NAME=VALUE",
-        help="a parameter of a metric; may be repeated",
-    )
-    parser.add_argument("-o", "--out", metavar="OUT", required=True, help="folder of the result")
-    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default: 0)")
-    parser.add_argument(
-        "--examples",
-        metavar="N",
-        type=int,
-        default=3,
-        help="overlays of the first N pictures in the report (default: 3)",
-    )
-    _add_machine_arguments(parser)
-
-
-def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments that say where the evaluation runs."""
-    parser.add_argument(
-        "--backend", metavar="NAME", help="sequential, loky, threading, dask or ray (default: loky with --jobs over 1)"
-    )
-    parser.add_argument("--jobs", metavar="N", type=int, default=1, help="how many processes (default: 1)")
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="of a running dask scheduler or ray head (default: one is started here)"
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, default=1, help="threads inside an operator, per process (default: 1)"
-    )
-    add_providers(parser)
+ARGUMENTS = (
+    argument("models", metavar="MODEL", nargs="+", help="models written by `aerocam export` or `build`"),
+    argument("--data", metavar="DIR", required=True, help="folder of the pictures and their labels"),
+    argument("--methods", metavar="NAMES", required=True, help="comma-separated; options after colons: rise:masks=500"),
+    argument("--metrics", metavar="NAMES", default="all", help="metrics or groups, comma-separated (default: all)"),
+    argument("--parameter", action="append", default=[], metavar="METRIC.NAME=VALUE",
+        help="a parameter of a metric; may be repeated"),
+    argument("-o", "--out", metavar="OUT", required=True, help="folder of the result"),
+    argument("--seed", metavar="N", type=int, default=0, help="of all random numbers (default: 0)"),
+    argument("--examples", metavar="N", type=int, default=3,
+        help="overlays of the first N pictures in the report (default: 3)"),
+    argument("--backend", metavar="NAME",
+        help="sequential, loky, threading, dask or ray (default: loky with --jobs over 1)"),
+    argument("--jobs", metavar="N", type=int, default=1, help="how many processes (default: 1)"),
+    argument("--cluster", metavar="ADDRESS",
+        help="of a running dask scheduler or ray head (default: one is started here)"),
+    argument("--threads", metavar="N", type=int, default=1,
+        help="threads inside an operator, per process (default: 1)"),
+    *PROVIDERS,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -28,11 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import add_providers, one_blas_thread, parse_providers
+from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.results import Result, open_results, refuse_overwriting
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
-from aerocam.cli.targets import add_target_arguments, targets_of
+from aerocam.cli.targets import TARGETS, targets_of
 from aerocam.errors import MediaError, UsageError
 from aerocam.methods import METHODS
 from aerocam.options import parse_options
@@ -50,71 +50,39 @@ MOST = 5
 
 logger = logging.getLogger(__name__)
 
+EXPLAINER = (
+    argument("--method", metavar="NAME",
+        help=f"CAM method (default: that of the model's fused head, else gradcam): {', '.join(METHODS)}"),
+    argument("--option", action="append", default=[], metavar="NAME=VALUE",
+        help="an option of the method, such as steps=100 for integrated_gradients; may be repeated"),
+    *TARGETS,
+    argument("--fusion", metavar="RULE", default="mean",
+        help="how several layers become one map: mean, max or product"),
+    argument("--eigen-smooth", action="store_true",
+        help="show the weighted activations on their first principal component"),
+    argument("--aug-smooth", action="store_true",
+        help="the mean of six maps: of the input times 0.9, 1 and 1.1, and mirrored; the model runs six times"),
+    argument("--gaussian", metavar="SIGMA", type=float, default=0.0, help="blur the map, in positions of the layer"),
+    *PROVIDERS,
+    argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)"),
+    argument("--alpha", metavar="W", type=float, default=0.5, help="weight of the map, 0 to 1 (default: 0.5)"),
+    argument("--colormap", metavar="NAME", default="jet", help="jet, turbo, viridis, ... (default: jet)"),
+    argument("--no-caption", action="store_true", help="do not write class and score on the overlay"),
+    argument("--regions", metavar="RULE",
+        help="draw and record where the map is strong, as box and outline: otsu, or a share of its maximum such as"
+        " 0.2"),
+)  # fmt: skip
+"""The options that `explain` and `stream` share."""
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `aerocam explain` takes."""
-    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
-    parser.add_argument("images", metavar="IMAGES", nargs="+", help="pictures, folders, quoted patterns, -")
-    parser.add_argument("-o", "--out", metavar="DIR", default=".", help="folder to write to (default: this one)")
-    parser.add_argument("-r", "--recursive", action="store_true", help="search folders to their depth")
-    parser.add_argument("--html", metavar="FILE", help="also write a page of all results, which opens in any browser")
-    parser.add_argument(
-        "--sheet", metavar="FILE", help="also write a contact sheet: pictures and targets (over 48: FILE-2, ...)"
-    )
-    add_explainer_arguments(parser)
-
-
-def add_explainer_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that `explain` and `stream` share."""
-    parser.add_argument(
-        "--method",
-        metavar="NAME",
-        help=f"CAM method (default: that of the model's fused head, else gradcam): {', '.join(METHODS)}",
-    )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the method, such as steps=100 for integrated_gradients; may be repeated",
-    )
-    add_target_arguments(parser)
-    parser.add_argument(
-        "--fusion", metavar="RULE", default="mean", help="how several layers become one map: mean, max or product"
-    )
-    _add_smoothing_arguments(parser)
-    add_providers(parser)
-    parser.add_argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)")
-    _add_look_arguments(parser)
-
-
-def _add_smoothing_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare how maps are smoothed."""
-    parser.add_argument(
-        "--eigen-smooth", action="store_true", help="show the weighted activations on their first principal component"
-    )
-    parser.add_argument(
-        "--aug-smooth",
-        action="store_true",
-        help="the mean of six maps: of the input times 0.9, 1 and 1.1, and mirrored; the model runs six times",
-    )
-    parser.add_argument(
-        "--gaussian", metavar="SIGMA", type=float, default=0.0, help="blur the map, in positions of the layer"
-    )
-
-
-def _add_look_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what an overlay looks like."""
-    parser.add_argument(
-        "--alpha", metavar="W", type=float, default=0.5, help="weight of the map, 0 to 1 (default: 0.5)"
-    )
-    parser.add_argument("--colormap", metavar="NAME", default="jet", help="jet, turbo, viridis, ... (default: jet)")
-    parser.add_argument("--no-caption", action="store_true", help="do not write class and score on the overlay")
-    parser.add_argument(
-        "--regions",
-        metavar="RULE",
-        help="draw and record where the map is strong, as box and outline: otsu, or a share of its maximum such as 0.2",
-    )
+ARGUMENTS = (
+    argument("model", metavar="MODEL", help="a model written by `aerocam export`"),
+    argument("images", metavar="IMAGES", nargs="+", help="pictures, folders, quoted patterns, -"),
+    argument("-o", "--out", metavar="DIR", default=".", help="folder to write to (default: this one)"),
+    argument("-r", "--recursive", action="store_true", help="search folders to their depth"),
+    argument("--html", metavar="FILE", help="also write a page of all results, which opens in any browser"),
+    argument("--sheet", metavar="FILE", help="also write a contact sheet: pictures and targets (over 48: FILE-2, ...)"),
+    *EXPLAINER,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
-from aerocam.cli.arguments import add_model_arguments, add_providers, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import MODEL, PROVIDERS, argument, parse_input_shapes, parse_providers
 from aerocam.errors import UsageError
 from aerocam.manifest import ColorOrder, Contrast, Interpolation, MapForm, Packaging, Preprocess, ResizeRule
 from aerocam.methods import HEADS, OF_TAIL
@@ -30,97 +30,49 @@ logger = logging.getLogger("aerocam.cli")
 PREPROCESSING = ("preprocess", "mean", "std", "color", "resize", "short_side", "interpolation")
 """Arguments that say how a frame becomes the input."""
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx")
-    parser.add_argument(
-        "--layer",
-        dest="layers",
-        action="append",
-        metavar="NAME",
-        help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated",
-    )
-    parser.add_argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}")
-    parser.add_argument(
-        "--eigen-smooth", action="store_true", help="with --head: its weighted activations on their first component"
-    )
-    parser.add_argument(
-        "--tensors",
-        action="store_const",
-        const=True,
-        help="with --head: let activations and gradients leave the graph all the same",
-    )
-    parser.add_argument(
-        "--frame",
-        metavar="HxW",
-        help="let the graph take the camera's frames, uint8 in BGR of this height and width, as in 720x1280",
-    )
-    parser.add_argument(
-        "--map",
-        dest="map_form",
-        choices=get_args(MapForm),
-        default="raw",
-        help="with --head: its map raw (default), or in 0 to 1 at the layer's size, or in 0 to 1 over the frame",
-    )
-    parser.add_argument(
-        "--overlay", action="store_true", help="with --head and --frame: the graph draws the overlay too, in uint8"
-    )
-    parser.add_argument(
-        "--targets", type=int, default=1, metavar="N", help="targets explained in one pass (default: 1)"
-    )
-    parser.add_argument(
-        "--contrast",
-        choices=get_args(Contrast),
-        help="finer: explain what a class has that its nearest ones lack (Finer-CAM), instead of its logit",
-    )
-    parser.add_argument(
-        "--packaging",
-        choices=get_args(Packaging),
-        default="fused",
-        help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to",
-    )
-    parser.add_argument(
-        "--batch",
-        type=int,
-        metavar="N",
+ARGUMENTS = (
+    *MODEL,
+    argument("-o", "--output", metavar="FILE", help="where to write; default: MODEL with .cam.onnx"),
+    argument("--layer", dest="layers", action="append", metavar="NAME",
+        help="target layer: auto (default), a tensor or node name, or a pattern (its last match); may be repeated"),
+    argument("--head", metavar="METHOD", help=f"fuse this CAM method into the graph: {', '.join(HEADS)}"),
+    argument("--eigen-smooth", action="store_true",
+        help="with --head: its weighted activations on their first component"),
+    argument("--tensors", action="store_const", const=True,
+        help="with --head: let activations and gradients leave the graph all the same"),
+    argument("--frame", metavar="HxW",
+        help="let the graph take the camera's frames, uint8 in BGR of this height and width, as in 720x1280"),
+    argument("--map", dest="map_form", choices=get_args(MapForm), default="raw",
+        help="with --head: its map raw (default), or in 0 to 1 at the layer's size, or in 0 to 1 over the frame"),
+    argument("--overlay", action="store_true",
+        help="with --head and --frame: the graph draws the overlay too, in uint8"),
+    argument("--targets", type=int, default=1, metavar="N", help="targets explained in one pass (default: 1)"),
+    argument("--contrast", choices=get_args(Contrast),
+        help="finer: explain what a class has that its nearest ones lack (Finer-CAM), instead of its logit"),
+    argument("--packaging", choices=get_args(Packaging), default="fused",
+        help="fused: every run explains; split: a second file, FILE with .explain.onnx, explains what it is asked to"),
+    argument("--batch", type=int, metavar="N",
         help=f"with --packaging split: a third file, FILE with .tail.onnx, for {' and '.join(OF_TAIL)}: the part"
-        " behind the layer, N at once",
-    )
-    parser.add_argument(
-        "--for",
-        dest="destination",
-        choices=("onnxruntime", "tensorrt"),
-        default="onnxruntime",
-        help="what will run the file; tensorrt: what NVIDIA's parser and builder do not take is refused by name",
-    )
-    parser.add_argument(
-        "--precision",
-        metavar="TYPE",
-        default="source",
-        help="float16: convert the model first, and explain what is converted; default: source, the model's own types",
-    )
-    parser.add_argument(
-        "--guided",
-        action="store_true",
-        help="gradients of the input by guided backpropagation; the input becomes a layer if it is none",
-    )
-    parser.add_argument(
-        "--relevance",
-        action="store_true",
-        help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance",
-    )
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line or a JSON list")
-    parser.add_argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo")
-    parser.add_argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)")
-    parser.add_argument("--std", metavar="R,G,B", help="per channel, in pixel units")
-    parser.add_argument("--color", choices=get_args(ColorOrder), help="channel order the model expects")
-    parser.add_argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size")
-    parser.add_argument("--short-side", type=int, metavar="PX", help="for --resize crop")
-    parser.add_argument("--interpolation", choices=get_args(Interpolation))
-    add_providers(parser)
-    parser.add_argument("--no-check", dest="check", action="store_false", help="skip the self-check")
+        " behind the layer, N at once"),
+    argument("--for", dest="destination", choices=("onnxruntime", "tensorrt"), default="onnxruntime",
+        help="what will run the file; tensorrt: what NVIDIA's parser and builder do not take is refused by name"),
+    argument("--precision", metavar="TYPE", default="source",
+        help="float16: convert the model first, and explain what is converted; default: source, the model's own types"),
+    argument("--guided", action="store_true",
+        help="gradients of the input by guided backpropagation; the input becomes a layer if it is none"),
+    argument("--relevance", action="store_true",
+        help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance"),
+    argument("--labels", metavar="FILE", help="class names, one per line or a JSON list"),
+    argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit or yolo"),
+    argument("--mean", metavar="R,G,B", help="per channel, in pixel units (0 to 255)"),
+    argument("--std", metavar="R,G,B", help="per channel, in pixel units"),
+    argument("--color", choices=get_args(ColorOrder), help="channel order the model expects"),
+    argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size"),
+    argument("--short-side", type=int, metavar="PX", help="for --resize crop"),
+    argument("--interpolation", choices=get_args(Interpolation)),
+    *PROVIDERS,
+    argument("--no-check", dest="check", action="store_false", help="skip the self-check"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -157,14 +109,8 @@ def chosen_preprocess(model: ir.Model, args: argparse.Namespace) -> Preprocess |
     if preprocess is None:
         return None
     channels = len(preprocess.mean)
-    changes = {
-        "mean": _numbers(args.mean, "--mean", channels),
-        "std": _numbers(args.std, "--std", channels),
-        "color": args.color,
-        "resize": args.resize,
-        "short_side": args.short_side,
-        "interpolation": args.interpolation,
-    }
+    changes = {name: getattr(args, name) for name in PREPROCESSING if name != "preprocess"}
+    changes |= {name: _numbers(changes[name], f"--{name}", channels) for name in ("mean", "std")}
     preprocess = replace(preprocess, **{name: value for name, value in changes.items() if value is not None})
     if preprocess.resize == "crop" and preprocess.short_side < max(preprocess.size):
         raise UsageError(

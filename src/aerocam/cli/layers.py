@@ -11,14 +11,13 @@ from __future__ import annotations
 import argparse
 import fnmatch
 
-from aerocam.cli.arguments import add_model_arguments, parse_input_shapes
+from aerocam.cli.arguments import MODEL, argument, parse_input_shapes
 from aerocam.methods import HEADS_ANYWHERE
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    add_model_arguments(parser)
-    parser.add_argument("--match", metavar="PATTERN", default="*", help="show only names that match, with * and ?")
+ARGUMENTS = (
+    *MODEL,
+    argument("--match", metavar="PATTERN", default="*", help="show only names that match, with * and ?"),
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:

@@ -26,8 +26,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aerocam.cli.arguments import one_blas_thread
-from aerocam.cli.explain import add_explainer_arguments, look_of, open_explainer
+from aerocam.cli.arguments import argument, one_blas_thread
+from aerocam.cli.explain import EXPLAINER, look_of, open_explainer
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
@@ -42,19 +42,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare what `aerocam stream` takes."""
-    parser.add_argument("model", metavar="MODEL", help="a model written by `aerocam export`")
-    parser.add_argument("source", metavar="SOURCE", help="a video file, a camera's index, a URL or a pipeline")
-    parser.add_argument("sink", metavar="SINK", nargs="?", help="overlay video to write: .webm, .mp4 or .avi")
-    parser.add_argument("--records", metavar="FILE", help="JSON lines, one record per frame; - is standard output")
-    parser.add_argument("--max-frames", metavar="N", type=int, help="stop after so many frames")
-    parser.add_argument(
-        "--every", metavar="N", type=int, default=1, help="explain every N-th frame; on the others the last map stays"
-    )
-    parser.add_argument("--codec", metavar="FOURCC", help="OpenCV codec for SINK, instead of the suffix's own")
-    add_explainer_arguments(parser)
+ARGUMENTS = (
+    argument("model", metavar="MODEL", help="a model written by `aerocam export`"),
+    argument("source", metavar="SOURCE", help="a video file, a camera's index, a URL or a pipeline"),
+    argument("sink", metavar="SINK", nargs="?", help="overlay video to write: .webm, .mp4 or .avi"),
+    argument("--records", metavar="FILE", help="JSON lines, one record per frame; - is standard output"),
+    argument("--max-frames", metavar="N", type=int, help="stop after so many frames"),
+    argument("--every", metavar="N", type=int, default=1,
+        help="explain every N-th frame; on the others the last map stays"),
+    argument("--codec", metavar="FOURCC", help="OpenCV codec for SINK, instead of the suffix's own"),
+    *EXPLAINER,
+)  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:

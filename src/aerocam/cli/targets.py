@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from aerocam.cli.arguments import argument, group
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,32 +14,25 @@ if TYPE_CHECKING:
     from aerocam.runtime.predictions.detections import Objects
     from aerocam.runtime.predictions.targets import Class, TargetLike, Targets
 
-
-def add_target_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that say what is explained."""
-    parser.add_argument(
-        "--target",
-        metavar="CLASS",
-        action="append",
+TARGETS = (
+    argument("--target", metavar="CLASS", action="append",
         help="class to explain, by index or name; -1: the model's best (the default), -2: its second best; several:"
-        " repeat it, or separate them by commas",
-    )
-    parser.add_argument("--top", metavar="N", type=int, help="explain the model's N best classes")
-    parser.add_argument(
-        "--anchor", metavar="N", type=int, help="for a detector: the anchor to explain (default: the class's best)"
-    )
-    parser.add_argument(
-        "--reference", metavar="PICTURE", help="of an embedding network: what pictures are compared with"
-    )
-    parser.add_argument("--counterfactual", action="store_true", help="show what speaks against the target")
-    group = parser.add_argument_group("of a detector")
-    group.add_argument("--objects", metavar="N", type=int, help="explain the N best objects it finds")
-    group.add_argument("--box", metavar="N", type=int, help="explain object number N only; the best is 1")
-    group.add_argument(
-        "--class", dest="classes", metavar="LABEL", action="append", help="objects of this class; may be repeated"
-    )
-    group.add_argument("--conf", metavar="P", type=float, help="objects surer than this (default: 0.25)")
-    group.add_argument("--iou", metavar="P", type=float, help="overlap that suppresses (default: 0.7)")
+        " repeat it, or separate them by commas"),
+    argument("--top", metavar="N", type=int, help="explain the model's N best classes"),
+    argument("--anchor", metavar="N", type=int,
+        help="for a detector: the anchor to explain (default: the class's best)"),
+    argument("--reference", metavar="PICTURE", help="of an embedding network: what pictures are compared with"),
+    argument("--counterfactual", action="store_true", help="show what speaks against the target"),
+    group("of a detector",
+        argument("--objects", metavar="N", type=int, help="explain the N best objects it finds"),
+        argument("--box", metavar="N", type=int, help="explain object number N only; the best is 1"),
+        argument("--class", dest="classes", metavar="LABEL", action="append",
+            help="objects of this class; may be repeated"),
+        argument("--conf", metavar="P", type=float, help="objects surer than this (default: 0.25)"),
+        argument("--iou", metavar="P", type=float, help="overlap that suppresses (default: 0.7)"),
+    ),
+)  # fmt: skip
+"""The options that say what is explained."""
 
 
 def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = None) -> Targets | Objects:

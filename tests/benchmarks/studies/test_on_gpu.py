@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import io
 import json
@@ -35,8 +34,8 @@ from stand_ins.gpu import Gpu
 from tiny_models import model
 
 RESULTS = ROOT / "benchmarks/studies/results"
-NO_DRIVER = {"reason": "no NVIDIA driver (none in this test)"}
-A_GPU = {"name": "A GPU", "compute capability": "9.0", "CUDA": "13.0"}
+NO_DRIVER = {"reason": "no NVIDIA GPU: none in this test"}
+A_GPU = {"name": "A GPU", "compute capability": "9.0", "driver": "580.65.06"}
 ABSENT = {"state": "absent", "reason": "is not installed"}
 DOCTOR: dict[str, Any] = {
     "probes": {
@@ -44,9 +43,15 @@ DOCTOR: dict[str, Any] = {
         "tensorrt": ABSENT,
         "cuda_packages": ABSENT,
         "numpy": {"state": "found", "version": "2.4.6"},
-        "driver": ABSENT,
+        "driver": {"state": "found", "version": "580.65.06"},
+        "cuda": {"state": "found", "device": "A GPU", "compute_capability": "9.0"},
     }
 }
+
+
+def without_gpu() -> dict[str, Any]:
+    """What the doctor says of the same machine without a GPU."""
+    return {"probes": {**DOCTOR["probes"], "driver": {"state": "absent", **NO_DRIVER}, "cuda": ABSENT}}
 
 
 @pytest.fixture
@@ -85,7 +90,7 @@ def written(out: Path) -> tuple[dict[str, Any], str]:
 def test_without_a_gpu_no_step_runs_and_the_page_says_so(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(on_gpu, "find_gpu", lambda: NO_DRIVER)
+    monkeypatch.setattr(on_gpu, "examine", without_gpu)
     out = tmp_path / "out"
     assert on_gpu.main(["--out", str(out), "--models", str(models)]) == 3
     record, page = written(out)
@@ -95,7 +100,7 @@ def test_without_a_gpu_no_step_runs_and_the_page_says_so(
     }  # fmt: skip
     for row in record["rows"]:
         assert row["state"] == "not run"
-        assert row["said"].startswith("no NVIDIA driver (none in this test) [run `make gpu` on a machine with")
+        assert row["said"].startswith("no NVIDIA GPU: none in this test [run `make gpu` on a machine with")
         assert row["figures"] is None
         assert f"| {row['step']} | {row['case']} | not run | {row['said']} |" in page.splitlines()
     assert str(tmp_path) not in json.dumps(record)
@@ -106,8 +111,7 @@ def test_without_a_gpu_no_step_runs_and_the_page_says_so(
 def test_figures_of_a_gpu_are_not_written_over_and_a_folder_without_models_is_refused(
     models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(on_gpu, "find_gpu", lambda: NO_DRIVER)
-    monkeypatch.setattr(on_gpu, "examine", lambda: DOCTOR)
+    monkeypatch.setattr(on_gpu, "examine", without_gpu)
     kept = tmp_path / on_gpu.RECORD
     kept.write_text(json.dumps({"gpu": A_GPU}))
     assert on_gpu.main(["--out", str(tmp_path), "--models", str(models)]) == 3
@@ -129,7 +133,6 @@ def test_the_committed_page_is_that_of_its_record() -> None:
 
 def test_a_gpu_without_anything_to_run_on_it(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each step names what it lacks and the command for it; nothing counts as shown, and nothing as failed."""
-    monkeypatch.setattr(on_gpu, "find_gpu", lambda: A_GPU)
     monkeypatch.setattr(on_gpu, "examine", lambda: DOCTOR)
     monkeypatch.setattr(on_gpu, "installed", lambda: ())
     assert on_gpu.main(["--out", str(tmp_path), "--models", str(models)]) == 0
@@ -138,7 +141,7 @@ def test_a_gpu_without_anything_to_run_on_it(models: Path, tmp_path: Path, monke
     assert record["doctor"]["probes"].keys() == DOCTOR["probes"].keys()
     first, *rows = record["rows"]
     assert (first["state"], first["figures"]) == ("passed", A_GPU)
-    assert "A GPU, compute capability 9.0, driver not shown, CUDA 13.0" in first["said"]
+    assert "A GPU, compute capability 9.0, driver 580.65.06" in first["said"]
     assert {row["state"] for row in rows} == {"not run"}
     said = {(row["step"], row["case"]): row["said"] for row in rows}
     for package in PACKAGES:
@@ -157,55 +160,14 @@ def test_the_exit_code_is_that_of_the_worst_row() -> None:
     assert code("not run", gpu=NO_DRIVER) == 3
 
 
-class Driver:
-    """Functions of libcuda and libnvidia-ml, each of which returns a status."""
-
-    def __init__(self, count: int = 1, status: int = 0) -> None:
-        self.count, self.status = count, status
-
-    def cuInit(self, flags: int) -> int:
-        return self.status
-
-    def cuDeviceGetCount(self, count: Any) -> int:
-        count._obj.value = self.count
-        return 0
-
-    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> int:
-        value._obj.value = {75: 8, 76: 7}[attribute]
-        return 0
-
-    def cuDeviceGetName(self, name: Any, size: int, device: int) -> int:
-        name.value = b"Orin"
-        return 0
-
-    def cuDriverGetVersion(self, value: Any) -> int:
-        value._obj.value = 12060
-        return 0
-
-    def nvmlInit_v2(self) -> int:
-        return self.status
-
-    def nvmlSystemGetDriverVersion(self, version: Any, size: int) -> int:
-        version.value = b"540.4.0"
-        return 0
-
-
-def test_the_gpu_is_asked_of_the_drivers_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    orin = {"name": "Orin", "compute capability": "8.7", "CUDA": "12.6"}
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver())
-    assert on_gpu.find_gpu() == {**orin, "driver": "540.4.0"}
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(status=int("-ml" in name)))
-    assert on_gpu.find_gpu() == orin
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(count=0))
-    assert on_gpu.find_gpu() == {"reason": "NVIDIA's driver shows no GPU (CUDA error 0)"}
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: Driver(status=100))
-    assert on_gpu.find_gpu() == {"reason": "NVIDIA's driver shows no GPU (CUDA error 100)"}
-
-    def absent(name: str) -> None:
-        raise OSError(f"{name}: cannot open shared object file")
-
-    monkeypatch.setattr(ctypes, "CDLL", absent)
-    assert on_gpu.find_gpu() == {"reason": "no NVIDIA driver (libcuda.so.1: cannot open shared object file)"}
+def test_the_gpu_is_what_the_doctor_found() -> None:
+    """The driver alone (no package for CUDA) or CUDA alone (the kernel shows no driver) is enough."""
+    assert on_gpu.gpu_of(DOCTOR) == A_GPU
+    assert on_gpu.gpu_of(without_gpu()) == NO_DRIVER
+    probes = DOCTOR["probes"]
+    driver_alone = on_gpu.gpu_of({"probes": {**probes, "cuda": ABSENT}})
+    assert driver_alone == {"name": "an NVIDIA GPU", "compute capability": "not shown", "driver": "580.65.06"}
+    assert on_gpu.gpu_of({"probes": {**probes, "driver": ABSENT}}) == {**A_GPU, "driver": "not shown"}
 
 
 GOOD = {"name": "y", "kind": "output", "absolute": 2e-4, "relative": 1e-4, "correlation": None, "good": True}
@@ -213,15 +175,14 @@ GOOD = {"name": "y", "kind": "output", "absolute": 2e-4, "relative": 1e-4, "corr
 
 def test_a_case_that_ends_its_process_is_a_failed_row() -> None:
     good = partial(steps.judge, [{"differences": [GOOD]}])
-    rows = on_gpu.run_apart(
-        on_gpu.Task("maps", "net", (), {"first": good, "second": partial(os._exit, 7), "third": good})
+    passed, ended, silent = (
+        steps.run_apart("maps", "net, first", good),
+        steps.run_apart("maps", "net, second", partial(os._exit, 7)),  # type: ignore[arg-type]
+        steps.run_apart("speed", "net", good, limit=0),
     )
-    assert [(row.step, row.case, row.state) for row in rows] == [
-        ("maps", "net, first", "passed"), ("maps", "net, second", "failed"), ("maps", "net, third", "not run"),
-    ]  # fmt: skip
-    assert rows[0].figures["largest"] == {"output": {"largest": 1e-4, "bound": 1e-3}}
-    assert rows[1].said == "its process ended with code 7"
-    (silent,) = on_gpu.run_apart(on_gpu.Task("speed", "net", (), {"": good}), limit=0)
+    assert (passed.step, passed.case, passed.state) == ("maps", "net, first", "passed")
+    assert passed.figures["largest"] == {"output": {"largest": 1e-4, "bound": 1e-3}}
+    assert (ended.case, ended.state, ended.said) == ("net, second", "failed", "its process ended with code 7")
     assert (silent.case, silent.state, silent.said) == ("net", "failed", "no answer within 0 s")
 
 
@@ -304,10 +265,10 @@ def test_that_nothing_ran_on_cuda_is_a_failure(tmp_path: Path, monkeypatch: pyte
     network = Network("tiny", None, tmp_path)
     shutil.copy(model("head"), tmp_path / "tiny.gradcam.onnxruntime.cam.onnx")
 
-    def on_the_cpu(path: Path, profile: Path | None = None) -> Any:
+    def on_the_cpu(path: Path, **options: Any) -> Any:
         with monkeypatch.context() as inner:
             inner.setattr(steps, "ON_CUDA", [CPU])
-            return real(path, profile)
+            return real(path, **options)
 
     monkeypatch.setattr(steps, "open_on_cuda", on_the_cpu)
     monkeypatch.setattr(steps, "open_session", lambda path, providers=None: open_session(path))

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from aerocam.cli.build import add_arguments, size_in_bytes
+from aerocam.cli.arguments import declare
+from aerocam.cli.build import ARGUMENTS, size_in_bytes
 from aerocam.cli.flags import with_flags
 from aerocam.errors import EngineError, ManifestError, WriteError
 from aerocam.manifest import Split
@@ -158,7 +159,7 @@ def test_the_command_that_builds_it_again() -> None:
     assert build_command(Path("/data/tiny.engine"), plain) == "aerocam build stretch.onnx -o tiny.engine"
     assert build_command(Path("/data/tiny.engine")) == "aerocam build MODEL.cam.onnx -o tiny.engine"
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    declare(parser, ARGUMENTS)
     for settings in (record().settings, BuildSettings(precision="float16", optimization_level=0)):
         said = build_command(Path("tiny.engine"), record(settings=settings))
         given = parser.parse_args(with_flags(said).split()[2:])
