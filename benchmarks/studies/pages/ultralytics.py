@@ -206,7 +206,8 @@ def row(job: Job, folder: Path, pictures: Sequence[Path]) -> dict[str, Any]:
         return said | {"refused": str(error).replace(str(place), "")}
     layers = [layer.name.replace("/model/", "/") for layer in done.manifest.layers]
     newest, own = np.load(place / "newest.npz"), place / "own.npz"
-    figures = compare(done.path, done.manifest, newest, pictures)
+    reference = np.load(own) if job.task == "classify" else newest
+    figures = compare(done.path, done.manifest, reference, pictures)
     done.path.unlink()
     away = apart(np.load(own), newest, len(pictures)) if own.exists() else None
     return said | {"layers": layers, "own": away} | figures
@@ -351,7 +352,8 @@ each of three photographs (chelsea, coffee, rocket) has objects of several class
 without flags, self-check included.
 
 Compared with what the predict of Ultralytics {newest} finds by the same file (`conf` 0.25, `iou` 0.7, `rect=False`):
-the largest difference over all objects of all pictures. `objects` and `classes` are the least of a picture, `others`
+the largest difference over all objects of all pictures; classifiers, which the versions preprocess differently, with
+that of the version itself. `objects` and `classes` are the least of a picture, `others`
 counts objects that only one of both has; boxes, corners and keypoints in px of the picture, angles in radians modulo a
 quarter turn, masks as 1 - IoU. `cells` is how many cells of a map are not 0, the least of the three best objects.
 `own` is how far the boxes of the version's own predict are from the newest one's, in px: versions before 8.4 undo the
