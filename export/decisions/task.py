@@ -33,7 +33,7 @@ from aerocam.export.scores import (
 from aerocam.manifest import Task
 
 USUAL = frozenset({365, 1000, 1001, 11221, 21841, 21843})
-"""Numbers of classes of well-known data sets (Places, ImageNet), which hardly anything else has: 10 may be landmarks."""
+"""Numbers of classes of Places and ImageNet, which hardly anything else has; 10 may be CIFAR or landmarks."""
 
 
 @dataclass(frozen=True)
