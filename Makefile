@@ -26,13 +26,20 @@ CROSSCHECK := .venv-crosscheck
 CROSSCHECK_PINS := torch==2.13.0 torchvision==0.28.0 timm==1.0.31 ttach matplotlib polars psutil requests tqdm
 CROSSCHECK_BARE := grad-cam==1.5.7 ultralytics==8.4.190
 
+# Versions of Ultralytics, each in a folder of its own beside one environment, and a checkpoint of molecules.
+ULTRALYTICS := .venv-ultralytics
+ULTRALYTICS_PINS := torch==2.14.1 torchvision==0.29.1 matplotlib onnxslim onnxsim pandas polars psutil py-cpuinfo pyyaml \
+	requests scipy seaborn setuptools==80.9.0 tqdm
+ULTRALYTICS_BARE := hub-sdk thop ultralytics-thop
+ULTRALYTICS_VERSIONS := 8.0.52 8.0.239 8.1.47 8.2.103 8.3.253 8.4.190
+
 # PyTorch and whole families of architectures, for the decisions about networks that nobody here made.
 NETWORKS := .venv-networks
 NETWORKS_PINS := torch==2.14.1 torchvision==0.29.1 timm==1.0.31 transformers==5.24.0
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck networks docs engines clean
+.PHONY: help demo bench eval studies nodes gpu test quick lint format test-host test-jetson models picture crosscheck ultralytics networks docs engines clean
 
 help:
 	@echo "make demo    explain five photographs and a video with a real network; writes demo-out/"
@@ -49,6 +56,7 @@ help:
 	@echo "make engines every kind of export through NVIDIA's parser and builder; writes docs/engines.md"
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
+	@echo "make ultralytics  what many versions of Ultralytics export, against its own predict; half an hour; writes benchmarks/studies/results/ultralytics.md"
 	@echo "make networks  what an export decides about many networks, and the truth; an hour, 10 GB; writes benchmarks/studies/results/networks.md"
 	@echo "make clean   remove environments, caches and results"
 
@@ -178,6 +186,23 @@ $(CROSSCHECK)/.ready: Makefile pyproject.toml
 	@$(CROSSCHECK)/bin/python $(PIP) --no-deps $(CROSSCHECK_BARE)
 	@touch $@
 
+# Every file once, kept in .cache; half an hour the first time.
+ultralytics: $(ULTRALYTICS)/.ready
+	@OMP_NUM_THREADS=1 $(ULTRALYTICS)/bin/python -m aerocam.benchmarks.studies.pages.ultralytics \
+		--versions $(ULTRALYTICS)/versions --files .cache/ultralytics
+
+$(ULTRALYTICS)/.ready: Makefile pyproject.toml
+	@echo "making $(ULTRALYTICS): $(ULTRALYTICS_PINS), ultralytics $(ULTRALYTICS_VERSIONS)"
+	@rm -rf $(ULTRALYTICS)
+	@$(PYTHON) -m venv $(ULTRALYTICS)
+	@$(ULTRALYTICS)/bin/python $(PIP) --editable '.[demo]' $(ULTRALYTICS_PINS)
+	@$(ULTRALYTICS)/bin/python $(PIP) --no-deps $(ULTRALYTICS_BARE)
+	@for version in $(ULTRALYTICS_VERSIONS); do \
+		$(ULTRALYTICS)/bin/python $(PIP) --no-deps --target $(ULTRALYTICS)/versions/$$version ultralytics==$$version || exit 1; \
+	done
+	@$(ULTRALYTICS)/bin/python $(PIP) --no-deps --target $(ULTRALYTICS)/versions/abd-model abd-model==0.3.0
+	@touch $@
+
 # Every network is written once, by both exporters, and kept in the cache; what is there is not written again.
 networks: $(NETWORKS)/.ready
 	@OMP_NUM_THREADS=1 $(NETWORKS)/bin/python -m aerocam.benchmarks.studies.networks.making "$(AEROCAM_CACHE)/networks"
@@ -191,5 +216,5 @@ $(NETWORKS)/.ready: Makefile pyproject.toml
 	@touch $@
 
 clean:
-	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(NETWORKS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@rm -rf $(VENV) $(JETSON) $(CROSSCHECK) $(ULTRALYTICS) $(NETWORKS) .cache demo-out eval-out build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -144,17 +144,19 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
     The numbers are by what the graph subtracts and divides by itself, by the layout of a detector, or by who wrote the
-    file and for what; and the size by the task: classifiers of square pictures see the centre, all others the whole
-    frame.
+    file and for what; and the size by the task: classifiers of square pictures, and what embeds these whole, see
+    the centre, all others the whole frame.
     """
     channels, height, width = _sizes(image)
     layout, shape = site.layout, static_shape(image)
-    resize: ResizeRule = "crop" if site.task == "classify" and height == width else "stretch"
+    is_whole = site.task == "embed" and site.output is not None and len(static_shape(site.output)) == 2
+    resize: ResizeRule = "crop" if (site.task == "classify" or is_whole) and height == width else "stretch"
     if site.task == "detect" and layout not in STRETCHED:
         resize = "letterbox"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
-        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "graph"
+        evidence = f"the graph itself normalises pixels, but {resize} is what is usual for {nature}"
+        return inside, resize, evidence, "assumed"
     if layout in BY_LAYOUT:
         preset = BY_LAYOUT[layout]
     elif channels not in PICTURE_CHANNELS:

@@ -71,7 +71,7 @@ def _cut(model: ir.Model, tensors: list[ir.Value]) -> LightModel:
 
 
 def _feeds(model: ir.Model) -> list[dict[str, NDArray]]:
-    """Return the inputs of every run, another picture each time; integers are pixels in 0 to 255."""
+    """Return the inputs of every run, another picture each time; integers are pixels in 0 to 255, others (ids) 0."""
     rng = np.random.default_rng(0)
     scalings = ((0.0, 1.0), (MEAN, DEVIATION), (0.0, 1 / 255), (0.5, 0.5))
     feeds = []
@@ -80,6 +80,7 @@ def _feeds(model: ir.Model) -> list[dict[str, NDArray]]:
         for value in model.graph.inputs:
             pixels, dtype = _picture(static_shape(value), rng), value.dtype.numpy()  # type: ignore[union-attr]
             is_real = np.issubdtype(dtype, np.floating)
+            pixels = pixels * (is_real or pixels.ndim == 4)
             feed[str(value.name)] = ((pixels - mean) / deviation if is_real else 255 * pixels).astype(dtype)
         feeds.append(feed)
     return feeds

@@ -14,8 +14,9 @@ from aerocam.decisions import Decision, Source
 from aerocam.errors import ModelError
 from aerocam.export.decisions.numbers import measured
 from aerocam.export.decisions.probing import Probe
+from aerocam.export.gradients.autodiff import ancestors
 from aerocam.export.nodes.builder import tensor_table
-from aerocam.export.nodes.shapes import is_static, static_shape
+from aerocam.export.nodes.shapes import is_static, may_be_image, static_shape
 from aerocam.export.reading.ultralytics import DETECTS, read_ultralytics, require_known_task
 from aerocam.export.scores import (
     Hints,
@@ -31,8 +32,8 @@ from aerocam.export.scores import (
 )
 from aerocam.manifest import Task
 
-USUAL = frozenset({10, 100, 200, 365, 1000, 1001, 21841, 21843})
-"""Numbers of classes of well-known data sets (CIFAR, Tiny ImageNet, Places, ImageNet), which nothing else has."""
+USUAL = frozenset({365, 1000, 1001, 11221, 21841, 21843})
+"""Numbers of classes of Places and ImageNet, which hardly anything else has; 10 may be CIFAR or landmarks."""
 
 WIDTH = 64
 """Widths of embeddings are multiples of that, numbers of classes hardly ever."""
@@ -257,16 +258,16 @@ def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list
     assert site.place is not None
     outputs = ", ".join(_shown(value) for value in model.graph.outputs)
     source: Source = "asked" if hints.layout else "graph"
+    computed_from = ancestors(tensor_table(model)[site.place.output])
+    sizes = [str(value.name) for value in model.graph.inputs if value in computed_from and not may_be_image(value)]
+    against = f"they are in px of what the input {sizes[0]!r} says" if sizes and site.place.unit == "pixel" else ""
+    evidence = f"layout {site.layout}"
+    shown = f"{site.place.form} in {site.place.unit}s, tensor {site.place.output!r}"
     return [
         Decision("task", "detect", f"the outputs have the layout {site.layout}", "task", source),
         Decision("output", site.score.output, f"appended to the graph, made of {outputs}", "score_output"),
         Decision("layout", site.layout, site.evidence, "layout", source),
-        Decision(
-            "boxes",
-            f"{site.place.form} in {site.place.unit}s, tensor {site.place.output!r}",
-            f"layout {site.layout}",
-            "layout",
-        ),
+        Decision("boxes", shown, evidence, "fix" if against else "layout", "graph", against),
     ]
 
 

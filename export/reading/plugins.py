@@ -15,10 +15,14 @@ import onnx
 from onnx import helper, numpy_helper
 
 from aerocam.decisions import Decision
+from aerocam.errors import ModelError
 from aerocam.manifest import BoxForm
 
 PLUGINS = frozenset({"EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT", "TRTBatchedNMS"})
 """Operators, in whatever domain, that read boxes and scores, in this order."""
+
+BOXES_AND_SCORES = 2
+"""Their inputs; one that decodes boxes has the anchors too."""
 
 KEY = "aerocam_suppression"
 """Of the metadata that say what was cut off."""
@@ -49,10 +53,19 @@ class Suppression:
 
 
 def cut_suppression(proto: onnx.ModelProto) -> None:
-    """Cut off a plugin that suppresses boxes, with all that reads it, and say so in the metadata."""
+    """Cut off a plugin that suppresses boxes, with all that reads it, and say so in the metadata.
+
+    Raises:
+        ModelError: The plugin decodes the boxes itself, from anchors.
+    """
     node = next((node for node in proto.graph.node if node.op_type in PLUGINS), None)
     if node is None:
         return
+    if len(node.input) > BOXES_AND_SCORES:
+        raise ModelError(
+            f"operator {node.op_type} (node {node.name!r}): it decodes boxes itself, from the anchors"
+            f" {node.input[BOXES_AND_SCORES]!r}, and is to be cut off; let the graph decode them in front of it"
+        )
     lost, kept = set(node.output), []
     for other in proto.graph.node:
         if other is not node and lost.isdisjoint(other.input):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions.boxes import boxes_at
 from aerocam.runtime.predictions.rotated import corners, rotated_at
+
+ROUNDING = 0.05
+"""How far apart the scales of the two sides can be by the rounding of a letterbox."""
 
 Keypoint = tuple[float, ...]
 """x, y in px of the frame, and where the model says so how sure it is, 0 to 1."""
@@ -46,14 +50,39 @@ def places_at(
         anchors: (n,), in any order.
         placement: Where the frame lies in the input tensor.
     """
-    found, size = [], placement.tensor_size
-    polygons = corners(rotated_at(outputs, where, anchors)) if where.angle is not None else [None] * len(anchors)
-    boxes, points = boxes_at(outputs, where, anchors, size), _keypoints(outputs, where, anchors, placement)
-    for box, polygon, keypoints in zip(boxes, polygons, points, strict=True):
-        corner_points = None if polygon is None else tuple(placement.point_to_frame(x, y) for x, y in polygon.tolist())
+    points = _keypoints(outputs, where, anchors, placement)
+    if where.angle is not None:
+        polygons = _polygons(rotated_at(outputs, where, anchors), placement)
+        pairs = zip(polygons, points, strict=True)
+        return [Place(_around(polygon, placement), polygon, keypoints) for polygon, keypoints in pairs]
+    found = []
+    for box, keypoints in zip(boxes_at(outputs, where, anchors, placement.tensor_size), points, strict=True):
         left, top, right, bottom = box.tolist()
-        found.append(Place(placement.to_frame((left, top, right, bottom)), corner_points, keypoints))
+        found.append(Place(placement.to_frame((left, top, right, bottom)), None, keypoints))
     return found
+
+
+def _polygons(rotated: NDArray[np.float32], placement: Placement) -> list[tuple[Point, ...]]:
+    """Return the corners of rotated boxes in px of the frame.
+
+    A letterbox has one scale, but for the rounding of its sides: there angles stay, as in Ultralytics' predict.
+    """
+    (x_zero, y_zero), (x_one, y_one) = placement.point_to_frame(0, 0), placement.point_to_frame(1, 1)
+    scale, zero = np.array([x_one - x_zero, y_one - y_zero]), np.array([x_zero, y_zero])
+    if math.isclose(*scale.tolist(), rel_tol=ROUNDING):
+        moved = np.concatenate([rotated[:, :2] * scale + zero, rotated[:, 2:4] * scale, rotated[:, 4:]], axis=1)
+        points = corners(moved.astype(np.float32))
+    else:
+        points = corners(rotated) * scale + zero
+    return [tuple((x, y) for x, y in polygon) for polygon in points.tolist()]
+
+
+def _around(polygon: tuple[Point, ...], placement: Placement) -> Box:
+    """Return the upright box around a polygon, both in px of the frame, cut to it."""
+    (height, width), (xs, ys) = placement.frame_size, zip(*polygon, strict=True)
+    left, right = (min(max(x, 0.0), float(width)) for x in (min(xs), max(xs)))
+    top, bottom = (min(max(y, 0.0), float(height)) for y in (min(ys), max(ys)))
+    return left, top, right, bottom
 
 
 def _keypoints(

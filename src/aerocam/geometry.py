@@ -79,14 +79,11 @@ class Geometry:
 
     def to_frame(self, box: Box) -> Box:
         """Move a box from tensor px to frame px, cut to the frame."""
-        height, width = self.frame_size
-        (x0, y0), (x1, y1) = self.point_to_frame(*box[:2]), self.point_to_frame(*box[2:])
-        return (
-            min(max(x0, 0.0), float(width)),
-            min(max(y0, 0.0), float(height)),
-            min(max(x1, 0.0), float(width)),
-            min(max(y1, 0.0), float(height)),
-        )
+        (height, width), (top, left) = self.frame_size, self.offset
+        x_scale, y_scale = width / self.resized[1], height / self.resized[0]
+        x0, x1 = (min(max((x - left) * x_scale, 0.0), float(width)) for x in box[0::2])
+        y0, y1 = (min(max((y - top) * y_scale, 0.0), float(height)) for y in box[1::2])
+        return x0, y0, x1, y1
 
     def point_to_frame(self, x: float, y: float) -> Point:
         """Move a point from tensor px to frame px, also outside of the frame."""

@@ -196,7 +196,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, Any], type[Aer
     "layer": (cnn, {"layers": "nowhere"}, UsageError, "no such tensor, node or module"),
     "provider": (cnn, {"providers": ["NoSuchProvider"]}, UsageError, "'NoSuchProvider' is not in this ONNX"),
     "unknown-operator": (unknown_operator, {}, ModelError, r"cannot run the model .*my\.ops:Count.*`check=False`"),
-    "task": (lambda: ultralytics("[]", "segment"), {}, ModelError, "names task 'segment'; classify and detect"),
+    "task": (lambda: ultralytics("[]", "track"), {}, ModelError, "names task 'track'; classify, detect, segment, pose"),
     "wrong-task": (cnn, {"task": "detect"}, ModelError, r"task detect: outputs 'y' \['1', '5'\]; one of shape"),
 }  # fmt: skip
 

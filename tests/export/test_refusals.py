@@ -73,12 +73,6 @@ FORMS: dict[str, tuple[int, list[onnx.NodeProto], dict[str, np.ndarray], str]] =
         "3 spatial axes",
     ),
     "Einsum": (17, [blocker("Einsum", ["a", "d"], equation="abcc,d->abcd")], {"d": f32(8)}, "equation"),
-    "GridSample": (
-        17,
-        [blocker("GridSample", ["a", "grid"], mode="bicubic")],
-        {"grid": np.clip(f32(1, 8, 8, 2), -1, 1)},
-        "mode 'bicubic'",
-    ),
     "LayerNormalization": (
         17,
         [blocker("LayerNormalization", ["a", "gain"], ("n", "centre")), node("Add", ["n", "centre"], ["b"])],

@@ -174,6 +174,7 @@ CASES = {
         Boxes("y", 2, unit="share", suppressed=True),
         TOKENS,
     ),
+    "dfine": Case("rtdetr", tiny.dfine, Score("y", "none", CLASSES, 0, tiny.QUERIES, 2), SHARES, TOKENS, link="host"),
     "rtdetr-finished": Case(
         "yolov10",
         tiny.rtdetr_finished,

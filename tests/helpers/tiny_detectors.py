@@ -359,6 +359,19 @@ def rtdetr_beside(graph: Graph) -> None:
     graph.op("Sigmoid", [_queries(graph, CLASSES)], "y")
 
 
+def dfine(graph: Graph) -> None:
+    """(1, queries, classes), logits, beside boxes that are moved from a reference by what is sampled around it."""
+    graph.op("Identity", [_queries(graph, CLASSES)], "y")
+    (reference,) = [item for item in graph.nodes if item.name == "boxes"]
+    reference.output[0] = reference.name = "reference"
+    places = f32(1, QUERIES, 1, 2, seed=9)
+    sampled = graph.op("GridSample", ["p0", places], "sampled", mode="nearest", align_corners=0)
+    rows_ = graph.op(
+        "Transpose", [graph.reshape(sampled, "sampled_3", 1, CHANNELS, QUERIES)], "sampled_rows", perm=[0, 2, 1]
+    )
+    graph.op("Add", ["reference", graph.op("Mul", [rows_, np.float32(0.1)], "moves")], "boxes")
+
+
 def rtdetr_finished(graph: Graph) -> None:
     """(1, boxes, 6) of that: the best of all classes of all queries, as Ultralytics has had it since 8.4."""
     flat = graph.op("Flatten", [graph.op("Sigmoid", [_queries(graph, CLASSES)], "shares")], "all_flat", axis=1)

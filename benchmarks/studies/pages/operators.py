@@ -39,7 +39,6 @@ REFUSED_FORMS: dict[str, str] = {
     "DequantizeLinear": _BLOCKS,
     "DeformConv": "other than two spatial axes",
     "Einsum": "an index twice in one operand, an index with two sizes",
-    "GridSample": "cubic modes",
     "LayerNormalization": "a score that reads the outputs Mean or InvStdDev",
     "Pad": "pads or axes computed at run time",
     "QLinearMatMul": "results in float8",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -17,8 +19,11 @@ from aerocam.export.nodes.shapes import static_shape
 LARGEST_WEIGHTS = 1 << 22
 """Entries of the largest matrix of points by entries of X that is computed in the graph."""
 
-LINEAR, NEAREST = ("bilinear", "linear"), ("nearest",)
-"""Modes of GridSample with a rule, by their names of opset 16 and 20."""
+CUBIC, NEAREST = ("bicubic", "cubic"), ("nearest",)
+"""Modes of GridSample other than linear, by their names of opset 16 and 20."""
+
+CUBIC_FACTORS = {False: (1.25, -2.25, 0.0, 1.0), True: (-0.75, 3.75, -6.0, 3.0)}
+"""Of t^3, t^2, t and 1 in the weight of an entry t away, nearer than 1 and beyond: a = -0.75, as in ONNX Runtime."""
 
 
 @adjoint("GridSample")
@@ -28,37 +33,33 @@ def grid_sample(op: Builder, node: ir.Node, dy: ir.Value) -> Cotangents:
     Few points and places: W as a product of hat functions. Otherwise a scatter by the corners around each point, which
     TensorRT does not take.
     """
-    x, grid, linear = tensor(node), tensor(node, 1), _is_linear(node)
+    x, grid, mode = tensor(node), tensor(node, 1), node.attributes.get_string("mode", "linear")
+    cubic = mode in CUBIC
     batch, channels, *sizes = static_shape(x)
     points, size = math.prod(static_shape(grid)[1:-1]), math.prod(sizes)
-    positions, slope = _grid_positions(op, node, sizes)
-    if not linear:
+    positions, slope = _grid_positions(
+        op, node, sizes, "zeros" if cubic else node.attributes.get_string("padding_mode", "zeros")
+    )
+    if mode in NEAREST:
         positions = op.Round(positions)
     # A grid has the last axis first.
     axes = [op.slice_axis(positions, 2, i, i + 1) for i in reversed(range(len(sizes)))]
-    corners = corners_of(op, axes, sizes, linear)
+    corners = _cubic_corners(op, node, axes, sizes) if cubic else corners_of(op, axes, sizes, mode not in NEAREST)
     dy = op.widened(op.reshape(dy, batch, channels, points))
-    dx = op.cast_like(op.reshape_like(spread_back(op, dy, axes, corners, sizes), x), x)
-    if not linear:  # zero wherever it exists
+    hat = partial(_cubic_hat, op, node) if cubic else None
+    spread = spread_back(op, dy, axes, corners, sizes, hat)
+    dx = op.cast_like(op.reshape_like(spread, x), x)
+    if mode in NEAREST:  # zero wherever it exists
         return [dx, op.expand(op.floats_like(grid, 0.0), static_shape(grid))]
     products = read_times(op, op.widened(op.reshape(x, batch, channels, size)), dy, corners)
     slopes = op.Concat(*reversed(slopes_of(op, products, corners)), axis=2)
     return [dx, op.cast_like(op.reshape_like(op.Mul(slopes, slope), grid), grid)]
 
 
-def _is_linear(node: ir.Node) -> bool:
-    """Return whether a GridSample interpolates between entries; otherwise it reads the nearest one."""
-    mode = node.attributes.get_string("mode", "linear")
-    if mode not in (*LINEAR, *NEAREST):
-        raise refused(node, f"mode {mode!r}, {', '.join((*LINEAR, *NEAREST))} are expected")
-    return mode in LINEAR
-
-
-def _grid_positions(op: Builder, node: ir.Node, sizes: list[int]) -> tuple[ir.Value, ir.Value]:
+def _grid_positions(op: Builder, node: ir.Node, sizes: list[int], padding: str) -> tuple[ir.Value, ir.Value]:
     """Return where the grid reads X, (batch, points, axes) in entries, padded, the last axis first; and its slope."""
     grid, lengths = op.widened(tensor(node, 1)), np.array(sizes[::-1], np.float64)
     shape, corners = static_shape(grid), bool(node.attributes.get_int("align_corners", 0))
-    padding = node.attributes.get_string("padding_mode", "zeros")
     factor = (lengths - 1) / 2 if corners else lengths / 2
     flat = op.reshape(grid, shape[0], math.prod(shape[1:-1]), shape[-1])
     positions = op.Add(op.Mul(flat, op.floats_like(grid, factor)), op.floats_like(grid, (lengths - 1) / 2))
@@ -113,17 +114,83 @@ def corners_of(op: Builder, positions: list[ir.Value], sizes: list[int], linear:
     return functools.reduce(op.Add, flat), weights, slopes
 
 
+def _cubic_axis(
+    op: Builder, node: ir.Node, position: ir.Value, size: int, bit: NDArray
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Return index, weight and slope (batch, points, n) of the entries `bit`, of -1 to 2, away from positions' floor.
+
+    Padding moves the entries here, not the positions.
+    """
+    entry = op.Add(op.Floor(position), op.floats_like(position, bit.astype(float)))
+    t = op.Abs(op.Sub(position, entry))
+    factors = np.array([CUBIC_FACTORS[bool(far)] for far in (bit == -1) | (bit == 2)]).T
+    weight, steep = _polynomial(op, t, factors), _polynomial(op, t, factors[:3] * np.array([[3], [2], [1]]))
+    slope = op.Mul(steep, op.floats_like(t, np.where(bit <= 0, 1.0, -1.0)))
+    padding = node.attributes.get_string("padding_mode", "zeros")
+    if padding == "zeros":
+        inside = op.And(op.GreaterOrEqual(entry, 0.0), op.LessOrEqual(entry, size - 1.0))
+        weight, slope = (op.Where(inside, value, 0.0) for value in (weight, slope))
+    elif padding == "reflection":
+        entry = _reflected(op, entry, size, bool(node.attributes.get_int("align_corners", 0)))
+    inner = op.Max(op.Min(entry, op.floats_like(entry, size - 1.0)), 0.0)
+    return op.Cast(inner, to=ir.DataType.INT64), weight, slope
+
+
+def _cubic_corners(op: Builder, node: ir.Node, positions: list[ir.Value], sizes: list[int]) -> Corners:
+    """Return the four entries per axis around positions, (batch, points, 1), as `corners_of` does the two."""
+    bits = np.array(list(itertools.product((-1, 0, 1, 2), repeat=len(sizes))))
+    strides = [math.prod(sizes[i + 1 :]) for i in range(len(sizes))]
+    axes = [_cubic_axis(op, node, position, n, bit) for position, n, bit in zip(positions, sizes, bits.T, strict=True)]
+    flat = [op.Mul(index, op.integers(stride)) for (index, _, _), stride in zip(axes, strides, strict=True)]
+    return functools.reduce(op.Add, flat), [weight for _, weight, _ in axes], [slope for _, _, slope in axes]
+
+
+def _cubic_hat(op: Builder, node: ir.Node, position: ir.Value, size: int) -> ir.Value:
+    """Return the weights of all `size` entries of an axis at positions, (batch, points, size)."""
+    index, weight, _ = _cubic_axis(op, node, position, size, np.arange(-1, 3))
+    shape = (*static_shape(weight), 1)
+    hit = op.Equal(op.reshape(index, *shape), op.constant(np.arange(size)))
+    return op.sum(op.masked(op.reshape(weight, *shape), hit), [2], keepdims=False)
+
+
+def _polynomial(op: Builder, t: ir.Value, factors: NDArray) -> ir.Value:
+    """Return the polynomials of t (..., n) whose factors, of the highest power first, are rows (powers, n)."""
+    total = op.Add(op.Mul(t, op.floats_like(t, factors[0])), op.floats_like(t, factors[1]))
+    for row in factors[2:]:
+        total = op.Add(op.Mul(total, t), op.floats_like(t, row))
+    return total
+
+
+def _reflected(op: Builder, entry: ir.Value, n: int, corners: bool) -> ir.Value:
+    """Return whole numbers reflected at 0 and n - 1, or half an entry beyond: a wave of triangles."""
+    low, width = (0.0, max(n - 1.0, 1.0)) if corners else (-0.5, float(n))
+    away = op.Abs(op.Sub(entry, low))
+    rest = op.Sub(away, op.Mul(op.Floor(op.Div(away, 2 * width)), 2 * width))
+    return op.Add(op.Sub(op.floats_like(entry, width), op.Abs(op.Sub(rest, width))), low)
+
+
 def weight_product(op: Builder, corners: Corners) -> ir.Value:
     """Return the weight of each corner over all axes, (batch, points, corners)."""
     return functools.reduce(op.Mul, corners[1])
 
 
-def spread_back(op: Builder, dy: ir.Value, positions: list[ir.Value], corners: Corners, sizes: list[int]) -> ir.Value:
-    """Return `dy` (batch, channels, points) added by weight where the points read, as (batch, channels, size)."""
+def spread_back(
+    op: Builder,
+    dy: ir.Value,
+    positions: list[ir.Value],
+    corners: Corners,
+    sizes: list[int],
+    hat: Callable[[ir.Value, int], ir.Value] | None = None,
+) -> ir.Value:
+    """Return `dy` (batch, channels, points) added by weight where the points read, as (batch, channels, size).
+
+    `hat` gives the weights of all entries of an axis at the positions, where they are not linear.
+    """
     batch, _, points = static_shape(dy)
     size = math.prod(sizes)
     if batch * points * size <= LARGEST_WEIGHTS:
-        return op.MatMul(dy, _outer(op, [_hat(op, position, n) for position, n in zip(positions, sizes, strict=True)]))
+        weights = [(hat or partial(_hat, op))(position, n) for position, n in zip(positions, sizes, strict=True)]
+        return op.MatMul(dy, _outer(op, weights))
     return _scatter_corners(op, dy, corners, size)
 
 

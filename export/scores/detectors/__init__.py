@@ -40,6 +40,7 @@ UNJOINED: dict[tuple[str, ...], Callable[[ir.Model, Hints], ScoreSite | None]] =
     ("yolox",): raw_yolo.find_cells,
     tuple(raw_yolo.ANCHORS): raw_yolo.find_anchored,
     tuple(pairs.FINDERS): suppression.find_flat,
+    ("yolov10", "rtdetr"): queries.find_finished,
 }
 """Finder by the names of its layouts, the most special first."""
 

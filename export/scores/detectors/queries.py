@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from aerocam import manifest
+from aerocam.export.nodes.builder import Builder
+from aerocam.export.nodes.shapes import is_float, is_static, static_shape
 from aerocam.export.scores.detectors.columns import BOX, Table, are_queries, is_deformable, score_site, tables
 from aerocam.export.scores.detectors.pairs import beside
+from aerocam.export.scores.detectors.scales import TABLE, named
+from aerocam.export.scores.detectors.yolo import find_yolov10
 from aerocam.export.scores.registry import Hints, ScoreSite
 
 
@@ -64,3 +70,33 @@ def _kind(table: Table, model: ir.Model, hints: Hints) -> str:
     if len(hints.labels) in (table.columns, table.columns - 1):
         return "rtdetr" if len(hints.labels) == table.columns else "detr"
     return "rtdetr" if is_deformable(model) else "detr"
+
+
+def find_finished(model: ir.Model, hints: Hints) -> ScoreSite | None:
+    """Return the site of labels (1, boxes), boxes (1, boxes, 4) and scores (1, boxes), as RT-DETR and D-FINE deploy.
+
+    Joined they are a list of finished boxes, as YOLOv10 has it.
+    """
+    outputs = [value for value in model.graph.outputs if is_static(value)]
+    boxes = [value for value in outputs if is_float(value) and static_shape(value)[2:] == (BOX,)]
+    rest = [value for value in outputs if len(static_shape(value)) == 2]
+    labels = [value for value in rest if not is_float(value)]
+    scores = [value for value in rest if is_float(value)]
+    if len(outputs) != 3 or not len(boxes) == len(labels) == len(scores) == 1:
+        return None
+    shape = static_shape(boxes[0])[:2]
+    if shape[0] != 1 or static_shape(labels[0]) != shape or static_shape(scores[0]) != shape:
+        return None
+    if any(
+        node.op_type == "NonMaxSuppression" for node in model.graph.all_nodes()
+    ):  # which rows depends on the picture
+        return None
+    op = Builder(model.graph, "table")
+    columns = [op.reshape(op.single(value), *shape, 1) for value in (scores[0], labels[0])]
+    table = named(op.Concat(op.single(boxes[0]), *columns, axis=2), TABLE)
+    site = find_yolov10(table, model, replace(hints, layout="yolov10"))
+    evidence = (
+        f"boxes {boxes[0].name!r}, scores {scores[0].name!r} and labels {labels[0].name!r}, one of each per object"
+    )
+    layout = "rtdetr" if is_deformable(model) else "yolov10"
+    return site and replace(site, output=table, layout=layout, evidence=evidence)

@@ -24,6 +24,7 @@ from aerocam.export.gradients.relevance import EPSILON, RELEVANCE
 from aerocam.export.nodes.builder import Builder
 from aerocam.runtime import Explainer
 from detector_cases import CASES as DETECTORS
+from detector_cases import TOKENS
 from onnx_graphs import f32, model, run_ort, saved
 from relevance_networks import BODIES, CONV, NUMBERS, X, explained, network
 
@@ -132,10 +133,10 @@ def test_relevance_adds_up_to_the_score_at_every_layer(tmp_path: Path, name: str
         assert r.sum(dtype=np.float64) == pytest.approx(score, abs=1e-4 * float(np.abs(r).sum())), layer
 
 
-@pytest.mark.parametrize("name", [name for name in DETECTORS if "detr" not in name])
+@pytest.mark.parametrize("name", [name for name, case in DETECTORS.items() if case.layers != TOKENS])
 def test_relevance_of_a_detector_starts_with_its_logit(tmp_path: Path, name: str) -> None:
     """Whether that is a tensor of the graph, or a probability's; biases set to 0."""
-    proto = tiny.build(DETECTORS[name].build)[0]
+    proto = DETECTORS[name].file()
     biases = {item.input[2] for item in proto.graph.node if item.op_type == "Conv" and len(item.input) > 2}
     for item in proto.graph.initializer:
         if item.name in biases:

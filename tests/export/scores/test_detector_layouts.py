@@ -35,7 +35,7 @@ def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> py
     return caplog
 
 
-LINKS = {"detr": "softmax", "yolov8-logits": "sigmoid", "yolox-logits": "sigmoid"}
+LINKS = {"detr": "softmax", "dfine": "sigmoid", "yolov8-logits": "sigmoid", "yolox-logits": "sigmoid"}
 """What the runtime makes probabilities by, of cases whose output holds logits."""
 
 

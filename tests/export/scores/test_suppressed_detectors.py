@@ -205,6 +205,16 @@ def test_a_background_that_the_plugin_names(tmp_path: Path) -> None:
     assert (done.manifest.score.background, done.manifest.boxes.form) == (0, "xyxy")
 
 
+def test_a_plugin_that_decodes_boxes_is_refused(tmp_path: Path) -> None:
+    proto = built(lambda graph: None, "p0")
+    node = helper.make_node("EfficientNMS_TRT", ["p0", "p0", "p0"], ["n"], domain="TRT", name="nms")
+    proto.graph.node.append(node)
+    with pytest.raises(
+        ModelError, match=r"operator EfficientNMS_TRT \(node 'nms'\): it decodes boxes itself, from the anch"
+    ):
+        export_model(saved(tmp_path, proto))
+
+
 def test_a_suppression_without_a_table_is_refused(tmp_path: Path) -> None:
     """Scores of one class are a table of one column: nothing says which tensor in front has the classes."""
 

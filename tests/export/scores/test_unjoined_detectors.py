@@ -16,7 +16,7 @@ from aerocam.export import export_model
 from aerocam.export.scores.detectors import NAMES
 from aerocam.runtime import Explainer, Objects
 from detector_cases import CASES
-from onnx_graphs import f32, in_float64, run_ort, run_reference, saved
+from onnx_graphs import f32, in_float64, model, run_ort, run_reference, saved
 from tiny_heads import HEADS, Array, Heads
 
 FRAME = np.random.default_rng(3).integers(0, 255, (32, 32, 3), np.uint8)
@@ -100,6 +100,47 @@ def test_whose_anchors_is_asked(tmp_path: Path, name: str) -> None:
         ModelError, match=r"outputs 'head_4' .*whose sizes the graph does not hold; `layout` says whose"
     ):
         exported(tmp_path, HEADS[name], layout=None)
+
+
+def deployed(sizes: bool) -> onnx.ModelProto:
+    """RT-DETR as its own repository deploys it: labels, boxes and scores of the best, perhaps times the sizes."""
+    graph = tiny.Graph()
+    tiny.scales(graph)
+    tiny.rtdetr_finished(graph)
+    graph.nodes = graph.nodes[:-4]
+    graph.op("Split", ["box_of_best", np.array([2, 2])], "middle size", axis=2)
+    half = graph.op("Mul", ["size", np.float32(0.5)], "half")
+    sides = [graph.op("Sub", ["middle", half], "low"), graph.op("Add", ["middle", half], "high")]
+    corners = graph.op("Concat", sides, "corners", axis=2)
+    times = graph.op("Cast", ["target_sizes"], "times", to=1) if sizes else ""
+    twice = graph.op("Tile", [times, np.array([1, 2])], "twice") if sizes else np.float32([32] * 4)
+    graph.op("Mul", [corners, twice], "found")
+    graph.op("Identity", ["kind"], "labels")
+    graph.op("Identity", ["best"], "scores")
+    inputs = {"x": IMAGE} | ({"target_sizes": np.array([[32, 32]])} if sizes else {})
+    return model(graph.nodes, inputs, tiny._read(graph, graph.nodes), ["labels", "found", "scores"])
+
+
+@pytest.mark.parametrize("fixed", [None, 32, False])
+def test_labels_boxes_and_scores_apart(tmp_path: Path, fixed: int | None) -> None:
+    """As the list that Ultralytics makes of them; who leaves the sizes open is told what they do."""
+    path = saved(tmp_path, deployed(sizes=fixed is not False))
+    done = export_model(path, layers="p0", preprocess="unit", fix={"target_sizes": fixed} if fixed else None)
+    path = saved(tmp_path, tiny.build(tiny.rtdetr_finished)[0])
+    listed = export_model(path, tmp_path / "listed.onnx", layers="p0", check=False)
+    (boxes,) = [item for item in done.manifest.decisions if item.subject == "boxes"]
+    assert ("the input 'target_sizes' says" in str(boxes)) == (fixed is None)
+    feeds = {"x": IMAGE, manifest.TARGET: np.array([-1, 2], np.int32)}
+    own = {"target_sizes": np.array([[32, 32]])} if fixed is None else {}
+    found, expected = outputs_of(onnx.load(done.path), feeds | own), outputs_of(onnx.load(listed.path), feeds)
+    for name in (manifest.CHOSEN, manifest.SCORE, "aerocam_gradients_0"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-7)
+    middle, size = expected["y"][0, :, :2] * 32, expected["y"][0, :, 2:4] * 32
+    table = np.concatenate([middle - size / 2, middle + size / 2, expected["y"][0, :, 4:]], axis=1)
+    np.testing.assert_allclose(found["aerocam_table"][0], table, atol=1e-5)
+    place = done.manifest.boxes
+    assert place is not None
+    assert (place.output, place.form, place.unit, place.suppressed) == ("aerocam_table", "xyxy", "pixel", True)
 
 
 def test_several_targets_split(tmp_path: Path) -> None:

@@ -23,6 +23,11 @@ ROWS = [
                                 ("nearest", EVEN, GRID), ("nearest", (2, 2, 6, 6, 6), SPACE_GRID))
       for padding in ("zeros", "border", "reflection")
       for corners in (0, 1)),
+    *(Case("GridSample", [(2, 2, 4, 5), f32(2, 3, 3, 2, low=-1.7, high=1.7)], {"mode": "cubic", "padding_mode": padding,
+           "align_corners": corners}, opset=20, forward=run_ort_double)
+      for padding in ("zeros", "border", "reflection")
+      for corners in (0, 1)),
+    Case("GridSample", [(1, 2, 6, 5), (1, 4, 3, 2)], {"mode": "cubic"}, opset=20, forward=run_ort_double),
     Case("GridSample", [PLANE, f32(1, 3, 4, 2, low=-1.6, high=1.6)], {"padding_mode": "border"}, forward=run_ort),
     Case("GridSample", [(2, 3, 4, 5), f32(2, 3, 4, 2, low=-4, high=4)], {"mode": "bilinear", "align_corners": 1,
          "padding_mode": "reflection"}, forward=run_ort),

@@ -11,7 +11,7 @@ import checkout
 from aerocam.manifest import Boxes, Keypoints, Layer, Manifest, Masks, Preprocess, Score, Source
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions.detections import Detection, detections
-from aerocam.runtime.predictions.objects import masks_at
+from aerocam.runtime.predictions.objects import masks_at, places_at
 from aerocam.runtime.predictions.rotated import corners, suppress_rotated
 
 pytestmark = pytest.mark.runtime
@@ -45,10 +45,22 @@ def test_rotated_boxes_are_those_of_ultralytics() -> None:
     assert [item.score for item in objects] == GOLDEN["obb.scores"].tolist()
     assert [item.index for item in objects] == GOLDEN["obb.labels"].tolist()
     polygons = np.array([item.polygon for item in objects])
-    np.testing.assert_allclose(np.roll(polygons[:, ::-1], -1, axis=1), GOLDEN["obb.polygons"], rtol=0, atol=1e-3)
+    np.testing.assert_allclose(np.roll(polygons[:, ::-1], -1, axis=1), GOLDEN["obb.polygons"], rtol=0, atol=1e-4)
     for item, polygon in zip(objects, polygons, strict=True):
         low, high = np.clip(polygon.min(axis=0), 0, FRAME[::-1]), np.clip(polygon.max(axis=0), 0, FRAME[::-1])
         np.testing.assert_allclose(item.box, [*low, *high], rtol=0, atol=1e-4)
+
+
+def test_a_rotated_box_on_a_frame_that_was_stretched() -> None:
+    """Its corners move each on their own: 40 x 20 px at a quarter turn, x three times and y twice as long."""
+    y = np.zeros((1, 8, 1), np.float32)
+    y[0, :, 0] = [32, 32, 40, 20, 0.9, 0, 0, np.pi / 4]
+    placement = Placement.of(replace(RULE, size=(64, 64), resize="stretch"), (128, 192))
+    (place,) = places_at({"y": y}, BOXES["obb"], np.array([0]), placement)
+    assert place.polygon is not None
+    expected = corners(np.array([[32, 32, 40, 20, np.pi / 4]], np.float32))[0] * [3, 2]
+    np.testing.assert_allclose(place.polygon, expected, atol=1e-3)
+    np.testing.assert_allclose(place.box, [*expected.min(axis=0), *expected.max(axis=0)], atol=1e-3)
 
 
 def test_masks_are_those_of_ultralytics() -> None:
