@@ -40,8 +40,9 @@ MOVEMENT = frozenset(
 
 
 EXACT = frozenset(
-    ["Abs", "Add", "Cast", "Ceil", "Div", "Floor", "Max", "Min", "Mul", "Neg", "ReduceMax", "ReduceMin", "Round", "Sub"]
-)
+    ["Abs", "Add", "Cast", "Ceil", "Clip", "Div", "Floor", "Max", "Min", "Mul", "Neg", "ReduceMax", "ReduceMin",
+     "Round", "Sub"]
+)  # fmt: skip
 """Operators on float32 and float64 whose results IEEE 754 prescribes to the bit: exporters compute sizes with them."""
 
 SEQUENCES = frozenset(["ConcatFromSequence", "SequenceConstruct", "SplitToSequence"])

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aerocam.benchmarks.studies.networks import of_timm, of_torchvision, of_transformers
+from aerocam.benchmarks.studies.networks import geoembed, of_timm, of_torchvision, of_transformers
 from aerocam.benchmarks.studies.networks.truth import Network
 
 EXPORTERS: dict[str, dict[str, Any]] = {
     "TorchScript": {"dynamo": False},
     "dynamo": {"dynamo": True, "external_data": False, "verbose": False},
 }
-NETWORKS: dict[str, Network] = of_torchvision.NETWORKS | of_timm.NETWORKS | of_transformers.NETWORKS
+NETWORKS: dict[str, Network] = of_torchvision.NETWORKS | of_timm.NETWORKS | of_transformers.NETWORKS | geoembed.NETWORKS
 COLOURS = re.compile(r"\x1b\[\d*m")
 """What colours a terminal."""
 
@@ -71,7 +71,8 @@ def _drawn(network: Network) -> tuple[Any, tuple[Any, ...]]:
 
     torch.manual_seed(0)
     model = network.build().eval()
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    kinds = () if network.is_trained else (torch.nn.modules.batchnorm._BatchNorm,)
+    norms = [module for module in model.modules() if isinstance(module, kinds)]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over the batches

@@ -160,12 +160,12 @@ NETWORKS = {
     ),
     "transformers Depth Anything": Network(
         network("DepthAnythingForDepthEstimation", depth_config, "predicted_depth"),
-        Truth((Place(r"(neck|head)", (0, 0)),), "regress", 0, 1, None, None, resize=("stretch",)),
+        Truth((Place(r"head", (224, 224)),), "regress", 0, 1, None, None, resize=("stretch",)),
         ((1, 3, 224, 224),),
     ),
     "transformers GLPN": Network(
         network("GLPNForDepthEstimation", lambda t: t.GLPNConfig(), "predicted_depth"),
-        Truth((Place(r"(decoder|head)", (0, 0)),), "regress", 0, 1, None, None, numbers=UNIT, resize=("stretch",)),
+        Truth((Place(r"head", (128, 128)),), "regress", 0, 1, None, None, numbers=UNIT, resize=("stretch",)),
         ((1, 3, 128, 128),),
     ),
 }

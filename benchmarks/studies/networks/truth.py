@@ -72,16 +72,18 @@ class Truth:
 
 @dataclass(frozen=True)
 class Network:
-    """A network with random weights that is made to be looked at.
+    """A network that is made to be looked at, most with random weights.
 
     Attributes:
         build: Makes it, a module of PyTorch's.
         truth: What is true of it.
         inputs: Shapes of its inputs.
+        is_trained: Whether its weights are real ones, which stay as they are.
         words: Number of ids in a second input of words, (4, words); 0 where there is none.
     """
 
     build: Callable[[], Any]
     truth: Truth
     inputs: tuple[tuple[int, ...], ...] = ((1, 3, 64, 64),)
+    is_trained: bool = False
     words: int = 0

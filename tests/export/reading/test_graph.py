@@ -441,14 +441,15 @@ def unsqueeze(opset: int, source: str, result: str) -> onnx.NodeProto:
 
 
 def enlarged(opset: int) -> list[onnx.NodeProto]:
-    """Twice the size as old PyTorch computed it: in float32, one Floor per axis."""
+    """Twice the size as old PyTorch computed it: in float32, one Floor per axis; with a Clip, as timm computes pads."""
     nodes = [node("Shape", ["c"], ["shape"])]
     for axis in ("2", "3"):
         nodes += [
             node("Gather", ["shape", f"at{axis}"], [f"n{axis}"]),
             node("Cast", [f"n{axis}"], [f"f{axis}"], to=TensorProto.FLOAT),
             node("Mul", [f"f{axis}", "two"], [f"d{axis}"]),
-            node("Floor", [f"d{axis}"], [f"r{axis}"]),
+            node("Clip", [f"d{axis}", "two"], [f"k{axis}"]),
+            node("Floor", [f"k{axis}"], [f"r{axis}"]),
             node("Cast", [f"r{axis}"], [f"i{axis}"], to=TensorProto.INT64),
             unsqueeze(opset, f"i{axis}", f"u{axis}"),
         ]
