@@ -56,6 +56,12 @@ BY_LAYOUT = {
 STRETCHED = ("detr", "nanodet", "rtdetr", "ssd")
 """Layouts of detectors whose own preprocessing does not keep the proportions."""
 
+BEFORE_PIXELS = frozenset(
+    ["Add", "Cast", "Div", "Gather", "Identity", "Mul", "Reshape", "Resize", "Split", "Squeeze", "Sub", "Transpose",
+     "Unsqueeze"]
+)  # fmt: skip
+"""Operators by which a graph prepares a picture; torchvision's detectors take it out of a list, and resize it."""
+
 LINE = 3
 """Width of a picture, in heights, from which it is a line of text."""
 
@@ -179,9 +185,9 @@ def _inside(image: ir.Value) -> str | None:
     if not is_float(image):
         return "raw"
     value, mean, deviation = image, 0.0, 1.0  # the graph has (image - mean) / deviation so far
-    while len(value.uses()) == 1 and (node := next(iter(value.uses())).node).op_type in (
-        "Cast", "Identity", "Reshape", "Transpose", "Sub", "Add", "Mul", "Div"
-    ):  # fmt: skip
+    while len(value.uses()) == 1 and (node := next(iter(value.uses())).node).op_type in BEFORE_PIXELS:
+        if len(node.outputs) > 1:
+            break
         if node.op_type in ("Sub", "Add", "Mul", "Div"):
             number = constant_array(node.inputs[1]) if node.inputs[0] is value else None
             if number is None or not is_static(node.outputs[0]) or number.size > PICTURE_CHANNELS[-1]:

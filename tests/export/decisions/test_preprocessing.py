@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -12,7 +13,7 @@ from aerocam.export import PRESETS, export_model
 from aerocam.manifest import Manifest
 from coloured import written
 from detector_cases import CASES
-from onnx_graphs import saved
+from onnx_graphs import f32, parsed, saved
 from tiny_heads import HEADS
 
 LINE = "m = ReduceMean<axes=[2], keepdims=0>(a) t = Transpose<perm=[0,2,1]>(m) l = MatMul(t, w) y = Softmax<axis=2>(l)"
@@ -51,3 +52,21 @@ def test_boxes_in_tensorflows_order(tmp_path: Path) -> None:
 
 def test_detectors_that_stretch_their_pictures(tmp_path: Path) -> None:
     said(saved(tmp_path, HEADS["picodet"].files()[0]), "imagenet", "stretch", layers="p0")
+
+
+def test_pictures_that_the_graph_takes_out_of_a_list_and_normalises(tmp_path: Path) -> None:
+    """As torchvision's detectors do, in front of whatever the layout would speak for."""
+    proto = parsed(
+        "(float[1,3,16,16] x) => (float[1,5] y)",
+        """s = Split<axis=0>(x, one) u = Squeeze(s, first) m = Sub(u, mean) d = Div(m, std) v = Unsqueeze(d, first)
+        r = Resize(v, none, none, size) c = Conv(r, w) a = Relu(c) g = GlobalAveragePool(a) f = Flatten(g)
+        y = Softmax(f)""",
+        w=f32(5, 3, 3, 3),
+        mean=np.full((3, 1, 1), 0.5, np.float32),
+        std=np.full((3, 1, 1), 0.5, np.float32),
+        none=np.zeros(0, np.float32),
+        size=[1, 3, 8, 8],
+        one=[1],
+        first=[0],
+    )
+    said(saved(tmp_path, proto), "unit", "crop")
