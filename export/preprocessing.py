@@ -208,7 +208,7 @@ def _of_ultralytics(image: ir.Value, said: Ultralytics) -> dict[str, Any]:
     channels, *size = _sizes(image)
     layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
     rule = predict_preprocess(said, str(image.name), (size[0], size[1]), layout, channels)
-    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "mean", "std")}
+    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "interpolation", "mean", "std")}
 
 
 def _entries(image: ir.Value, preset: str, resize: ResizeRule | None, settings: Mapping[str, Any]) -> dict[str, Any]:
