@@ -140,7 +140,7 @@ def find_site(
         if score.activation is not None:
             raise UsageError(f"`activation={score.activation!r}`: task {site.task} has no classes; leave it out")
         return labels, site, decisions
-    site, activation = decide_activation(site, score.activation, probe)
+    site, activation = decide_activation(site, score.activation, probe, decisions[0].is_guess)
     return labels, site, [*decisions, activation]
 
 

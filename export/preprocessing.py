@@ -36,12 +36,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
+    "paddleocr": {"color": "BGR", "resize": "stretch", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
     "raw": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (1.0,) * 3},
     "yolo": {"color": "RGB", "resize": "letterbox", "mean": (0.0,) * 3, "std": (255.0,) * 3},
     "yolox": {"color": "BGR", "resize": "letterbox", "mean": (0.0,) * 3, "std": (1.0,) * 3},
 }
-"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, 0 to 1, 0 to 255, YOLOs'."""
+"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, text, 0 to 1, 0 to 255, YOLOs'."""
+
+BY_LAYOUT = {
+    **dict.fromkeys(("yolov5", "yolov7", "yolov8", "yolov10"), "yolo"),
+    "blazeface": "tf",
+    "rtdetr": "unit",
+    "ssd": "tf",
+    "yolox": "yolox",
+}
+"""Presets of detectors by layout."""
+
+STRETCHED = ("detr", "nanodet", "rtdetr", "ssd")
+"""Layouts of detectors whose own preprocessing does not keep the proportions."""
+
+LINE = 3
+"""Width of a picture, in heights, from which it is a line of text."""
 
 SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill", "units", "shown")
 """What may be given one by one, in place of what a preset has."""
@@ -115,7 +131,7 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
         evidence, resize = "asked for", None
         source: Source = "asked"
     else:
-        preset, resize, evidence, source = _likeliest(image, site, shape)
+        preset, resize, evidence, source = _likeliest(model, image, site)
         if {"mean", "std", "resize"} <= settings.keys():
             evidence, source = "asked for", "asked"
         elif settings:
@@ -124,34 +140,36 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
     return chosen, _decision(chosen, evidence, source)
 
 
-def _likeliest(image: ir.Value, site: ScoreSite, shape: tuple[int, ...]) -> tuple[str, ResizeRule | None, str, Source]:
+def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, ResizeRule | None, str, Source]:
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
-    The numbers are by what the graph subtracts and divides by itself, or by the layout of a
-    detector; and the size by the task: classifiers of square pictures see the centre, all others the whole frame.
+    The numbers are by what the graph subtracts and divides by itself, by the layout of a detector, or by who wrote the
+    file and for what; and the size by the task: classifiers of square pictures see the centre, all others the whole
+    frame.
     """
-    channels = shape[3 if is_channels_last(shape) else 1]
-    layout, rows = site.layout, shape[1:3] if is_channels_last(shape) else shape[2:]
-    fits: dict[str, ResizeRule] = {"detect": "letterbox"}
-    resize = "crop" if site.task == "classify" and rows[0] == rows[1] else fits.get(site.task, "stretch")
-    if layout in ("detr", "rtdetr"):
-        resize = "stretch"
+    channels, height, width = _sizes(image)
+    layout, shape = site.layout, static_shape(image)
+    resize: ResizeRule = "crop" if site.task == "classify" and height == width else "stretch"
+    if site.task == "detect" and layout not in STRETCHED:
+        resize = "letterbox"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
-        return (
-            inside,
-            resize,
-            f"the graph itself normalises pixels, but {resize} is what is usual for {nature}",
-            "assumed",
-        )
-    if layout in ("yolov8", "yolov5", "yolov7", "yolov10", "yolox", "rtdetr", "blazeface"):
-        preset = {"yolox": "yolox", "rtdetr": "unit", "blazeface": "tf"}.get(layout, "yolo")
-        return preset, resize, f"usual for {nature}; the model does not say", "assumed"
-    preset = "unit" if channels not in PICTURE_CHANNELS else "tf" if is_channels_last(shape) else "imagenet"
-    order = ", channels last" if preset == "tf" else ""
-    if preset == "unit":
-        return preset, None, f"usual for {channels} channels; the model does not say", "assumed"
-    return preset, resize, f"usual for {nature}{order}; the model does not say", "assumed"
+        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "assumed"
+    if layout in BY_LAYOUT:
+        preset = BY_LAYOUT[layout]
+    elif channels not in PICTURE_CHANNELS:
+        return "unit", None, f"usual for {channels} channels; the model does not say", "assumed"
+    elif site.place is not None and site.place.form == "yxyx":
+        preset, resize, nature = "tf", "stretch", f"{nature} with boxes in TensorFlow's order"
+    elif is_channels_last(shape):
+        preset, nature = "tf", f"{nature}, channels last"
+    elif model.producer_name == "onnx-caffe2":
+        preset, nature = "caffe", f"{nature}, written by Caffe2"
+    elif site.task == "sequence" or width >= LINE * height:
+        preset, nature = "paddleocr", "lines of text"
+    else:
+        preset = "imagenet"
+    return preset, resize, f"usual for {nature}; the model does not say", "assumed"
 
 
 def _inside(image: ir.Value) -> str | None:

@@ -21,7 +21,9 @@ FAR_BELOW = -1.5
 """Mean of logits, in standard deviations, below which they look like those of sigmoids: most classes are absent."""
 
 
-def decide_activation(site: ScoreSite, asked: Activation | None, probe: Probe) -> tuple[ScoreSite, Decision]:
+def decide_activation(
+    site: ScoreSite, asked: Activation | None, probe: Probe, is_guess: bool = False
+) -> tuple[ScoreSite, Decision]:
     """Decide how the numbers of a site's output become probabilities.
 
     Args:
@@ -29,6 +31,7 @@ def decide_activation(site: ScoreSite, asked: Activation | None, probe: Probe) -
         asked: `softmax` or `sigmoid`: of logits; `none`: they are to be shown as they are; `probabilities`: they are
             ready; None: what evidence says.
         probe: Runs the model.
+        is_guess: Whether the task is a guess, so that the numbers may be no scores of classes.
 
     Returns:
         The site, its score complete, and the decision.
@@ -53,7 +56,10 @@ def decide_activation(site: ScoreSite, asked: Activation | None, probe: Probe) -
     if is_ready:
         assert numbers is not None
         return _ready(site, numbers.unit), _decision("probabilities as they are", seen, "measured")
-    return _logits(site, numbers, seen)
+    linked, decision = _logits(site, numbers, seen)
+    if is_guess and not decision.conflict:
+        decision = replace(decision, conflict="nothing says that they are scores of classes that exclude each other")
+    return linked, decision
 
 
 def _numbers(site: ScoreSite, probe: Probe) -> Numbers | None:

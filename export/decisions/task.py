@@ -35,6 +35,15 @@ from aerocam.manifest import Task
 USUAL = frozenset({365, 1000, 1001, 11221, 21841, 21843})
 """Numbers of classes of Places and ImageNet, which hardly anything else has; 10 may be CIFAR or landmarks."""
 
+WIDTH = 64
+"""Widths of embeddings are multiples of that, numbers of classes hardly ever."""
+
+SURE = 0.9
+"""Probability of a background, and the share of the anchors where it has that."""
+
+CLEAR = 1.5
+"""How much farther the centres of boxes, in the order of their anchors, go along rows than along columns, at least."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -83,9 +92,28 @@ def decide_score(
     else:
         found = _by_form(model, outputs, hints, probe)
         site = find_score(model, found.task, str(found.output.name), targets, hints)
+    has_background = site is not (site := _with_background(site, probe))
     decision = Decision("task", found.task, found.evidence, "task", found.source)
     decisions = [decision, _output_decision(model, site, output, hints)]
-    return site, [*decisions, *_detector_decisions(site, hints)] if site.task == "detect" else decisions
+    return site, [
+        *decisions,
+        *_detector_decisions(model, site, hints, has_background),
+    ] if site.task == "detect" else decisions
+
+
+def _with_background(site: ScoreSite, probe: Probe) -> ScoreSite:
+    """Return a detector's site with class 0 as the background, where it is sure of that class nearly everywhere.
+
+    So TensorFlow's detectors are, whose classes have a sigmoid each: nowhere else is one class at nine of ten anchors.
+    """
+    score = site.score
+    if site.layout != "retinanet" or score.background is not None or score.activation != "sigmoid" or score.classes < 2:
+        return site
+    assert site.output is not None
+    arrays = probe.values(site.output)
+    if arrays is None or min(np.mean(np.take(array, 0, score.class_axis) > SURE) for array in arrays) < SURE:
+        return site
+    return replace(site, score=replace(score, background=0))
 
 
 def _by_metadata(model: ir.Model) -> Task | None:
@@ -157,6 +185,9 @@ def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> 
     if site.score.activation != "none" or site.output is not value:
         how = f"a {site.score.activation}" if site.score.activation != "none" else "the best of several"
         return Found("classify", value, f"output {shown} is {how}")
+    producer = value.producer()
+    if producer is not None and producer.op_type == "LogSoftmax":
+        return Found("classify", value, f"output {shown} is the logarithm of a softmax")
     if len(hints.labels) in (count, count - 1) and hints.labels:
         return Found("classify", value, f"output {shown} has a number for each of {len(hints.labels)} labels")
     arrays = probe.values(site.output)
@@ -168,6 +199,8 @@ def _of_vector(value: ir.Value, site: ScoreSite, hints: Hints, probe: Probe) -> 
             return Found("classify", value, f"output {shown} has {numbers}", "measured")
     if count in USUAL:
         return Found("classify", value, f"output {shown} has as many numbers as a well-known data set has classes")
+    if count >= WIDTH and count % WIDTH == 0:
+        return Found("embed", value, f"output {shown}, as wide as embeddings are; it may be classes", "assumed")
     return Found("classify", value, f"output {shown}, which may be a regression or an embedding as well", "assumed")
 
 
@@ -203,7 +236,7 @@ def _output_decision(model: ir.Model, site: ScoreSite, asked: str | None, hints:
     taken = str(site.score.output)
     if asked is not None:
         return Decision("output", taken, "asked for", "score_output", "asked")
-    finders = {"classify": classify, "segment": segment, "regress": regress, "embed": embed}
+    finders = {"classify": classify, "segment": segment, "sequence": sequence, "regress": regress, "embed": embed}
     finder = finders[site.task].find if site.task in finders else None
     others: list[str] = []
     rivals: list[str] = []
@@ -238,21 +271,34 @@ def _decisions_on_joined(model: ir.Model, site: ScoreSite, hints: Hints) -> list
     ]
 
 
-def _detector_decisions(site: ScoreSite, hints: Hints) -> list[Decision]:
-    """Return what a detector's outputs are, and what the numbers of its boxes mean."""
+def _detector_decisions(model: ir.Model, site: ScoreSite, hints: Hints, has_background: bool) -> list[Decision]:
+    """Return what a detector's outputs are, and what the numbers of its boxes mean; a background may be measured."""
     rivals = f"{' and '.join(site.rivals)} would fit as well" if site.rivals else ""
     source: Source = "asked" if hints.layout else "graph"
     assert site.output is not None
     inner = "" if site.output.is_graph_output() else f", in front of its suppression: tensor {site.score.output!r}"
     evidence = f"{'asked for' if hints.layout else 'the form of the graph'}{inner}"
+    if has_background:
+        evidence += f"; class {site.score.background}, sure of itself nearly everywhere, is the background"
     layout = Decision("layout", site.layout, evidence, "layout", source, rivals)
     if site.place is None:
         against = "the graph does not decode them: encodings relative to anchors that it does not hold"
         return [layout, Decision("boxes", "none", "classes at anchors can be explained", "layout", "graph", against)]
     shown = f"{site.place.form} in {site.place.unit}s, output {site.place.output!r}"
     if site.layout in detectors.pairs.FINDERS:
-        return [layout, Decision("boxes", shown, "their order and size on test pictures", "layout", "measured")]
+        evidence = "their order and size on test pictures"
+        return [layout, Decision("boxes", shown, evidence, "layout", "measured", _against_order(model, site, hints))]
     return [layout, Decision("boxes", shown, f"layout {site.layout}", "layout")]
+
+
+def _against_order(model: ir.Model, site: ScoreSite, hints: Hints) -> str:
+    """Return what speaks against the order of a detector's corners, as those on test pictures have it."""
+    assert site.place is not None
+    boxes = detectors.pairs.boxes_seen(tensor_table(model)[site.place.output], site.place, hints)
+    if boxes is None or site.place.form == "cxcywh":
+        return ""
+    steps = np.abs(np.diff(boxes[:, :2] + boxes[:, 2:], axis=0)).sum(axis=0)
+    return "" if steps.max() >= CLEAR * steps.min() else "their centres move as much along rows as along columns"
 
 
 def _rank(value: ir.Value) -> int:

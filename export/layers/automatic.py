@@ -59,6 +59,8 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
         return LayerChoice(layers, evidence, "" if is_wide else DOT)
     if site.task == "detect":
         choice = LayerChoice(read_by_queries(model, site, candidates), "what the queries read")
+        if None in receptive_fields(choice.layers, predictions(site)).values():  # queries among the tokens, as in YOLOS
+            choice = _read_last(model, site, candidates) or choice
     else:
         inner = [candidate for candidate in candidates if candidate.depth >= 0]
         choice = _last(model, site, inner)
@@ -82,13 +84,20 @@ def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> Layer
     attention = _last_attention(model, site)
     # Behind the last attention a class token alone has a gradient, and a pool by attention leaves no positions.
     if attention is not None and (last.fold.cut is not None or last.value in ancestors(attention.outputs[0])):
-        tokens = _read_by(attention, inner)
-        if tokens is not None:
-            return LayerChoice([tokens], "what the last attention reads")
+        choice = _read_last(model, site, inner)
+        if choice is not None:
+            return choice
     later = [x for x in inner if 0 < x.share_behind <= MOST] if last.share_behind > MOST else []
     if later or cut is None:
         return LayerChoice([later[-1] if later else last], "the last of several ways from picture to score", UNSURE)
     return LayerChoice([last], "the last that everything from the picture to the score passes")
+
+
+def _read_last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice | None:
+    """Choose the tokens that the last attention reads."""
+    attention = _last_attention(model, site)
+    tokens = _read_by(attention, inner) if attention is not None else None
+    return LayerChoice([tokens], "what the last attention reads") if tokens is not None else None
 
 
 def _last_seen(site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice | None:

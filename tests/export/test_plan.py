@@ -104,6 +104,7 @@ def test_what_is_taken_by_the_form_of_the_graph_alone(tmp_path: Path) -> None:
     }
     assert [str(item).partition(":")[0] for item in plan.manifest.decisions if item.is_guess] == [
         "task, a guess",
+        "activation, a guess",
         "preprocessing, a guess",
     ]
     assert decisions(plan)["task"][1] == "output 'y' (1, 5), which may be a regression or an embedding as well"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -22,6 +23,12 @@ EXPORTERS: dict[str, dict[str, Any]] = {
     "dynamo": {"dynamo": True, "external_data": False, "verbose": False},
 }
 NETWORKS: dict[str, Network] = of_torchvision.NETWORKS | of_timm.NETWORKS | of_transformers.NETWORKS
+COLOURS = re.compile(r"\x1b\[\d*m")
+"""What colours a terminal."""
+
+BATCHES = 2
+"""Batches of two pictures of noise from which batch norms take their statistics."""
+
 WORDS = 1000
 """Ids of words are below that."""
 
@@ -52,22 +59,26 @@ def write(folder: Path, only: str = "") -> None:
                 torch.onnx.export(*_drawn(NETWORKS[name]), partial, **EXPORTERS[exporter])
             partial.replace(path)
         except Exception as error:  # whatever an exporter raises, it is a reason
-            lines = [line for line in str(error).splitlines() if line.strip()] or [""]
-            reason.write_text(f"{type(error).__name__}: {lines[0]}", encoding="utf-8")
+            first = next((line for line in str(error).splitlines() if line.strip()), "")
+            reason.write_text(f"{type(error).__name__}: {COLOURS.sub('', first)}", encoding="utf-8")
             print(f"  {reason.read_text(encoding='utf-8')}", flush=True)
         gc.collect()
 
 
 def _drawn(network: Network) -> tuple[Any, tuple[Any, ...]]:
-    """Return the network with seeded weights, and its inputs; what is normalised by statistics has some."""
+    """Return the network with seeded weights, and its inputs; what is normalised by statistics has those of noise."""
     import torch
 
     torch.manual_seed(0)
     model = network.build().eval()
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.running_var is not None:
-            module.running_var.uniform_(0.5, 1.5)
-            module.running_mean.normal_(0, 0.1)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the plain mean over the batches
+        norm.train()
+    for _ in range(BATCHES if norms else 0):
+        model(*(torch.randn(2, *shape[1:]) for shape in network.inputs))
+    model.eval()
     inputs = tuple(torch.randn(shape) for shape in network.inputs)
     return model, (*inputs, *([torch.randint(WORDS, (4, network.words))] if network.words else []))
 

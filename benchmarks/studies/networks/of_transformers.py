@@ -85,7 +85,7 @@ def depth_config(package: Any) -> Any:
 
 DINO = {"hidden_size": 192, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 224, "patch_size": 14}
 QUERIES = {"num_labels": 5, "num_queries": 50, "decoder_layers": 2}
-PYRAMID = tuple(Place(r"encoder", (size, size)) for size in (40, 20, 10))
+PYRAMID = tuple(Place(r"(encoder|decoder_input_proj)", (size, size)) for size in (40, 20, 10))
 
 NETWORKS = {
     "transformers ViT": Network(

@@ -181,7 +181,8 @@ NETWORKS: dict[str, RealNetwork] = {
         Truth((Place(r"^body", (10, 10)),), classes=4, resize=STRETCH_OR_FIT),
     ),
     "Basic Pitch, notes in music": RealNetwork(
-        partial(extract, "basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx"), None
+        partial(extract, "basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx"),
+        Truth((Place("[Rr]elu", (172, 88)),), "sequence", 1, 88, None, "none", numbers=None, resize=()),
     ),
     "Silero, speech": RealNetwork(partial(extract, "silero-vad", "silero_vad/data/silero_vad_op18_ifless.onnx"), None),
     "Magika, types of files": RealNetwork(partial(extract, "magika", "magika/models/standard_v3_3/model.onnx"), None),

@@ -60,7 +60,7 @@ ARGUMENTS = (
     argument("--relevance", action="store_true",
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance"),
     argument("--labels", metavar="FILE", help="class names, one per line, or in JSON or YAML"),
-    argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, unit, raw, yolo or yolox"),
+    argument("--preprocess", metavar="PRESET", help="imagenet, tf, caffe, paddleocr, unit, raw, yolo or yolox"),
     argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)"),
     argument("--std", metavar="R,G,B", help="per channel, in pixel units"),
     argument("--color", choices=get_args(ColorOrder), help="channel order the model expects"),

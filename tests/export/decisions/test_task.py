@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from aerocam.decisions import Decision
 from aerocam.errors import ModelError, UsageError
@@ -17,6 +17,8 @@ from aerocam.export.decisions.probing import Probe
 from aerocam.export.reading.graph import load_model
 from aerocam.runtime import Explainer
 from coloured import disc, written
+from detector_cases import CASES
+from onnx_graphs import saved
 
 HEAT = "h = Sigmoid(a) "
 LINE = "m = ReduceMean<axes=[2], keepdims=0>(a) t = Transpose<perm=[0,2,1]>(m) l = MatMul(t, w) "
@@ -118,3 +120,32 @@ def test_what_cannot_be_run_is_decided_by_the_graph(tmp_path: Path) -> None:
     arrays = probe.values(y)
     assert arrays is not None
     np.testing.assert_allclose([array.sum() for array in arrays], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["retinanet", "retinanet-first", "retinanet-apart"])
+@pytest.mark.parametrize(("bias", "background"), [(1e4, 0), (0.0, None)])
+def test_a_class_that_is_sure_nearly_everywhere_is_the_background(
+    tmp_path: Path, name: str, bias: float, background: int | None
+) -> None:
+    """As in TensorFlow's detectors, whose classes and background have a sigmoid each."""
+    proto = CASES[name].file()
+    for item in proto.graph.initializer:
+        if item.name.startswith(("logits", "cls")) and item.dims == [3] and item.data_type == onnx.TensorProto.FLOAT:
+            shifted = numpy_helper.to_array(item) + np.array([bias, 0, 0], np.float32)
+            item.CopyFrom(numpy_helper.from_array(shifted, item.name))
+    done = export_model(saved(tmp_path, proto), check=False).manifest
+    assert (done.score.background, done.score.classes, done.score.link) == (background, 3, "none")
+    (layout,) = (item for item in done.decisions if item.subject == "layout")
+    assert ("background" in layout.evidence) == (background is not None)
+
+
+@pytest.mark.parametrize(("width", "task"), [(128, "embed"), (130, "classify")])
+def test_numbers_as_wide_as_embeddings_are_a_guess(tmp_path: Path, width: int, task: str) -> None:
+    """Where that is classes, what makes probabilities of them is a guess too."""
+    proto = onnx.load(written(tmp_path / "m.onnx", "y = MatMul(f, w)", f"float[1,{width}] y"))
+    weights = np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
+    (kept,) = (item for item in proto.graph.initializer if item.name == "w")
+    kept.CopyFrom(numpy_helper.from_array(weights, "w"))
+    made = decisions(saved(tmp_path, proto))
+    assert (made["task"].decided, made["task"].is_guess) == (task, True)
+    assert [made[name].is_guess for name in made if name == "activation"] == ([True] if task == "classify" else [])

@@ -367,3 +367,32 @@ def test_names_of_nodes_that_say_no_module(tmp_path: Path) -> None:
     loaded = load_model(saved(tmp_path, cnn()))
     assert [module_path(node) for node in loaded.graph] == [""] * len(loaded.graph)
     assert module_path(None) == ""
+
+
+def test_queries_among_the_tokens_are_explained_where_the_last_attention_reads(tmp_path: Path) -> None:
+    """As in YOLOS: behind that attention the patches have no gradient."""
+    proto = parsed(
+        "(float[1,3,16,16] x) => (float[1,5,6] y, float[1,5,4] boxes)",
+        """c = Conv<strides=[4,4]>(x, w0) r = Reshape(c, s) patches = Transpose<perm=[0,2,1]>(r)
+        t0 = Concat<axis=1>(patches, queries) t = Tanh(t0)
+        q = MatMul(t, wq) k = MatMul(t, wk) kt = Transpose<perm=[0,2,1]>(k) a = MatMul(q, kt)
+        p = Softmax<axis=-1>(a) v = MatMul(t, wv) m = MatMul(p, v) o = Add(t, m) u = Tanh(o)
+        d = Slice(u, begin, end, axis) y = MatMul(d, wl) b = MatMul(d, wb) boxes = Sigmoid(b)""",
+        w0=f32(8, 3, 4, 4),
+        queries=f32(1, 5, 8),
+        **{name: f32(8, 8, seed=i) for i, name in enumerate(("wq", "wk", "wv"))},
+        wl=f32(8, 6),
+        wb=f32(8, 4),
+        s=[1, 8, 16],
+        begin=[16],
+        end=[99],
+        axis=[1],
+    )
+    done = export_model(saved(tmp_path, proto), preprocess="unit")
+    (layer,) = done.manifest.layers
+    assert (done.manifest.task, layer.name, layer.shape) == ("detect", "t", (1, 8, 4, 4))
+    assert layer.gradients is not None
+    (gradients,) = run_ort(
+        onnx.load(done.path), {"x": f32(1, 3, 16, 16), TARGET: np.array([1, 2], np.int32)}, [layer.gradients]
+    )
+    assert np.abs(gradients).max() > 0
