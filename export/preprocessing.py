@@ -161,8 +161,7 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         resize = "letterbox"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
-        evidence = f"the graph itself normalises pixels, but {resize} is what is usual for {nature}"
-        return inside, resize, evidence, "assumed"
+        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "assumed"
     if layout in BY_LAYOUT:
         preset = BY_LAYOUT[layout]
     elif channels not in PICTURE_CHANNELS:
@@ -234,7 +233,7 @@ def _of_ultralytics(image: ir.Value, said: Ultralytics) -> dict[str, Any]:
     channels, *size = _sizes(image)
     layout: TensorLayout = "NHWC" if is_channels_last(static_shape(image)) else "NCHW"
     rule = predict_preprocess(said, str(image.name), (size[0], size[1]), layout, channels)
-    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "mean", "std")}
+    return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "interpolation", "mean", "std")}
 
 
 def _entries(image: ir.Value, preset: str, resize: ResizeRule | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ MEAN, DEVIATION = 0.45, 0.225
 
 
 class Probe:
-    """Runs a model on a few pictures, in 0 to 1, in 0 to 255, and normalised, for the tensors that are asked for.
+    """Runs a model on zeros and on two pictures, normalised and in 0 to 255, for the tensors that are asked for.
 
     Attributes:
         fault: Why the model could not be run; empty as long as it could.
@@ -71,27 +71,26 @@ def _cut(model: ir.Model, tensors: list[ir.Value]) -> LightModel:
 
 
 def _feeds(model: ir.Model) -> list[dict[str, NDArray]]:
-    """Return the inputs of every run, another picture each time; integers are pixels in 0 to 255, others (ids) 0."""
-    rng = np.random.default_rng(0)
-    scalings = ((0.0, 1.0), (MEAN, DEVIATION), (0.0, 1 / 255), (0.5, 0.5))
-    feeds = []
-    for mean, deviation in scalings:
+    """Return the inputs of every run: zeros, then two pictures; integers that are no picture (ids) are 0."""
+    rng, feeds = np.random.default_rng(0), []
+    for mean, factor in ((0.0, 0.0), (MEAN, 1 / DEVIATION), (0.0, 255.0)):
         feed = {}
         for value in model.graph.inputs:
             pixels, dtype = _picture(static_shape(value), rng), value.dtype.numpy()  # type: ignore[union-attr]
+            levels = 255 * pixels * (factor > 0 and pixels.ndim == 4)
             is_real = np.issubdtype(dtype, np.floating)
-            pixels = pixels * (is_real or pixels.ndim == 4)
-            feed[str(value.name)] = ((pixels - mean) / deviation if is_real else 255 * pixels).astype(dtype)
+            feed[str(value.name)] = ((pixels - mean) * factor if is_real else levels).astype(dtype)
         feeds.append(feed)
     return feeds
 
 
-def _picture(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
+def _picture(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float32]:
     """Return numbers in 0 to 1; for the shape of a picture smooth areas of colour, with fine noise over them."""
     if len(shape) != 4:
-        return rng.random(shape)
+        return rng.random(shape, np.float32)
     last = is_channels_last(shape)
     count, channels, height, width = (shape[0], shape[3], *shape[1:3]) if last else shape
-    coarse = [[cv2.resize(rng.random((4, 4)), (width, height)) for _ in range(channels)] for _ in range(count)]
-    pixels = np.clip(np.array(coarse) + rng.normal(0, 0.05, (count, channels, height, width)), 0, 1)
+    fields = rng.random((count, channels, 4, 4), np.float32)
+    coarse = np.array([[cv2.resize(field, (width, height)) for field in planes] for planes in fields])
+    pixels = 0.9 * coarse + 0.1 * rng.random(coarse.shape, np.float32)
     return np.moveaxis(pixels, 1, -1) if last else pixels

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aerocam.errors import ModelError, UsageError
-from aerocam.manifest import ColorOrder, Preprocess, ResizeRule, Task, TensorLayout
+from aerocam.manifest import ColorOrder, Interpolation, Preprocess, ResizeRule, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
 
@@ -19,6 +19,9 @@ DETECTS = ("detect", "segment", "pose", "obb")
 
 PLAIN_CLASSIFIERS = (8, 0, 53)
 """The first version whose classifiers take RGB from 0 to 1 as it is."""
+
+PILLOW_CLASSIFIERS = (8, 0, 234)
+"""The first version whose classifiers' pictures are resized by torchvision, on Pillow's."""
 
 IMAGENET_MEAN, IMAGENET_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -98,7 +101,8 @@ def predict_preprocess(
     """Return how Ultralytics' own predict fills the input of a file.
 
     Detectors letterbox, RT-DETR stretches; classifiers take the middle square, or stretch to an input that is none.
-    Before `PLAIN_CLASSIFIERS` these were normalised by ImageNet's mean and deviation.
+    Before `PLAIN_CLASSIFIERS` these were normalised by ImageNet's mean and deviation, since `PILLOW_CLASSIFIERS` they
+    are resized by Pillow.
 
     Args:
         said: What the metadata say.
@@ -108,14 +112,17 @@ def predict_preprocess(
         channels: 3, or 1 for grey.
     """
     mean, std = (0.0,) * channels, (255.0,) * channels
+    interpolation: Interpolation = "linear"
     resize: ResizeRule = "stretch" if said.head == "RTDETRDecoder" else "letterbox"
     if said.task == "classify":
         resize = "crop" if size[0] == size[1] else "stretch"
         if channels == len(IMAGENET_MEAN) and () < said.version < PLAIN_CLASSIFIERS:
             mean, std = IMAGENET_MEAN, IMAGENET_STD
+        if not () < said.version < PILLOW_CLASSIFIERS:
+            interpolation = "pil-bilinear"
     short_side = size[0] if resize == "crop" else 0
     color: ColorOrder = "GRAY" if channels == 1 else "RGB"
-    return Preprocess(name, size, color, resize, short_side, mean=mean, std=std, layout=layout)
+    return Preprocess(name, size, color, resize, short_side, interpolation, mean, std, layout=layout)
 
 
 def require_known_task(said: Ultralytics) -> None:

@@ -248,6 +248,7 @@ def test_quiet_hides_all_but_guesses(capsys: pytest.CaptureFixture[str]) -> None
     assert run("export", "model.onnx", "-q", "-o", "out.onnx") == 0
     assert [line.partition(":")[0] for line in capsys.readouterr().err.splitlines()] == [
         "task, a guess",
+        "activation, a guess",
         "preprocessing, a guess",
     ]
     assert run("export", "model.onnx", "-q", "-o", "out.onnx", "--task", "classify", "--preprocess", "unit") == 0

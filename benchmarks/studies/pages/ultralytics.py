@@ -254,7 +254,8 @@ def matched(found: Sequence[Detection], theirs: NDArray[Any], shape: Sequence[in
     if not len(theirs) or not found:
         return []
     ours = np.array([item.box for item in found])
-    rows = np.array([hull(line) for line in corners(theirs)]) if theirs.shape[1] == 7 else theirs[:, :4]
+    around = corners(theirs) if theirs.shape[1] == 7 else theirs[:, :4].reshape(-1, 2, 2)
+    rows = np.concatenate([around.min(axis=1), around.max(axis=1)], axis=1)
     height, width = shape[:2]
     rows = np.clip(rows, 0, [width, height, width, height])
     low, high = np.maximum(ours[:, None, :2], rows[None, :, :2]), np.minimum(ours[:, None, 2:], rows[None, :, 2:])
@@ -312,11 +313,6 @@ def corners(rows: NDArray[Any]) -> NDArray[Any]:
     across = np.stack([-np.sin(angle), np.cos(angle)], axis=1) * rows[:, 3:4] / 2
     middle = rows[:, :2]
     return np.stack([middle + a * along + b * across for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))], axis=1)
-
-
-def hull(polygon: NDArray[Any]) -> list[float]:
-    """Return the upright box around a polygon."""
-    return [*polygon.min(axis=0), *polygon.max(axis=0)]
 
 
 def apart(own: Mapping[str, Any], newest: Mapping[str, Any], count: int) -> float | None:

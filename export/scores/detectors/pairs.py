@@ -124,12 +124,15 @@ def measured(model: ir.Model, boxes: manifest.Boxes, hints: Hints) -> manifest.B
 
 
 def boxes_seen(value: ir.Value, boxes: manifest.Boxes, hints: Hints) -> NDArray[np.float64] | None:
-    """Return the boxes (pictures * anchors, 4) that a tensor holds for a few pictures, None where it cannot be run."""
+    """Return the boxes (anchors, 4) that a tensor holds for an input of zeros; None where it cannot be run.
+
+    Whatever the weights, they are nearest to the anchors then.
+    """
     arrays = hints.values(value)
     if arrays is None:
         return None
-    rows = [np.moveaxis(array[0], boxes.axis - 1, -1)[:, boxes.offset : boxes.offset + BOX] for array in arrays]
-    return np.concatenate(rows).astype(np.float64)
+    table = np.moveaxis(arrays[0][0], boxes.axis - 1, -1)
+    return table[:, boxes.offset : boxes.offset + BOX].astype(np.float64)
 
 
 def box_form(boxes: NDArray[np.float64]) -> tuple[manifest.BoxForm, manifest.BoxUnit]:

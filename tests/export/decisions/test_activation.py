@@ -102,9 +102,7 @@ def test_the_best_classes_alone(tmp_path: Path) -> None:
 def test_logits_are_those_of_what_is_asked_for(tmp_path: Path) -> None:
     path, frame = written(tmp_path / "m.onnx", "y = MatMul(f, w)"), disc(0, 6)
     (y,) = own(path, frame, "y")
-    with pytest.raises(
-        UsageError, match=r"`activation='probabilities'`: numbers from 0\.\d+ to .* are no probabilities"
-    ):
+    with pytest.raises(UsageError, match=r"`activation='probabilities'`: numbers from 0 to .* are no probabilities"):
         export_model(path, activation="probabilities")
     expected = {
         None: np.exp(y[0]) / np.exp(y[0]).sum(),

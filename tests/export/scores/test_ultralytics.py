@@ -200,24 +200,26 @@ def test_a_size_that_is_not_the_metadatas_is_said(tmp_path: Path, log: pytest.Lo
 
 
 @pytest.mark.parametrize(
-    ("size", "metadata", "resize", "mean"),
+    ("size", "metadata", "resize", "mean", "interpolation"),
     [
-        ((32, 32), {"task": "classify", "version": "8.3.1"}, "crop", (0.0, 0.0, 0.0)),
-        ((32, 32), {"task": "classify", "version": "8.0.52"}, "crop", (123.675, 116.28, 103.53)),
-        ((32, 32), {"task": "classify"}, "crop", (0.0, 0.0, 0.0)),
-        ((32, 48), {"task": "classify", "version": "8.3.1"}, "stretch", (0.0, 0.0, 0.0)),
-        ((32, 48), {"task": "pose", "version": "8.0.1"}, "letterbox", (0.0, 0.0, 0.0)),
-        ((32, 32), {"task": "detect", "head": "RTDETRDecoder"}, "stretch", (0.0, 0.0, 0.0)),
+        ((32, 32), {"task": "classify", "version": "8.3.1"}, "crop", (0.0, 0.0, 0.0), "pil-bilinear"),
+        ((32, 32), {"task": "classify", "version": "8.0.52"}, "crop", (123.675, 116.28, 103.53), "linear"),
+        ((32, 32), {"task": "classify", "version": "8.0.120"}, "crop", (0.0, 0.0, 0.0), "linear"),
+        ((32, 32), {"task": "classify"}, "crop", (0.0, 0.0, 0.0), "pil-bilinear"),
+        ((32, 48), {"task": "classify", "version": "8.3.1"}, "stretch", (0.0, 0.0, 0.0), "pil-bilinear"),
+        ((32, 48), {"task": "pose", "version": "8.0.1"}, "letterbox", (0.0, 0.0, 0.0), "linear"),
+        ((32, 32), {"task": "detect", "head": "RTDETRDecoder"}, "stretch", (0.0, 0.0, 0.0), "linear"),
     ],
 )
 def test_preprocessing_is_that_of_its_predict(
-    size: tuple[int, int], metadata: dict[str, str], resize: str, mean: tuple[float, ...]
+    size: tuple[int, int], metadata: dict[str, str], resize: str, mean: tuple[float, ...], interpolation: str
 ) -> None:
-    """Classifiers take the middle square; those before 8.0.53 by ImageNet's mean."""
+    """Classifiers take the middle square, resized by Pillow but for early ones; before 8.0.53 by ImageNet's mean."""
     said = read_ultralytics({**NAMES, **metadata})
     assert said is not None
     rule = predict_preprocess(said, "images", size, "NCHW")
     assert (rule.size, rule.resize, rule.mean, rule.color) == (size, resize, mean, "RGB")
+    assert rule.interpolation == interpolation
     assert rule.short_side == (32 if resize == "crop" else 0)
     grey = predict_preprocess(said, "images", size, "NCHW", 1)
     assert (grey.color, grey.mean, grey.std) == ("GRAY", (0.0,), (255.0,))
