@@ -66,12 +66,12 @@ def measure_overhead(
 
     protocol, called = protocol or Protocol(), find(method)
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        asked = providers or [CPU]
+        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
         rule = forms.manifest.preprocess
         assert rule is not None  # or the explainer below refuses the file
         frame = picture if picture is not None else _noise(rule)
-        asked = providers or [CPU]
-        require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
         complete = with_defaults(asked, onnxruntime.__version__)
         plain, preprocess = timing.open_plain(path, threads, complete), Preprocessor(rule)
         dtype = np.dtype(next(DTYPES[node.type] for node in plain.get_inputs() if node.name == rule.input))

@@ -140,13 +140,12 @@ def check_model(
                 "the score is not finite on noise, around 0, within 0 and 1, 1 and 2 or 0 and 255; does the model need"
                 " other inputs? Export it unchecked with `check=False`"
             )
-        outputs, tolerance = largest_difference(before, after), OUTPUT_TOLERANCE
-        if computed_in_half(model):
-            tolerance = HALF_TOLERANCE
-        elif not outputs <= tolerance:
+        outputs, is_half = largest_difference(before, after), computed_in_half(model)
+        tolerance = HALF_TOLERANCE if is_half else OUTPUT_TOLERANCE
+        if not outputs <= OUTPUT_TOLERANCE:
             outputs, rounding = difference_by_rounding(sessions, original, explained, feeds)
-            tolerance = max(KERNEL_TOLERANCE, rounding)
-        epsilon = float(np.finfo(np.float16 if computed_in_half(model) else np.float32).eps)
+            tolerance = tolerance if outputs <= tolerance else max(KERNEL_TOLERANCE, rounding)
+        epsilon = float(np.finfo(np.float16 if is_half else np.float32).eps)
         gradients, unchecked = {}, {}
         for layer, (activations, gradient) in pairs.items():
             if is_quantised(model, layer):

@@ -329,8 +329,9 @@ def _product(node: ir.Node, mask: Mask) -> Sequence[Mask | None]:
 def _einsum(node: ir.Node, mask: Mask) -> Sequence[Mask | None]:
     """Places along the letters of the result; all along those that are summed over."""
     terms, _, result = node.attributes["equation"].as_string().replace(" ", "").partition("->")
-    if not result or "." in terms or len(set(result)) != len(result):
-        raise ModelError("an equation without its result")
+    letters = [*terms.split(","), result]
+    if not result or "." in terms or any(len(set(term)) != len(term) for term in letters):
+        raise ModelError("an equation without its result, or with an index twice in a term")
     read: list[Mask | None] = []
     for term in terms.split(","):
         kept = _any(mask, *(i for i, letter in enumerate(result) if letter not in term), keepdims=False)

@@ -60,7 +60,8 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
 
     The way back leads through casts, views, limits of 0 and 1, a unit such as per cent, a choice of classes, the mean
     of several, and resized or transposed positions, to a softmax or a sigmoid, written out or not. Where there is none,
-    the output itself holds the logits, as far as casts and transpositions alone lead back.
+    the output itself holds the logits, as far as casts and transpositions alone lead back; for one place not behind a
+    cast, which ONNX Runtime drops where nothing else reads what is in front of it.
 
     Args:
         output: The output, or what it is the best of; its shape is static.
@@ -68,6 +69,7 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
     """
     axes = tuple(range(len(static_shape(output))))
     order: tuple[int, ...] = ()
+    kept = ("Cast", "Identity", "Transpose") if len(axes) > 2 else ("Identity", "Transpose")
     value, bare, is_bare = output, Logits(output, axes=axes), True
     while (node := value.producer()) is not None and node.domain == "":
         if (made := _activated(node)) is not None:
@@ -80,7 +82,7 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
             chosen = [entries[int(i)] for i in np.ravel(constant_array(node.inputs[1]))]  # type: ignore[arg-type]
             order = tuple(chosen[i] for i in order) if order else tuple(chosen)
         axes = tuple(_axis_before(node, x, axis) for axis in axes)
-        value, is_bare = x, is_bare and node.op_type in ("Cast", "Identity", "Transpose")
+        value, is_bare = x, is_bare and node.op_type in kept
         if is_bare:
             bare = Logits(value, axes=axes)
     if node is not None and node.op_type == "LogSoftmax":  # its softmax is that of its input
