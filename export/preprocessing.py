@@ -63,7 +63,7 @@ BEFORE_PIXELS = frozenset(
 """Operators by which a graph prepares a picture; torchvision's detectors take it out of a list, and resize it."""
 
 LINE = 3
-"""Width of a picture, in heights, from which it is a line of text."""
+"""Width of a picture, in heights, from which it is a line of text where Paddle wrote the file."""
 
 SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill", "units", "shown")
 """What may be given one by one, in place of what a preset has."""
@@ -172,7 +172,7 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         preset, nature = "tf", f"{nature}, channels last"
     elif model.producer_name == "onnx-caffe2":
         preset, nature = "caffe", f"{nature}, written by Caffe2"
-    elif site.task == "sequence" or width >= LINE * height:
+    elif site.task == "sequence" or (width >= LINE * height and model.producer_name == "PaddlePaddle"):
         preset, nature = "paddleocr", "lines of text"
     elif _is_padded_as_tensorflow(image):
         preset, nature = "tf", f"{nature}, padded as TensorFlow does it"

@@ -38,10 +38,15 @@ def test_caffe2_takes_caffes_pixels(tmp_path: Path, producer: str, preset: str) 
 
 
 def test_lines_of_text(tmp_path: Path) -> None:
-    """A reader of them, and a classifier of pictures three times as wide as high."""
+    """A reader of them, and what Paddle wrote for pictures three times as wide as high."""
     said(written(tmp_path / "m.onnx", LINE, "float[1,8,3] y"), "paddleocr", "stretch")
     proto = onnx.load(written(tmp_path / "m.onnx", "y = Softmax(f)"))
-    for width, preset in ((96, "paddleocr"), (92, "imagenet")):
+    for producer, width, preset in (
+        ("PaddlePaddle", 96, "paddleocr"),
+        ("PaddlePaddle", 92, "imagenet"),
+        ("pytorch", 96, "imagenet"),
+    ):
+        proto.producer_name = producer
         proto.graph.input[0].type.tensor_type.shape.dim[3].dim_value = width
         said(saved(tmp_path, proto), preset, "stretch")
 
