@@ -63,7 +63,7 @@ BEFORE_PIXELS = frozenset(
 """Operators by which a graph prepares a picture; torchvision's detectors take it out of a list, and resize it."""
 
 LINE = 3
-"""Width of a picture, in heights, from which it is a line of text."""
+"""Width of a picture, in heights, from which it is a line of text where Paddle wrote the file."""
 
 SETTINGS = ("color", "resize", "mean", "std", "short_side", "interpolation", "fill", "units", "shown")
 """What may be given one by one, in place of what a preset has."""
@@ -172,8 +172,10 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         preset, nature = "tf", f"{nature}, channels last"
     elif model.producer_name == "onnx-caffe2":
         preset, nature = "caffe", f"{nature}, written by Caffe2"
-    elif site.task == "sequence" or width >= LINE * height:
+    elif site.task == "sequence" or (width >= LINE * height and model.producer_name == "PaddlePaddle"):
         preset, nature = "paddleocr", "lines of text"
+    elif _is_padded_as_tensorflow(image):
+        preset, nature = "tf", f"{nature}, padded as TensorFlow does it"
     else:
         preset = "imagenet"
     return preset, resize, f"usual for {nature}; the model does not say", "assumed"
@@ -200,6 +202,21 @@ def _inside(image: ir.Value) -> str | None:
     if 40 <= deviation <= 260:
         return "raw"
     return "unit" if 0.15 <= deviation <= 0.55 and 0.3 <= mean <= 0.6 else None
+
+
+def _is_padded_as_tensorflow(image: ir.Value) -> bool:
+    """Return whether the first convolution has more padding behind the picture than in front of it."""
+    value = image
+    while len(value.uses()) == 1 and (node := next(iter(value.uses())).node).op_type in BEFORE_PIXELS | {"Pad", "Conv"}:
+        if node.op_type in ("Pad", "Conv"):
+            pads = constant_array(node.inputs[1]) if node.op_type == "Pad" else node.attributes.get_ints("pads", ())
+            half = 0 if pads is None else len(pads) // 2
+            if half and any(a < b for a, b in zip(pads[:half], pads[half:], strict=True)):  # type: ignore[index]
+                return True
+        if node.op_type == "Conv" or len(node.outputs) > 1:
+            break
+        value = node.outputs[0]
+    return False
 
 
 def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess | None:

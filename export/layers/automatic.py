@@ -74,7 +74,8 @@ def find_automatic(model: ir.Model, site: ScoreSite, candidates: Sequence[Candid
 
 def _last(model: ir.Model, site: ScoreSite, inner: Sequence[Candidate]) -> LayerChoice:
     """Choose the layer of a network with one score for the whole picture, or one per position."""
-    if site.task == "segment" or (site.task == "regress" and site.fold is not None):  # its maps are no features
+    is_dense = site.task in ("segment", "sequence") or (site.task == "regress" and site.fold is not None)
+    if is_dense:  # its maps are no features
         weighed = ancestors(
             *(x for node, _ in products_with_weights(inner[0].path) for x in node.inputs if x is not None)
         )

@@ -67,7 +67,7 @@ def judge(path: Path, truth: Truth | None, shapes: Mapping[str, Sequence[int]] |
         try:
             done = export_model(path, Path(folder) / "explained.onnx", check=False, input_shapes=shapes)
         except AerocamError as error:
-            return Judgement(refused=str(error))
+            return Judgement(refused=str(error).replace(f"{path}: ", ""))
     if truth is None:
         nothing = Decision("task", done.manifest.task, "", "task")
         return Judgement((Verdict("task", "silent and wrong", nothing.decided, "it looks at no pictures"),))

@@ -182,7 +182,7 @@ NETWORKS: dict[str, RealNetwork] = {
     ),
     "Basic Pitch, notes in music": RealNetwork(
         partial(extract, "basic-pitch", "basic_pitch/saved_models/icassp_2022/nmp.onnx"),
-        Truth((Place("[Rr]elu", (172, 88)),), "sequence", 1, 88, None, "none", numbers=None, resize=()),
+        Truth((Place("concat|[Rr]elu", (172, 88)),), "sequence", 1, 88, None, "none", numbers=None, resize=()),
     ),
     "Silero, speech": RealNetwork(partial(extract, "silero-vad", "silero_vad/data/silero_vad_op18_ifless.onnx"), None),
     "Magika, types of files": RealNetwork(partial(extract, "magika", "magika/models/standard_v3_3/model.onnx"), None),

@@ -40,6 +40,10 @@ TEXT = (
     "  the order of the colours, and crop, stretch or letterbox; what share is cropped, and the filter, are not asked.",
     "- **refused**: no file is written, and the error says what to do.",
     "",
+    "What pixels a network was trained on stands in no file of PyTorch's: preprocessing is always warned of there, and",
+    "wrong where the weights are none of the usual ones. No guess is right for all: of one architecture, some weights",
+    "have ImageNet's mean and deviation, others a half and a half.",
+    "",
 )
 
 Row = Mapping[str, Any]

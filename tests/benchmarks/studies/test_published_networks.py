@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,23 +11,27 @@ import onnx
 import pytest
 from onnx import parser
 
+from aerocam.benchmarks.studies.networks import making, real
 from aerocam.benchmarks.studies.networks.judging import judge
 from aerocam.benchmarks.studies.networks.truth import HALVES, Place, Truth
 from aerocam.benchmarks.studies.pages.networks import page
+from checkout import ROOT
 
-MODEL = """<ir_version: 8, opset_import: ["": 17]> g (float[1,3,8,8] x) => (float[1,10] y) {
+RESULTS = ROOT / "benchmarks/studies/results"
+
+MODEL = """<ir_version: 8, opset_import: ["": 17]> g (float[1,3,8,8] x) => (float[1,1000] y) {
     c = Conv<strides=[2,2]>(x, w)
     a = Relu(c)
     p = GlobalAveragePool(a)
     y = Flatten(p)
 }"""
-TRUTH = Truth((Place("^a$", (4, 4)),), classes=10)
+TRUTH = Truth((Place("^a$", (4, 4)),))
 
 
 @pytest.fixture
 def path(tmp_path: Any) -> Any:
     proto = parser.parse_model(MODEL)
-    weights = np.random.default_rng(0).standard_normal((10, 3, 1, 1)).astype(np.float32)
+    weights = np.random.default_rng(0).standard_normal((1000, 3, 1, 1)).astype(np.float32)
     proto.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
     onnx.save(proto, tmp_path / "model.onnx")
     return tmp_path / "model.onnx"
@@ -60,6 +65,14 @@ def test_what_is_refused_has_a_reason(path: Any) -> None:
     onnx.save(proto, path)
     assert judge(path, TRUTH).refused
     assert not judge(path, TRUTH).verdicts
+
+
+def test_the_committed_page_is_that_of_the_committed_record() -> None:
+    record = json.loads((RESULTS / "networks.json").read_text())
+    assert (RESULTS / "networks.md").read_text() == page(record)
+    names = {row["network"] for row in record["rows"]}
+    assert names <= {*real.NETWORKS, *making.NETWORKS}
+    assert len(names) >= 40
 
 
 def test_the_totals_are_those_of_the_rows() -> None:

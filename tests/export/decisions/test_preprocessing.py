@@ -38,10 +38,15 @@ def test_caffe2_takes_caffes_pixels(tmp_path: Path, producer: str, preset: str) 
 
 
 def test_lines_of_text(tmp_path: Path) -> None:
-    """A reader of them, and a classifier of pictures three times as wide as high."""
+    """A reader of them, and what Paddle wrote for pictures three times as wide as high."""
     said(written(tmp_path / "m.onnx", LINE, "float[1,8,3] y"), "paddleocr", "stretch")
     proto = onnx.load(written(tmp_path / "m.onnx", "y = Softmax(f)"))
-    for width, preset in ((96, "paddleocr"), (92, "imagenet")):
+    for producer, width, preset in (
+        ("PaddlePaddle", 96, "paddleocr"),
+        ("PaddlePaddle", 92, "imagenet"),
+        ("pytorch", 96, "imagenet"),
+    ):
+        proto.producer_name = producer
         proto.graph.input[0].type.tensor_type.shape.dim[3].dim_value = width
         said(saved(tmp_path, proto), preset, "stretch")
 
@@ -70,3 +75,21 @@ def test_pictures_that_the_graph_takes_out_of_a_list_and_normalises(tmp_path: Pa
         first=[0],
     )
     said(saved(tmp_path, proto), "unit", "crop")
+
+
+@pytest.mark.parametrize(
+    ("first", "preset"),
+    [
+        ("c = Conv<strides=[2,2], pads=[0,0,1,1]>(x, w)", "tf"),
+        ("b = Pad(x, pads) c = Conv<strides=[2,2]>(b, w)", "tf"),
+        ("c = Conv<strides=[2,2], pads=[1,1,1,1]>(x, w)", "imagenet"),
+        ("c = Conv<strides=[2,2]>(x, w)", "imagenet"),
+    ],
+)
+def test_padding_as_tensorflow_has_it(tmp_path: Path, first: str, preset: str) -> None:
+    """One row and column behind the picture alone, where the stride leaves one to pad."""
+    body = "a = Relu(c) g = GlobalAveragePool(a) f = Flatten(g) y = Softmax(f)"
+    proto = parsed(
+        "(float[1,3,16,16] x) => (float[1,5] y)", f"{first} {body}", w=f32(5, 3, 3, 3), pads=[0, 0, 0, 0, 0, 0, 1, 1]
+    )
+    said(saved(tmp_path, proto), preset, "crop")
