@@ -111,7 +111,6 @@ def test_a_warning_is_said_with_the_picture(capfd: pytest.CaptureFixture[str]) -
 @pytest.mark.parametrize(
     ("name", "arguments", "code", "message"),
     [
-        ("no_manifest", [], 2, "the model has been through `aerocam export` already"),
         ("absent", [], 1, "absent.onnx: no such file, a model was expected"),
         ("stretch", ["--target", "4"], 2, "target class 4: expected 0 to 3"),
         ("stretch", ["--target", "redd"], 2, "Did you mean 'red'?"),

@@ -86,6 +86,8 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "labels-json": ("export model.onnx --labels half.json", 2, "--labels half.json: cannot be read"),
     "labels-few": ("export model.onnx --labels two.txt", 2, "2 names for 5 classes"),
     "preset": ("export model.onnx --preprocess imagnet", 2, "--preprocess imagnet: .*Did you mean 'imagenet'"),
+    "activation": ("export model.onnx --activation softmaxx", 2, "--activation softmaxx: no such activation"),
+    "activation-task": ("export model.onnx --task regress --activation softmax", 2, "task regress has no classes"),
     "mean": ("export model.onnx --mean 1,2", 2, "--mean 1,2: 3 numbers"),
     "std": ("export model.onnx --std 1,0,1", 2, "--std 1,0,1: 3 numbers, none of them 0"),
     "std-words": ("export model.onnx --std one", 2, "--std one: numbers are expected"),

@@ -13,6 +13,7 @@ import pytest
 from aerocam.cli import main
 from aerocam.onnx_metadata import read_manifest
 from coloured import disc, written
+from tiny_models import model
 
 SOFTMAX = "l = MatMul(f, w) y = Softmax<axis=1>(l)"
 
@@ -82,6 +83,13 @@ def test_where_nothing_can_export_it_says_so(
     (line,) = capsys.readouterr().err.splitlines()
     assert "plain.onnx: a plain model, which has to be exported first; run `aerocam export plain.onnx` on a" in line
     assert "To export it here: onnx_ir is not installed" in line
+
+
+@pytest.mark.parametrize("command", ["explain MODEL green.png", "stream MODEL green.png"])
+def test_an_export_without_its_manifest_is_none_to_export(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command.replace("MODEL", str(model("no_manifest"))).split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("the model has been through `aerocam export` already; export the original again instead")
 
 
 def test_weights_in_another_file_belong_to_the_model() -> None:

@@ -76,7 +76,6 @@ def test_warnings_are_summed_up(capfd: pytest.CaptureFixture[str]) -> None:
     [
         ("stretch", ["absent.mp4", "out.webm"], 1, "absent.mp4: there is no such video"),
         ("stretch", ["77", "out.webm"], 1, "camera 77: there is none"),
-        ("no_manifest", ["in.avi", "out.webm"], 2, "the model has been through `aerocam export` already"),
         ("stretch", ["in.avi", "out.webm", "--codec", "XXXX"], 1, "codec 'XXXX' in a .webm file"),
         ("stretch", ["in.avi", "out.mp4", "--codec", "avc1"], 1, "codec 'avc1' in a .mp4 file"),
         ("stretch", ["in.avi", "out.mkv"], 2, "no codec is set for '.mkv'"),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 from aerocam.errors import UsageError
-from aerocam.manifest import Activation, Task
+from aerocam.manifest import Task
 from aerocam.providers import Provider, with_options
 
 Declaration = Callable[[argparse._ActionsContainer], object]
@@ -55,7 +55,7 @@ MODEL = (
     argument("--layout", metavar="NAME",
         help="of a detector's outputs, where several fit: yolov8, yolov5, yolov7, yolov10, yolox, ssd, retinanet,"
         " detr, rtdetr, nanodet, centernet, blazeface"),
-    argument("--activation", choices=get_args(Activation),
+    argument("--activation", metavar="NAME",
         help="how class scores become probabilities: softmax or sigmoid of them, none, or they are probabilities"),
     argument("--input-shape", dest="input_shapes", action="append", default=[], metavar="NAME=N,C,H,W",
         help="freeze a dynamic input; NAME= may be left out if there is one input; may be repeated"),

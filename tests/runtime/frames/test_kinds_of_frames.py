@@ -38,9 +38,10 @@ def test_sixteen_bits_are_read_as_they_are(suffix: str, tmp_path: Path) -> None:
 
 
 def test_floats_are_read_as_they_are(tmp_path: Path) -> None:
-    cv2.imwrite(str(tmp_path / "f.tiff"), FLOATS)
+    uncompressed = [cv2.IMWRITE_TIFF_COMPRESSION, 1]  # OpenCV 4.8 writes colour floats with a loss otherwise
+    cv2.imwrite(str(tmp_path / "f.tiff"), FLOATS, uncompressed)
     np.testing.assert_array_equal(read_picture(tmp_path / "f.tiff"), FLOATS)
-    cv2.imwrite(str(tmp_path / "g.tiff"), FLOATS[..., 1])
+    cv2.imwrite(str(tmp_path / "g.tiff"), FLOATS[..., 1], uncompressed)
     np.testing.assert_array_equal(read_picture(tmp_path / "g.tiff"), np.dstack([FLOATS[..., 1]] * 3))
     np.save(tmp_path / "f.npy", FLOATS)
     np.testing.assert_array_equal(read_picture(tmp_path / "f.npy"), FLOATS)
