@@ -39,7 +39,10 @@ def decide_activation(
     Raises:
         UsageError: The graph shows another activation than the one that is asked for.
     """
-    score, numbers = site.score, _numbers(site, probe)
+    score = site.score
+    if asked is None and site.is_direct:
+        return site, _decision(f"the model's own {score.activation}", "the graph", "graph")
+    numbers = _numbers(site, probe)
     graph = score.activation if score.activation != "none" else None
     seen = str(numbers) if numbers is not None else f"not measured: {probe.fault}"
     if asked is not None:

@@ -33,7 +33,15 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
     if classes != int(np.prod(static_shape(output))):
         return None
     score = manifest.Score(str(output.name), behind.activation, classes=max(classes, 2))
-    return ScoreSite("classify", behind.value, score, output=output, others=behind.others, order=behind.order)
+    return ScoreSite(
+        "classify",
+        behind.value,
+        score,
+        output=output,
+        others=behind.others,
+        order=behind.order,
+        is_direct=behind.is_direct,
+    )
 
 
 def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) -> Chosen:

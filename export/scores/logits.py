@@ -35,6 +35,7 @@ class Logits:
         axis: The axis of a softmax in `value`; None where there is none.
         others: Further logits, of the shape of `value`: the output is the mean of what is made of each.
         axes: The axis of `value` that each axis of the output is; -1 where it is none of them.
+        is_direct: Whether the activation gives the output itself, views and casts apart.
         order: The entry of `value`, along its axis of classes, that each class of the output is; empty: the same.
     """
 
@@ -44,6 +45,7 @@ class Logits:
     others: tuple[ir.Value, ...] = ()
     axes: tuple[int, ...] = ()
     order: tuple[int, ...] = ()
+    is_direct: bool = False
 
 
 def chosen_from(output: ir.Value) -> ir.Value:
@@ -70,10 +72,11 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
     axes = tuple(range(len(static_shape(output))))
     order: tuple[int, ...] = ()
     kept = ("Cast", "Identity", "Transpose") if len(axes) > 2 else ("Identity", "Transpose")
+    only_views = True
     value, bare, is_bare = output, Logits(output, axes=axes), True
     while (node := value.producer()) is not None and node.domain == "":
         if (made := _activated(node)) is not None:
-            return replace(made, axes=axes, order=order)
+            return replace(made, axes=axes, order=order, is_direct=only_views and node.op_type in OUTPUT_ACTIVATIONS)
         x = _passed(node)
         if x is None or (node.op_type == "Gather" and node.attributes.get_int("axis", 0) != axes[class_axis]):
             break
@@ -82,6 +85,7 @@ def logits_behind(output: ir.Value, class_axis: int = 1) -> Logits:
             chosen = [entries[int(i)] for i in np.ravel(constant_array(node.inputs[1]))]  # type: ignore[arg-type]
             order = tuple(chosen[i] for i in order) if order else tuple(chosen)
         axes = tuple(_axis_before(node, x, axis) for axis in axes)
+        only_views = only_views and (node.op_type in VIEWS or node.op_type == "Cast")
         value, is_bare = x, is_bare and node.op_type in kept
         if is_bare:
             bare = Logits(value, axes=axes)

@@ -40,6 +40,8 @@ class ScoreSite:
         place: To detect, where the boxes are; None where the graph does not compute them.
         output: The output that holds the class scores, or the tensor that it gives the best of.
         others: Further logits, of the shape of `logits`: the score is the mean of all (an average of classifiers).
+        is_direct: Whether the graph shows the activation right in front of the output, views apart: nothing is to be
+            measured then.
         layout: To detect, the name of the outputs' layout.
         rivals: To detect, names of the layouts that would fit as well.
         fold: Of a dense output, how `logits` become (1, C, H, W).
@@ -58,6 +60,7 @@ class ScoreSite:
     output: ir.Value | None = None
     others: tuple[ir.Value, ...] = ()
     order: tuple[int, ...] = ()
+    is_direct: bool = False
     layout: str = ""
     rivals: tuple[str, ...] = ()
     fold: Fold | None = None

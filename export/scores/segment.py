@@ -30,7 +30,7 @@ def find(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite | None:
         return None
     positions, class_axis = int(np.prod(shape)) // shape[axis], axes.index(axis)
     score = manifest.Score(str(output.name), behind.activation, shape[axis], anchors=positions, class_axis=class_axis)
-    return ScoreSite("segment", behind.value, score, axis=axis, output=output)
+    return ScoreSite("segment", behind.value, score, axis=axis, output=output, is_direct=behind.is_direct)
 
 
 def _channel_axis(value: ir.Value, model: ir.Model) -> int | None:

@@ -135,4 +135,4 @@ def score_site(table: Table, score: manifest.Score, boxes: Table, place: manifes
         fits = False
     if not fits or node.inputs[0] is None:
         return at_output
-    return replace(at_output, logits=node.inputs[0], axis=axis, start=0, is_share=False)
+    return replace(at_output, logits=node.inputs[0], axis=axis, start=0, is_share=False, is_direct=True)
