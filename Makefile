@@ -86,7 +86,7 @@ test-jetson: $(JETSON)/.ready models
 	@if [ -e $< ]; then \
 		echo "runtime tests with: $(JETSON_NUMPY) $(JETSON_PINS)"; \
 		PYTHONPATH="$(CURDIR)/src" AEROCAM_TEST_MODELS="$(CURDIR)/$(MODELS)" \
-			$(JETSON)/bin/python -m pytest -q -m runtime $$(grep -rl --include='test_*.py' 'mark\.runtime' tests); \
+			$(JETSON)/bin/python -m pytest -q -n $(WORKERS) -m runtime $$(grep -rl --include='test_*.py' 'mark\.runtime' tests); \
 	else \
 		echo "skipped: the runtime tests on a Jetson's versions need Python 3.10 or 3.11 (tried: $(JETSON_PYTHONS))"; \
 	fi
@@ -131,7 +131,7 @@ $(JETSON)/.ready: Makefile
 		$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 12))' 2>/dev/null || continue; \
 		echo "making $(JETSON) with $$($$python --version)"; \
 		rm -rf $(JETSON); \
-		$$python -m venv $(JETSON) && $(JETSON)/bin/python $(PIP) $(JETSON_PINS) 'numpy<1.27' pytest \
+		$$python -m venv $(JETSON) && $(JETSON)/bin/python $(PIP) $(JETSON_PINS) 'numpy<1.27' pytest pytest-xdist \
 			&& $(JETSON)/bin/python $(PIP) --no-deps $(JETSON_NUMPY) && touch $@; \
 		exit; \
 	done

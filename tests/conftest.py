@@ -12,6 +12,20 @@ import pytest
 import engine_table
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each of several processes one thread of ONNX Runtime: it takes one a core, and they wait by spinning."""
+    if not hasattr(config, "workerinput"):
+        return
+    import onnxruntime
+
+    class OneThread(onnxruntime.SessionOptions):
+        def __init__(self) -> None:
+            super().__init__()
+            self.intra_op_num_threads = 1
+
+    onnxruntime.SessionOptions = OneThread
+
+
 @pytest.fixture(autouse=True)
 def _logger_as_it_comes() -> None:
     """The command line sets up the package's logger for good; fixtures of a module may have run it before a test."""

@@ -132,8 +132,9 @@ def write_grid(folder: Path) -> Path:
 
 
 def write_models(folder: Path, data: str) -> dict[str, Path]:
-    """Export the files for photographs or for mosaics; return them by name."""
+    """Export the files that the parts read for photographs or for mosaics; return them by name."""
     make_folder(folder)
+    needed = {name for part in PARTS if part.data == data for name in part.methods}
     size, rule = (
         (224, zoo.lite0.PREPROCESS)
         if data == "photographs"
@@ -144,6 +145,7 @@ def write_models(folder: Path, data: str) -> dict[str, Path]:
             zoo.lite0.model(size), folder / f"lite0-{size}-{name}.cam.onnx", preprocess=rule, check=False, **how
         ).path
         for name, how in EXPORTS.items()
+        if name in needed
     }
 
 

@@ -82,7 +82,7 @@ FORWARD: dict[str, dict[str, Any]] = {
     "ablationcam": {},
     "occlusion": {"patch": 64},
     "reciprocam": {},
-    "rise": {"masks": 200},
+    "rise": {"masks": 60},
     "scorecam": {},
 }
 
