@@ -41,6 +41,11 @@ class Graph:
         return f"{self.network} {self.layer} {what}{more}"
 
     @property
+    def often(self) -> bool:
+        """Whether every run of the tests builds it; the other heads at YOLOv8n's outer scales, the page alone."""
+        return self.layer not in (SCALES[0], SCALES[2]) or self.head in OFTEN
+
+    @property
     def leaves(self) -> str:
         """What the table says of it beside network and layer."""
         return (self.head or "activations, gradients") + "".join(f", {name} {value}" for name, value in self.options)
@@ -82,6 +87,9 @@ EVERY_HEAD = (
     ("vit", "auto"),
 )
 """Networks and layers at which each head is fused."""
+
+OFTEN = (None, "gradcam", "cfcam", "cfcam-published", *TAIL_HEADS)
+"""What is built at every scale on every run: the tensors, a weighted sum, what clusters, what runs the tail again."""
 
 REFUSED = {
     "cam": ("the gradient varies over the map", {"ssdlite", "yolov8n", "vit"}),

@@ -239,6 +239,7 @@ def test_it_explains_a_picture_where_nothing_else_is(tmp_path: Path) -> None:
         "PATH": "/usr/bin:/bin",
         "HOME": str(tmp_path),
         "PIP_NO_INDEX": "1",
+        "PIP_NO_COMPILE": "1",
         "PYTHON": sys.executable,
         "AEROCAM_VENV": str(tmp_path / "venv"),
     }
