@@ -1,12 +1,14 @@
 """A detector's score: the logit of a class at an anchor, before sigmoid or softmax and before any suppression.
 
 Where that logit is no tensor of the graph (YOLOv5 and YOLOX apply sigmoids scale by scale before they join them,
-YOLOv10 chooses among probabilities), it is that of the probability; see `shares`.
+YOLOv10 chooses among probabilities), what was done behind the sigmoids is done again with the logits; see `presigmoid`.
+Where no sigmoid is found, it is the logit of the probability; see `shares`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -15,8 +17,10 @@ from aerocam import manifest
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores.detectors import find
+from aerocam.export.scores.presigmoid import before_sigmoids
 from aerocam.export.scores.registry import TASKS, Chosen, ScoreSite, Task, one_each, output_score
 from aerocam.export.scores.shares import logit, logit_ratio, logit_slope
+from aerocam.export.tracing.origins import Part
 from aerocam.export.tracing.selection import Choice, select
 
 
@@ -31,17 +35,34 @@ def choose(op: Builder, site: ScoreSite, target: ir.Value, keep: Set[ir.Value]) 
     label, anchor = (op.slice_axis(wanted, 1, i, i + 1) for i in range(2))
     best = _best_entry(op, site, label, anchor) if score.label_at is None else _best_row(op, site, label, anchor)
     label, anchor, value = best
-    output_score(op, logit(op, value) if site.is_share else value, score.targets)
+    shares, site = site.logits, _explained(op, site) if site.is_share else site
     classes = op.Add(label, op.integers(site.start)) if site.start else label
     start, stop = site.start, site.start + score.classes
     if score.label_at is not None:
         classes, stop, axes = op.integers(start), start + 1, axes[1:]
     row = select(op, site.logits, Choice(site.axis, classes, start, stop, keep))
     chosen = select(op, row, Choice(3 - site.axis, anchor, 0, score.anchors, keep))
+    if site.logits is not shares:
+        value = _own_entries(op, chosen, score.targets)
+    output_score(op, logit(op, value) if site.is_share else value, score.targets)
     if not site.is_share:
         return one_each(op, chosen, axes)
     slope, ratio = (one_each(op, chosen, axes, weight(op, chosen)) for weight in (logit_slope, logit_ratio))
     return Chosen(chosen, slope.seed, ratio.seed)
+
+
+def _explained(op: Builder, site: ScoreSite) -> ScoreSite:
+    """Return a site of probabilities as one of the logits behind them, or as it is where they are not found."""
+    stop = site.start + (site.score.classes if site.score.label_at is None else 1)
+    logits = before_sigmoids(op, Part(site.logits, site.axis, site.start, stop))
+    return site if logits is None else replace(site, logits=logits, start=0, is_share=False)
+
+
+def _own_entries(op: Builder, chosen: ir.Value, count: int) -> ir.Value:
+    """Return the entry of each target, (targets,), of those that were chosen for all: a row, or a diagonal."""
+    flat = op.reshape(chosen, int(np.prod(static_shape(chosen))))
+    (entries,) = static_shape(flat)
+    return flat if entries == count else op.Gather(flat, op.integers(*range(0, entries, count + 1)), axis=0)
 
 
 Best = tuple[ir.Value, ir.Value, ir.Value]

@@ -145,7 +145,7 @@ def _softmax(node: ir.Node) -> Logits | None:
     exp, add = _producer(powers, "Exp"), _producer(total, "ReduceSum")
     if exp is None or add is None or add.inputs[0] is not powers or not is_static(powers):  # type: ignore[arg-type]
         return None
-    axes = _reduced_axes(add)
+    axes = reduced_axes(add)
     x = _first(exp)
     below = _producer(x, "Sub")
     if (
@@ -157,7 +157,7 @@ def _softmax(node: ir.Node) -> Logits | None:
     return Logits(x, "softmax", axes[0]) if len(axes) == 1 else None
 
 
-def _reduced_axes(node: ir.Node) -> list[int]:
+def reduced_axes(node: ir.Node) -> list[int]:
     """Return the axes, counted from the front, that a reduction with constant axes sums over."""
     given = constant_array(node.inputs[1]) if len(node.inputs) > 1 else node.attributes.get_ints("axes", ())
     rank = len(static_shape(_first(node)))
@@ -197,7 +197,7 @@ def _terms(node: ir.Node) -> Sequence[ir.Value]:
     """Return what a node takes the mean of, with equal weights; empty where it takes none."""
     if node.op_type == "Mean":
         return [x for x in node.inputs if x is not None]
-    if node.op_type == "ReduceMean" and len(axes := _reduced_axes(node)) == 1:
+    if node.op_type == "ReduceMean" and len(axes := reduced_axes(node)) == 1:
         joined = _producer(node.inputs[0], "Concat")
         if joined is not None and joined.attributes["axis"].as_int() % len(static_shape(_first(node))) == axes[0]:
             parts = [x for x in joined.inputs if x is not None]

@@ -20,7 +20,7 @@ MOVING = frozenset(
 )  # fmt: skip
 """Operators whose outputs hold entries of their inputs, each at a known position, as they are or rounded."""
 
-CHOOSING = frozenset({"Gather", "GatherElements", "TopK"})
+CHOOSING = frozenset({"Gather", "GatherElements", "ReduceMax", "TopK"})
 """Operators whose first output holds entries of their first input, at positions computed at run time."""
 
 ACTIVATIONS = frozenset({"Sigmoid", "Softmax"})
@@ -192,6 +192,10 @@ def _choosing(node: ir.Node, part: Part) -> list[Part] | None:
     return [Part(x, part.axis, part.start, part.stop)] if same_rank and part.axis != axis else None
 
 
+def _largest(node: ir.Node, part: Part) -> list[Part] | None:
+    return [Part(_first(node))] if part.is_whole else None
+
+
 STEPS: dict[str, Step] = {
     **dict.fromkeys(ARITHMETIC, _arithmetic),
     "Cast": _cast,
@@ -205,6 +209,7 @@ STEPS: dict[str, Step] = {
     "Slice": _slice,
     "Gather": _choosing,
     "GatherElements": _choosing,
+    "ReduceMax": _largest,
     "TopK": _choosing,
 }
 """How to look behind an operator; None where positions are mixed up. Others hold the same entries."""

@@ -136,6 +136,13 @@ CASES = {
         Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
         Boxes("y", 2, form="xyxy", suppressed=True),
     ),
+    "yolov10-agnostic": Case(
+        "yolov10",
+        tiny.yolov10_agnostic,
+        Score("y", "sigmoid", CLASSES, 4, tiny.FINISHED, 2, label_at=5),
+        Boxes("y", 2, form="xyxy", suppressed=True),
+        metadata={**NAMES, "task": "detect"},
+    ),
     "yolov10-obb": Case(
         "yolov10",
         tiny.yolov10_obb,

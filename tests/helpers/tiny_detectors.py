@@ -285,6 +285,22 @@ def yolov10(graph: Graph) -> None:
     graph.op("Concat", [box, score, kind], "y", axis=-1)
 
 
+def yolov10_agnostic(graph: Graph) -> None:
+    """(1, boxes, 6): of every cell the best class alone, as Ultralytics exports it with `agnostic_nms`."""
+    yolov8_last(graph)
+    graph.rename("all")
+    graph.op("Split", ["all", np.array([4, CLASSES])], "all_boxes all_shares", axis=-1)
+    best = graph.op("ReduceMax", ["all_shares"], "best", axes=[-1], keepdims=0)
+    kind = graph.op("ArgMax", ["all_shares"], "best_kinds", axis=-1, keepdims=0)
+    graph.op("TopK", [best, np.array([FINISHED])], "first cell", axis=1)
+    kinds = graph.op("Cast", [graph.op("Unsqueeze", [kind, np.array([2])], "kinds")], "all_labels", to=1)
+    cells = graph.op("Unsqueeze", ["cell", np.array([2])], "cells")
+    label = graph.op("GatherElements", [kinds, cells], "label", axis=1)
+    wide = graph.op("Expand", [cells, np.array([1, 1, 4])], "cells_of_boxes")
+    box = graph.op("GatherElements", ["all_boxes", wide], "box", axis=1)
+    graph.op("Concat", [box, graph.op("Unsqueeze", ["first", np.array([2])], "score"), label], "y", axis=-1)
+
+
 def _decoded(graph: Graph) -> None:
     """`boxes` (1, cells, 4): top, left, bottom, right in shares, from the anchors of an SSD."""
     graph.op("Split", [rows(graph, "reg", 4, 10), np.array([2, 2])], "shift growth", axis=2)

@@ -139,7 +139,8 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
     for table in tables(output, 2):
         if table.columns <= label:
             return None
-        integral = all(part.op == "Cast" for part in table.origins(label, label + 1))
+        kinds = table.origins(label, label + 1, MOVING | CHOOSING)
+        integral = all(part.op == "Cast" for part in kinds)
         if not (forced or integral):
             return None
         shares = all(part.op == "Sigmoid" for part in table.origins(0, BOX, MOVING | CHOOSING))
@@ -148,7 +149,7 @@ def find_yolov10(output: ir.Value, model: ir.Model, hints: Hints) -> ScoreSite |
         place = with_extras(corners, table, label + 1, model, forced)
         if place is None:
             return None
-        classes = len(hints.labels) or _divisor(table.origins(label, label + 1)[0].value)
+        classes = len(hints.labels) or _divisor(kinds[0].value)
         if not classes:
             raise ModelError(f"output {output.name!r} {list(output.shape or ())}: how many classes? give `labels`")
         if shares or place.angle is not None:

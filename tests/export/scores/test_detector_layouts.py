@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 
 import tiny_detectors as tiny
 from aerocam import manifest
@@ -85,6 +85,55 @@ def test_the_logit_of_a_class_at_an_anchor_is_differentiated(tmp_path: Path, nam
         np.testing.assert_allclose(found["aerocam_gradients_0"][0], slopes[a, column] + rest, rtol=2e-3, atol=2e-5)
         if case.link != "softmax":
             np.testing.assert_allclose(found[manifest.SCORE], logits[a, column], rtol=1e-3, atol=1e-5)
+
+
+SIBLINGS = {
+    "yolov10": "yolov8",
+    "yolov10-agnostic": "yolov8",
+    "yolov10-obb": "yolov8",
+    "rtdetr-finished": "rtdetr",
+    "yolov5": "yolov5",
+    "yolox": "yolox",
+    "yolox-decoded": "yolox",
+}
+"""Layouts whose probabilities are moved behind their sigmoids, and one of the same network that has all anchors."""
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_scores_that_are_1_in_float32_are_explained_by_the_logits_behind_them(tmp_path: Path, name: str) -> None:
+    """Logits 40 higher have the same gradients; of finished boxes, at the anchor of the sibling that has their box."""
+    case, sibling = CASES[name], CASES[SIBLINGS[name]]
+    plain = export_model(saved(tmp_path, sibling.file(), "plain.onnx"), layers="p0", check=False)
+    done = export_model(saved(tmp_path, sure_of_all(case.file())), layers="p0")
+    y, all_anchors = explain(done.path, [-1, -1])["y"][0], explain(plain.path, [-1, -1])["y"][0]
+    if sibling.boxes.axis == 1:
+        all_anchors = all_anchors.T
+    finished = case.score.label_at is not None
+    for label, row in [(-1, row) for row in range(len(y))] if finished else [(0, 5), (2, 9), (1, 20)]:
+        found, anchor = explain(done.path, [label, row]), row
+        if finished:
+            anchor, label = int(np.abs(all_anchors[:, :4] - y[row, :4]).sum(axis=1).argmin()), int(y[row, 5])
+            assert y[row, 4] == 1
+        expected = explain(plain.path, [label, anchor])
+        np.testing.assert_allclose(found[manifest.SCORE], expected[manifest.SCORE] + 40, atol=2e-5)
+        key = "aerocam_gradients_0"
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-4, atol=1e-6)
+        assert np.abs(found[key]).max() > 1e-3
+
+
+def sure_of_all(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The same detector with all logits of its scores 40 higher."""
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type == "Sigmoid" and node.output[0] not in ("boxes", "p0", "p1", "p2"):
+            higher = f"{node.output[0]}_higher"
+            nodes.append(helper.make_node("Add", [node.input[0], "forty"], [higher]))
+            node.input[0] = higher
+        nodes.append(node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32(40), "forty"))
+    return proto
 
 
 @pytest.mark.parametrize("name", ["yolov8-logits", "yolov8-product", "yolox-logits", "retinanet-first"])
