@@ -14,9 +14,6 @@ from aerocam.runtime.frames.opencv import MOST_CHANNELS, cv2
 BLOCK = 8
 """Rows of the result that one product gives: more would multiply more zeros, fewer would be more products."""
 
-UP = 1 / 4096
-"""Added before rounding, which OpenCV does half to even, Pillow half up."""
-
 
 class Band(NamedTuple):
     """Rows of a result from `begin` on, and the rows of the source, first to last, that they are made of."""
@@ -30,8 +27,8 @@ class Band(NamedTuple):
 class AntialiasedResize:
     """Resizes pictures of one size, or gives a part of the result: only what that needs is read.
 
-    Columns come first. Of uint8 whole grey levels are kept between the axes and in the end, as Pillow does, to within
-    one level; floats are not rounded.
+    Columns come first. Of uint8 whole grey levels are kept between the axes and in the end, the same as Pillow's;
+    floats are not rounded.
     """
 
     def __init__(self, source: Size, target: Size, interpolation: str, part: tuple[int, int, int, int]) -> None:
@@ -78,9 +75,9 @@ def _multiplied(bands: list[Band], picture: NDArray[Any]) -> NDArray[Any]:
         part = result[begin : begin + len(factors)]
         if picture.dtype == np.float32:
             np.matmul(factors, flat[first:last], out=part)
-        else:
-            sums = factors @ flat[first:last].astype(np.float32)
-            cv2.convertScaleAbs(np.maximum(sums, 0, out=sums), part, 1.0, UP)  # rounds, and cuts off at 255
+        else:  # exact, as weights have few digits; half up, as Pillow rounds
+            sums = factors.astype(np.float64) @ flat[first:last].astype(np.float64) + 0.5
+            np.clip(np.floor(sums, out=sums), 0, 255, out=part, casting="unsafe")
     return result.reshape(-1, *picture.shape[1:])
 
 

@@ -11,9 +11,12 @@ REACH = {"pil-bilinear": 1.0, "pil-bicubic": 2.0}
 CUBIC = -0.5
 """The parameter of Pillow's bicubic kernel."""
 
+DIGITS = 22
+"""Binary digits of a weight behind the point, as Pillow has them for uint8: they decide what becomes of a half."""
+
 
 def antialiased(source: int, target: int, interpolation: str) -> NDArray[np.float64]:
-    """Return what each pixel of an axis counts in the resized axis, (target, source); a row adds up to 1.
+    """Return what each pixel of an axis counts in the resized axis, (target, source), to `DIGITS`; rows add up to 1.
 
     Where the axis shrinks, the kernel is as much wider: nothing of the source is left out. Pixels beyond an edge do not
     count, and the others count more.
@@ -36,4 +39,5 @@ def antialiased(source: int, target: int, interpolation: str) -> NDArray[np.floa
         near, far = ((CUBIC + 2) * x - (CUBIC + 3)) * x * x + 1, (((x - 5) * x + 8) * x - 4) * CUBIC
         kernel = np.where(x < 1, near, np.where(x < 2, far, 0))
     kernel = np.where((at >= first) & (at < last), kernel, 0)
-    return kernel / kernel.sum(axis=1, keepdims=True)
+    weights = kernel / kernel.sum(axis=1, keepdims=True) * (1 << DIGITS)
+    return np.trunc(weights + np.copysign(0.5, weights)) / (1 << DIGITS)
