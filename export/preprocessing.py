@@ -37,12 +37,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "paddleocr": {"color": "BGR", "resize": "stretch", "mean": (127.5,) * 3, "std": (127.5,) * 3},
+    "paddleocr-det": {
+        "color": "BGR",
+        "resize": "stretch",
+        "mean": (123.675, 116.28, 103.53),
+        "std": (58.395, 57.12, 57.375),
+    },
     "unit": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (255.0,) * 3},
     "raw": {"color": "RGB", "resize": "stretch", "mean": (0.0,) * 3, "std": (1.0,) * 3},
     "yolo": {"color": "RGB", "resize": "letterbox", "mean": (0.0,) * 3, "std": (255.0,) * 3},
     "yolox": {"color": "BGR", "resize": "letterbox", "mean": (0.0,) * 3, "std": (1.0,) * 3},
 }
-"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, text, 0 to 1, 0 to 255, YOLOs'."""
+"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, of text to read and to find (which
+takes ImageNet's numbers for red off blue), 0 to 1, 0 to 255, YOLOs'."""
 
 BY_LAYOUT = {
     **dict.fromkeys(("yolov5", "yolov7", "yolov8", "yolov10"), "yolo"),
@@ -155,6 +162,7 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
     """
     channels, height, width = _sizes(image)
     layout, shape = site.layout, static_shape(image)
+    is_of_paddle = "PaddlePaddle" in f"{model.producer_name} {model.graph.name}"  # its converter names one or the other
     is_whole = site.task == "embed" and site.output is not None and len(static_shape(site.output)) == 2
     resize: ResizeRule = "crop" if (site.task == "classify" or is_whole) and height == width else "stretch"
     if site.task == "detect" and layout not in STRETCHED:
@@ -172,8 +180,10 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         preset, nature = "tf", f"{nature}, channels last"
     elif model.producer_name == "onnx-caffe2":
         preset, nature = "caffe", f"{nature}, written by Caffe2"
-    elif site.task == "sequence" or (width >= LINE * height and model.producer_name == "PaddlePaddle"):
+    elif site.task == "sequence" or (width >= LINE * height and is_of_paddle):
         preset, nature = "paddleocr", "lines of text"
+    elif site.task == "segment" and site.score.classes == 1 and is_of_paddle:
+        preset, nature = "paddleocr-det", "one map of where text is, written by Paddle"
     elif _is_padded_as_tensorflow(image):
         preset, nature = "tf", f"{nature}, padded as TensorFlow does it"
     else:

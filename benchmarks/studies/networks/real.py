@@ -105,11 +105,12 @@ def reader(name: str, classes: int, columns: int) -> RealNetwork:
     return RealNetwork(partial(zoo.ocr_model, name), truth, {"x": (1, 3, 48, 320)})
 
 
-def text_detector(name: str, numbers: Numbers, size: int) -> RealNetwork:
-    """Return a detector of text, one probability per position."""
-    truth = Truth(
-        (Place("", (size, size)),), "segment", 0, 1, None, "none", numbers=numbers, resize=("stretch",), color="BGR"
-    )
+def text_detector(name: str, size: int) -> RealNetwork:
+    """Return a detector of text, one probability per position, with the numbers that PaddleOCR trains and predicts by.
+
+    RapidOCR, which ships one of the files, feeds it with others.
+    """
+    truth = Truth((Place("", (size, size)),), "segment", 0, 1, None, "none", resize=("stretch",), color="BGR")
     return RealNetwork(partial(zoo.ocr_model, name), truth, {"x": (1, 3, 320, 320)})
 
 
@@ -158,8 +159,8 @@ NETWORKS: dict[str, RealNetwork] = {
             label="Caption",
         ),
     ),
-    "PP-OCRv4, text detector": text_detector("ppocr-v4-det", HALVES, 160),
-    "PP-OCRv6, text detector": text_detector("ppocr-v6-det", IMAGENET, 160),
+    "PP-OCRv4, text detector": text_detector("ppocr-v4-det", 160),
+    "PP-OCRv6, text detector": text_detector("ppocr-v6-det", 160),
     "PP-OCRv2, direction of text": RealNetwork(
         partial(zoo.ocr_model, "ppocr-v2-cls"),
         Truth(

@@ -41,14 +41,33 @@ def test_lines_of_text(tmp_path: Path) -> None:
     """A reader of them, and what Paddle wrote for pictures three times as wide as high."""
     said(written(tmp_path / "m.onnx", LINE, "float[1,8,3] y"), "paddleocr", "stretch")
     proto = onnx.load(written(tmp_path / "m.onnx", "y = Softmax(f)"))
-    for producer, width, preset in (
-        ("PaddlePaddle", 96, "paddleocr"),
-        ("PaddlePaddle", 92, "imagenet"),
-        ("pytorch", 96, "imagenet"),
+    for producer, graph, width, preset in (
+        ("PaddlePaddle", "paddle-onnx", 96, "paddleocr"),
+        ("PaddlePaddle", "paddle-onnx", 92, "imagenet"),
+        ("", "Model from PaddlePaddle.", 96, "paddleocr"),
+        ("pytorch", "main_graph", 96, "imagenet"),
     ):
-        proto.producer_name = producer
+        proto.producer_name, proto.graph.name = producer, graph
         proto.graph.input[0].type.tensor_type.shape.dim[3].dim_value = width
         said(saved(tmp_path, proto), preset, "stretch")
+
+
+@pytest.mark.parametrize(
+    ("graph", "classes", "preset"),
+    [
+        ("PaddlePaddle Graph in PIR mode", 1, "paddleocr-det"),
+        ("main_graph", 1, "imagenet"),
+        ("PaddlePaddle", 2, "imagenet"),
+    ],
+)
+def test_where_text_is(tmp_path: Path, graph: str, classes: int, preset: str) -> None:
+    """One map of probabilities, as PaddleOCR's detectors give out; by PaddleSeg's networks a map per class."""
+    body = "c = Conv(x, w) a = Relu(c) l = Conv(a, v) y = Sigmoid(l)"
+    proto = parsed(
+        f"(float[1,3,16,16] x) => (float[1,{classes},16,16] y)", body, w=f32(5, 3, 1, 1), v=f32(classes, 5, 1, 1)
+    )
+    proto.graph.name = graph
+    said(saved(tmp_path, proto), preset, "stretch", layers="a")
 
 
 def test_boxes_in_tensorflows_order(tmp_path: Path) -> None:
