@@ -10,6 +10,7 @@ from aerocam.decisions import Decision, Source
 from aerocam.errors import UsageError
 from aerocam.export.decisions.numbers import Numbers, measured
 from aerocam.export.decisions.probing import Probe
+from aerocam.export.decisions.task import USUAL
 from aerocam.export.nodes.shapes import static_shape
 from aerocam.export.scores import ScoreSite
 from aerocam.manifest import Activation, Link, Score
@@ -18,7 +19,10 @@ WITHOUT = frozenset({"embed", "regress", "scalar"})
 """Tasks whose numbers are no scores of classes."""
 
 FAR_BELOW = -1.5
-"""Mean of logits, in standard deviations, below which they look like those of sigmoids: most classes are absent."""
+"""Mean of logits, in standard deviations, below which they look like those of sigmoids: most classes are absent.
+
+A softmax is the same wherever the mean lies, so that nothing in training moves it away from 0.
+"""
 
 
 def decide_activation(
@@ -108,7 +112,11 @@ def _logits(site: ScoreSite, numbers: Numbers | None, seen: str) -> tuple[ScoreS
         reason = "there is one logit" if is_single else "one class of several is meant"
     against, source = "", "measured" if numbers is not None else "graph"
     if link == "softmax" and numbers is not None and numbers.level < FAR_BELOW and site.task == "classify":
-        against = "most lie far below 0, as where each class has a sigmoid of its own"
+        below = "most lie far below 0, as where each class has a sigmoid of its own"
+        if score.classes in USUAL:  # trained with sigmoids, too, but meant as one class of many
+            against = below
+        else:
+            link, reason, against = "sigmoid", below, "nothing says that the classes do not exclude each other"
     if numbers is not None and numbers.kind == "constant":
         against = "the output does not depend on the picture"
     return _linked(site, link), _decision(f"{link} of logits", f"{seen}; {reason}", source, against)  # type: ignore[arg-type]
