@@ -157,14 +157,13 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
     """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
 
     The numbers are by what the graph subtracts and divides by itself, by the layout of a detector, or by who wrote the
-    file and for what; and the size by the task: classifiers of square pictures, and what embeds these whole, see
-    the centre, all others the whole frame.
+    file and for what; and the size by the task: classifiers of square pictures see the centre, all others the whole
+    frame, embeddings too, which are compared with those of whole pictures.
     """
     channels, height, width = _sizes(image)
     layout, shape = site.layout, static_shape(image)
     is_of_paddle = "PaddlePaddle" in f"{model.producer_name} {model.graph.name}"  # its converter names one or the other
-    is_whole = site.task == "embed" and site.output is not None and len(static_shape(site.output)) == 2
-    resize: ResizeRule = "crop" if (site.task == "classify" or is_whole) and height == width else "stretch"
+    resize: ResizeRule = "crop" if site.task == "classify" and height == width else "stretch"
     if site.task == "detect" and layout not in STRETCHED:
         resize = "letterbox"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"

@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from aerocam.benchmarks.studies.networks.truth import CLIP, HALVES, IMAGENET, UNIT, Network, Numbers, Place, Truth
+from aerocam.benchmarks.studies.networks.truth import (
+    CLIP,
+    EMBEDDED,
+    HALVES,
+    IMAGENET,
+    UNIT,
+    Network,
+    Numbers,
+    Place,
+    Truth,
+)
 
 
 def network(name: str, **options: Any) -> Callable[[], Any]:
@@ -46,7 +56,7 @@ def classifier(
 
 def embedding(name: str, module: str, size: int, side: int, numbers: int, pixels: Numbers = IMAGENET) -> Network:
     """Return a network without a classifier, which gives out its features."""
-    truth = Truth((Place(module, (size, size)),), "embed", 0, numbers, None, None, numbers=pixels)
+    truth = Truth((Place(module, (size, size)),), "embed", 0, numbers, None, None, numbers=pixels, resize=EMBEDDED)
     return Network(network(name, num_classes=0), truth, ((1, 3, side, side),))
 
 
@@ -103,12 +113,12 @@ NETWORKS = dict(
     ),
     "timm vit_small_patch14_reg4_dinov2, 224 px": Network(
         network("vit_small_patch14_reg4_dinov2", img_size=224),
-        Truth((Place(r"^blocks\.11\.norm1", (16, 16)),), "embed", 0, 384, None, None),
+        Truth((Place(r"^blocks\.11\.norm1", (16, 16)),), "embed", 0, 384, None, None, resize=EMBEDDED),
         ((1, 3, 224, 224),),
     ),
     "timm resnet50_clip": Network(
         network("resnet50_clip"),
-        Truth((Place(r"^(stages\.3|head)", (7, 7)),), "embed", 0, 1024, None, None, numbers=CLIP),
+        Truth((Place(r"^(stages\.3|head)", (7, 7)),), "embed", 0, 1024, None, None, numbers=CLIP, resize=EMBEDDED),
         ((1, 3, 224, 224),),
     ),
 }

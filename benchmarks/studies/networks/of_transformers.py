@@ -7,6 +7,7 @@ from typing import Any
 
 from aerocam.benchmarks.studies.networks.truth import (
     CLIP,
+    EMBEDDED,
     HALVES,
     IMAGENET,
     STRETCH_OR_FIT,
@@ -105,7 +106,7 @@ NETWORKS = {
     ),
     "transformers Dinov2": Network(
         network("Dinov2Model", lambda t: t.Dinov2Config(**DINO), "pooler_output"),
-        Truth((Place(LAST, (16, 16)),), "embed", 0, 192, None, None),
+        Truth((Place(LAST, (16, 16)),), "embed", 0, 192, None, None, resize=EMBEDDED),
         ((1, 3, 224, 224),),
     ),
     "transformers CLIP, vision": Network(
@@ -114,7 +115,7 @@ NETWORKS = {
             lambda t: t.CLIPVisionConfig(**SMALL, image_size=224, patch_size=16),
             "image_embeds",
         ),
-        Truth((Place(LAST, (14, 14)),), "embed", 0, 512, None, None, numbers=CLIP),
+        Truth((Place(LAST, (14, 14)),), "embed", 0, 512, None, None, numbers=CLIP, resize=EMBEDDED),
         ((1, 3, 224, 224),),
     ),
     "transformers CLIP, both towers": Network(

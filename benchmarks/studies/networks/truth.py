@@ -21,6 +21,8 @@ LITE0: Numbers = ((127.0,) * 3, (128.0,) * 3)
 
 STRETCH_OR_FIT: tuple[ResizeRule, ...] = ("stretch", "letterbox")
 """Of networks that are trained on whole pictures of any proportions: no one rule is theirs, but nothing is cut off."""
+EMBEDDED: tuple[ResizeRule, ...] = ("stretch",)
+"""Of embeddings: nothing of a frame is to be left out, whatever the evaluation of their origin cuts off."""
 
 
 @dataclass(frozen=True)

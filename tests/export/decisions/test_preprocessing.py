@@ -70,6 +70,15 @@ def test_where_text_is(tmp_path: Path, graph: str, classes: int, preset: str) ->
     said(saved(tmp_path, proto), preset, "stretch", layers="a")
 
 
+@pytest.mark.parametrize("output", ["float[1,64] y", "float[1,64,8,8] y"])
+def test_embeddings_see_the_whole_frame(tmp_path: Path, output: str) -> None:
+    """Of a square picture, one for all of it or one at each place."""
+    body = "c = Conv<strides=[2,2]>(x, w) a = Relu(c)"
+    body += " g = GlobalAveragePool(a) y = Flatten(g)" if "8" not in output else " y = Conv(a, v)"
+    proto = parsed(f"(float[1,3,16,16] x) => ({output})", body, w=f32(64, 3, 1, 1), v=f32(64, 64, 1, 1))
+    said(saved(tmp_path, proto), "imagenet", "stretch", task="embed", layers="a")
+
+
 def test_boxes_in_tensorflows_order(tmp_path: Path) -> None:
     said(saved(tmp_path, CASES["ssd"].file()), "tf", "stretch")
 
