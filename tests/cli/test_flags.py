@@ -191,7 +191,7 @@ def test_a_mistyped_flag_is_a_usage_error_that_says_which_was_meant(
     assert capsys.readouterr().err.splitlines()[-1].startswith(f"aerocam {words[0]}: error: unrecognized arguments: ")
     with pytest.raises(SystemExit):
         main(words)
-    assert capsys.readouterr().err.splitlines()[-1].endswith(meant)
+    assert capsys.readouterr().err.endswith(f"{meant} (see aerocam {words[0]} -h)\n")
 
 
 def test_the_command_line_passes_every_parameter_by_its_name() -> None:

@@ -35,9 +35,17 @@ COMMANDS = (
 epilog with complete commands), `ARGUMENTS`, the table of what it takes, and `run(args) -> int | None`."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Parses as argparse does; an error is one line, without the usage in front of it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with code 2 and one line."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} -h)\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="aerocam",
         description="Class activation maps for ONNX models on the edge.",
         epilog=(
