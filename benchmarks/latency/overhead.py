@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from aerocam.benchmarks.latency import timing
 from aerocam.benchmarks.latency.timing import Protocol, Samples, Stages, alternate, machine, percentiles, ratio
-from aerocam.errors import AerocamError
+from aerocam.errors import AerocamError, UsageError
 from aerocam.manifest import Manifest, Preprocess
 from aerocam.providers import CPU, Provider, described, require_available, with_defaults
 from aerocam.runtime import Explainer
@@ -42,6 +42,7 @@ def measure_overhead(
     protocol: Protocol | None = None,
     picture: NDArray[np.uint8] | None = None,
     input_shapes: Mapping[str, Sequence[int]] | None = None,
+    fix: Mapping[str, Any] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Time the plain model, the model with a fused head, and the model with the map computed by the runtime.
@@ -57,10 +58,14 @@ def measure_overhead(
         protocol: How to measure.
         picture: uint8 (H, W, 3) BGR frame to run on; None: noise of the input's size.
         input_shapes: As for `export_model`.
+        fix: Array or number per input beside the picture: a constant in the exported forms, given to the plain model.
         progress: Told the number of finished rounds.
 
     Returns:
         A JSON-able record: settings, machine, per form the percentiles by stage, ratios to the plain model.
+
+    Raises:
+        UsageError: The model takes several pictures at once, or has an input that `fix` does not give.
     """
     import onnxruntime
 
@@ -68,15 +73,15 @@ def measure_overhead(
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         asked = providers or [CPU]
         require_available(asked, onnxruntime.get_available_providers(), onnxruntime.__version__)
-        forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes})
+        forms = _export(path, Path(folder), called, {"layers": layers, "input_shapes": input_shapes, "fix": fix})
         rule = forms.manifest.preprocess
         assert rule is not None  # or the explainer below refuses the file
         frame = picture if picture is not None else _noise(rule)
         complete = with_defaults(asked, onnxruntime.__version__)
         plain, preprocess = timing.open_plain(path, threads, complete), Preprocessor(rule)
-        dtype = np.dtype(next(DTYPES[node.type] for node in plain.get_inputs() if node.name == rule.input))
+        dtype, given = _feeds(plain, rule.input, fix or {})
         candidates: dict[str, Callable[[bool], Stages]] = {
-            PLAIN: lambda timed: _run_plain(plain, rule.input, lambda: in_type(preprocess(frame)[0], dtype))
+            PLAIN: lambda timed: _run_plain(plain, given, rule.input, lambda: in_type(preprocess(frame)[0], dtype))
         }
         for name, form in sorted(forms.paths.items()):
             wanted = called.name if name == RUNTIME else None
@@ -135,11 +140,33 @@ def _noise(rule: Preprocess) -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (*rule.size, channels), np.uint8)
 
 
-def _run_plain(session: Any, name: str, prepare: Callable[[], NDArray[Any]]) -> Stages:
+def _feeds(session: Any, name: str, fix: Mapping[str, Any]) -> tuple[np.dtype[Any], dict[str, NDArray[Any]]]:
+    """Return the element type of the picture and what the plain model's other inputs are given.
+
+    Raises:
+        UsageError: The model takes several pictures at once, or has an input that `fix` does not give.
+    """
+    inputs = {node.name: node for node in session.get_inputs()}
+    picture = inputs.pop(name)
+    if isinstance(batch := picture.shape[0], int) and batch > 1:
+        raise UsageError(f"input {name!r} takes {batch} pictures at once; one made for a batch of 1 is compared")
+    if missing := [other for other in inputs if other not in fix]:
+        raise UsageError(f"input {missing[0]!r} is no picture; give it a value by `fix`")
+    given = {}
+    for other, node in inputs.items():
+        array = np.asarray(fix[other], DTYPES[node.type])
+        shape = [size if isinstance(size, int) else 1 for size in node.shape]
+        given[other] = np.broadcast_to(array, shape) if array.ndim == 0 else array
+    return np.dtype(DTYPES[picture.type]), given
+
+
+def _run_plain(
+    session: Any, given: Mapping[str, NDArray[Any]], name: str, prepare: Callable[[], NDArray[Any]]
+) -> Stages:
     started = perf_counter()
     tensor = prepare()
     prepared = perf_counter()
-    session.run(None, {name: tensor})
+    session.run(None, {**given, name: tensor})
     return {"preprocess": 1e3 * (prepared - started), "infer": 1e3 * (perf_counter() - prepared)}
 
 

@@ -15,7 +15,15 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_input_shapes, parse_providers
+from aerocam.cli.arguments import (
+    FIX,
+    PROVIDERS,
+    argument,
+    one_blas_thread,
+    parse_arrays,
+    parse_input_shapes,
+    parse_providers,
+)
 from aerocam.cli.flags import with_flags
 from aerocam.errors import UsageError
 from aerocam.methods import METHODS
@@ -31,6 +39,7 @@ ARGUMENTS = (
     argument("--pause", type=float, default=0.005, metavar="S", help="seconds before a turn (default: 0.005)"),
     *PROVIDERS,
     argument("--input-shape", action="append", default=[], metavar="NAME=N,C,H,W", help="as for export"),
+    FIX,
     argument("--json", metavar="FILE", help="write the whole record here ('-': to standard output)"),
 )  # fmt: skip
 
@@ -56,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
             protocol=protocol,
             picture=read_picture(args.image) if args.image else None,
             input_shapes=parse_input_shapes(args.input_shape, args.model),
+            fix=parse_arrays(args.fix, "--fix"),
             progress=bar,
         )
     if args.json == "-":

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from aerocam.benchmarks import zoo
@@ -14,7 +15,7 @@ from aerocam.benchmarks.latency.timing import Protocol, Samples, alternate, perc
 from aerocam.benchmarks.studies.costs import ends
 from aerocam.cli import main
 from aerocam.errors import UsageError
-from onnx_graphs import saved
+from onnx_graphs import saved, with_input, with_outputs
 from small_networks import cnn
 
 
@@ -133,3 +134,23 @@ def test_a_head_that_is_refused_is_left_out_and_named(
     assert list(record["ratio to plain"]) == ["runtime"]
     assert record["refused"]["fused"].startswith("`head='reciprocam'`: at layer 'r0' it runs ")
     assert "fused / plain: refused: --head reciprocam: at layer 'r0' it runs " in capsys.readouterr().out
+
+
+def test_a_further_input_is_fixed_for_every_form_and_several_pictures_at_once_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proto = with_outputs(cnn(), ["z"])
+    proto.graph.node.append(onnx.helper.make_node("Add", ["y", "n"], ["z"]))
+    proto.graph.input.append(onnx.helper.make_tensor_value_info("n", onnx.TensorProto.FLOAT, ["k"]))
+    two = saved(tmp_path, proto, "two.onnx")
+    four = saved(tmp_path, with_input(cnn(), 4, 3, 8, 8), "four.onnx")
+    quick = ["--iterations", "4", "--warmup", "0", "--pause", "0", "--method", "eigencam", "--json", "-"]
+    for model, words, said in [
+        (two, ["--fix", "n=0.5"], ""),
+        (two, [], "input 'n' is no picture; give it a value by --fix"),
+        (four, [], "input 'x' takes 4 pictures at once"),
+    ]:
+        assert main(["bench", "-q", str(model), *quick, *words]) == (2 if said else 0)
+        out, err = capsys.readouterr()
+        assert said in err
+        assert said or json.loads(out)["milliseconds"]["plain"]["infer"]["p50"] > 0
