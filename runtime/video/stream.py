@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, replace
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from time import time as clock
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from aerocam.runtime.predictions.targets import Targets
 from aerocam.runtime.results.record import jsonable, run_record
 from aerocam.runtime.sessions.session import Run
 from aerocam.runtime.video.background import ReadAhead, WriteBehind
+from aerocam.runtime.video.frame import Frame
 
 
 class FrameSource(Protocol):
@@ -44,24 +46,6 @@ class FrameSink(Protocol):
 
     def write(self, frame: NDArray[np.uint8]) -> None:
         """Take a frame, uint8 (H, W, 3), BGR."""
-
-
-class Frame(NamedTuple):
-    """Holds a frame of a stream.
-
-    Attributes:
-        number: Its number, from 0 on.
-        time: Its time in the video, s.
-        pixels: uint8 (H, W, 3), BGR.
-        read: What it took to read, ms.
-        due: Whether it is explained itself; else the last explanation stays.
-    """
-
-    number: int
-    time: float
-    pixels: NDArray[np.uint8]
-    read: float
-    due: bool = True
 
 
 @dataclass(frozen=True)
@@ -220,7 +204,7 @@ def _read(source: FrameSource, max_frames: int | None, every: int) -> Iterator[F
     for number, pixels in enumerate(source):
         now = perf_counter()
         time = now - began if source.live else number / source.fps
-        yield Frame(number, time, pixels, 1e3 * (now - started), number % every == 0)
+        yield Frame(number, time, pixels, clock(), read=1e3 * (now - started), due=number % every == 0)
         if number + 1 == max_frames:
             return
         started = perf_counter()
