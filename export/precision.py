@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as passes
@@ -79,6 +80,35 @@ def in_float16(model: ir.Model) -> ir.Model:
     _take_weights_back(result, light, converter.convert_np_to_float16)
     passes.TopologicalSortPass()(result)
     return result
+
+
+def in_float32(light: LightModel) -> LightModel:
+    """Return a model with the same weights and float32 in place of float16 and bfloat16: neither rounds any more."""
+    model = light.whole()
+    weights = model.graph.initializers.values()
+    for value in weights:
+        if value.const_value is not None and value.const_value.dtype in NARROW:
+            value.const_value = _single(value.const_value)
+    nodes = list(model.graph.all_nodes())
+    for value in (*model.graph.inputs, *weights, *(y for node in nodes for y in node.outputs)):
+        if value.dtype in NARROW:
+            value.dtype = ir.DataType.FLOAT
+    for node in nodes:
+        for name, attribute in node.attributes.items():
+            if attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype in NARROW:
+                node.attributes[name] = ir.AttrTensor(name, _single(attribute.value))
+            elif name in ("to", "dtype") and attribute.as_int() in NARROW:
+                node.attributes[name] = ir.AttrInt64(name, ir.DataType.FLOAT)
+    return LightModel.of(model)
+
+
+def _single(weight: ir.TensorProtocol) -> ir.TensorProtocol:
+    """Return a weight in float32, computed when its numbers are asked for and not kept."""
+
+    def compute() -> ir.TensorProtocol:
+        return ir.tensor(weight.numpy().astype(np.float32), name=weight.name)
+
+    return ir.LazyTensor(compute, ir.DataType.FLOAT, ir.Shape(weight.shape.numpy()), name=weight.name)
 
 
 def _converter() -> ModuleType:

@@ -40,8 +40,9 @@ from aerocam.export.checking.report import (
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.ends import has_ends
 from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
+from aerocam.export.nodes.builder import NARROW
 from aerocam.export.packaging import join
-from aerocam.export.precision import computed_in_half, in_float16
+from aerocam.export.precision import computed_in_half, in_float16, in_float32
 from aerocam.export.reading.graph import load_model
 from aerocam.export.reading.inputs import add_batch, fix_inputs, freeze_inputs, model_inputs
 from aerocam.export.reading.light import LightModel
@@ -141,9 +142,10 @@ def check_model(
                 " other inputs? Export it unchecked with `check=False`"
             )
         outputs, is_half = largest_difference(before, after), computed_in_half(model)
-        tolerance = HALF_TOLERANCE if is_half else OUTPUT_TOLERANCE
-        if not outputs <= OUTPUT_TOLERANCE:
-            outputs, rounding = difference_by_rounding(sessions, original, explained, feeds)
+        tolerance = OUTPUT_TOLERANCE
+        if not outputs <= tolerance:
+            before_it, after_it = (in_float32(light) if is_half else light for light in (original, explained))
+            outputs, rounding = difference_by_rounding(sessions, before_it, after_it, _widened(feeds))
             tolerance = tolerance if outputs <= tolerance else max(KERNEL_TOLERANCE, rounding)
         epsilon = float(np.finfo(np.float16 if is_half else np.float32).eps)
         gradients, unchecked = {}, {}
@@ -165,6 +167,12 @@ def check_model(
             " no map can show anything; choose another layer (aerocam layers MODEL shows them), task or output"
         )
     return CheckReport(outputs, gradients, sessions.provider, tolerance, unchecked=unchecked)
+
+
+def _widened(feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Return inputs with float32 in place of narrower floats."""
+    narrow = {ir.DataType.numpy(dtype) for dtype in NARROW}
+    return {name: x.astype(np.float32) if x.dtype in narrow else x for name, x in feeds.items()}
 
 
 def draws(model: ir.Model, seed: int) -> Iterator[dict[str, NDArray]]:
@@ -202,7 +210,8 @@ def check_fused_ends(
     Raises:
         CheckError: The fused ends differ from the same steps one by one.
     """
-    return replace(report, ends=check_ends(model, written, providers).require(report.tolerance))
+    tolerance = HALF_TOLERANCE if computed_in_half(model) else report.tolerance
+    return replace(report, ends=check_ends(model, written, providers).require(tolerance))
 
 
 def check_export(

@@ -79,4 +79,4 @@ def assert_checked(network: str, report: CheckReport | None) -> None:
     assert report is not None
     checked = 1 if network in ROUNDED else len(NETWORKS[network])  # behind the last rounding
     assert len(report.gradients) == checked
-    assert report.tolerance == (HALF_TOLERANCE if network == "lite0-half" else OUTPUT_TOLERANCE)
+    assert report.tolerance == OUTPUT_TOLERANCE

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from aerocam.errors import CheckError
-from aerocam.export import export_model
+from aerocam.export import check_export, export_model
 from aerocam.export.checking.gradients import worst_error
 from aerocam.export.checking.outputs import difference_by_rounding
-from aerocam.export.checking.report import GRADIENT_TOLERANCE
+from aerocam.export.checking.report import GRADIENT_TOLERANCE, OUTPUT_TOLERANCE
 from aerocam.export.reading.light import LightModel
 from aerocam.export.sessions import SessionFolder
 from onnx_graphs import f32, model, node, saved
@@ -107,3 +108,21 @@ def test_what_a_float16_score_rounds_away_has_no_figure(size: float, told: bool,
     error = worst_error(run, gradient, activations, score, 0, 2, epsilon)
     assert (error is not None) == told
     assert error is None or (error < GRADIENT_TOLERANCE) == right
+
+
+def test_a_wrong_weight_of_a_float16_model_is_found(tmp_path: Path) -> None:
+    nodes = [
+        *(node("Conv", ["x", "w"], ["c"]), node("Relu", ["c"], ["r"]), node("Conv", ["r", "v"], ["l"])),
+        *(node("GlobalAveragePool", ["l"], ["p"]), node("Flatten", ["p"], ["y"])),
+    ]
+    weights = {"w": f32(4, 3, 3, 3).astype(np.float16), "v": f32(5, 4, 3, 3).astype(np.float16)}
+    path = saved(tmp_path, model(nodes, {"x": PICTURE.astype(np.float16)}, weights, ["y"]))
+    done = export_model(path, layers="r")
+    assert check_export(path, done.path).require().outputs <= OUTPUT_TOLERANCE
+    proto = onnx.load(done.path)
+    wrong = next(item for item in proto.graph.initializer if item.name == "v")
+    array = numpy_helper.to_array(wrong) * np.float16([1.002, 1, 1, 1, 1])[:, None, None, None]
+    wrong.CopyFrom(numpy_helper.from_array(array, "v"))
+    onnx.save(proto, done.path)
+    with pytest.raises(CheckError, match=r"outputs differ from the original's by 0\.00\d+ on"):
+        check_export(path, done.path).require()
