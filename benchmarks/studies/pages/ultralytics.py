@@ -7,207 +7,54 @@ without flags, and what it finds in three pictures is compared with what the new
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from aerocam.benchmarks import zoo
 from aerocam.benchmarks.studies.pages.publishing import publish
+from aerocam.benchmarks.studies.ultralytics_files import NEWEST, Job, jobs, write_files, write_pictures
 from aerocam.errors import AerocamError
 from aerocam.export import export_model
-from aerocam.files import make_folder
 from aerocam.manifest import Manifest
 from aerocam.runtime import Explainer, Objects, read_picture
 from aerocam.runtime.predictions.detections import Detection
 from aerocam.runtime.predictions.objects import masks_at
 
 RECORD, PAGE = "ultralytics.json", "ultralytics.md"
-REFERENCE = Path(__file__).parents[1] / "ultralytics_reference.py"
-VERSIONS = ("8.0.52", "8.0.239", "8.1.47", "8.2.103", "8.3.253", "8.4.190")
-NEWEST = VERSIONS[-1]
-TASKS = {"detect": "", "segment": "-seg", "pose": "-pose", "obb": "-obb", "classify": "-cls"}
-FORMS: dict[str, dict[str, bool]] = {
-    "plain": {},
-    "dynamic": {"dynamic": True},
-    "half": {"half": True},
-    "nms": {"nms": True},
-    "simplify": {"simplify": True},
-    "rectangular": {},
-    "end to end": {"nms": False},
-}
-PHOTOGRAPHS = ("chelsea", "coffee", "rocket")
-TRAINED = {"abd": (640,), "doclaynet": (1024,)}
-"""Size of the networks with trained weights: of molecules, from a checkpoint, and of pages, exported already."""
-
-CHECKPOINT = "abd-model/ABD_model/ABD.pt"
-SQUARE, RECTANGLE = (320,), (256, 384)
 ALIKE = 0.7
 """IoU from which two boxes of a class can be one object; the best pairs first."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """A file: by which version, of which network, in which form."""
-
-    version: str
-    network: str
-    task: str
-    form: str
-
-    @property
-    def folder(self) -> str:
-        """Return its folder's name."""
-        return f"{self.version}/{self.network}{TASKS[self.task]}/{self.form.replace(' ', '-')}"
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Return the size of its input."""
-        if self.network in TRAINED:
-            return TRAINED[self.network]
-        return RECTANGLE if self.form == "rectangular" else SQUARE
-
-    @property
-    def pictures(self) -> str:
-        """Return which pictures it is tried on."""
-        return {"abd": "molecules", "doclaynet": "pages"}.get(self.network, "photographs")
-
-
-def jobs() -> Iterator[Job]:
-    """Yield all files: five tasks by every version, and what only some of them have."""
-    for version in VERSIONS:
-        later = version >= "8.3"  # versions before have no suppression in the graph, and on a CPU no float16
-        forms = ["plain", "dynamic", *(["half", "nms"] if later else [])]
-        for task in TASKS:
-            yield from (Job(version, "yolov8n", task, form) for form in forms if (task, form) != ("classify", "nms"))
-        if not later:
-            yield Job(version, "yolov8n", "detect", "half")
-    for version in ("8.2.103", "8.3.253"):  # later ones do so unasked
-        yield from (Job(version, "yolov8n", task, "simplify") for task in ("detect", "segment"))
-    yield from (Job(NEWEST, "yolov8n", task, "rectangular") for task in TASKS)
-    for task in TASKS:
-        yield Job(NEWEST, "yolo26n", task, "plain")
-        if task != "classify":
-            yield Job(NEWEST, "yolo26n", task, "end to end")
-    yield from (Job(NEWEST, network, "detect", "plain") for network in ("yolov5n", "yolo11n", "yolo12n", "yolov10n"))
-    yield Job("8.3.253", "yolo11n", "segment", "plain")
-    yield from (Job("8.3.253", "abd", "detect", form) for form in ("plain", "nms"))
-    yield from (Job(NEWEST, "abd", "detect", form) for form in ("plain", "dynamic", "half", "nms"))
-    yield Job(NEWEST, "doclaynet", "detect", "plain")
-
-
-def molecule(turn: float) -> NDArray[np.uint8]:
-    """Return a drawing of two rings and what hangs on them, uint8 (560, 640, 3)."""
-    frame = np.full((560, 640, 3), 255, np.uint8)
-
-    def line(a: Any, b: Any) -> None:
-        cv2.line(frame, (round(a[0]), round(a[1])), (round(b[0]), round(b[1])), (0, 0, 0), 3, cv2.LINE_AA)
-
-    places = np.arange(6) * np.pi / 3 + np.pi / 6 + turn
-    side = 80 * np.stack([np.cos(places), np.sin(places)], axis=1)
-    middle = np.array([320, 280]) - (side[0] + side[5]) / 2
-    for centre in (middle, middle + side[0] + side[5]):
-        for i in range(6):
-            line(centre + side[i], centre + side[(i + 1) % 6])
-            if i % 2 == 0:
-                line(centre + 0.82 * side[i], centre + 0.82 * side[(i + 1) % 6])
-    for i, name in ((1, "O"), (2, "N"), (3, "OH"), (4, "Cl")):
-        line(middle + side[i], middle + 1.8 * side[i])
-        x, y = middle + 2.1 * side[i]
-        cv2.putText(
-            frame, name, (round(x - 12), round(y + 12)), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (0, 0, 0), 3, cv2.LINE_AA
-        )
-    return frame
-
-
-def write_pictures(folder: Path) -> dict[str, list[Path]]:
-    """Write all pictures as PNG; return their files by what they show."""
-    article, report = zoo.page("article"), zoo.page("report")
-    shown: dict[str, list[NDArray[Any]]] = {
-        "photographs": [zoo.photograph(name) for name in PHOTOGRAPHS],
-        "molecules": [molecule(0), molecule(0.4), cv2.resize(molecule(0), (480, 500))],
-        "pages": [article, report, article[: len(article) * 2 // 3]],
-    }
-    files: dict[str, list[Path]] = {}
-    for kind, frames in shown.items():
-        make_folder(folder / kind)
-        files[kind] = [folder / kind / f"{i}.png" for i in range(len(frames))]
-        for file, frame in zip(files[kind], frames, strict=True):
-            cv2.imwrite(str(file), frame)
-    return files
-
-
-def write_files(versions: Path, folder: Path, pictures: Mapping[str, Sequence[Path]]) -> None:
-    """Let every version write its files and find objects by them, then the newest find objects by all of them.
-
-    Args:
-        versions: A folder per version, with the package in it.
-        folder: Where the files are; those that are there are not made again.
-        pictures: Files by what they show.
-    """
-    make_folder(folder / "settings")
-    for job in jobs():
-        if job.network == "doclaynet" and not (folder / job.folder / "model.onnx").exists():
-            make_folder(folder / job.folder)
-            shutil.copy(zoo.yolov8n_doclaynet(), folder / job.folder / "model.onnx")
-    runs = [*(("own", version) for version in VERSIONS), ("newest", NEWEST)]
-    for (reference, version), kind in itertools.product(runs, pictures):
-        todo: list[dict[str, Any]] = [
-            {
-                "folder": str(folder / job.folder),
-                "name": f"{job.network}{TASKS[job.task]}",
-                "size": job.size,
-                "options": FORMS[job.form],
-                "reference": f"{reference}.npz",
-                "weights": str(versions / CHECKPOINT) if job.network == "abd" else None,
-            }
-            for job in jobs()
-            if (reference == "newest" or job.version == version)
-            and job.pictures == kind
-            and not (folder / job.folder / f"{reference}.npz").exists()
-            and not (
-                (folder / job.folder / "failed.txt").exists() and not (folder / job.folder / "model.onnx").exists()
-            )
-        ]
-        if not todo:
-            continue
-        file = folder / "jobs.json"
-        file.write_text(json.dumps({"pictures": [str(path) for path in pictures[kind]], "jobs": todo}))
-        environment = os.environ | {"PYTHONPATH": str(versions / version), "YOLO_CONFIG_DIR": str(folder / "settings")}
-        subprocess.run([sys.executable, str(REFERENCE), str(file)], env=environment, check=False)
 
 
 def row(job: Job, folder: Path, pictures: Sequence[Path]) -> dict[str, Any]:
     """Return what came of a file."""
     said = {"version": job.version, "network": job.network, "task": job.task, "form": job.form}
     place = folder / job.folder
-    if not (place / "newest.npz").exists():
+    if not (place / job.reference("newest")).exists():
         reason = place / "failed.txt"
         return said | {"absent": reason.read_text().splitlines()[0] if reason.exists() else "Ultralytics ended"}
     weights = onnx.load(place / "model.onnx").graph.initializer
     half = any(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in weights)
-    if job.form == "half" and not half:
+    if job.form.startswith("half") and not half:
         return said | {"absent": "written in float32: on a CPU this version has no float16"}
     try:
         done = export_model(place / "model.onnx", place / "model.cam.onnx")
     except AerocamError as error:
         return said | {"refused": str(error).replace(str(place), "")}
     layers = [layer.name.replace("/model/", "/") for layer in done.manifest.layers]
-    newest, own = np.load(place / "newest.npz"), place / "own.npz"
+    newest, own = np.load(place / job.reference("newest")), place / job.reference("own")
     reference = np.load(own) if job.task == "classify" else newest
-    figures = compare(done.path, done.manifest, reference, pictures)
+    from aerocam.benchmarks.studies.ultralytics_reference import unfused  # of PyTorch, which is here alone
+
+    with nullcontext() if job.is_fused else unfused():
+        figures = compare(done.path, done.manifest, reference, pictures)
     done.path.unlink()
     away = apart(np.load(own), newest, len(pictures)) if own.exists() else None
     return said | {"layers": layers, "own": away} | figures

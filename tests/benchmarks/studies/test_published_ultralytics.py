@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from aerocam.benchmarks.studies.pages.ultralytics import COLUMNS, apart, differences, jobs, matched, page
+from aerocam.benchmarks.studies.pages.ultralytics import COLUMNS, apart, differences, matched, page
+from aerocam.benchmarks.studies.ultralytics_files import jobs
 from aerocam.runtime.predictions.detections import Detection
 
 SHAPE = (100, 200, 3)
@@ -64,7 +65,8 @@ def test_the_page_has_every_row() -> None:
     assert {line.count("|") for line in shown.splitlines() if line.startswith("| 8")} == {len(COLUMNS) + 5}
 
 
-def test_every_file_has_a_folder_of_its_own() -> None:
-    folders = [job.folder for job in jobs()]
-    assert len(set(folders)) == len(folders)
+def test_every_file_has_a_folder_of_its_own_and_every_reference_a_name() -> None:
+    places = [(job.folder, job.reference("own")) for job in jobs()]
+    assert len(set(places)) == len(places)
+    assert len({job.folder for job in jobs() if job.is_fused}) == len({job.folder for job in jobs()})
     assert {job.task for job in jobs()} == {"detect", "segment", "pose", "obb", "classify"}
