@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from aerocam import manifest
 from aerocam.errors import CheckError
 from aerocam.export.gradients.autodiff import QUANTISING, ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.gradients.rule_tables import NAMES
-from aerocam.export.nodes.builder import Builder, make_input, tensor_table
+from aerocam.export.nodes.builder import NARROW, Builder, make_input, tensor_table
 from aerocam.export.nodes.shapes import static_shape
+from aerocam.export.precision import in_float32
 from aerocam.export.reading.light import LightModel
 from aerocam.export.scores.embed import LENGTH
 from aerocam.export.sessions import SessionFolder, random_feeds
@@ -248,6 +250,56 @@ def worst_error(
             return None
         errors.append(error)
     return max(errors)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What a target layer's gradients are checked by.
+
+    Attributes:
+        name: Its name.
+        activations: The name of its activations.
+        gradient: That of the tensor with its gradients.
+        held: Names of what does not move with it, see `held_names`.
+        scale: What the gradients are multiplied by.
+        random: How many random directions are tried.
+    """
+
+    name: str
+    activations: str
+    gradient: str
+    held: Sequence[str]
+    scale: float
+    random: int
+
+    def error(
+        self, sessions: SessionFolder, light: LightModel, arrays: Mapping[str, NDArray], seed: int, epsilon: float
+    ) -> float | None:
+        """Return `worst_error` of a model with these inputs and results."""
+        run = score_of(sessions, probe(light.whole(), self.name, self.held), arrays, arrays[self.activations])
+        gradient = arrays[self.gradient]
+        true = gradient if self.scale == 1 else gradient.astype(np.float32) / np.float32(self.scale)
+        scores = arrays[manifest.SCORE]
+        return worst_error(run, true, arrays[self.activations], scores, seed, self.random, epsilon)
+
+    def error_in_float32(
+        self, sessions: SessionFolder, light: LightModel, arrays: Mapping[str, NDArray], seed: int
+    ) -> float:
+        """Return `error` of a float16 model in float32, or how far its gradients are from those, if that is more."""
+        single = in_float32(light)
+        feeds = widened({item.name: arrays[item.name] for item in light.proto.graph.input})
+        needed = [self.activations, self.gradient, manifest.SCORE, *self.held]
+        results = feeds | dict(zip(needed, sessions.open(single).run(needed, feeds), strict=True))
+        error = self.error(sessions, single, results, seed, float(np.finfo(np.float32).eps)) or 0.0
+        gradient = results[self.gradient]
+        apart = np.linalg.norm(arrays[self.gradient].astype(float) - gradient) / max(np.linalg.norm(gradient), 1e-30)
+        return max(error, float(apart))
+
+
+def widened(feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Return inputs with float32 in place of narrower floats."""
+    narrow = {dtype.numpy() for dtype in NARROW}
+    return {name: x.astype(np.float32) if x.dtype in narrow else x for name, x in feeds.items()}
 
 
 def check_finite(

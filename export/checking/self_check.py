@@ -16,12 +16,11 @@ from aerocam.errors import CheckError, ManifestError, UsageError
 from aerocam.export.checking.ends import check_ends, without_frame
 from aerocam.export.checking.gradients import (
     RANDOM_DIRECTIONS,
+    Layer,
     check_finite,
     held_names,
     is_quantised,
-    probe,
-    score_of,
-    worst_error,
+    widened,
 )
 from aerocam.export.checking.outputs import (
     difference_by_rounding,
@@ -40,7 +39,6 @@ from aerocam.export.checking.report import (
 from aerocam.export.checking.tail import check_tail
 from aerocam.export.ends import has_ends
 from aerocam.export.layers.tensor_names import GRADIENTS, OWN_GRADIENTS
-from aerocam.export.nodes.builder import NARROW
 from aerocam.export.packaging import join
 from aerocam.export.precision import computed_in_half, in_float16, in_float32
 from aerocam.export.reading.graph import load_model
@@ -125,7 +123,6 @@ def check_model(
     Raises:
         CheckError: On all of `draws` the score is not finite, or the gradients of all layers are exactly 0.
     """
-    scale = np.float32(written.seed_scale)
     held = held_names(model, [name for name in pairs if not is_quantised(model, name)])
     needed = {manifest.SCORE, *held, *(name for pair in pairs.values() for name in pair)}
     explained = with_outputs(model, needed)
@@ -145,7 +142,7 @@ def check_model(
         tolerance = OUTPUT_TOLERANCE
         if not outputs <= tolerance:
             before_it, after_it = (in_float32(light) if is_half else light for light in (original, explained))
-            outputs, rounding = difference_by_rounding(sessions, before_it, after_it, _widened(feeds))
+            outputs, rounding = difference_by_rounding(sessions, before_it, after_it, widened(feeds))
             tolerance = tolerance if outputs <= tolerance else max(KERNEL_TOLERANCE, rounding)
         epsilon = float(np.finfo(np.float16 if is_half else np.float32).eps)
         gradients, unchecked = {}, {}
@@ -153,10 +150,11 @@ def check_model(
             if is_quantised(model, layer):
                 unchecked[layer] = "its gradients go straight through quantised operators, which have steps"
                 continue
-            run = score_of(sessions, probe(explained.whole(), layer, held), values, values[activations])
             random = RANDOM_DIRECTIONS if len(pairs) == 1 else 1
-            true = values[gradient] if scale == 1 else values[gradient].astype(np.float32) / scale
-            error = worst_error(run, true, values[activations], values[manifest.SCORE], seed, random, epsilon)
+            checked = Layer(layer, activations, gradient, held, written.seed_scale, random)
+            error = checked.error(sessions, explained, values, seed, epsilon)
+            if is_half and error is not None and GRADIENT_TOLERANCE < error < np.inf:
+                error = min(error, checked.error_in_float32(sessions, explained, values, seed))
             if error is None:
                 unchecked[layer] = "its gradients are too faint to be seen in the score as it is rounded"
             else:
@@ -167,12 +165,6 @@ def check_model(
             " no map can show anything; choose another layer (aerocam layers MODEL shows them), task or output"
         )
     return CheckReport(outputs, gradients, sessions.provider, tolerance, unchecked=unchecked)
-
-
-def _widened(feeds: Mapping[str, NDArray]) -> dict[str, NDArray]:
-    """Return inputs with float32 in place of narrower floats."""
-    narrow = {ir.DataType.numpy(dtype) for dtype in NARROW}
-    return {name: x.astype(np.float32) if x.dtype in narrow else x for name, x in feeds.items()}
 
 
 def draws(model: ir.Model, seed: int) -> Iterator[dict[str, NDArray]]:

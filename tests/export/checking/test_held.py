@@ -141,6 +141,22 @@ def test_a_wrong_rule_is_found_all_the_same(
         export_model(saved(tmp_path, network(choice)), layers="c")
 
 
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_rule_is_found_in_float16(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str) -> None:
+    """What float16 does not tell from rounding is run in float32."""
+    nodes = [
+        *(node("Conv", ["x", "w"], ["c"]), node("Tanh", ["c"], ["t"]), node("Conv", ["t", "v"], ["l"])),
+        *(node("GlobalAveragePool", ["l"], ["p"]), node("Flatten", ["p"], ["y"])),
+    ]
+    arrays = {"w": f32(4, 3, 3, 3), "v": f32(5, 4, 3, 3, seed=1)}
+    half = {name: array.astype(np.float16) for name, array in arrays.items()}
+    path = saved(tmp_path, model(nodes, {"x": f32(1, 3, 9, 9).astype(np.float16)}, half, ["y"]))
+    assert export_model(path, layers="c").report
+    monkeypatch.setitem(ADJOINTS, "Tanh", wrong("Tanh", FAULTS[fault]))
+    with pytest.raises(CheckError, match="layer 'c': its gradients differ from finite differences by"):
+        export_model(path, layers="c")
+
+
 def test_an_operator_on_floats_that_is_taken_for_flat_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its output is not held, or nothing would be compared with nothing."""
     monkeypatch.setattr("aerocam.export.gradients.autodiff.NO_GRADIENT", NO_GRADIENT | {"GatherElements"})
