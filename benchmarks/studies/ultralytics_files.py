@@ -33,6 +33,7 @@ FORMS: dict[str, dict[str, bool]] = {
     "simplify": {"simplify": True},
     "rectangular": {},
     "end to end": {"nms": False},
+    "agnostic": {"nms": False, "agnostic_nms": True},
 }
 PHOTOGRAPHS = ("chelsea", "coffee", "rocket")
 TRAINED = {"abd": (640,), "doclaynet": (1024,)}
@@ -95,6 +96,7 @@ def jobs() -> Iterator[Job]:
         yield Job(NEWEST, "yolo26n", task, "plain")
         if task != "classify":
             yield Job(NEWEST, "yolo26n", task, "end to end")
+    yield Job(NEWEST, "yolo26n", "detect", "agnostic")
     yield from (Job(NEWEST, network, "detect", "plain") for network in ("yolov5n", "yolo11n", "yolo12n", "yolov10n"))
     yield Job("8.3.253", "yolo11n", "segment", "plain")
     yield from (Job("8.3.253", "abd", "detect", form) for form in ("plain", "nms"))
