@@ -57,7 +57,7 @@ help:
 	@echo "make picture the README's picture, anew"
 	@echo "make crosscheck  compare with PyTorch on many architectures; writes docs/crosscheck.md"
 	@echo "make ultralytics  what many versions of Ultralytics export, against its own predict; half an hour; writes benchmarks/studies/results/ultralytics.md"
-	@echo "make networks  what an export decides about many networks, and the truth; an hour, 10 GB; writes benchmarks/studies/results/networks.md"
+	@echo "make networks  what an export decides about many networks, and the truth; an hour, 16 GB; writes benchmarks/studies/results/networks.md"
 	@echo "make clean   remove environments, caches and results"
 
 demo: $(VENV)/.demo

@@ -20,6 +20,7 @@ from aerocam.export.nodes.shapes import (
     may_be_image,
     static_shape,
 )
+from aerocam.export.reading.families import family_of
 from aerocam.export.reading.ultralytics import Ultralytics, predict_preprocess, read_ultralytics
 from aerocam.export.scores import ScoreSite
 from aerocam.manifest import PixelUnits, Preprocess, ResizeRule, TensorLayout
@@ -35,6 +36,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "interpolation": "pil-bilinear",
     },
     "tf": {"color": "RGB", "resize": "crop", "mean": (127.5,) * 3, "std": (127.5,) * 3},
+    "clip": {
+        "color": "RGB",
+        "resize": "crop",
+        "mean": (122.771, 116.746, 104.094),
+        "std": (68.501, 66.632, 70.323),
+        "interpolation": "pil-bicubic",
+    },
     "caffe": {"color": "BGR", "resize": "crop", "mean": (103.939, 116.779, 123.68), "std": (1.0,) * 3},
     "paddleocr": {"color": "BGR", "resize": "stretch", "mean": (127.5,) * 3, "std": (127.5,) * 3},
     "paddleocr-det": {
@@ -48,8 +56,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "yolo": {"color": "RGB", "resize": "letterbox", "mean": (0.0,) * 3, "std": (255.0,) * 3},
     "yolox": {"color": "BGR", "resize": "letterbox", "mean": (0.0,) * 3, "std": (1.0,) * 3},
 }
-"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), Caffe's, of text to read and to find (which
-takes ImageNet's numbers for red off blue), 0 to 1, 0 to 255, YOLOs'."""
+"""Preprocessing by name: ImageNet's (torchvision), TensorFlow's (-1 to 1), CLIP's, Caffe's, of text to read and to find
+(which takes ImageNet's numbers for red off blue), 0 to 1, 0 to 255, YOLOs'."""
 
 BY_LAYOUT = {
     **dict.fromkeys(("yolov5", "yolov7", "yolov8", "yolov10"), "yolo"),
@@ -140,21 +148,21 @@ def decide_preprocess(model: ir.Model, site: ScoreSite, given: Given = None) -> 
         chosen = _chosen(image, _of_ultralytics(image, said), settings)
         against = f"its metadata say imgsz {said.size}" if said.size not in (None, chosen.size) else ""
         return chosen, _decision(chosen, "the model's metadata, as Ultralytics' own predict does", "metadata", against)
-    if preset is not None:
-        evidence, resize = "asked for", None
-        source: Source = "asked"
-    else:
-        preset, resize, evidence, source = _likeliest(model, image, site)
+    usual: dict[str, Any] = {}
+    source: Source = "asked"
+    evidence = "asked for"
+    if preset is None:
+        preset, usual, evidence, source = _likeliest(model, image, site)
         if {"mean", "std", "resize"} <= settings.keys():
             evidence, source = "asked for", "asked"
         elif settings:
             evidence = f"{', '.join(settings)} asked for, the rest: {evidence}"
-    chosen = _chosen(image, _entries(image, preset, resize, settings), settings)
+    chosen = _chosen(image, _entries(image, preset, usual, settings), settings)
     return chosen, _decision(chosen, evidence, source)
 
 
-def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, ResizeRule | None, str, Source]:
-    """Return the likeliest preset, how frames are brought to the size if not as it does, the evidence and its source.
+def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, dict[str, Any], str, Source]:
+    """Return the likeliest preset, what is usual in place of what it has, the evidence and its source.
 
     The numbers are by what the graph subtracts and divides by itself, by the layout of a detector, or by who wrote the
     file and for what; and the size by the task: classifiers of square pictures see the centre, all others the whole
@@ -168,11 +176,16 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         resize = "letterbox"
     nature = f"a detector of layout {layout}" if layout else f"task {site.task}"
     if (inside := _inside(image)) is not None:
-        return inside, resize, f"the graph itself normalises pixels; {resize} is usual for {nature}", "assumed"
+        return (
+            inside,
+            {"resize": resize},
+            f"the graph itself normalises pixels; {resize} is usual for {nature}",
+            "assumed",
+        )
     if layout in BY_LAYOUT:
         preset = BY_LAYOUT[layout]
     elif channels not in PICTURE_CHANNELS:
-        return "unit", None, f"usual for {channels} channels; the model does not say", "assumed"
+        return "unit", {}, f"usual for {channels} channels; the model does not say", "assumed"
     elif site.place is not None and site.place.form == "yxyx":
         preset, resize, nature = "tf", "stretch", f"{nature} with boxes in TensorFlow's order"
     elif is_channels_last(shape):
@@ -183,11 +196,16 @@ def _likeliest(model: ir.Model, image: ir.Value, site: ScoreSite) -> tuple[str, 
         preset, nature = "paddleocr", "lines of text"
     elif site.task == "segment" and site.score.classes == 1 and is_of_paddle:
         preset, nature = "paddleocr-det", "one map of where text is, written by Paddle"
+    elif not layout and (family := family_of(model)) is not None:
+        antialiased = PRESETS[family.preset].get("interpolation", "pil-bilinear")  # as PyTorch's networks have it
+        usual = {"resize": family.resize or resize, "interpolation": antialiased}
+        evidence = f"usual for {family.name}, as its modules are named; the model does not say"
+        return family.preset, usual, evidence, "assumed"
     elif _is_padded_as_tensorflow(image):
         preset, nature = "tf", f"{nature}, padded as TensorFlow does it"
     else:
         preset = "imagenet"
-    return preset, resize, f"usual for {nature}; the model does not say", "assumed"
+    return preset, {"resize": resize}, f"usual for {nature}; the model does not say", "assumed"
 
 
 def _inside(image: ir.Value) -> str | None:
@@ -245,7 +263,7 @@ def default_preprocess(model: ir.Model, preset: str | None = None) -> Preprocess
     if preset is None and said is not None:
         return _chosen(image, _of_ultralytics(image, said), {})
     usual = "tf" if is_channels_last(shape) else "imagenet" if shape[1] in PICTURE_CHANNELS else "unit"
-    return _chosen(image, _entries(image, preset or usual, None, {}), {})
+    return _chosen(image, _entries(image, preset or usual, {}, {}), {})
 
 
 def _sizes(image: ir.Value) -> tuple[int, int, int]:
@@ -262,15 +280,15 @@ def _of_ultralytics(image: ir.Value, said: Ultralytics) -> dict[str, Any]:
     return {name: getattr(rule, name) for name in ("color", "resize", "short_side", "interpolation", "mean", "std")}
 
 
-def _entries(image: ir.Value, preset: str, resize: ResizeRule | None, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a preset that fit an input.
+def _entries(image: ir.Value, preset: str, usual: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a preset, but for what is usual in their place, that fit an input.
 
     Raises:
         UsageError: There is no such preset, or its numbers do not fit the input's channels.
     """
     if preset not in PRESETS:
         raise UsageError(f"`preset={preset!r}`: no such preset. {did_you_mean(preset, PRESETS)}")
-    entries = PRESETS[preset] | ({"resize": resize} if resize is not None else {})
+    entries = {**PRESETS[preset], **usual}
     return entries | _fitted(entries, image, _sizes(image)[0], settings)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import logging
-import re
 from collections.abc import Sequence
 
 import onnx_ir as ir
@@ -14,15 +13,13 @@ from aerocam.export.gradients.adjoints import NO_GRADIENT
 from aerocam.export.gradients.adjoints.registry import operator_name
 from aerocam.export.gradients.autodiff import ancestors, carries_gradient, nodes_between, values_read
 from aerocam.export.layers.candidates import Candidate, image_inputs
+from aerocam.export.reading.modules import module_path
 from aerocam.export.scores import ScoreSite
 
 logger = logging.getLogger("aerocam.export")
 
 INPUT = "INPUT"
 """What stands for the picture, whatever the model calls it."""
-
-SCOPES = "pkg.torch.onnx.name_scopes"
-"""Key of the modules around a node, outermost first and itself last, among the metadata that PyTorch writes now."""
 
 
 def named_layer(model: ir.Model, site: ScoreSite, candidates: Sequence[Candidate], name: str) -> Candidate:
@@ -98,23 +95,3 @@ def _gradient_ends(graph: ir.Graph, value: ir.Value, score: ir.Value) -> ir.Node
             return node
         carried.update(node.outputs)
     return None
-
-
-def module_path(node: ir.Node | None) -> str:
-    """Return the path of the module that a node belongs to, as `layer4.1.conv2`; "" where its exporter says nothing.
-
-    PyTorch writes it into the node's metadata, and did write `/layer4/layer4.1/conv2/Conv` as its name; TensorFlow
-    writes `model/block5/Conv2D`.
-    """
-    if node is None:
-        return ""
-    if SCOPES in node.metadata_props:
-        modules = re.findall("'([^']*)'", node.metadata_props[SCOPES])[:-1]
-        return modules[-1] if modules else ""
-    path: list[str] = []
-    for module in (node.name or "").strip("/").split("/")[:-1]:
-        if path and module.startswith(f"{path[-1]}."):
-            path[-1] = module
-        else:
-            path.append(module)
-    return ".".join(path)

@@ -17,7 +17,7 @@ from aerocam.benchmarks.studies.networks.truth import Place, Truth
 from aerocam.decisions import Decision
 from aerocam.errors import AerocamError
 from aerocam.export import export_model
-from aerocam.export.layers.naming import module_path
+from aerocam.export.reading.modules import module_path
 from aerocam.manifest import Manifest
 
 Outcome = Literal["right", "warned and right", "warned and wrong", "silent and wrong"]

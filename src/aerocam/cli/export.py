@@ -61,7 +61,7 @@ ARGUMENTS = (
         help="relevance (LRP-epsilon) in place of gradients, at every layer; for the method relevance"),
     argument("--labels", metavar="FILE", help="class names, one per line, or in JSON or YAML"),
     argument("--preprocess", metavar="PRESET",
-        help="imagenet, tf, caffe, paddleocr, paddleocr-det, unit, raw, yolo or yolox"),
+        help="imagenet, tf, clip, caffe, paddleocr, paddleocr-det, unit, raw, yolo or yolox"),
     argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)"),
     argument("--std", metavar="R,G,B", help="per channel, in pixel units"),
     argument("--color", choices=get_args(ColorOrder), help="channel order the model expects"),

@@ -10,6 +10,7 @@ import onnx
 import pytest
 
 from aerocam.export import PRESETS, export_model
+from aerocam.export.reading.modules import SCOPES
 from aerocam.manifest import Manifest
 from coloured import written
 from detector_cases import CASES
@@ -19,7 +20,7 @@ from tiny_heads import HEADS
 LINE = "m = ReduceMean<axes=[2], keepdims=0>(a) t = Transpose<perm=[0,2,1]>(m) l = MatMul(t, w) y = Softmax<axis=2>(l)"
 
 
-def said(path: Path, preset: str, resize: str, **options: Any) -> None:
+def said(path: Path, preset: str, resize: str, interpolation: str = "", **options: Any) -> None:
     manifest: Manifest = export_model(path, check=False, **options).manifest
     rule = manifest.preprocess
     assert rule is not None
@@ -28,6 +29,7 @@ def said(path: Path, preset: str, resize: str, **options: Any) -> None:
     wanted = PRESETS[preset]
     assert (rule.color, rule.mean, rule.std) == (wanted["color"], wanted["mean"], wanted["std"])
     assert rule.resize == resize
+    assert interpolation in ("", rule.interpolation)
 
 
 @pytest.mark.parametrize(("producer", "preset"), [("onnx-caffe2", "caffe"), ("pytorch", "imagenet")])
@@ -68,6 +70,29 @@ def test_where_text_is(tmp_path: Path, graph: str, classes: int, preset: str) ->
     )
     proto.graph.name = graph
     said(saved(tmp_path, proto), preset, "stretch", layers="a")
+
+
+@pytest.mark.parametrize(
+    ("modules", "preset", "resize", "interpolation"),
+    [
+        (["conv1", "layer4"], "imagenet", "crop", "pil-bilinear"),
+        (["body.conv1", "body.layer1.0"], "unit", "crop", "pil-bilinear"),
+        (["vit.embeddings.patch_embeddings"], "tf", "stretch", "pil-bilinear"),
+        (["visual.layer4.0", "visual.attnpool.c_proj"], "clip", "crop", "pil-bicubic"),
+    ],
+)
+@pytest.mark.parametrize("is_metadata", [False, True])
+def test_families_by_the_names_of_modules(
+    tmp_path: Path, modules: list[str], preset: str, resize: str, interpolation: str, is_metadata: bool
+) -> None:
+    """As either exporter of PyTorch's writes them; `test_families.py` has the families."""
+    proto = onnx.load(written(tmp_path / "m.onnx", "y = Softmax(f)"))
+    for node, path in zip(proto.graph.node, modules, strict=False):
+        if is_metadata:
+            node.metadata_props.add(key=SCOPES, value=str(["", path, node.op_type]))
+        else:
+            node.name = f"/{path.replace('.', '/')}/{node.op_type}"
+    said(saved(tmp_path, proto), preset, resize, interpolation)
 
 
 @pytest.mark.parametrize("output", ["float[1,64] y", "float[1,64,8,8] y"])

@@ -12,10 +12,10 @@ import pytest
 from aerocam.errors import UsageError
 from aerocam.export import export_model, list_layers
 from aerocam.export.layers.automatic import UNSURE
-from aerocam.export.layers.naming import SCOPES, module_path
 from aerocam.export.layers.target_layers import choose_layers
 from aerocam.export.plan import make_plan
 from aerocam.export.reading.graph import load_model
+from aerocam.export.reading.modules import SCOPES, module_path
 from aerocam.export.request import ExportRequest
 from aerocam.export.scores import find_score
 from aerocam.manifest import TARGET
