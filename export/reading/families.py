@@ -44,7 +44,7 @@ FAMILIES = (
     Family("ViT, BEiT and SigLIP of timm", (PATCHES, BLOCK), "tf"),
     Family("mixers", (r"blocks\.\d+\.mlp_tokens",), "tf"),
     Family("CoAtNet and MaxViT of timm", (r"stem\.conv2$", r"stages\.\d+\.blocks\.\d+\.attn"), "tf"),
-    Family("BiT", (r"stages\.\d+\.blocks\.\d+\.downsample\.conv",), "tf"),
+    Family("ResNet v2 and BiT of timm", (r"stages\.\d+\.blocks\.\d+\.downsample\.conv",), "tf"),
     Family("Inceptions of timm", (r"(Mixed_7c\..+\.bn\.act$|mixed_5b\.|features\.\d+\.branch\d)",), "tf"),
     Family("Xceptions of timm", (r"(blocks\.\d+\.stack\.|block1\.rep)",), "tf"),
     Family("MobileViT of timm", (r"stages\.\d+\.\d+\.conv_proj",), "unit"),
