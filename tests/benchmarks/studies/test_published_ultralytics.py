@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
-from aerocam.benchmarks.studies.pages.ultralytics import COLUMNS, apart, differences, matched, page
-from aerocam.benchmarks.studies.ultralytics_files import jobs
+from aerocam.benchmarks.studies.pages.ultralytics import COLUMNS, alone, apart, differences, matched, page
+from aerocam.benchmarks.studies.ultralytics_files import Job, jobs
 from aerocam.runtime.predictions.detections import Detection
 
 SHAPE = (100, 200, 3)
@@ -48,6 +51,18 @@ def test_two_predicts_that_find_others() -> None:
     boxes = {"0.boxes": np.array([[0, 0, 4, 4, 0.9, 0]])}
     assert apart(boxes, {"0.boxes": boxes["0.boxes"] + 0.25}, 1) == 0.25
     assert apart({"0.boxes": np.zeros((0, 6))}, boxes, 1) is None
+
+
+def test_predict_is_compared_with_itself(tmp_path: Path) -> None:
+    job, rotated = Job("8.4.190", "abd", "obb", "half, unfused"), np.array([[40, 50, 20, 40, 0.2, 0.9, 0]])
+    another = np.array([[40, 80, 20, 40, 0.2, 0.9, 1]])
+    (tmp_path / job.folder).mkdir(parents=True)
+    for name, rows in (("newest", rotated), ("newest-unfused", np.vstack([rotated, another]))):
+        np.savez(tmp_path / job.folder / name, **{"0.obb": rows})
+    cv2.imwrite(str(tmp_path / "picture.png"), np.zeros(SHAPE, np.uint8))
+    found = alone(job, tmp_path, [tmp_path / "picture.png"])
+    assert (found["objects"], found["classes"], found["unmatched"], found["score"]) == (2, 2, 1, 0)
+    assert max(found["corner"], found["angle"]) < 1e-6
 
 
 def test_the_page_has_every_row() -> None:
