@@ -86,9 +86,12 @@ def test_the_totals_are_those_of_the_rows() -> None:
         row("b", "silent and wrong"),
         row("c", refused="x|y"),
     ]
-    text = page({"rows": rows, "not written": {}})
+    published = {"weights": 200, "imagenet": 100, "assumed": 150, "possible": 190}
+    text = page({"rows": rows, "not written": {}, "published": published})
     assert "3 networks in 4 files, 1 networks refused" in text
     assert "silent and wrong: 1 (33%)" in text
     assert "warned and wrong: 1 (33%)" in text
     assert "with a warning: 1 of 4 (25%)" in text
     assert "x\\|y" in text
+    shares = [text.index(share) for share in ("50.0% take ImageNet's", "right for 75.0%", "95.0%.")]
+    assert shares == sorted(shares)
