@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from aerocam.antialiasing import DIGITS
 from aerocam.export.ends.interpolation import STEPS, Matrix, Resize, Taps
 from aerocam.export.nodes.builder import Builder
 from aerocam.export.nodes.shapes import static_shape
@@ -22,6 +23,8 @@ SPARSE = 1 / 3
 """Share of the columns up to which those that are used are picked one by one; else all between the first and last."""
 
 LEVELS = 255.0
+
+HALF_OF_DIGITS = 2.0 ** -(DIGITS // 2)
 
 FIRST_CUT, SECOND_CUT = 1 / 16, 1 / 65536
 """What OpenCV's fixed-point rule keeps of a sum along a row, and of each product along a column; 2 digits remain."""
@@ -53,17 +56,27 @@ def resample(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
     return op.Round(op.Clip(whole, 0.0, LEVELS))
 
 
-def _levels(op: Builder, value: ir.Value) -> ir.Value:
-    """Return the nearest grey levels, half up."""
-    return op.Floor(op.Clip(op.Add(value, 0.5), 0.0, LEVELS))
+def _levels(op: Builder, matrix: Matrix, rows: ir.Value) -> ir.Value:
+    """Return matrix @ rows in the nearest grey levels, half up.
+
+    Pillow's weights decide by their last digits what becomes of a half, and float32 is too short for them: sums by the
+    first half of the digits are exact, and so are those by the others and what the first leave above whole levels.
+    """
+    first = np.rint(matrix / HALF_OF_DIGITS) * HALF_OF_DIGITS
+    both = np.stack([first, matrix - first], axis=1).reshape(-1, matrix.shape[1])
+    pairs = op.reshape(product(op, both, rows), len(matrix), 2, static_shape(rows)[1])
+    coarse, fine = (op.reshape(op.slice_axis(pairs, 1, i, i + 1), len(matrix), static_shape(rows)[1]) for i in range(2))
+    whole = op.Floor(op.Add(coarse, 0.5))
+    rest = op.Add(op.Add(op.Sub(coarse, whole), 0.5), fine)
+    return op.Clip(op.Add(whole, op.Floor(rest)), 0.0, LEVELS)
 
 
 def _axis_by_axis(op: Builder, picture: ir.Value, how: Resize) -> ir.Value:
     """Resize columns first, to whole grey levels, then rows."""
     used, channels = np.flatnonzero(how.rows.any(axis=0)), static_shape(picture)[2]
     turned, columns = _turned(op, select(op, picture, used, axis=0), how.columns)
-    along = op.reshape(_levels(op, product(op, columns, turned)), len(columns) * channels, len(used))
-    rows = _levels(op, product(op, how.rows[:, used], op.Transpose(along, perm=[1, 0])))
+    along = op.reshape(_levels(op, columns, turned), len(columns) * channels, len(used))
+    rows = _levels(op, how.rows[:, used], op.Transpose(along, perm=[1, 0]))
     return op.Transpose(op.reshape(rows, len(how.rows), len(columns), channels), perm=[2, 0, 1])
 
 
