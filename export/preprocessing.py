@@ -302,10 +302,13 @@ def _chosen(image: ir.Value, entries: Mapping[str, Any], settings: Mapping[str, 
     if entries["resize"] == "crop" and "short_side" not in entries:
         entries["short_side"] = round(max(height, width) * CROP_RATIO)
     for name in ("mean", "std"):
-        if len(entries[name]) != channels or (name == "std" and 0 in entries[name]):
+        numbers = entries[name] = tuple(entries[name]) * (channels if len(entries[name]) == 1 else 1)
+        if len(numbers) != channels or not np.isfinite(numbers).all() or (name == "std" and 0 in numbers):
             zero = ", none of them 0," if name == "std" else ""
-            shown = ",".join(f"{number:g}" for number in entries[name])
-            raise UsageError(f"`{name}={shown!r}`: {channels} numbers{zero} are expected, one per channel")
+            shown = ",".join(f"{number:g}" for number in numbers)
+            raise UsageError(
+                f"`{name}={shown!r}`: {channels} numbers{zero} are expected, one per channel, or one for all"
+            )
     side = entries.get("short_side", 0)
     if entries["resize"] == "crop" and side < max(height, width):
         raise UsageError(f"`short_side={side}`: less than the input's {max(height, width)} px; give at least that")

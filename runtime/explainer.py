@@ -211,7 +211,8 @@ class Explainer(Closing):
         objects = target.find(prediction.outputs, self.manifest, prediction.placement)
         explanation = self._explain(prediction, self._resolve([(one.index, one.anchor) for one in objects] or None))
         if not objects:
-            explanation.warnings.append(f"no object found above {target.confidence:g}; this is the model's best guess")
+            which = "object" if target.number is None else f"object number {target.number}"
+            explanation.warnings.append(f"no {which} found above {target.confidence:g}; this is the model's best guess")
         return explanation
 
     @property

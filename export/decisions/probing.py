@@ -54,7 +54,7 @@ class Probe:
                 asked = {value.name for value in session.get_inputs()}
                 feeds = [{key: x for key, x in feed.items() if key in asked} for feed in _feeds(self._model)]
                 runs = [session.run(names, feed) for feed in feeds]
-        except (AerocamError, ValueError) as error:  # a weight may be shorter than its shape says
+        except (AerocamError, ValueError, RuntimeError) as error:  # a weight may be shorter than its shape says
             self.fault = " ".join(str(error).split())
             logger.debug("%s cannot be measured: %s", ", ".join(names), self.fault)
             return {}
@@ -79,7 +79,7 @@ def _feeds(model: ir.Model) -> list[dict[str, NDArray]]:
             pixels, dtype = _picture(static_shape(value), rng), value.dtype.numpy()  # type: ignore[union-attr]
             levels = 255 * pixels * (factor > 0 and pixels.ndim == 4)
             is_real = np.issubdtype(dtype, np.floating)
-            feed[str(value.name)] = ((pixels - mean) * factor if is_real else levels).astype(dtype)
+            feed[str(value.name)] = np.asarray((pixels - mean) * factor if is_real else levels, dtype)
         feeds.append(feed)
     return feeds
 

@@ -95,18 +95,31 @@ def decide_score(
     has_background = site is not (site := _with_background(site, probe))
     decision = Decision("task", found.task, found.evidence, "task", found.source)
     decisions = [decision, _output_decision(model, site, output, hints)]
-    return site, [
-        *decisions,
-        *_detector_decisions(model, site, hints, has_background),
-    ] if site.task == "detect" else decisions
+    if site.task == "detect":
+        decisions += _detector_decisions(model, site, hints, has_background)
+    elif has_background:
+        evidence = "the likeliest symbol at most places of every test picture"
+        decisions.append(
+            Decision("blank", f"symbol {site.score.background}, never chosen", evidence, "target", "measured")
+        )
+    return site, decisions
 
 
 def _with_background(site: ScoreSite, probe: Probe) -> ScoreSite:
-    """Return a detector's site with class 0 as the background, where it is sure of that class nearly everywhere.
+    """Return a site with the class that stands for nothing as the background, where test pictures show one.
 
-    So TensorFlow's detectors are, whose classes have a sigmoid each: nowhere else is one class at nine of ten anchors.
+    TensorFlow's detectors, whose classes have a sigmoid each, are sure of class 0 nearly everywhere: nowhere else is
+    one class at nine of ten anchors. Of a text reader, CTC's blank is the first symbol or the last, and the likeliest
+    at most places of a picture without text.
     """
     score = site.score
+    if site.task == "sequence":
+        assert site.output is not None
+        likeliest = np.array([array[0].argmax(1) for array in probe.values(site.output) or ()])
+        for end in (0, score.classes - 1):
+            if likeliest.size and (likeliest == end).mean(axis=1).min() > 0.5:
+                return replace(site, score=replace(score, background=end))
+        return site
     if site.layout != "retinanet" or score.background is not None or score.activation != "sigmoid" or score.classes < 2:
         return site
     assert site.output is not None

@@ -121,7 +121,8 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
         UsageError: A name is that of no input, a shape contradicts the model, or a dynamic dimension is left.
     """
     inputs = model_inputs(proto)
-    shapes = {**_written_shapes(proto, inputs), **shapes}
+    if not shapes:
+        shapes = _written_shapes(proto, inputs)
     for name in shapes:
         _require_named(name, [item.name for item in inputs], _given(name, shapes[name]))
     changed = False
@@ -143,9 +144,11 @@ def freeze_inputs(proto: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -
             if old is not None and new != old:
                 raise UsageError(f"{_given(item.name, wanted)}: dimension {i} is {old} in the model")
         if not after or any(not dim or dim < 1 for dim in after):
+            if wanted:
+                raise UsageError(f"{_given(item.name, wanted)}: sizes of 1 or more are expected")
             raise UsageError(
                 f"input {item.name!r} has shape [{_join(after)}], a static one is needed;"
-                f" add {_given(item.name, (1, 3, 224, 224))} with your sizes"
+                f" add {_given(item.name, _possible(after))} with your sizes"
             )
         if after != before:
             changed = True
@@ -167,6 +170,12 @@ def _written_shapes(proto: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto
     shape = (max(dims[0].dim_value, 1), dims[1].dim_value, *sizes)
     logger.info("input %r: %s by the metadata's imgsz; `input_shapes` says otherwise", inputs[0].name, shape)
     return {inputs[0].name: shape}
+
+
+def _possible(dims: Sequence[int | None]) -> tuple[int, ...]:
+    """Return a shape that an input could have, for a message: its own sizes, and a picture's where it has none."""
+    usual = (1, COLOURS, 224, 224) if len(dims) in (0, 4) else (1,) * len(dims)
+    return tuple(own or other for own, other in zip(dims or [None] * 4, usual, strict=True))
 
 
 def _given(name: str, shape: Sequence[int]) -> str:

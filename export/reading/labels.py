@@ -30,13 +30,13 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         UsageError: The file cannot be read, or its numbers are not 0, 1, 2 and so on.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig").strip()
-        if text[:1] in ("[", "{"):
+        text = Path(path).read_text(encoding="utf-8-sig").strip("\r\n")
+        if text.lstrip()[:1] in ("[", "{"):
             found = json.loads(text)
             return _ordered(found.get("names", found) if isinstance(found, dict) else found)
         if (names := NAMES.search(text)) or Path(path).suffix in (".yaml", ".yml"):
             return _ordered(_entries(names[1] if names else "", text[names.end() if names else 0 :]))
-        lines = [line.strip() for line in text.splitlines()]
+        lines = [line if line == " " else line.strip() for line in text.splitlines()]  # text readers know a space
         return _ordered(_by_number(lines) or lines)
     except (OSError, ValueError) as error:  # not UTF-8 and not JSON are ValueErrors
         raise UsageError(

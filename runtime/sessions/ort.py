@@ -53,7 +53,7 @@ class Buffers:
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> Arrays:
         """Run the session on all its inputs; the arrays given are held until others come."""
         if not self.holds(feeds):
-            self._memory = {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            self._memory = {name: np.asarray(array, order="C") for name, array in feeds.items()}
             for name, array in self._memory.items():
                 self._binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
             # What had to be copied to be contiguous is bound anew every time.

@@ -308,7 +308,7 @@ def _fixed(session: Session, feeds: Mapping[str, Any]) -> Arrays:
         value = np.asarray(feeds[name])
         if value.ndim and value.shape != spec.shape:
             raise UsageError(f"`feeds`: got {value.shape} for the input {name!r}, expected {spec}")
-        fixed[name] = np.ascontiguousarray(np.broadcast_to(value, spec.shape), spec.dtype)  # type: ignore[arg-type]
+        fixed[name] = np.broadcast_to(value, spec.shape).astype(spec.dtype, order="C")  # type: ignore[arg-type]
     score = session.manifest.score
     if session.manifest.task == "embed":
         fixed[contract.REFERENCE] = np.zeros((score.targets, score.classes), np.float32)

@@ -96,6 +96,9 @@ FAILURES: dict[str, tuple[str, int, str]] = {
     "all": ("layers model.onnx --all=2", 2, "--all: ignored explicit argument '2'"),
     "mean": ("export model.onnx --mean 1,2", 2, "--mean 1,2: 3 numbers"),
     "std": ("export model.onnx --std 1,0,1", 2, "--std 1,0,1: 3 numbers, none of them 0"),
+    "mean-nan": ("export model.onnx --mean nan", 2, "--mean nan,nan,nan: 3 numbers are expected, one per channel, or"),
+    "target-two": ("explain numbered.onnx p.png --target 2", 2, "'2': it is the number .*'3', and the label of"),
+    "shape-elsewhere": ("explain dynamic.onnx p.png", 2, "add --input-shape x=1,3,224,224 of `aerocam export` with"),
     "std-words": ("export model.onnx --std one", 2, "--std one: numbers are expected"),
     "short-side": ("export model.onnx --short-side 7", 2, "--short-side 7: less than the input's 8 px"),
     "color": ("export model.onnx --color GRAY", 1, "GRAY has 1 channels"),
@@ -139,6 +142,9 @@ def test_a_failure_is_one_line_and_leaves_no_file(
     two.graph.input.append(helper.make_tensor_value_info("n", onnx.TensorProto.INT64, [1]))
     saved(tmp_path, none, "no_input.onnx")
     saved(tmp_path, two, "two.onnx")
+    if "numbered.onnx" in command:
+        Path("numbers.txt").write_text("0\n1\n3\n2\n4\n")
+        assert run("export", "model.onnx", "-o", "numbered.onnx", "--labels", "numbers.txt", "-q", "--no-check") == 0
     if "good.onnx" in command:
         assert run("export", "model.onnx", "-o", "good.onnx", "-q", "--no-check") == 0
     before = {path.name: path.read_bytes() for path in Path().iterdir()}

@@ -194,3 +194,12 @@ def test_a_model_of_five_bands(shape: str, first: str, tmp_path: Path) -> None:
         assert found.overlay().shape == (12, 12, 3)
         with pytest.raises(UsageError, match=r"got uint8 \(12, 12, 3\), expected uint8 or uint16 \(H, W, 5\)"):
             explainer(FRAME)
+
+
+def test_a_number_without_axes_is_measured_and_fed(tmp_path: Path) -> None:
+    """As the sampling rate of a speech model; the scores that it is added to grow by it."""
+    model = network(tmp_path / "m.onnx", more=", int64 n", tail="m = Cast<to=1>(n) y = Add(logits, m)")
+    done = export_model(model, preprocess=UNIT)
+    assert {item.subject: item.source for item in done.manifest.decisions}["activation"] == "measured"
+    none, three = (Explainer(done.path, feeds={"n": number})(FRAME).target.logit for number in (0, 3))
+    assert three == pytest.approx(none + 3, abs=1e-4)

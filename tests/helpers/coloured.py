@@ -28,6 +28,7 @@ WEIGHTS: dict[str, Any] = {
     "k": np.array([2]),
     "double": np.array([2]),
     "rows": np.array([1, 3, 64]),
+    "front": np.array([0, 0, 1, 0, 0, 0]),
     "four": np.array([1, 1, 4, 4], np.float32),
 }
 

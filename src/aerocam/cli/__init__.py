@@ -71,7 +71,8 @@ def build_parser() -> argparse.ArgumentParser:
         verb.add_argument("-v", "--verbose", action="store_true", help="say more about what is chosen and why")
         verb.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
         declare(verb, module.ARGUMENTS)
-        verb.set_defaults(run=module.run, refuse=partial(_refuse_unknown, verb))
+        flags = frozenset(re.findall(r"(?<!\w)--?[a-zA-Z][a-z0-9-]*", verb.format_usage()))
+        verb.set_defaults(run=module.run, refuse=partial(_refuse_unknown, verb), flags=flags)
     return parser
 
 
@@ -93,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.refuse(unknown)
     level = logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(FlagFormatter("%(message)s"))
+    handler.setFormatter(FlagFormatter("%(message)s", args.flags))
     logger = logging.getLogger("aerocam")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(level)
@@ -102,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except AerocamError as error:
-        print(f"aerocam {args.command}: error: {with_flags(' '.join(str(error).split()))}", file=sys.stderr)
+        print(f"aerocam {args.command}: error: {with_flags(' '.join(str(error).split()), args.flags)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"aerocam {args.command}: interrupted", file=sys.stderr)

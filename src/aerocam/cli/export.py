@@ -62,7 +62,7 @@ ARGUMENTS = (
     argument("--labels", metavar="FILE", help="class names, one per line, or in JSON or YAML"),
     argument("--preprocess", metavar="PRESET",
         help="imagenet, tf, clip, caffe, paddleocr, paddleocr-det, unit, raw, yolo or yolox"),
-    argument("--mean", metavar="R,G,B", help="per channel, in --units (0 to 255)"),
+    argument("--mean", metavar="R,G,B", help="per channel, or one number for all, in --units (0 to 255)"),
     argument("--std", metavar="R,G,B", help="per channel, in pixel units"),
     argument("--color", choices=get_args(ColorOrder), help="channel order the model expects"),
     argument("--resize", choices=get_args(ResizeRule), help="how a frame is brought to the input's size"),

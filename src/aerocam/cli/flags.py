@@ -10,7 +10,7 @@ import ast
 import logging
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 ALIKE = (
     "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
@@ -37,31 +37,44 @@ PARAMETER = re.compile(r"`(\w+)(?:=([^`]*))?`")
 
 
 class FlagFormatter(logging.Formatter):
-    """Formats records as the command line prints them.
+    """Formats records as a command prints them, whose flags are given; of others it says that they are export's.
 
     >>> FlagFormatter("%(message)s").format(logging.makeLogRecord({"msg": "`task` says otherwise"}))
     '--task says otherwise'
     """
 
+    def __init__(self, fmt: str, own: Container[str] | None = None) -> None:
+        """Take the format, and the flags of the command that prints; None: all are its own."""
+        super().__init__(fmt)
+        self._own = own
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as text, with flags for parameters."""
-        return with_flags(super().format(record))
+        return with_flags(super().format(record), self._own)
 
 
-def with_flags(text: str) -> str:
+def with_flags(text: str, own: Container[str] | None = None) -> str:
     """Return a message with flags in place of the parameters in backticks; other words in backticks stay as they are.
+
+    Flags that are not among a command's `own` are told to be those of `aerocam export`.
 
     >>> with_flags("add `head='gradcam'` or `tensors=True`, as `aerocam export` takes them")
     'add --head gradcam or --tensors, as `aerocam export` takes them'
+    >>> with_flags("`task` settles it", own={"--target"})
+    '--task of `aerocam export` settles it'
     """
-    return PARAMETER.sub(_flag, text)
+
+    def flag(found: re.Match[str]) -> str:
+        name = FLAGS.get(found[1])
+        typed = found[0] if name is None else _flag(found)
+        return typed if name is None or own is None or name in own else f"{typed} of `aerocam export`"
+
+    return PARAMETER.sub(flag, text)
 
 
 def _flag(found: re.Match[str]) -> str:
-    """Return the flag for a parameter, with its value where one is given that can be typed."""
+    """Return the flag for a known parameter, with its value where one is given that can be typed."""
     name, text = found.groups()
-    if name not in FLAGS:
-        return found[0]
     flag = FLAGS[name]
     try:
         value = ast.literal_eval(text or "True")

@@ -60,7 +60,7 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
             f"{by_object[0]}: got {by_class[0]} as well, expected one of the two; --class chooses among objects"
         )
     if by_object or (not by_class and most is not None and manifest.boxes is not None):
-        return _objects(args, most)
+        return _objects(args, most, manifest.labels)
     if args.top is not None and (args.target or args.top < 1):
         problem = f"{args.top}, expected 1 or more" if args.top < 1 else "--target as well, expected one of the two"
         raise UsageError(f"--top: got {problem}")
@@ -68,7 +68,7 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
     if args.top is not None:
         classes = [-rank for rank in range(1, args.top + 1)]
     elif args.target:
-        classes = [_class(text) for item in args.target for text in _split(item, manifest.labels)]
+        classes = [_class(text, manifest.labels) for item in args.target for text in _split(item, manifest.labels)]
     targets: list[TargetLike] = [class_ if args.anchor is None else (class_, args.anchor) for class_ in classes]
     return targets if len(targets) > 1 else targets[0]
 
@@ -94,7 +94,7 @@ def region_of(text: str) -> RegionLike:
     return numbers
 
 
-def _objects(args: argparse.Namespace, most: int | None) -> Objects:
+def _objects(args: argparse.Namespace, most: int | None, labels: Sequence[str]) -> Objects:
     from aerocam.runtime.predictions.detections import Objects
 
     options = {
@@ -102,7 +102,7 @@ def _objects(args: argparse.Namespace, most: int | None) -> Objects:
         "number": args.box,
         "confidence": args.conf,
         "iou": args.iou,
-        "classes": tuple(map(_class, args.classes)) if args.classes else None,
+        "classes": tuple(_class(text, labels) for text in args.classes) if args.classes else None,
     }
     return Objects(**{name: value for name, value in options.items() if value is not None})
 
@@ -115,5 +115,19 @@ def _split(text: str, labels: Sequence[str]) -> list[str]:
     return parts
 
 
-def _class(text: str) -> Class:
-    return int(text) if text.removeprefix("-").isdecimal() else text
+def _class(text: str, labels: Sequence[str]) -> Class:
+    """Return the class that a text names, by its number or its label.
+
+    Raises:
+        UsageError: The text is the number of one class and the label of another.
+    """
+    if not text.removeprefix("-").isdecimal():
+        return text
+    number = int(text)
+    if text in labels and labels.index(text) != number:
+        other = f", {labels[number]!r}," if 0 <= number < len(labels) else ""
+        raise UsageError(
+            f"class '{text}': it is the number of a class{other} and the label of class {labels.index(text)}; say which"
+            " by the other's number or label"
+        )
+    return number

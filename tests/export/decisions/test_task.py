@@ -104,6 +104,17 @@ def test_a_symbol_at_a_place_of_a_line_is_explained(tmp_path: Path) -> None:
         explainer(frame, (0, 8))
 
 
+def test_the_blank_of_a_line_is_never_chosen_by_itself(tmp_path: Path) -> None:
+    """Symbol 0 is the likeliest everywhere, as CTC's blank is; it can be asked for."""
+    tail = LINE + "n = Tanh(l) b = Pad(n, front, twice) y = Softmax<axis=2>(b)"
+    path = written(tmp_path / "m.onnx", tail, "float[1,8,4] y")
+    made = decisions(path)["blank"]
+    assert (made.decided, made.source) == ("symbol 0, never chosen", "measured")
+    found, blank = Explainer(export_model(path, preprocess="unit").path)(disc(2), [None, (0, 3)]).targets
+    assert (found.index, blank.index) == (3, 0)
+    assert blank.score > found.score > 0
+
+
 def test_what_cannot_be_run_is_decided_by_the_graph(tmp_path: Path) -> None:
     """Where an output cannot be computed, the others are measured all the same."""
     path = written(

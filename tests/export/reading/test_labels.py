@@ -34,6 +34,11 @@ def test_the_names_in_the_file(name: str, tmp_path: Path) -> None:
     assert read_labels(tmp_path / name) == COLOURS
 
 
+def test_a_space_is_a_symbol_of_a_text_reader(tmp_path: Path) -> None:
+    (tmp_path / "symbols.txt").write_text("a\n4\n \n")
+    assert read_labels(tmp_path / "symbols.txt") == ("a", "4", " ")
+
+
 def test_an_apostrophe_and_a_comma_belong_to_the_name(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text('names:\n  0: jack-o\'-lantern\n  1: "cup, of tea"\n')
     assert read_labels(tmp_path / "a.yaml") == ("jack-o'-lantern", "cup, of tea")
