@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from aerocam.errors import UsageError
+from aerocam.foreign import parse_json, read_text
 from aerocam.geometry import Box
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,7 @@ def _labelled(
     for name in rows:
         if name not in present:
             absent = f"{file} names it, and it is no picture in the folder; correct the row"
-            samples.append(Sample(name, str((folder / name).resolve()), fault=absent))
+            samples.append(Sample(name, str(folder.resolve() / name), fault=absent))
     return samples
 
 
@@ -150,7 +151,7 @@ def _corners(box: Any) -> Box:
     if not isinstance(box, (list, tuple)) or len(box) != 4:
         raise ValueError(f"box {box}, four numbers x0, y0, x1, y1 are expected")
     x0, y0, x1, y1 = (float(one) for one in box)
-    if not (x0 < x1 and y0 < y1):
+    if not (-math.inf < x0 < x1 < math.inf and -math.inf < y0 < y1 < math.inf):
         raise ValueError(f"box {box}, x0 < x1 and y0 < y1 are expected")
     return x0, y0, x1, y1
 
@@ -164,9 +165,9 @@ def _rows(folder: Path) -> dict[str, list[dict[str, Any]]] | None:
         raise UsageError(f"{folder}: it has both labels.json and labels.csv, one is expected; move one away")
     path = folder / names[0]
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        rows = _json_rows(json.loads(text), path) if path.suffix == ".json" else _csv_rows(text, path)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        text = read_text(path)
+        rows = _json_rows(parse_json(text), path) if path.suffix == ".json" else _csv_rows(text, path)
+    except (OSError, ValueError, csv.Error) as error:
         raise UsageError(f"{path}: cannot read it: {error}; see `aerocam eval --help` for its form") from error
     by_file: dict[str, list[dict[str, Any]]] = {}
     for row in rows:

@@ -15,6 +15,7 @@ import numpy as np
 
 from aerocam.errors import UsageError, WriteError
 from aerocam.files import write_together
+from aerocam.foreign import parse_json, read_text
 from aerocam.runtime.sessions.session import Closing
 
 logger = logging.getLogger(__name__)
@@ -56,7 +57,7 @@ def same_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         write_together({path: (json.dumps(wanted, indent=2, ensure_ascii=False) + "\n").encode()})
         return
     try:
-        before = json.loads(path.read_bytes())
+        before = parse_json(read_text(path))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: cannot read it: {error}; give another folder") from error
     differences = _differences(before, wanted)
@@ -136,7 +137,7 @@ class Records(Closing):
         by_key: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(content[:whole].splitlines(), 1):
             try:
-                by_key.update({one["key"]: one for one in json.loads(line)["records"]})
+                by_key.update({one["key"]: one for one in parse_json(line.decode())["records"]})
             except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f"{self._path}: line {number} is no record ({error}); delete that line") from error
         return by_key

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aerocam.errors import UsageError
+from aerocam.foreign import parse_json, read_text
 
 NUMBERED = re.compile(r"(\d+)\s*:\s*(.*)")
 """A line with its class's number in front."""
@@ -30,9 +30,9 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         UsageError: The file cannot be read, or its numbers are not 0, 1, 2 and so on.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig").strip("\r\n")
+        text = read_text(path).strip("\r\n")
         if text.lstrip()[:1] in ("[", "{"):
-            found = json.loads(text)
+            found = parse_json(text)
             return _ordered(found.get("names", found) if isinstance(found, dict) else found)
         if (names := NAMES.search(text)) or Path(path).suffix in (".yaml", ".yml"):
             return _ordered(_entries(names[1] if names else "", text[names.end() if names else 0 :]))
@@ -45,14 +45,14 @@ def read_labels(path: str | Path) -> tuple[str, ...]:
         ) from error
 
 
-def _ordered(names: Mapping[str, Any] | Sequence[Any]) -> tuple[str, ...]:
-    """Return names by number."""
+def _ordered(names: Any) -> tuple[str, ...]:
+    """Return the names of a mapping, by number, or of a list."""
     if isinstance(names, Mapping):
         numbers = sorted(names, key=int)
         if [int(number) for number in numbers] != list(range(len(names))):
             raise ValueError(f"the {len(names)} names are numbered {numbers[0]} to {numbers[-1]}, not from 0 on")
         names = [names[number] for number in numbers]
-    if not names or not all(isinstance(name, (str, int)) for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, (str, int)) for name in names):
         raise ValueError("there are no names, or they are no plain text")
     return tuple(str(name) for name in names)
 

@@ -15,7 +15,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from aerocam.decisions import Decision
+from aerocam.decoding import decode
 from aerocam.errors import ModelError
+from aerocam.foreign import parse_json
 from aerocam.manifest import BoxForm
 
 PLUGINS = frozenset({"EfficientNMS_TRT", "BatchedNMS_TRT", "BatchedNMSDynamic_TRT", "TRTBatchedNMS"})
@@ -107,5 +109,14 @@ def _shape(types: Mapping[str, onnx.ValueInfoProto], name: str) -> list[Any]:
 
 
 def read_suppression(metadata: Mapping[str, str]) -> Suppression | None:
-    """Return what was cut off a model, None for nothing."""
-    return Suppression(**json.loads(metadata[KEY])) if KEY in metadata else None
+    """Return what was cut off a model, None for nothing.
+
+    Raises:
+        ModelError: The metadata are not as `cut_suppression` writes them.
+    """
+    if KEY not in metadata:
+        return None
+    try:
+        return decode(Suppression, parse_json(metadata[KEY]), KEY)
+    except ValueError as error:
+        raise ModelError(f"the model's metadata has {KEY} that is not JSON ({error}); remove it") from error

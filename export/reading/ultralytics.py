@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import logging
+import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from aerocam.errors import ModelError, UsageError
+from aerocam.foreign import parse_literal
 from aerocam.manifest import ColorOrder, Interpolation, Preprocess, ResizeRule, Task, TensorLayout
 
 logger = logging.getLogger("aerocam.export")
@@ -52,7 +54,7 @@ def read_ultralytics(metadata: Mapping[str, str]) -> Ultralytics | None:
     if "stride" not in metadata or "names" not in metadata:
         return None
     size, keypoints = (_two(_literal(metadata, key)) for key in ("imgsz", "kpt_shape"))
-    numbers = [part for part in metadata.get("version", "").split(".") if part.isdecimal()]
+    numbers = [part for part in metadata.get("version", "").split(".") if re.fullmatch("[0-9]{1,9}", part)]
     return Ultralytics(
         metadata.get("task", ""),
         class_names(metadata),
@@ -66,12 +68,12 @@ def read_ultralytics(metadata: Mapping[str, str]) -> Ultralytics | None:
 def class_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
     """Return class names from `names`, a dictionary or list as text; empty without it."""
     try:
-        names = ast.literal_eval(metadata.get("names", "[]"))
+        names = parse_literal(metadata.get("names", "[]"))
         if isinstance(names, dict):
             names = [names[key] for key in sorted(names)]
         if not isinstance(names, (list, tuple)):
             raise TypeError(f"a list or a dictionary is expected, not {names!r}")
-    except (SyntaxError, TypeError, ValueError):
+    except (TypeError, ValueError):
         logger.warning("the model's metadata has names that cannot be read; classes go by number")
         return ()
     return tuple(str(name) for name in names)
@@ -79,9 +81,9 @@ def class_names(metadata: Mapping[str, str]) -> tuple[str, ...]:
 
 def _literal(metadata: Mapping[str, str], key: str) -> Any:
     try:
-        return ast.literal_eval(metadata.get(key, "None"))
-    except (SyntaxError, ValueError):
-        logger.warning("the model's metadata has %s %r, which cannot be read", key, metadata[key])
+        return parse_literal(metadata.get(key, "None"))
+    except ValueError:
+        logger.warning("the model's metadata has %s %s, which cannot be read", key, reprlib.repr(metadata[key]))
         return None
 
 

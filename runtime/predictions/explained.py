@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam import manifest as contract
+from aerocam.errors import ModelError
 from aerocam.manifest import Manifest, Score
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
@@ -25,9 +26,19 @@ def explained_targets(outputs: Mapping[str, NDArray[Any]], prediction: Predictio
         outputs: What explains, with `manifest.CHOSEN` and `manifest.SCORE` among it.
         prediction: What the model says of the frame.
         manifest: The model's.
+
+    Raises:
+        ModelError: The model has no such class or anchor.
     """
     logits = outputs[contract.SCORE]
     chosen = outputs[contract.CHOSEN].reshape(len(logits), -1)
+    limits = (manifest.score.classes, max(manifest.score.anchors, 1))
+    least = -1 if manifest.task in scores.NUMBERS else 0
+    if ((chosen < least) | (chosen >= limits[: chosen.shape[1]])).any():
+        raise ModelError(
+            f"output '{contract.CHOSEN}': it says {chosen.tolist()}, 0 to {limits[0] - 1} is expected of classes, 0 to"
+            f" {limits[1] - 1} of anchors; export the model again"
+        )
     pairs = zip(chosen.tolist(), logits, strict=True)
     return [_target(row, float(logit), prediction, manifest) for row, logit in pairs]
 

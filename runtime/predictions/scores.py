@@ -119,8 +119,9 @@ def anchor_scores(
     """
     if score.label_at is not None:
         shares = np.asarray(_columns(output, score, score.class_offset, 1)[:, 0], np.float32)
-        anchors = np.flatnonzero(shares > above)
-        return anchors, _labels(output, score)[anchors], shares[anchors]
+        labels = _labels(output, score)
+        anchors = np.flatnonzero((shares > above) & (labels >= 0) & (labels < score.classes))
+        return anchors, labels[anchors], shares[anchors]
     anchors = np.arange(score.anchors)
     if score.objectness is not None:  # times a probability, it only gets less: most anchors are out already
         anchors = np.flatnonzero(_sure(output, score, slice(None))[:, 0] > above)
@@ -143,7 +144,8 @@ def _columns(output: NDArray[Any], score: Score, start: int, count: int) -> NDAr
 def _labels(output: NDArray[Any], score: Score) -> NDArray[np.int64]:
     """Return the one class of each anchor."""
     assert score.label_at is not None
-    return np.asarray(_columns(output, score, score.label_at, 1)[:, 0]).astype(np.int64)
+    column = np.nan_to_num(np.asarray(_columns(output, score, score.label_at, 1)[:, 0], np.float64), nan=-1)
+    return np.clip(column, -1, score.classes).astype(np.int64)
 
 
 def _class_shares(output: NDArray[Any], score: Score, anchors: NDArray[np.intp] | slice) -> NDArray[np.float32]:

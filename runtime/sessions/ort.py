@@ -118,15 +118,18 @@ class OrtSession(Closing):
                 f"{self.path}: ONNX Runtime did not start {', '.join(dropped)}, it would run on"
                 f" {', '.join(self.providers)}; see its log lines above, or ask for these providers"
             )
-        text = self._session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
+        try:
+            text = self._session.get_modelmeta().custom_metadata_map.get(manifest.KEY)
+            self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
+            self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{self.path}: it has text that is not UTF-8 ({error}); copy the file again") from error
         if text is None:
             raise ManifestError(
                 f"{self.path}: it carries no aerocam manifest, so nothing in it can be explained;"
                 f" run: aerocam export {self.path}"
             )
         self.manifest = Manifest.from_json(text, self.path)
-        self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
-        self.outputs = tuple(_spec(node) for node in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
         """Run the model once; see `Session.run`. The next run with the same `outputs` overwrites the arrays."""
@@ -143,6 +146,13 @@ class OrtSession(Closing):
             arrays = dict(zip(names, self._session.run(names, feeds), strict=True))
         except Exception as error:  # ONNX Runtime's exceptions have no common base of their own
             raise ModelError(f"{self.path}: ONNX Runtime failed to run it: {_reason(error)}") from error
+        for spec in self.outputs:
+            if spec.name in arrays and spec.fixed and not spec.takes(arrays[spec.name]):
+                got = arrays[spec.name]
+                raise ModelError(
+                    f"{self.path}: output '{spec.name}' is {got.dtype} {got.shape}, its file says {spec}; export the"
+                    " model again"
+                )
         if all(spec.fixed and spec.takes(arrays[spec.name]) for spec in self.outputs if spec.name in arrays):
             self._buffers = Buffers(self._session, arrays)
         return arrays

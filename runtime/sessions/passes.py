@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
 from aerocam.runtime.frames.inputs import in_type
+from aerocam.runtime.sessions.fitting import image_input, require, require_fitting
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.session import Arrays, Run, Session
 
@@ -82,7 +83,7 @@ def passes(
         UsageError: The session is that of the explaining half, or `feeds` are not the model's further inputs.
         ModelError: An input or output that the manifest names is absent, or the two halves are not of one export.
     """
-    _check_input(session)
+    require_fitting(session)
     kind = FusedPasses if session.manifest.split is None else SplitPasses
     return kind(session, tuple(own), tuple(added), options, feeds or {})
 
@@ -322,17 +323,6 @@ def _taken(session: Session, arrays: Arrays) -> Arrays:
     return {spec.name: arrays[spec.name] for spec in session.inputs if spec.name in arrays}
 
 
-def _check_input(session: Session) -> None:
-    rule, name = session.manifest.preprocess, _image_input(session)
-    assert rule is not None  # or there would be no explainer
-    shape = rule.shape if rule.frame is None else (*rule.frame, 3)
-    for image in (spec for spec in session.inputs if spec.name == name):
-        if not image.takes(np.empty(shape, image.dtype)):
-            raise ModelError(
-                f"{session.path}: input '{name}' is {image}, its manifest says {shape}; export the model again"
-            )
-
-
 def _image_type(session: Session) -> np.dtype[Any]:
     """Return the type of the image input; of a file without it, an explaining half, any."""
     name = _image_input(session)
@@ -342,19 +332,4 @@ def _image_type(session: Session) -> np.dtype[Any]:
 def _image_input(session: Session) -> str:
     rule = session.manifest.preprocess
     assert rule is not None  # or there would be no explainer
-    return rule.input if rule.frame is None else contract.FRAME
-
-
-def require(session: Session, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    """Make sure that a model has what its manifest names.
-
-    Raises:
-        ModelError: An input or an output is absent.
-    """
-    absent = [name for name in inputs if all(name != spec.name for spec in session.inputs)]
-    absent += [name for name in outputs if all(name != spec.name for spec in session.outputs)]
-    if absent:
-        raise ModelError(
-            f"{session.path}: it has no {', '.join(repr(name) for name in absent)}, which its manifest names;"
-            " export the model again"
-        )
+    return image_input(rule)

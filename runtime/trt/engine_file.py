@@ -12,13 +12,14 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from aerocam.decoding import decode
+from aerocam.decoding import Count, Range, decode
 from aerocam.errors import EngineError, ManifestError
 from aerocam.files import sha256, write_together
+from aerocam.foreign import parse_json, read_text
 from aerocam.manifest import Manifest
 from aerocam.runtime.sessions.session import TensorSpec
 
@@ -29,6 +30,7 @@ Mode = Literal["input", "output"]
 Hardware = Literal["none", "ampere_plus", "same_compute_capability"]
 Precision = Literal["typed", "float16"]
 Bindings = Literal["tensorrt", "tensorrt_rtx"]
+Size = Annotated[int, Range(0, 1 << 50)]
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,14 @@ class EngineTensor:
     name: str
     mode: Mode
     dtype: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
+
+    def __post_init__(self) -> None:
+        """Raise ManifestError for a type that is none of numbers."""
+        if re.fullmatch(r"u?int(8|16|32|64)|float(16|32|64)|bool", self.dtype) is None:
+            raise ManifestError(
+                f"tensor {self.name[:40]!r} is of {self.dtype[:40]!r}, a type of numbers was expected; build it again"
+            )
 
     @property
     def spec(self) -> TensorSpec:
@@ -67,8 +76,8 @@ class BuildSettings:
         hardware: Which other GPUs can run it.
     """
 
-    workspace: int = 0
-    optimization_level: int = -1
+    workspace: Size = 0
+    optimization_level: Annotated[int, Range(-1, 9)] = -1
     tf32: bool = False
     precision: Precision = "typed"
     version_compatible: bool = False
@@ -102,7 +111,7 @@ class EngineRecord:
     model: str
     model_sha256: str
     plan_sha256: str
-    plan_bytes: int
+    plan_bytes: Size
     tensors: tuple[EngineTensor, ...]
     settings: BuildSettings
     manifest: Manifest
@@ -149,13 +158,13 @@ def read_record(path: str | os.PathLike[str]) -> EngineRecord:
     if not engine.is_file():
         raise EngineError(f"{engine}: there is no such file, expected an engine written by `aerocam build`")
     try:
-        data = json.loads(beside.read_text(encoding="utf-8"))
+        data = parse_json(read_text(beside))
     except FileNotFoundError as error:
         raise ManifestError(
             f"{engine}: there is no {beside.name} beside it, which says what is in it; copy both files, or run:"
             " aerocam build MODEL.cam.onnx"
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ManifestError(
             f"{beside}: cannot read it ({error}); copy it anew, or run: {build_command(engine)}"
         ) from error

@@ -77,15 +77,15 @@ def sha256(path: str | Path) -> str:
         with Path(path).open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise unreadable(path, error) from error
     return digest.hexdigest()
 
 
-def unreadable(path: str | os.PathLike[str], error: OSError) -> ModelError:
+def unreadable(path: str | os.PathLike[str], error: OSError | ValueError) -> ModelError:
     """Make the error for a model's file that does not exist or cannot be read."""
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return ModelError(f"{os.fspath(path)}: this is a folder, a model's file was expected; give one in it")
-    if not Path(path).is_file():
+    if not os.path.isfile(path):  # also of a name that cannot be one
         return ModelError(f"{os.fspath(path)}: no such file, a model was expected; check the path")
-    return ModelError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); check its permissions")
+    return ModelError(f"{os.fspath(path)}: cannot be read ({getattr(error, 'strerror', error)}); check its permissions")

@@ -9,17 +9,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 from aerocam.decisions import Decision
-from aerocam.decoding import decode
+from aerocam.decoding import Count, Positive, Range, decode
 from aerocam.errors import ManifestError
+from aerocam.foreign import parse_json
 
 BoxForm = Literal["cxcywh", "xyxy", "yxyx"]
 BoxUnit = Literal["pixel", "share"]
 Contrast = Literal["none", "finer"]
 Link = Literal["softmax", "sigmoid", "none"]
 Activation = Literal["softmax", "sigmoid", "none", "probabilities"]
+Side = Annotated[int, Range(1, 1 << 15)]
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,19 @@ class Score:
 
     output: str
     activation: Activation
-    classes: int
+    classes: Count
     class_offset: int = 0
     anchors: int = 0
-    class_axis: int = 1
-    targets: int = 1
+    class_axis: Annotated[int, Range(0, 7)] = 1
+    targets: Annotated[int, Range(1, 1 << 16)] = 1
     objectness: int | None = None
     label_at: int | None = None
     background: int | None = None
     contrast: Contrast = "none"
-    positions: tuple[int, int] | None = None
+    positions: tuple[Count, Count] | None = None
     position_offset: int = 0
     link: Link = "none"
-    unit: float = 1.0
+    unit: Positive = 1.0
 
     @property
     def has_sigmoids(self) -> bool:
@@ -110,7 +112,7 @@ class Masks:
 
     output: str
     offset: int
-    count: int
+    count: Count
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,8 @@ class Keypoints:
     """
 
     offset: int
-    count: int
-    numbers: int
+    count: Count
+    numbers: Annotated[int, Range(2, 3)]
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,11 @@ class Boxes:
     """
 
     output: str
-    axis: int
+    axis: Annotated[int, Range(1, 2)]
     offset: int = 0
     form: BoxForm = "cxcywh"
     unit: BoxUnit = "pixel"
-    strides: tuple[int, ...] = ()
+    strides: tuple[Count, ...] = ()
     suppressed: bool = False
     angle: int | None = None
     masks: Masks | None = None
@@ -230,11 +232,11 @@ class Layer:
 
     name: str
     kind: Kind
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Range(1, 1)], Count, Count, Count]
     activations: str | None
     gradients: str | None
     rule: Rule = "gradient"
-    planes: int = 1
+    planes: Count = 1
 
 
 @dataclass(frozen=True)
@@ -305,16 +307,16 @@ class Preprocess:
     """
 
     input: str
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     color: ColorOrder = "RGB"
     resize: ResizeRule = "stretch"
-    short_side: int = 0
+    short_side: Annotated[int, Range(0, 1 << 15)] = 0
     interpolation: Interpolation = "linear"
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
-    std: tuple[float, ...] = (255.0, 255.0, 255.0)
-    fill: int = 114
+    std: tuple[Positive, ...] = (255.0, 255.0, 255.0)
+    fill: Annotated[int, Range(0, 65535)] = 114
     layout: TensorLayout = "NCHW"
-    frame: tuple[int, int] | None = None
+    frame: tuple[Side, Side] | None = None
     units: PixelUnits = "levels"
     shown: tuple[int, int, int] = (0, 1, 2)
 
@@ -373,7 +375,7 @@ class Manifest:
     boxes: Boxes | None = None
     split: Split | None = None
     labels: tuple[str, ...] = ()
-    seed_scale: float = 1.0
+    seed_scale: Positive = 1.0
     precision: Precision = "source"
     decisions: tuple[Decision, ...] = ()
     aerocam: str = ""
@@ -391,11 +393,30 @@ class Manifest:
             raise ManifestError(
                 f"manifest: {len(self.labels)} labels for {self.score.classes} classes; give one label per class"
             )
+        for layer in self.layers:
+            if layer.shape[2] % layer.planes:
+                raise ManifestError(
+                    f"manifest: layer {layer.name!r} has {layer.shape[2]} rows for {layer.planes} planes, equal"
+                    " planes are expected; export the model again"
+                )
+        for name in () if self.split is None else (self.split.explain, self.split.tail):
+            if name is not None and (name in ("", ".", "..") or any(char in name for char in "/\\\0")):
+                raise ManifestError(
+                    f"manifest: split names {name!r}, the name of a file in the model's own folder is expected; export"
+                    " the model again"
+                )
         drawn = self.head is not None and self.head.overlay is not None
         if drawn and (self.preprocess is None or self.preprocess.frame is None):
             raise ManifestError("manifest: head.overlay without preprocess.frame; export the model again with a frame")
         if self.preprocess is None:
             return
+        if self.preprocess.units == "levels" and self.preprocess.fill > 255:
+            raise ManifestError(f"manifest: preprocess.fill is {self.preprocess.fill}, levels are 0 to 255; correct it")
+        if self.preprocess.color == "BANDS" and max(self.preprocess.shown) >= len(self.preprocess.mean):
+            raise ManifestError(
+                f"manifest: preprocess.shown is {self.preprocess.shown}, channels 0 to {len(self.preprocess.mean) - 1}"
+                " are expected; export the model again"
+            )
         channels = {"GRAY": 1, "BANDS": len(self.preprocess.mean)}.get(self.preprocess.color, 3)
         for name in ("mean", "std"):
             if len(getattr(self.preprocess, name)) != channels:
@@ -432,8 +453,8 @@ class Manifest:
             ManifestError: The text is not JSON or has another schema, or a field is missing, unknown or ill-typed.
         """
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
+            data = parse_json(text)
+        except ValueError as error:
             raise ManifestError(f"{origin}: its manifest is not JSON ({error}); export the model again") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Sequence
 from typing import Any
 
 from aerocam.errors import UsageError
+from aerocam.foreign import parse_literal
 
 
 def parse_options(items: Sequence[str], where: str = "--option ") -> dict[str, Any]:
@@ -27,7 +27,7 @@ def parse_options(items: Sequence[str], where: str = "--option ") -> dict[str, A
         if name in options:
             raise UsageError(f"{where}{item}: {name} was given before, as {options[name]!r}; give it once")
         try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+            options[name] = parse_literal(value)
+        except ValueError:
             options[name] = value
     return options

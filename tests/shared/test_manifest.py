@@ -82,6 +82,21 @@ def test_defaults_may_be_absent() -> None:
         (("seed_scale",), None, r"seed_scale is None, expected float"),
         (("colour",), "red", r"manifest has unknown colour; expected task, layers"),
         (("score", "offset"), 4, r"manifest\.score has unknown offset"),
+        (("score", "targets"), 0, r"score\.targets is 0, expected 1 to 65536"),
+        (("score", "class_axis"), 2**31, r"score\.class_axis is 2147483648, expected 0 to 7"),
+        (("score", "anchors"), -1, r"score\.anchors is -1, expected 0 to 2147483647"),
+        (("score", "unit"), 0, r"score\.unit is 0\.0, expected 1e-30 to"),
+        (("preprocess", "size", 1), -64, r"preprocess\.size\[1\] is -64, expected 1 to 32768"),
+        (("preprocess", "std", 2), -1, r"preprocess\.std\[2\] is -1\.0, expected 1e-30 to"),
+        (("preprocess", "mean", 2), 1e308, r"preprocess\.mean\[2\] is 1e\+308, expected -1e\+30 to"),
+        (("preprocess", "fill"), 10**400, "not JSON .a whole number of 401 digits"),
+        (("layers", 0, "shape", 0), 2, r"shape\[0\] is 2, expected 1 to 1;"),
+        (("seed_scale",), float("nan"), "not JSON .NaN, which is no finite number"),
+        (
+            ("labels",),
+            [["deep"] * 9] * 9,
+            r"labels\[0\] is \['deep', 'deep', 'deep', 'deep', 'deep', 'deep', \.\.\.\], ex",
+        ),
         (("schema",), SCHEMA + 1, rf"schema {SCHEMA + 1}, this aerocam reads {SCHEMA}"),
         (("schema",), None, "schema None"),
     ],
@@ -108,7 +123,8 @@ def test_a_missing_field_is_named(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("", "not JSON"), ("{", "not JSON"), ("[]", "schema None"), ("3", "schema")]
+    ("text", "message"),
+    [("", "not JSON"), ("[" * 100_000, "deeper"), ("{", "not JSON"), ("[]", "schema None"), ("3", "schema")],
 )
 def test_what_is_no_manifest_is_refused(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=f"some.onnx: .*{message}"):
