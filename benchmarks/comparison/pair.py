@@ -16,7 +16,7 @@ from aerocam.benchmarks.evaluation.similarity import Consistency, consistency, m
 from aerocam.errors import UsageError
 from aerocam.geometry import Box
 from aerocam.runtime import Explainer, Explanation
-from aerocam.runtime.frames.pictures import read_picture
+from aerocam.runtime.frames.pictures import MOST_PIXELS, read_picture
 from aerocam.runtime.predictions.targets import Target, TargetLike
 from aerocam.runtime.results.record import jsonable
 from aerocam.runtime.video.source import VideoSource
@@ -49,14 +49,16 @@ def of_video(source: VideoSource, every: int = 1, most: int | None = None) -> It
             yield Frame(number, f"{time:.2f} s", time, pixels)
 
 
-def of_pictures(paths: Sequence[str], every: int = 1, most: int | None = None) -> Iterator[Frame]:
-    """Yield every `every`-th picture, `most` pictures at most.
+def of_pictures(
+    paths: Sequence[str], every: int = 1, most: int | None = None, max_pixels: int = MOST_PIXELS
+) -> Iterator[Frame]:
+    """Yield every `every`-th picture, `most` pictures at most, each of `max_pixels` at most.
 
     Raises:
         MediaError: A file cannot be read as a picture.
     """
     for number, path in list(enumerate(paths))[::every][:most]:
-        yield Frame(number, path, None, read_picture(path))
+        yield Frame(number, path, None, read_picture(path, max_pixels=max_pixels))
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,6 +42,7 @@ class Settings:
         threads: Threads inside an operator, in each process. More than one may change last digits from run to run.
         providers: ONNX Runtime's execution providers; None: the CPU.
         examples: Of how many pictures overlays are kept for the report.
+        max_pixels: Most pixels of a picture, or a mask, that is read.
     """
 
     methods: tuple[MethodSpec, ...]
@@ -50,6 +51,7 @@ class Settings:
     threads: int | None = 1
     providers: tuple[Provider, ...] | None = None
     examples: int = 3
+    max_pixels: int = 100_000_000
 
     def record(self) -> dict[str, Any]:
         """Return all that a record depends on besides model, method and picture, ready for JSON."""

@@ -7,7 +7,6 @@ import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from aerocam.benchmarks.evaluation.subject import Counts, FileSubject, ModelUnde
 from aerocam.benchmarks.evaluation.truth import classes_of, placed
 from aerocam.errors import AerocamError, MediaError, UsageError
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.frames.pictures import decode_picture
+from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.frames.preprocess import Preprocessor
 from aerocam.runtime.results.sheet import fitted
 
@@ -83,7 +82,7 @@ def evaluate(task: Task) -> list[dict[str, Any]]:
     try:
         if task.sample.fault:
             raise UsageError(task.sample.fault)
-        seen = _see(task.sample, model)
+        seen = _see(task.sample, model, task.settings.max_pixels)
     except (MediaError, UsageError) as error:
         reason = " ".join(str(error).removeprefix(f"{task.sample.path}: ").split())
         return [{"key": task.keys[one.label], **base, "method": one.label, "fault": reason} for one in task.methods]
@@ -121,17 +120,14 @@ def close_model() -> None:
         _open.key = _open.model = None
 
 
-def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
+def _see(sample: Sample, model: ModelUnderTest, max_pixels: int) -> _Seen:
     """Read a picture and preprocess it, and find its target as the model numbers it.
 
     Raises:
         MediaError: The picture or its mask cannot be read.
         UsageError: The model does not have the label, or its preprocessing does not take the picture.
     """
-    try:
-        frame = decode_picture(Path(sample.path).read_bytes(), sample.path, model.rule.color == "BANDS")
-    except OSError as error:
-        raise MediaError(f"cannot read it: {error.strerror or error}") from error
+    frame = read_picture(sample.path, model.rule.color == "BANDS", max_pixels)
     tensor, place = Preprocessor(model.rule)(frame)
     if model.rule.layout == "NHWC":
         tensor = np.moveaxis(tensor, 3, 1)
@@ -140,7 +136,7 @@ def _see(sample: Sample, model: ModelUnderTest) -> _Seen:
     if not np.isfinite(shares).all():
         raise UsageError("the model's probabilities of it are not finite; look at the model")
     target, second = classes_of(sample, model.manifest, shares)
-    return _Seen(tensor, target, second, placed(sample, place), float(shares[target]), int(shares.argmax()))
+    return _Seen(tensor, target, second, placed(sample, place, max_pixels), float(shares[target]), int(shares.argmax()))
 
 
 def _measured(subject: FileSubject, seen: _Seen, task: Task) -> dict[str, Any]:

@@ -12,11 +12,11 @@ from aerocam.errors import MediaError, UsageError, did_you_mean
 from aerocam.geometry import Box
 from aerocam.manifest import Manifest
 from aerocam.runtime.frames.opencv import cv2
-from aerocam.runtime.frames.pictures import read_picture
+from aerocam.runtime.frames.pictures import MOST_PIXELS, read_picture
 from aerocam.runtime.frames.preprocess import Placement
 
 
-def placed(sample: Sample, place: Placement) -> Truth:
+def placed(sample: Sample, place: Placement, max_pixels: int = MOST_PIXELS) -> Truth:
     """Move a sample's boxes and mask to the input tensor; those outside of what the model sees are dropped.
 
     A target with a mask and no boxes has the box around its mask; one of a mosaic, with neither, has its cell as both.
@@ -29,7 +29,7 @@ def placed(sample: Sample, place: Placement) -> Truth:
         _check_cells(sample.cells, place)
     boxes = tuple(place.to_tensor(box) for box in sample.boxes)
     boxes = tuple(box for box in boxes if box[0] < box[2] and box[1] < box[3])
-    mask = _mask(sample, place) if sample.mask else None
+    mask = _mask(sample, place, max_pixels) if sample.mask else None
     if sample.cells and not sample.boxes and not sample.mask:
         mask = np.zeros(place.tensor_size, np.bool_)
         mask[cell_window(mask.shape, sample.cells, sample.cell)] = True
@@ -59,9 +59,9 @@ def _around(mask: NDArray[np.bool_]) -> Box:
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def _mask(sample: Sample, place: Placement) -> NDArray[np.bool_] | None:
+def _mask(sample: Sample, place: Placement, max_pixels: int) -> NDArray[np.bool_] | None:
     """Return the mask over the tensor: of a tensor px at least half is object; None if the model sees none of it."""
-    picture = read_picture(sample.mask)
+    picture = read_picture(sample.mask, max_pixels=max_pixels)
     there = picture.any(axis=2)
     if (picture[there] != picture[there][:1]).any():
         raise MediaError(

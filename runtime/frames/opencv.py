@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 from aerocam.errors import missing
 
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg is silent, unless someone set another level
 try:
     import cv2 as _cv2
 except ImportError as error:
@@ -33,29 +34,26 @@ COLORMAPS = {name[9:].lower(): getattr(cv2, name) for name in sorted(dir(cv2)) i
 """OpenCV's colour maps by name: `jet`, `turbo`, `viridis`, ..."""
 
 
-@contextlib.contextmanager
-def captured_stderr() -> Iterator[list[str]]:
-    """Keep what OpenCV and its codecs write to standard error from the terminal, and hand it over as lines.
+_quiet_lock = threading.Lock()
+_quiet_blocks: list[int] = []
+"""OpenCV's level before the first of the blocks that are quiet now, once for each of them."""
 
-    OpenCV reports a missing file, camera or codec only there, from C, in many lines. The whole process's file
-    descriptor 2 is diverted, so keep the block short. The list is filled when the block ends.
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep OpenCV from logging what it also says by its result, in this and all other threads, while one is in a block.
+
+    It is OpenCV's own level that changes, never a file descriptor, which other threads and child processes share. What
+    libpng and libjpeg write to standard error by themselves stays there.
     """
-    lines: list[str] = []
+    log = cv2.utils.logging
+    with _quiet_lock:
+        _quiet_blocks.append(_quiet_blocks[0] if _quiet_blocks else log.getLogLevel())
+        log.setLogLevel(log.LOG_LEVEL_SILENT)
     try:
-        kept = os.dup(2)
-    except OSError:  # a service without standard error: nothing to keep quiet
-        yield lines
-        return
-    if sys.stderr is not None:
-        sys.stderr.flush()
-    out, into = os.pipe()
-    os.set_blocking(into, False)  # what does not fit into the pipe (64 kB) is dropped
-    os.dup2(into, 2)
-    os.close(into)
-    try:
-        yield lines
+        yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        with os.fdopen(out, "rb") as said:
-            lines += said.read().decode(errors="replace").splitlines()
+        with _quiet_lock:
+            before = _quiet_blocks.pop()
+            if not _quiet_blocks:
+                log.setLogLevel(before)

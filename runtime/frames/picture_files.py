@@ -92,15 +92,17 @@ def _matching(pattern: str) -> list[str]:
     return pictures
 
 
-def read(path: str, bands: bool = False) -> NDArray[Any]:
+def read(path: str, bands: bool = False, max_pixels: int = 100_000_000) -> NDArray[Any]:
     """Read the picture at a path, or on standard input, as `read_picture` does.
 
     Raises:
         MediaError: The file is absent, or not a picture.
     """
-    from aerocam.runtime.frames.pictures import decode_picture, read_picture
+    from aerocam.runtime.frames.pictures import decode_picture, most_bytes, read_picture
 
-    return decode_picture(sys.stdin.buffer.read(), shown(path), bands) if path == STDIN else read_picture(path, bands)
+    if path != STDIN:
+        return read_picture(path, bands, max_pixels)
+    return decode_picture(sys.stdin.buffer.read(most_bytes(max_pixels) + 1), shown(path), bands, max_pixels)
 
 
 def shown(path: str) -> str:

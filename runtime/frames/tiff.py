@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Set
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,17 @@ from numpy.typing import NDArray
 ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 """Byte order by how a file begins."""
 
-FIELDS = {1: "B", 3: "H", 4: "I"}
+FIELDS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 """Types of the entries that are read, by their number."""
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS = 256, 257, 258, 259, 262, 273
 SAMPLES, ROWS, COUNTS, PLANAR, PREDICTOR, FORMAT = 277, 278, 279, 284, 317, 339
+
+SIZE = frozenset({WIDTH, HEIGHT, SAMPLES})
+READ = SIZE | {BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ROWS, COUNTS, PLANAR, PREDICTOR, FORMAT}
+
+MOST_NUMBERS, MOST_TAGS, MOST_PAGES = 1 << 20, 1024, 4096
+"""Numbers of a tag, tags of a page, and pages that are read."""
 
 PLAIN, DEFLATED = 1, (8, 32946)
 
@@ -40,9 +47,38 @@ def read_bands(content: bytes) -> NDArray[Any] | None:
         raise ValueError(f"a damaged TIFF ({error!r})") from error
 
 
+def page_sizes(content: bytes) -> list[tuple[int, int]]:
+    """Return the size of each page, (width, height) in px; four samples count as one px, more as a wider page.
+
+    Raises:
+        KeyError, TypeError, ValueError, struct.error: It is damaged, or has too many pages.
+    """
+    order = "<" if content[:1] == b"I" else ">"
+    at, sizes, places = _first_page(content, order), [], set()
+    while at and at not in places:
+        places.add(at)
+        if len(places) > MOST_PAGES:
+            raise ValueError(f"more than {MOST_PAGES} pages")
+        tags, at = _tags(content, order, at, SIZE)
+        (width, *_), (height, *_), samples = tags[WIDTH], tags[HEIGHT], tags.get(SAMPLES, (1,))[0]
+        sizes.append((width * max(-(-samples // MOST_COLOURS), 1), height))
+    return sizes
+
+
+def _first_page(content: bytes, order: str) -> int:
+    """Return where the first page's directory is."""
+    big = _is_big(content)
+    (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", content, 8 if big else 4)
+    return int(at)
+
+
+def _is_big(content: bytes) -> bool:
+    return b"+" in content[2:4]
+
+
 def _bands(content: bytes, order: str) -> NDArray[Any] | None:
     """See `read_bands`."""
-    tags = _tags(content, order)
+    tags, _ = _tags(content, order, _first_page(content, order))
     samples = tags.get(SAMPLES, (1,))[0]
     if samples == 1:
         return None
@@ -56,27 +92,35 @@ def _bands(content: bytes, order: str) -> NDArray[Any] | None:
     planar = tags.get(PLANAR, (1,))[0] != 1
     size = height * width * samples * dtype.itemsize
     strips = zip(tags[OFFSETS], tags[COUNTS], strict=True)
-    data = b"".join(_strip(content[at : at + count], compression, size) for at, count in strips)
+    data = bytearray()
+    for at, count in strips:
+        data += _strip(content[at : at + count], compression, size)
+        if len(data) > size:
+            break
     if len(set(bits)) != 1 or len(data) != size:
         raise ValueError(f"{len(data)} bytes for {samples} bands of {width}x{height} px of {bits[0]} bits")
     pixels = np.frombuffer(data, dtype).reshape((samples, height, width) if planar else (height, width, samples))
     return np.ascontiguousarray(np.moveaxis(pixels, 0, 2) if planar else pixels, dtype.newbyteorder("="))
 
 
-def _tags(content: bytes, order: str) -> dict[int, tuple[int, ...]]:
-    """Return the whole numbers of the first page's directory, by tag."""
-    (at,) = struct.unpack_from(f"{order}I", content, 4)
-    (entries,) = struct.unpack_from(f"{order}H", content, at)
-    tags = {}
-    for place in range(at + 2, at + 2 + 12 * entries, 12):
-        tag, kind, count = struct.unpack_from(f"{order}HHI", content, place)
-        if kind in FIELDS:
+def _tags(content: bytes, order: str, at: int, wanted: Set[int] = READ) -> tuple[dict[int, tuple[int, ...]], int]:
+    """Return the whole numbers of a page's directory that are read, by tag, and where the next one's is; 0: none."""
+    short, entry, word = ("Q", "HHQ", "Q") if _is_big(content) else ("H", "HHI", "I")
+    (entries,) = struct.unpack_from(order + short, content, at)
+    if entries > MOST_TAGS:
+        raise ValueError(f"a page of {entries} tags")
+    at, step = at + struct.calcsize(order + short), struct.calcsize(order + entry + word)
+    tags, end = {}, at + step * entries
+    for place in range(at, end, step):
+        tag, kind, count = struct.unpack_from(order + entry, content, place)
+        if tag in wanted and kind in FIELDS and count <= MOST_NUMBERS:
             form = f"{order}{count}{FIELDS[kind]}"
-            start = place + 8
-            if struct.calcsize(form) > 4:
-                (start,) = struct.unpack_from(f"{order}I", content, start)
+            start = place + struct.calcsize(order + entry)
+            if struct.calcsize(form) > struct.calcsize(word):
+                (start,) = struct.unpack_from(order + word, content, start)
             tags[tag] = struct.unpack_from(form, content, start)
-    return tags
+    behind = content[end : end + struct.calcsize(order + word)]
+    return tags, int.from_bytes(behind, "little" if order == "<" else "big")
 
 
 def _strip(data: bytes, compression: int, most: int) -> bytes:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import MediaError
-from aerocam.runtime.frames.opencv import captured_stderr, cv2
+from aerocam.runtime.frames.opencv import cv2, quiet
+from aerocam.runtime.frames.pictures import MOST_PIXELS
 from aerocam.runtime.sessions.session import Closing
 
 logger = logging.getLogger(__name__)
@@ -56,12 +57,11 @@ class VideoSource(Closing):
         text = str(source)
         self.name = re.sub(r"(://[^:/@]*):[^/@]*@", r"\1:***@", text)
         self._busy = threading.Lock()
-        with captured_stderr() as said:
+        with quiet():
             self._capture: Any = _open(text)
             opened = bool(self._capture.isOpened())
+            self._refuse_huge()
             first = self._capture.read()[1] if opened else None
-        for line in said:
-            logger.debug("%s: OpenCV says: %s", self.name, line)
         if first is None:
             self._capture.release()
             raise MediaError(_why_not(text, self.name, opened))
@@ -86,6 +86,13 @@ class VideoSource(Closing):
         if self._busy.acquire(timeout=2):
             self._capture.release()
             self._busy.release()
+
+    def _refuse_huge(self) -> None:
+        """Raise MediaError for frames of more px than a picture may have."""
+        width, height = (int(self._capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MOST_PIXELS:
+            self._capture.release()
+            raise MediaError(f"{self.name}: found frames of {width}x{height} px, at most {MOST_PIXELS} px are read")
 
     def _read(self) -> NDArray[np.uint8] | None:
         """Return the next frame, or None at the end."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import logging
+import os
+import threading
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -12,12 +13,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import MediaError, missing
-from aerocam.runtime.frames.opencv import captured_stderr, cv2
-
-logger = logging.getLogger(__name__)
+from aerocam.runtime.frames.opencv import cv2
 
 BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_GSTREAMER, cv2.CAP_OPENCV_MJPEG)
 """OpenCV's video writers, in the order they are tried: left to itself it might write a folder of pictures."""
+
+
+class _Silent:
+    """Sends standard error nowhere while a writer is opened: OpenCV prints there of each codec what it thinks of it.
+
+    The descriptor is that of all threads, so that one at a time does so. What they write meanwhile is lost, and none of
+    them waits.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            self._kept: int | None = os.dup(2)
+        except OSError:  # a service without standard error: nothing to keep quiet
+            self._kept = None
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        if self._kept is not None:
+            os.dup2(self._kept, 2)
+            os.close(self._kept)
+        self._lock.release()
+
+
+_silent = _Silent()
 
 
 class VideoWriter(Protocol):
@@ -47,13 +77,11 @@ class OpencvWriter:
         """
         height, width = size
         code = cv2.VideoWriter_fourcc(*fourcc)
-        with captured_stderr() as said:
+        with _silent:
             for backend in BACKENDS:
                 self._writer: Any = cv2.VideoWriter(str(path), backend, code, fps, (width, height))
                 if self._writer.isOpened():
                     break
-        for line in said:
-            logger.debug("OpenCV says: %s", line)
         if not self._writer.isOpened():
             raise MediaError(
                 f"codec '{fourcc}' in a {path.suffix} file of {width}x{height} px: OpenCV {cv2.__version__} here cannot"

@@ -1,4 +1,4 @@
-"""Text, JSON and Python literals that others wrote, read within limits of size, depth and digits."""
+"""Text, JSON, Python literals and arrays that others wrote, read within limits of size, depth and digits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import os
 import re
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MOST_BYTES = 16 << 20
 """Bytes of a file of text, or characters of JSON: decoded they stay far below 1 GB."""
@@ -90,6 +93,27 @@ def parse_literal(text: str) -> Any:
         return ast.literal_eval(text.strip())
     except (SyntaxError, TypeError) as error:  # a list as a key is a TypeError
         raise ValueError(f"no plain Python literal: {error}") from error
+
+
+def load_array(file: str | BinaryIO) -> NDArray[Any]:
+    """Read an array of numbers from an .npy file.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is none, or holds something else.
+    """
+    import numpy as np
+
+    try:
+        array = np.load(file, allow_pickle=False)
+    except OSError:
+        raise
+    except Exception as error:  # of a damaged header whatever Python's parser and NumPy's types raise
+        raise ValueError(f"what NumPy cannot read: {error}") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{kind}, not of numbers")
+    return array
 
 
 def _whole(digits: str) -> int:

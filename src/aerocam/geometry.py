@@ -11,6 +11,9 @@ from aerocam.manifest import Preprocess
 Size = tuple[int, int]
 """(height, width) in px."""
 
+MOST_RESIZED = 100_000_000
+"""Pixels of a frame once it is resized for a centre crop: that of a long and narrow one grows."""
+
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in px, edges, so that x1 - x0 is the width."""
 
@@ -43,7 +46,7 @@ class Geometry:
         Rounding is torchvision's for `crop` (`Resize`, then `CenterCrop`) and Ultralytics' for `letterbox`.
 
         Raises:
-            UsageError: The frame, with its short side resized, does not cover the centre crop.
+            UsageError: The frame, with its short side resized, does not cover the centre crop, or is huge.
         """
         (height, width), (rows, columns) = frame_size, preprocess.size
         if preprocess.resize == "stretch":
@@ -55,6 +58,11 @@ class Geometry:
             return cls(frame_size, preprocess.size, resized, offset)
         short = min(frame_size)
         resized = preprocess.short_side * height // short, preprocess.short_side * width // short
+        if resized[0] * resized[1] > MOST_RESIZED:
+            raise UsageError(
+                f"frame of {width}x{height} px: with its short side at {preprocess.short_side} px it is"
+                f" {resized[1]}x{resized[0]}, at most {MOST_RESIZED} px are made; cut the frame first"
+            )
         if resized[0] < rows or resized[1] < columns:
             raise UsageError(
                 f"frame of {width}x{height} px: with its short side at {preprocess.short_side} px it is"

@@ -26,6 +26,7 @@ from aerocam.manifest import Preprocess
 from aerocam.runtime import Explainer, Objects
 from aerocam.runtime.explanation import Explanation
 from aerocam.runtime.frames.picture_files import find_pictures
+from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.trt.building import build_engines
 from aerocam.runtime.trt.engine_file import BuildSettings
@@ -41,6 +42,7 @@ IN_THE_EXPORT = (export_model, list_layers, default_preprocess, Preprocess)
 IN_THE_RUNTIME = (
     Explainer, Explainer.__call__, Explainer.compare_with, Explainer.look_at, Explanation.overlay, Explanation.save,
     Look, Objects, MapSmoothing, VideoSink, BuildSettings, build_engines, find_pictures, process,
+    read_picture,
 )  # fmt: skip
 """What has those that messages of the runtime name besides."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, get_args
 
 from aerocam.errors import UsageError
+from aerocam.foreign import load_array
 from aerocam.manifest import Task
 from aerocam.providers import Provider, with_options
 
@@ -64,6 +65,10 @@ MODEL = (
 """The model, and what says how to read it."""
 
 
+MAX_PIXELS = argument("--max-pixels", metavar="N", type=int, default=100_000_000,
+    help="most pixels of a picture that is read, by the header of its file (default: 100 million)")  # fmt: skip
+
+
 def parse_arrays(texts: list[str], flag: str) -> dict[str, Any]:
     """Return `NAME=NUMBER` or `NAME=FILE.npy` per text as a dictionary of numbers and arrays.
 
@@ -76,10 +81,8 @@ def parse_arrays(texts: list[str], flag: str) -> dict[str, Any]:
         with contextlib.suppress(ValueError):
             arrays[name] = int(value) if value.lstrip("+-").isdecimal() else float(value)
             continue
-        import numpy as np
-
         try:
-            arrays[name] = np.load(value, allow_pickle=False)
+            arrays[name] = load_array(value)
         except (OSError, ValueError) as error:
             raise UsageError(f"{flag} {text}: NAME=NUMBER or NAME=FILE.npy is expected ({error})") from error
     return arrays

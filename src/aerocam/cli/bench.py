@@ -17,6 +17,7 @@ from typing import Any
 
 from aerocam.cli.arguments import (
     FIX,
+    MAX_PIXELS,
     PROVIDERS,
     argument,
     one_blas_thread,
@@ -33,6 +34,7 @@ ARGUMENTS = (
     argument("--layer", action="append", metavar="NAME", help="as for export"),
     argument("--method", default="gradcam", help=f"CAM method (default: gradcam): {', '.join(METHODS)}"),
     argument("--image", metavar="FILE", help="picture to run on; default: noise"),
+    MAX_PIXELS,
     argument("--threads", type=int, default=1, help="threads inside an operator (default: 1)"),
     argument("--iterations", type=int, default=50, metavar="N", help="timed rounds (default: 50)"),
     argument("--warmup", type=int, default=3, metavar="N", help="untimed rounds first (default: 3)"),
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
             threads=args.threads,
             providers=parse_providers(args),
             protocol=protocol,
-            picture=read_picture(args.image) if args.image else None,
+            picture=read_picture(args.image, max_pixels=args.max_pixels) if args.image else None,
             input_shapes=parse_input_shapes(args.input_shape, args.model),
             fix=parse_arrays(args.fix, "--fix"),
             progress=bar,

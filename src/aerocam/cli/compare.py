@@ -27,7 +27,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
+from aerocam.cli.arguments import MAX_PIXELS, PROVIDERS, argument, one_blas_thread, parse_providers
 from aerocam.cli.stopping import INTERRUPTED, stop_on_signal
 from aerocam.cli.targets import targets_of
 from aerocam.errors import MediaError, UsageError
@@ -59,6 +59,7 @@ ARGUMENTS = (
     argument("--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the method"),
     argument("--every", metavar="N", type=int, default=1, help="compare every N-th frame only"),
     argument("--max-frames", metavar="N", type=int, help="stop after so many compared frames"),
+    MAX_PIXELS,
     argument("--show", metavar="N", type=int, default=6,
         help="frames on the report, of each second of a video one at most (default: 6)"),
     argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)"),
@@ -144,7 +145,7 @@ def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iter
     if os.path.isdir(args.source):
         paths = find_pictures([args.source])
         total = -(-len(paths) // args.every)
-        return of_pictures(paths, args.every, args.max_frames), min(total, args.max_frames or total), 1
+        return of_pictures(paths, args.every, args.max_frames, args.max_pixels), min(total, args.max_frames or total), 1
     source = stack.enter_context(VideoSource(args.source))
     total = -(-source.count // args.every)
     return of_video(source, args.every, args.max_frames), min(total, args.max_frames or total), source.fps

@@ -32,7 +32,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_providers
+from aerocam.cli.arguments import MAX_PIXELS, PROVIDERS, argument, one_blas_thread, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.plain import CACHE, explainable
 from aerocam.cli.stopping import interrupt_on_signal
@@ -68,6 +68,7 @@ ARGUMENTS = (
     argument("--threads", metavar="N", type=int, default=1,
         help="threads inside an operator, per process (default: 1)"),
     CACHE,
+    MAX_PIXELS,
     *PROVIDERS,
 )  # fmt: skip
 
@@ -122,6 +123,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         args.threads,
         None if providers is None else tuple(providers),
         args.examples,
+        args.max_pixels,
     )
 
 

@@ -28,7 +28,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aerocam.cli.arguments import PROVIDERS, argument, one_blas_thread, parse_arrays, parse_providers
+from aerocam.cli.arguments import MAX_PIXELS, PROVIDERS, argument, one_blas_thread, parse_arrays, parse_providers
 from aerocam.cli.flags import with_flags
 from aerocam.cli.plain import CACHE, explainable
 from aerocam.cli.results import Result, open_results, refuse_overwriting
@@ -67,6 +67,7 @@ EXPLAINER = (
         help="the mean of six maps: of the input times 0.9, 1 and 1.1, and mirrored; the model runs six times"),
     argument("--gaussian", metavar="SIGMA", type=float, default=0.0, help="blur the map, in positions of the layer"),
     CACHE,
+    MAX_PIXELS,
     *PROVIDERS,
     argument("--threads", metavar="N", type=int, help="threads inside an operator (default: one per core)"),
     argument("--alpha", metavar="W", type=float, default=0.5, help="weight of the map, 0 to 1 (default: 0.5)"),
@@ -138,7 +139,7 @@ class _Run:
     def _one(self, path: str, stem: str) -> tuple[bool, str]:
         """Explain a picture; return whether that went well, and the line to print."""
         try:
-            explanation = self.explainer(read(path, self.explainer.takes_bands), self.targets)
+            explanation = self.explainer(read(path, self.explainer.takes_bands, self.args.max_pixels), self.targets)
         except (MediaError, UsageError) as error:  # of this picture; the targets were checked before
             reason = with_flags(str(error).removeprefix(f"{shown(path)}: "))
             for result in self.results:
@@ -175,9 +176,9 @@ def open_explainer(args: argparse.Namespace) -> Iterator[Explainer]:
         )
         stack.enter_context(explainer)
         if args.reference is not None:
-            explainer.compare_with(read_picture(args.reference, explainer.takes_bands))
+            explainer.compare_with(read_picture(args.reference, explainer.takes_bands, args.max_pixels))
         if args.region is not None:
-            explainer.look_at(region_of(args.region))
+            explainer.look_at(region_of(args.region, args.max_pixels))
         yield explainer
 
 

@@ -15,10 +15,10 @@ from collections.abc import Container, Mapping
 ALIKE = (
     "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
     "counterfactual", "eigen_smooth", "every", "fix", "frame", "fusion", "gaussian", "guided", "hardware", "head",
-    "interpolation", "iou", "labels", "layout", "max_frames", "mean", "method", "optimization_level", "overlay",
-    "packaging", "precision", "preprocess", "providers", "recursive", "reference", "region", "regions", "relevance",
-    "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32", "threads", "top", "units",
-    "version_compatible", "workspace",
+    "interpolation", "iou", "labels", "layout", "max_frames", "max_pixels", "mean", "method", "optimization_level",
+    "overlay", "packaging", "precision", "preprocess", "providers", "recursive", "reference", "region", "regions",
+    "relevance", "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32", "threads",
+    "top", "units", "version_compatible", "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 

@@ -73,7 +73,7 @@ def targets_of(args: argparse.Namespace, manifest: Manifest, most: int | None = 
     return targets if len(targets) > 1 else targets[0]
 
 
-def region_of(text: str) -> RegionLike:
+def region_of(text: str, max_pixels: int) -> RegionLike:
     """Return the region that `--region` names: a box, a point, or a mask from a file.
 
     Raises:
@@ -85,7 +85,7 @@ def region_of(text: str) -> RegionLike:
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        picture = read_picture(text)
+        picture = read_picture(text, max_pixels=max_pixels)
         if (picture != picture[..., :1]).any():
             raise UsageError(f"--region {text}: a picture in colour, expected a grey mask, black outside") from None
         return picture[..., 0]

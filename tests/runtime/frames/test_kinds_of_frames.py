@@ -120,7 +120,7 @@ def test_an_array_file_of_another_machine(tmp_path: Path) -> None:
 
 
 def test_an_array_file_that_holds_objects_is_refused() -> None:
-    with pytest.raises(MediaError, match=r"x\.npy: found an \.npy file that NumPy cannot read"):
+    with pytest.raises(MediaError, match=r"x\.npy: found an \.npy file of what NumPy cannot read"):
         decode_picture(b"\x93NUMPY\x01\x00", "x.npy")
 
 
