@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +33,29 @@ from aerocam.runtime.sessions.session import Closing, Run, Session
 logger = logging.getLogger(__name__)
 
 
+Args = ParamSpec("Args")
+Returned = TypeVar("Returned")
+
+
+def _alone(
+    method: Callable[Concatenate[Explainer, Args], Returned],
+) -> Callable[Concatenate[Explainer, Args], Returned]:
+    """Refuse a call while another thread is in one of the explainer's methods: both would read what the other ran."""
+
+    @functools.wraps(method)
+    def alone(self: Explainer, *args: Args.args, **options: Args.kwargs) -> Returned:
+        if not self._busy.acquire(blocking=False):
+            raise UsageError(f"{self.session.path}: another thread uses this Explainer now; open one for each thread")
+        try:
+            return method(self, *args, **options)
+        finally:
+            self._busy.release()
+
+    return alone
+
+
 class Explainer(Closing):
-    """Explains what an exported model sees, frame by frame. Not for use by several threads at once.
+    """Explains what an exported model sees, frame by frame. A thread that calls it while another is in it is refused.
 
     Example:
         >>> from aerocam.runtime import Explainer, read_picture
@@ -89,6 +112,7 @@ class Explainer(Closing):
             ModelError: The file cannot be read, or does not hold what its manifest says.
         """
         saliency.check_fusion(fusion)
+        self._busy = threading.RLock()
         self._owned = isinstance(model, (str, os.PathLike))
         opening: dict[str, Any] = {"providers": providers, "threads": threads}
         self.session: Session = open_session(model, **opening) if isinstance(model, (str, os.PathLike)) else model
@@ -116,6 +140,7 @@ class Explainer(Closing):
         self._has_reference = False
         self._warnings_logged: set[str] = set()
 
+    @_alone
     def __call__(self, frame: NDArray[Any], target: Targets | Objects = None) -> Explanation:
         """Explain one frame.
 
@@ -137,6 +162,7 @@ class Explainer(Closing):
         """
         return self.explain(self.submit(frame, target).result(), target)
 
+    @_alone
     def on_tensor(
         self, tensor: NDArray[np.float32], target: Targets = None, noise: GradientNoise | None = None
     ) -> Explanation:
@@ -153,6 +179,7 @@ class Explainer(Closing):
         run = self._predictor.submit_tensor(tensor, self._first_slot(target), self.session.path)
         return self._explain(run.result(), targets, mapper)
 
+    @_alone
     def submit(self, frame: NDArray[Any], target: Targets | Objects = None) -> Run[Prediction]:
         """Give a frame to the model; `result` of the run that is returned waits for what the model says of it.
 
@@ -161,7 +188,12 @@ class Explainer(Closing):
         target costs a run, and is refused once the next frame is submitted.
         """
         self.check(target)
-        return self._predictor.submit(frame, self._first_slot(target))
+        run = self._predictor.submit(frame, self._first_slot(target))
+        return Run(functools.partial(self._result, run))
+
+    @_alone
+    def _result(self, run: Run[Prediction]) -> Prediction:
+        return run.result()
 
     def looks_ahead(self, target: Targets | Objects) -> bool:
         """Say whether the next frame may be submitted before one is explained: no other run is needed to explain it.
@@ -174,6 +206,7 @@ class Explainer(Closing):
         targets = self._resolve(target)
         return targets.known and len(targets.slots) == 1 and not self._mapper.again
 
+    @_alone
     def predict(self, frame: NDArray[Any]) -> Prediction:
         """Return what the model says of one frame; `explain` says why, if asked before the next frame.
 
@@ -187,6 +220,7 @@ class Explainer(Closing):
         """
         return self._predictor.submit(frame, self._own_choice.slots[0]).result()
 
+    @_alone
     def explain(self, prediction: Prediction, target: Targets | Objects = None) -> Explanation:
         """Explain why the model says so of the frame that it saw last.
 
@@ -220,6 +254,7 @@ class Explainer(Closing):
         """Whether the model takes frames of bands (H, W, C), as `read_picture` reads them with `bands`."""
         return self.manifest.preprocess is not None and self.manifest.preprocess.color == "BANDS"
 
+    @_alone
     def embed(self, frame: NDArray[Any]) -> NDArray[np.float32]:
         """Return an embedding network's output for a frame, or a dense one's mean over the region; float32 (numbers,).
 
@@ -233,6 +268,7 @@ class Explainer(Closing):
             )
         return self.predict(frame).probabilities.copy()
 
+    @_alone
     def compare_with(self, reference: NDArray[Any]) -> None:
         """Explain from now on why a frame is like this one: the score is the cosine of the two embeddings.
 
@@ -253,6 +289,7 @@ class Explainer(Closing):
         self._passes.fix(contract.REFERENCE, np.tile(vector, (score.targets, 1)))
         self._has_reference = True
 
+    @_alone
     def look_at(self, region: RegionLike) -> None:
         """Explain from the next frame on the mean over a region of it: the numbers or features of a dense output there.
 
@@ -321,6 +358,7 @@ class Explainer(Closing):
         self._warnings_logged.update(warnings)
         return Explanation(prediction.detached(), maps, self.recipe, prediction.timings | maps.timings, warnings)
 
+    @_alone
     def close(self) -> None:
         """Give back the model's memory, unless the session was handed in open."""
         try:

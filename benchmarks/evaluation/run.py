@@ -17,7 +17,7 @@ from aerocam.benchmarks.evaluation.settings import MethodSpec, Settings
 from aerocam.benchmarks.evaluation.subject import ModelUnderTest
 from aerocam.benchmarks.evaluation.task import Task, close_model, evaluate
 from aerocam.errors import AerocamError, UsageError
-from aerocam.files import make_folder, sha256
+from aerocam.files import beside, make_folder, sha256
 from aerocam.manifest import Preprocess
 from aerocam.progress import Progress
 
@@ -111,8 +111,8 @@ def _looked_at(path: str, name: str, settings: Settings) -> ModelFile:
             refused[method.label] = str(error)
     model.close()
     if manifest.split is not None:
-        beside = (manifest.split.explain, manifest.split.tail)
-        checksum = _hash(checksum, *(sha256(Path(path).parent / part) for part in beside if part))
+        others = (manifest.split.explain, manifest.split.tail)
+        checksum = _hash(checksum, *(sha256(beside(path, name)) for name in others if name))
     facts = {
         "file": Path(path).name,
         "sha256": checksum,

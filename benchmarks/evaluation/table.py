@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
@@ -230,6 +231,16 @@ def without_value(record: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+FORMULA = ("=", "+", "-", "@")
+"""How a cell begins that a spreadsheet computes."""
+
+
+def _text(text: str) -> str:
+    """Return the text of a cell, with an apostrophe in front where a spreadsheet would take it for a formula."""
+    text = re.sub(r"\s", " ", text)
+    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+
+
 def as_csv(record: Mapping[str, Any]) -> str:
     """Return the table with all digits, and for each metric the number of pictures behind it."""
     names = list(record["settings"]["metrics"])
@@ -240,7 +251,9 @@ def as_csv(record: Mapping[str, Any]) -> str:
     )
     for row in record["rows"]:
         cells = [row["metrics"][name] for name in names]
-        values = ("" if cell["value"] is None else repr(cell["value"]) for cell in cells)
+        values = ("" if cell["value"] is None else cell["value"] for cell in cells)
         pairs = [one for pair in zip(values, (cell["n"] for cell in cells), strict=True) for one in pair]
-        writer.writerow([row["model"], row["method"], row["n"], row["failures"], row["zero maps"], *pairs])
+        writer.writerow(
+            [_text(row["model"]), _text(row["method"]), row["n"], row["failures"], row["zero maps"], *pairs]
+        )
     return text.getvalue()

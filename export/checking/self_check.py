@@ -47,7 +47,7 @@ from aerocam.export.reading.light import LightModel
 from aerocam.export.reading.onnx_file import read_model
 from aerocam.export.reading.plugins import cut_suppression
 from aerocam.export.sessions import SessionFolder, onnxruntime_errors, own_choice, random_feeds
-from aerocam.files import sha256
+from aerocam.files import beside, sha256
 from aerocam.manifest import Manifest
 from aerocam.onnx_metadata import read_metadata
 from aerocam.providers import Provider
@@ -252,8 +252,9 @@ def _half(exported: Path, written: Manifest, name: str) -> ir.Model:
 
     Raises:
         ManifestError: The file is of another export.
+        ModelError: It cannot be read, or lies elsewhere.
     """
-    path = exported.with_name(name)
+    path = beside(exported, name)
     light = read_model(path)
     again = "the files of an export belong together; export the model again"
     if _manifest_of(light, path, again) != written:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aerocam import manifest as contract
 from aerocam.errors import ModelError, UsageError, did_you_mean
+from aerocam.files import beside
 from aerocam.runtime.frames.inputs import in_type
 from aerocam.runtime.sessions.fitting import image_input, require, require_fitting
 from aerocam.runtime.sessions.opening import open_session
@@ -179,7 +180,7 @@ class SplitPasses:
         """Prepare for frames; see `passes`."""
         assert session.manifest.split is not None
         self._split = split = session.manifest.split
-        self._path = os.path.join(os.path.dirname(session.path), split.explain)
+        self._path = str(beside(session.path, split.explain))
         if os.path.basename(session.path) in (split.explain, split.tail):
             raise UsageError(f"{session.path}: it explains only; give the file beside it that runs on every frame")
         self._session, self._options = session, options
@@ -264,8 +265,9 @@ class SplitPasses:
 
     def _open_tail(self) -> Session:
         assert self._split.tail is not None  # or `FromForward` would have refused
-        path = os.path.join(os.path.dirname(self._path), self._split.tail)
-        return self._opened(path, (contract.TARGET, contract.BATCH), (contract.SCORES,))
+        return self._opened(
+            str(beside(self._path, self._split.tail)), (contract.TARGET, contract.BATCH), (contract.SCORES,)
+        )
 
     def _opened(self, path: str, inputs: Sequence[str], outputs: Sequence[str]) -> Session:
         half = open_session(path, **self._options)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aerocam.errors import ManifestError, UsageError, WriteError
-from aerocam.files import ENGINE_SUFFIXES
+from aerocam.files import ENGINE_SUFFIXES, beside
 from aerocam.manifest import Manifest
 from aerocam.methods import find
 from aerocam.onnx_metadata import read_manifest
@@ -47,9 +47,9 @@ def engine_jobs(model: Path, output: Path | None) -> list[EngineJob]:
         return [EngineJob(model, first, manifest)]
     if model.name in (split.explain, split.tail):
         raise UsageError(f"{model}: it explains only; give the file beside it that runs on every frame")
-    paths = {"explain": model.with_name(split.explain)}
+    paths = {"explain": beside(model, split.explain)}
     if split.tail is not None:
-        paths["tail"] = model.with_name(split.tail)
+        paths["tail"] = beside(model, split.tail)
     engines = {job: first.with_name(f"{first.stem}.{job}{first.suffix}") for job in paths}
     tail = engines["tail"].name if "tail" in engines else None
     written = replace(manifest, split=replace(split, explain=engines["explain"].name, tail=tail))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aerocam.errors import MediaError, UsageError
-from aerocam.files import make_folder, part_name
+from aerocam.files import make_folder, make_part
 from aerocam.runtime.sessions.session import Closing
 from aerocam.runtime.video.writers import AvWriter, OpencvWriter, VideoWriter
 
@@ -61,7 +61,10 @@ class VideoSink(Closing):
             raise MediaError(f"{path}: this is a folder, expected the name of a video file; give one")
         if not os.access(self.path.parent, os.W_OK):
             raise MediaError(f"{path}: cannot write into {self.path.parent}; give another place")
-        self._part = part_name(self.path)
+        try:
+            self._part = make_part(self.path)
+        except OSError as error:
+            raise MediaError(f"{path}: cannot write it: {error.strerror or error}") from error
         try:
             self._writer: VideoWriter | None = make(self._part, size, fps)
         except BaseException:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -18,8 +19,33 @@ VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts"
 
 
 def part_name(path: Path) -> Path:
-    """Return a hidden name beside `path`, with its suffix, for the time of writing."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    """Return a hidden name beside `path`, with its suffix, for the time of writing; nobody knows it beforehand."""
+    return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+
+
+def make_part(path: Path) -> Path:
+    """Make an empty file of such a name, for what opens it by name; it is new, and no link.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    part = part_name(path)
+    part.open("xb").close()
+    return part
+
+
+def beside(model: str | os.PathLike[str], name: str) -> Path:
+    """Return the path of another file of a model, by its name in the manifest.
+
+    Raises:
+        ModelError: It is a link that leads out of the model's folder.
+    """
+    path = Path(model).with_name(name)
+    real = os.path.realpath(path)
+    folders = {os.path.dirname(os.path.realpath(model)), os.path.realpath(path.parent)}
+    if os.path.dirname(real) not in folders:
+        raise ModelError(f"{path}: it leads to {real}, outside of the model's folder; copy that file there")
+    return path
 
 
 def cache_folder(kind: str) -> Path:
@@ -51,17 +77,19 @@ def write_together(contents: Mapping[Path, bytes | Iterable[bytes | memoryview]]
     Raises:
         WriteError: A file cannot be written.
     """
-    parts = {path: part_name(path) for path in contents}
+    parts: dict[Path, Path] = {}
     try:
         for path, content in contents.items():
-            with parts[path].open("wb") as file:
+            part = part_name(path)
+            with part.open("xb") as file:
+                parts[path] = part
                 file.writelines([content] if isinstance(content, bytes) else content)
         for path, part in parts.items():
             os.replace(part, path)
     except OSError as error:
         raise WriteError(f"{path}: cannot write it: {error.strerror or error}") from error
     finally:
-        for part in parts.values():
+        for part in parts.values():  # those that were made here
             with contextlib.suppress(OSError):
                 part.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -223,11 +224,11 @@ def test_ctrl_c_finishes_page_and_sheet(capfd: pytest.CaptureFixture[str], monke
     """The signal comes while the second of four pictures is in hand."""
     read, seen = pictures.read_picture, []
 
-    def interrupted(path: str, bands: bool) -> np.ndarray:
+    def interrupted(path: str, *how: Any) -> np.ndarray:
         seen.append(path)
         if len(seen) == 2:
             os.kill(os.getpid(), signal.SIGINT)
-        return read(path, bands)
+        return read(path, *how)
 
     monkeypatch.setattr(pictures, "read_picture", interrupted)
     images = ["photos/red.png", "photos/green.png", "photos/deep/last.png", "absent.png"]

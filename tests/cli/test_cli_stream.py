@@ -164,3 +164,12 @@ def test_a_reader_that_goes_away() -> None:
         process.stdout.close()
         assert "Traceback" not in process.stderr.read()
     assert process.returncode == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has a full disk to write to")
+def test_a_full_standard_output_is_one_line() -> None:
+    command = [sys.executable, "-m", "aerocam", "stream", str(model("stretch")), "in.avi"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.stderr == "aerocam stream: error: standard output: No space left on device\n"
+    assert done.returncode == 1

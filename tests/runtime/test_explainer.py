@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -510,3 +512,38 @@ def test_a_list_of_targets_may_change_between_frames() -> None:
         assert [target.label for target in explainer(FRAME, wanted).targets] == ["red", "green"]
         wanted[1] = "blue"
         assert [target.label for target in explainer(FRAME, wanted).targets] == ["red", "blue"]
+
+
+class Waiting(Spy):
+    """A session that stays in a run until it is let go."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.entered, self.leave = threading.Event(), threading.Event()
+
+    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str] | None = None) -> dict[str, Any]:
+        self.entered.set()
+        assert self.leave.wait(20)
+        return super().run(feeds, outputs)
+
+
+def test_a_second_thread_is_refused_whatever_it_calls() -> None:
+    session = Waiting("stretch")
+    explainer = Explainer(session)
+    tensor = np.zeros((1, 3, 32, 48), np.float32)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(explainer, FRAME)
+        assert session.entered.wait(20)
+        for call in (
+            lambda: explainer(FRAME),
+            lambda: explainer.submit(FRAME),
+            lambda: explainer.predict(FRAME),
+            lambda: explainer.on_tensor(tensor),
+            lambda: explainer.look_at(None),
+            explainer.close,
+        ):
+            with pytest.raises(UsageError, match="another thread uses this Explainer now; open one for each thread"):
+                call()
+        session.leave.set()
+        expected = first.result()
+    np.testing.assert_array_equal(explainer(FRAME).map, expected.map)  # one after the other is well

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from aerocam.errors import ManifestError
-from aerocam.manifest import SCHEMA, Head, Layer, Manifest, Preprocess, Score, Source
+from aerocam.manifest import SCHEMA, Head, Layer, Manifest, Preprocess, Score, Source, Split
 
 SMALL = Manifest(
     task="classify",
@@ -47,6 +47,27 @@ def test_numbers_that_json_shortens_come_back_as_floats() -> None:
     found = Manifest.from_json(text, "file")
     assert found == SMALL
     assert all(type(value) is float for value in (*found.preprocess.std, found.seed_scale))
+
+
+@pytest.mark.parametrize("name", ["../outside.onnx", "/etc/passwd", "a\\b", "..", "", "a\0b"])
+@pytest.mark.parametrize("which", ["explain", "tail"])
+def test_a_split_names_files_in_its_own_folder(which: str, name: str) -> None:
+    data = json.loads(dataclasses.replace(SMALL, split=Split("b", ("relu",), "c", 4)).to_json())
+    data["split"][which] = name
+    with pytest.raises(ManifestError, match=r"split names .*, the name of a file in the model's own folder"):
+        Manifest.from_json(json.dumps(data), "file")
+
+
+def test_planes_fill_and_shown_fit() -> None:
+    (layer,), rule = SMALL.layers, SMALL.preprocess
+    assert rule is not None
+    with pytest.raises(ManifestError, match="layer 'relu' has 8 rows for 3 planes"):
+        dataclasses.replace(SMALL, layers=(dataclasses.replace(layer, planes=3),))
+    with pytest.raises(ManifestError, match=r"fill is 256, levels are 0 to 255"):
+        dataclasses.replace(SMALL, preprocess=dataclasses.replace(rule, fill=256))
+    bands = dataclasses.replace(rule, color="BANDS", shown=(0, 1, 3))
+    with pytest.raises(ManifestError, match=r"shown is \(0, 1, 3\), channels 0 to 2"):
+        dataclasses.replace(SMALL, preprocess=bands)
 
 
 def test_defaults_may_be_absent() -> None:

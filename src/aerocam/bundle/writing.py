@@ -18,7 +18,7 @@ from aerocam.bundle.targets import Target
 from aerocam.bundle.texts import Facts, readme, start_script
 from aerocam.bundle.wheels import own_wheel
 from aerocam.errors import ModelError, UsageError, WriteError
-from aerocam.files import make_folder, part_name, sha256
+from aerocam.files import beside, make_folder, part_name, sha256
 from aerocam.manifest import Manifest
 from aerocam.onnx_metadata import read_manifest
 
@@ -102,7 +102,7 @@ def model_files(model: Path) -> tuple[list[Path], Manifest]:
         others = [name for name in (manifest.split.explain, manifest.split.tail) if name is not None]
         if model.name in others:
             raise UsageError(f"{model}: it explains only; give the file beside it that runs on every frame")
-        files += [model.with_name(name) for name in others]
+        files += [beside(model, name) for name in others]
     for file in files:
         if not file.is_file():
             raise ModelError(f"{file}: there is no such file, and {model.name} needs it beside it; export it again")
@@ -123,7 +123,8 @@ def _fill(
     part: Path, files: list[Path], manifest: Manifest, target: Target, packages: Mapping[str, str], with_wheels: bool
 ) -> None:
     """Write all files but the checksums."""
-    (part / "model").mkdir(parents=True)
+    part.mkdir()
+    (part / "model").mkdir()
     (part / "wheels").mkdir()
     for file in files:
         shutil.copyfile(file, part / "model" / file.name)
@@ -184,7 +185,7 @@ def _put(part: Path, path: Path, place: Path) -> None:
         return
     packed = part_name(place)
     try:
-        with tarfile.open(packed, "w") as archive:
+        with tarfile.open(packed, "x") as archive:
             archive.add(part, arcname=path.name)
         os.replace(packed, place)
     finally:

@@ -108,7 +108,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"aerocam {args.command}: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away: what is still to be written at exit goes nowhere, silently.
+    except OSError as error:
+        # Standard output is full, or its reader went away: what is still to be written at exit goes nowhere, silently.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            where = error.filename or "standard output"
+            print(f"aerocam {args.command}: error: {where}: {error.strerror or error}", file=sys.stderr)
         return 1

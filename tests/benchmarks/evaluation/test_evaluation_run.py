@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import signal
@@ -20,7 +22,7 @@ import pytest
 import exported_models
 import tiny_models
 import toy_metrics
-from aerocam.benchmarks.evaluation import backends
+from aerocam.benchmarks.evaluation import backends, table
 from aerocam.benchmarks.evaluation.pictures import find_data
 from aerocam.benchmarks.evaluation.report import write_results
 from aerocam.benchmarks.evaluation.run import run
@@ -404,6 +406,16 @@ def test_the_table_has_arrows_and_all_digits_are_in_the_csv(data: Path, tmp_path
     assert head[5:] == ["toy_mass", "toy_mass_n", "toy_masked", "toy_masked_n"]
     assert float(row[5]) == cells(record, "toy_mass")[0]
     assert row[6] == "4"
+
+
+@pytest.mark.parametrize("begin", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
+def test_no_text_in_the_csv_is_a_formula(begin: str) -> None:
+    row = {"model": f"{begin}|x", "method": f"{begin}:a=1", "n": 1, "failures": 0, "zero maps": 0}
+    record = {"settings": {"metrics": {"m": {}}}, "rows": [{**row, "metrics": {"m": {"value": -0.1, "n": 1}}}]}
+    _, (model, method, *numbers) = csv.reader(io.StringIO(table.as_csv(record), newline=""))
+    shown = begin.replace("\t", " ").replace("\r", " ")
+    assert (model, method) == (f"'{shown}|x", f"'{shown}:a=1")
+    assert [float(number) for number in numbers] == [1, 0, 0, -0.1, 1]
 
 
 @pytest.mark.parametrize(
