@@ -41,12 +41,11 @@ class Frame:
 
 def of_video(source: VideoSource, every: int = 1, most: int | None = None) -> Iterator[Frame]:
     """Yield every `every`-th frame of a video, `most` frames at most."""
-    for number, pixels in enumerate(source):
-        if most is not None and number // every >= most:
+    for count, frame in enumerate(source.frames()):
+        if most is not None and count // every >= most:
             return
-        if number % every == 0:
-            time = number / source.fps
-            yield Frame(number, f"{time:.2f} s", time, pixels)
+        if count % every == 0:
+            yield Frame(frame.number, f"{frame.time:.2f} s", frame.time, frame.pixels)
 
 
 def of_pictures(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, replace
-from time import perf_counter
-from time import time as clock
+from time import monotonic, perf_counter
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,23 +21,10 @@ from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.targets import Targets
 from aerocam.runtime.results.record import jsonable, run_record
 from aerocam.runtime.sessions.session import Run
-from aerocam.runtime.video.background import ReadAhead, WriteBehind
+from aerocam.runtime.video.background import WriteBehind
 from aerocam.runtime.video.frame import Frame
-
-
-class FrameSource(Protocol):
-    """Gives frames, such as a `VideoSource`.
-
-    Attributes:
-        fps: Frames per second.
-        live: Whether its frames come as they happen.
-    """
-
-    fps: float
-    live: bool
-
-    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield the frames, uint8 (H, W, 3), BGR."""
+from aerocam.runtime.video.reading import Reading
+from aerocam.runtime.video.sources.given import FrameSource
 
 
 class FrameSink(Protocol):
@@ -57,12 +43,18 @@ class Summary:
         seconds: How long it took.
         warned: Number of frames whose explanation has a warning.
         stopped: Whether it was stopped before the source ended.
+        skipped: Number of frames that were passed over, as newer ones were there.
+        damaged: Number of frames that could not be decoded.
+        lost: Why the source was lost and did not come back; empty where it was not.
     """
 
     frames: int
     seconds: float
     warned: int
     stopped: bool
+    skipped: int = 0
+    damaged: int = 0
+    lost: str = ""
 
 
 def process(
@@ -81,8 +73,9 @@ def process(
     """Explain the frames of a source.
 
     Frames are read and written in threads of their own, so that decoding and encoding go on while the model runs; order
-    is kept and at most two frames wait on either side. Where the model runs beside the CPU it sees the next frame, if
-    that is there, while this one's map and overlay are made.
+    is kept and at most two frames wait on either side, one of a live source: its newest. Where the model runs beside
+    the CPU it sees the next frame, if that is there, while this one's map and overlay are made. A source that is lost
+    ends the stream, which `Summary.lost` says.
 
     Args:
         source: Where the frames come from.
@@ -109,7 +102,7 @@ def process(
     started, last = perf_counter(), None
     with (
         WriteBehind(output.write) as writer,
-        ReadAhead(_read(source, max_frames, every), stop) as frames,  # 1. read
+        Reading(source, stop, every, max_frames) as frames,  # 1. read
         contextlib.closing(_predictions(frames, explainer, target)) as predictions,
     ):
         for frame, prediction in predictions:
@@ -119,11 +112,12 @@ def process(
             _find_regions(explanation, look)
             picture = _overlay(explanation, look) if sink is not None else None
             writer.put((frame, explanation, picture))  # 3. write
-    return Summary(output.frames, perf_counter() - started, output.warned, stop.is_set())
+    spent = perf_counter() - started
+    return Summary(output.frames, spent, output.warned, stop.is_set(), frames.skipped, frames.damaged, frames.lost)
 
 
 def _predictions(
-    frames: ReadAhead[Frame], explainer: Explainer, target: Targets | Objects
+    frames: Reading, explainer: Explainer, target: Targets | Objects
 ) -> Generator[tuple[Frame, Prediction], None, None]:
     """Yield what the model says of each frame. It is given the next one, if that waits, before this one is explained.
 
@@ -153,7 +147,8 @@ def _kept(prediction: Prediction, last: Explanation | None) -> Explanation:
 def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | None = None) -> dict[str, Any]:
     """Return one frame's record, ready for JSON.
 
-    Frame number, time in s, whether the frame was explained itself, targets, classes, ms by stage, warnings.
+    Frame number, time in s, when it was captured (Unix time, s) and its age now in s, frames passed over and damaged
+    before it, whether the frame was explained itself, targets, classes, ms by stage, warnings.
 
     Args:
         frame: The frame.
@@ -164,6 +159,10 @@ def frame_record(frame: Frame, explanation: Explanation, regions: RegionRule | N
         {
             "frame": frame.number,
             "time": round(frame.time, 6),
+            "captured": round(frame.captured, 6),
+            "age": round(monotonic() - frame.arrived, 6),
+            "skipped": frame.skipped,
+            "damaged": frame.damaged,
             "explained": frame.due,
             "targets": explanation.target_records(regions),
             "classes": [asdict(class_) for class_ in explanation.classes],
@@ -196,18 +195,6 @@ class _Output:
         self.warned += bool(explanation.warnings)
         if self.progress is not None:
             self.progress(self.frames)
-
-
-def _read(source: FrameSource, max_frames: int | None, every: int) -> Iterator[Frame]:
-    """Yield the frames with their number, time and the ms each took to read; every so many of them are due."""
-    began = started = perf_counter()
-    for number, pixels in enumerate(source):
-        now = perf_counter()
-        time = now - began if source.live else number / source.fps
-        yield Frame(number, time, pixels, clock(), read=1e3 * (now - started), due=number % every == 0)
-        if number + 1 == max_frames:
-            return
-        started = perf_counter()
 
 
 def _find_regions(explanation: Explanation, look: Look) -> None:

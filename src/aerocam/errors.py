@@ -46,6 +46,12 @@ class MediaError(AerocamError):
     """A picture or a video cannot be read, or a video cannot be encoded."""
 
 
+class SourceLostError(MediaError):
+    """A source that gave frames is lost, and did not come back in time: a supervisor may start again."""
+
+    exit_code = 3
+
+
 class WriteError(AerocamError):
     """A file or a folder cannot be written."""
 

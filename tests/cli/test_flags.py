@@ -31,6 +31,7 @@ from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.trt.building import build_engines
 from aerocam.runtime.trt.engine_file import BuildSettings
 from aerocam.runtime.video.sink import VideoSink
+from aerocam.runtime.video.source import VideoSource
 from aerocam.runtime.video.stream import Look, process
 from onnx_graphs import saved
 from small_networks import cnn
@@ -41,7 +42,7 @@ IN_THE_EXPORT = (export_model, list_layers, default_preprocess, Preprocess)
 
 IN_THE_RUNTIME = (
     Explainer, Explainer.__call__, Explainer.compare_with, Explainer.look_at, Explanation.overlay, Explanation.save,
-    Look, Objects, MapSmoothing, VideoSink, BuildSettings, build_engines, find_pictures, process,
+    Look, Objects, MapSmoothing, VideoSink, VideoSource, BuildSettings, build_engines, find_pictures, process,
     read_picture,
 )  # fmt: skip
 """What has those that messages of the runtime name besides."""

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
@@ -88,7 +89,20 @@ def _refuse_unknown(verb: argparse.ArgumentParser, words: Sequence[str]) -> NoRe
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 (failed), 2 (the call is wrong) or 130 (interrupted)."""
+    """Run the command line and return the exit code.
+
+    0, 1 (failed), 2 (the call is wrong), 3 (a source is lost) or 130 (interrupted). As the program, without `argv`, end
+    the process at once where a source still hangs: OpenCV aborts one whose interpreter goes away meanwhile.
+    """
+    code = _main(argv)
+    if argv is None and any(thread.name == "aerocam-read" for thread in threading.enumerate()):
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    """Run the command line and return the exit code."""
     args, unknown = build_parser().parse_known_args(joined(sys.argv[1:] if argv is None else argv))
     if unknown:
         args.refuse(unknown)

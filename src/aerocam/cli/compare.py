@@ -146,7 +146,7 @@ def _frames(args: argparse.Namespace, stack: contextlib.ExitStack) -> tuple[Iter
         paths = find_pictures([args.source])
         total = -(-len(paths) // args.every)
         return of_pictures(paths, args.every, args.max_frames, args.max_pixels), min(total, args.max_frames or total), 1
-    source = stack.enter_context(VideoSource(args.source))
+    source = stack.enter_context(VideoSource(args.source, frames="every"))
     total = -(-source.count // args.every)
     return of_video(source, args.every, args.max_frames), min(total, args.max_frames or total), source.fps
 

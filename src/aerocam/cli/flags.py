@@ -13,12 +13,12 @@ import shlex
 from collections.abc import Container, Mapping
 
 ALIKE = (
-    "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast",
-    "counterfactual", "eigen_smooth", "every", "fix", "frame", "fusion", "gaussian", "guided", "hardware", "head",
+    "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast", "counterfactual",
+    "eigen_smooth", "every", "fix", "fps", "frame", "frames", "fusion", "gaussian", "guided", "hardware", "head",
     "interpolation", "iou", "labels", "layout", "max_frames", "max_pixels", "mean", "method", "optimization_level",
-    "overlay", "packaging", "precision", "preprocess", "providers", "recursive", "reference", "region", "regions",
-    "relevance", "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32", "threads",
-    "top", "units", "version_compatible", "workspace",
+    "overlay", "packaging", "precision", "preprocess", "providers", "reconnect", "recursive", "reference", "region",
+    "regions", "relevance", "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32",
+    "threads", "timeout", "top", "units", "version_compatible", "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 

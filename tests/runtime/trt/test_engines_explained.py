@@ -22,7 +22,7 @@ from aerocam.onnx_metadata import read_manifest
 from aerocam.runtime import Explainer, process, read_picture
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.predictions.detections import Objects
-from aerocam.runtime.video.background import ReadAhead
+from aerocam.runtime.video.reading import Reading
 from runtime_fixtures import moving_square, noise, run_cli, write_video
 from stand_ins import machine
 from stand_ins.gpu import Gpu
@@ -106,7 +106,8 @@ def test_a_stream_shows_the_same_with_runs_under_way(
         sink = SimpleNamespace(write=lambda picture: pictures.append(picture.copy()))
         process(Frames(), explainer, sink, records.append, target=target, every=every)
         for record in records:
-            del record["timings_ms"]
+            for own in ("captured", "age", "timings_ms"):
+                del record[own]
         return records, pictures
 
     with Explainer(model(name), threads=1, **options) as plain:
@@ -117,8 +118,8 @@ def test_a_stream_shows_the_same_with_runs_under_way(
         submit, explain = explainer.submit, explainer.explain
         explainer.submit = lambda *given: order.append("submit") or submit(*given)  # type: ignore
         explainer.explain = lambda *given: order.append("explain") or explain(*given)  # type: ignore
-        slow = ReadAhead.ready
-        monkeypatch.setattr(ReadAhead, "ready", lambda frames: time.sleep(0.005) or slow(frames))  # till one is there
+        slow = Reading.ready
+        monkeypatch.setattr(Reading, "ready", lambda frames: time.sleep(0.005) or slow(frames))  # till one is there
         found = shown(explainer)
     assert found[0] == expected[0]
     for picture, wanted in zip(found[1], expected[1], strict=True):

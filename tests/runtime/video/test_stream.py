@@ -16,7 +16,7 @@ import pytest
 from aerocam.errors import AerocamError, MediaError
 from aerocam.runtime import Explainer, VideoSink, VideoSource, process
 from aerocam.runtime.drawing.overlay import Look
-from aerocam.runtime.video.background import ReadAhead, WriteBehind
+from aerocam.runtime.video.background import WriteBehind
 from runtime_fixtures import moving_square, read_video, write_video
 from tiny_models import model
 
@@ -69,7 +69,8 @@ def test_a_record(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     process(Frames(moving_square(2)), explainer, Kept(), records.append, target="red")
     record = json.loads(json.dumps(records[1], allow_nan=False))
-    assert list(record) == ["frame", "time", "explained", "targets", "classes", "timings_ms", "warnings"]
+    about_the_frame = ["frame", "time", "captured", "age", "skipped", "damaged", "explained"]
+    assert list(record) == [*about_the_frame, "targets", "classes", "timings_ms", "warnings"]
     (target,) = record["targets"]
     assert target["label"] == "red"
     assert target["logit"] == pytest.approx(4 / 96)
@@ -115,17 +116,27 @@ def test_max_frames(explainer: Explainer) -> None:
 
 def test_times_of_a_live_source_are_real(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
+    begun, shown = time.time(), threading.Event()
 
     class Slow(Frames):
         def __iter__(self) -> Iterator[np.ndarray]:
             for frame in self.frames:
+                shown.clear()
                 time.sleep(0.05)
                 yield frame
+                assert shown.wait(20)
 
-    process(Slow(moving_square(3), live=True), explainer, record=records.append)
+    def show(record: dict[str, Any]) -> None:
+        records.append(record)
+        shown.set()
+
+    process(Slow(moving_square(3), live=True), explainer, record=show)
     times = [record["time"] for record in records]
-    assert 0.05 <= times[0] < times[1] - 0.04 < times[2] - 0.08
+    assert times[0] == 0 <= times[1] - 0.05 <= times[2] - 0.1
     assert records[1]["timings_ms"]["read"] >= 50
+    assert begun + 0.05 <= records[0]["captured"] <= records[1]["captured"] - 0.05 <= time.time()
+    spent = [sum(record["timings_ms"].values()) - record["timings_ms"]["read"] for record in records]
+    assert all(1e3 * record["age"] >= ms * 0.9 for record, ms in zip(records, spent, strict=True))
 
 
 def test_a_file_to_a_file(explainer: Explainer, tmp_path: Path) -> None:
@@ -195,20 +206,6 @@ def test_an_error_with_the_last_frame_is_not_lost(explainer: Explainer) -> None:
 
     with pytest.raises(MediaError, match="disk full"):
         process(Frames(moving_square(1)), explainer, Full())
-
-
-def test_read_ahead_is_bounded() -> None:
-    taken: list[int] = []
-
-    def items() -> Iterator[int]:
-        for number in range(100):
-            taken.append(number)
-            yield number
-
-    with ReadAhead(items(), threading.Event(), depth=2) as ahead:
-        assert next(iter(ahead)) == 0
-        time.sleep(0.2)
-        assert len(taken) <= 4
 
 
 def test_write_behind_finishes_on_ctrl_c_and_drops_on_an_error() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -17,65 +16,10 @@ from aerocam.errors import MediaError, MissingDependencyError, UsageError, Write
 from aerocam.runtime.frames.opencv import quiet
 from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.video.sink import VideoSink
-from aerocam.runtime.video.source import VideoSource
 from aerocam.runtime.video.writers import AvWriter
-from runtime_fixtures import moving_square, noise, picture, read_video, write_video
+from runtime_fixtures import moving_square, noise, picture, read_video
 
 pytestmark = pytest.mark.runtime
-
-
-def test_a_file_gives_its_frames(tmp_path: Path) -> None:
-    frames = moving_square(12)
-    with VideoSource(write_video(tmp_path / "v.avi", frames, 20)) as source:
-        assert (source.fps, source.size, source.count, source.live) == (20, (64, 96), 12, False)
-        read = list(source)
-    assert len(read) == 12
-    for got, want in zip(read, frames, strict=True):
-        assert np.abs(got.astype(int) - want).mean() < 4
-    assert read[0] is not read[1]
-
-
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("absent.mp4", "absent.mp4: there is no such video"),
-        ("text.mp4", "text.mp4: OpenCV finds no video in it"),
-        (".", "there is no such video"),
-        ("77", "camera 77: there is none"),
-        ("nosuchsrc ! appsink", "pipeline 'nosuchsrc ! appsink': it gives no frame"),
-        ("rtsp://me:secret@127.0.0.1:9/x", r"rtsp://me:\*\*\*@127.0.0.1:9/x: no video comes from this address"),
-    ],
-)
-def test_no_video(
-    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("text.mp4").write_text("not a video" * 100)
-    with pytest.raises(MediaError, match=message) as caught:
-        VideoSource(source)
-    assert "\n" not in str(caught.value)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_truncated_video_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Half:
-        """A capture that stops early."""
-
-        def __init__(self, capture: cv2.VideoCapture) -> None:
-            self.capture, self.left = capture, 3
-
-        def read(self) -> tuple[bool, np.ndarray | None]:
-            self.left -= 1
-            return self.capture.read() if self.left else (False, None)
-
-        def release(self) -> None:
-            self.capture.release()
-
-    with VideoSource(write_video(tmp_path / "v.avi", moving_square(9))) as source:
-        source._capture = Half(source._capture)
-        with caplog.at_level(logging.WARNING, "aerocam"):
-            assert len(list(source)) == 3
-    assert "announces 9 frames, 3 could be read" in caplog.text
 
 
 SINKS = [("v.webm", None), ("v.avi", None), ("v.mp4", "mp4v"), ("v.avi", "VP80"), ("v1.webm", "VP90")]

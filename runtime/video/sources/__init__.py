@@ -1,0 +1,1 @@
+"""Sources of frames: a reader for each kind, and one policy for all of them."""
