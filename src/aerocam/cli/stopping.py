@@ -11,14 +11,15 @@ from types import FrameType
 INTERRUPTED = 130
 """Exit code of what was cut short."""
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a run early. A hang-up that is ignored from the start, as under nohup, stays so."""
 
 Handler = Callable[[int, FrameType | None], object]
 
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that the first Ctrl-C or SIGTERM sets; the second raises KeyboardInterrupt."""
+    """Yield an event that the first Ctrl-C, SIGTERM or hang-up sets; the second raises KeyboardInterrupt."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -32,7 +33,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
 
 @contextlib.contextmanager
 def interrupt_on_signal() -> Iterator[None]:
-    """Raise KeyboardInterrupt on Ctrl-C and on SIGTERM, so that all is tidied up; a second one is as before.
+    """Raise KeyboardInterrupt on Ctrl-C, SIGTERM and a hang-up, so that all is tidied up; a second one is as before.
 
     Ctrl-C is set too: a shell's background job begins with that signal ignored.
     """
@@ -50,7 +51,8 @@ def interrupt_on_signal() -> Iterator[None]:
 @contextlib.contextmanager
 def _handled(handle: Handler) -> Iterator[None]:
     """Send the signals to a function for as long as the context is open."""
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in heard}
     try:
         yield
     finally:
