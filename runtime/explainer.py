@@ -16,16 +16,17 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import UsageError
 from aerocam.providers import Provider
-from aerocam.runtime.explanation import Explanation
+from aerocam.runtime.explanation import Explanation, Held
 from aerocam.runtime.maps import saliency
-from aerocam.runtime.maps.mapping import Mapper, Recipe
+from aerocam.runtime.maps.mapping import Mapper, Maps, Recipe
 from aerocam.runtime.maps.noise import GradientNoise, NoisyMaps
 from aerocam.runtime.maps.raw_maps import raw_maps
 from aerocam.runtime.maps.smoothing import MapSmoothing, check_smoothing
 from aerocam.runtime.predictions.detections import Objects
+from aerocam.runtime.predictions.explained import found_targets, predicted_masks, seen_targets
 from aerocam.runtime.predictions.prediction import Prediction, Predictor
 from aerocam.runtime.predictions.region import RegionLike, RegionOfInterest
-from aerocam.runtime.predictions.targets import ResolvedTargets, Targets, as_list
+from aerocam.runtime.predictions.targets import ResolvedTargets, Target, Targets, as_list, ranked
 from aerocam.runtime.sessions.opening import open_session
 from aerocam.runtime.sessions.passes import passes
 from aerocam.runtime.sessions.session import Closing, Run, Session
@@ -137,7 +138,7 @@ class Explainer(Closing):
         self._mapper = Mapper(self.manifest, self._passes, self.raw_maps, self.smoothing)
         self._predictor = Predictor(self.manifest, self._passes, top, self._mapper.again)
         self._own_choice = self._resolved = ResolvedTargets.of(None, self.manifest)
-        self._has_reference = False
+        self._reference: NDArray[np.float32] | None = None
         self._warnings_logged: set[str] = set()
 
     @_alone
@@ -243,11 +244,39 @@ class Explainer(Closing):
         if not isinstance(target, Objects):
             return self._explain(prediction, self._resolve(target))
         objects = target.find(prediction.outputs, self.manifest, prediction.placement)
+        if not objects and not target.guess:
+            return self.nothing(prediction)
         explanation = self._explain(prediction, self._resolve([(one.index, one.anchor) for one in objects] or None))
         if not objects:
             which = "object" if target.number is None else f"object number {target.number}"
             explanation.warnings.append(f"no {which} found above {target.confidence:g}; this is the model's best guess")
         return explanation
+
+    def hold(self, prediction: Prediction, last: Explanation, target: Targets | Objects = None) -> Explanation:
+        """Return the maps of an earlier frame over one that the model only looks at, with the frame's own targets.
+
+        Args:
+            prediction: What the model says of the frame, as for `explain`.
+            last: The explanation of the earlier frame.
+            target: As for a call of the explainer.
+
+        Raises:
+            UsageError: A target that the model cannot take.
+        """
+        targets: list[Target] = []
+        if isinstance(target, Objects):
+            targets = found_targets(target.find(prediction.outputs, self.manifest, prediction.placement))
+        if not targets and (not isinstance(target, Objects) or target.guess):
+            asked = self._own_choice if isinstance(target, Objects) else self._resolve(target)
+            rows = ranked(asked.rows, prediction.probabilities)
+            targets = seen_targets(prediction, self.manifest, rows, self._reference)
+        held = Held(targets, predicted_masks(prediction, self.manifest, targets), not isinstance(target, Objects))
+        maps = replace(last.maps, drawn=None)
+        return Explanation(prediction.detached(), maps, last.recipe, prediction.timings, held=held)
+
+    def nothing(self, prediction: Prediction) -> Explanation:
+        """Return the explanation of a frame with no targets: the frame as it is, and no map."""
+        return Explanation(prediction.detached(), Maps(), self.recipe, prediction.timings)
 
     @property
     def takes_bands(self) -> bool:
@@ -287,7 +316,7 @@ class Explainer(Closing):
                 " of a network exported with `task='embed'` is expected"
             )
         self._passes.fix(contract.REFERENCE, np.tile(vector, (score.targets, 1)))
-        self._has_reference = True
+        self._reference = vector
 
     @_alone
     def look_at(self, region: RegionLike) -> None:
@@ -345,7 +374,7 @@ class Explainer(Closing):
 
     def _explain(self, prediction: Prediction, targets: ResolvedTargets, mapper: Mapper | None = None) -> Explanation:
         """Return the explanation of these targets; what is wrong with it is logged the first time."""
-        if self.manifest.task == "embed" and not self._has_reference:
+        if self.manifest.task == "embed" and self._reference is None:
             raise UsageError(
                 f"{self.session.path}: there is no reference that the embedding is compared with; give one, the"
                 " `reference` of Explainer.compare_with"

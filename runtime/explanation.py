@@ -16,6 +16,7 @@ from aerocam.runtime.drawing.overlay import PALETTE, Annotation, draw_targets, o
 from aerocam.runtime.drawing.regions import Region, RegionRule, find_regions
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.maps import saliency
+from aerocam.runtime.maps.extent import Extent, extent
 from aerocam.runtime.maps.mapping import LayerMaps, Maps, Recipe
 from aerocam.runtime.predictions.explained import mask_in_frame
 from aerocam.runtime.predictions.prediction import Prediction
@@ -25,6 +26,21 @@ from aerocam.runtime.results import record as records
 
 DRAWN = (0.5, "jet")
 """Weight and colour map of the overlay that a model draws itself."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Holds what the model says of a frame whose maps are those of an earlier one.
+
+    Attributes:
+        targets: The frame's own.
+        predicted: Their masks, see `Explanation.predicted`.
+        paired: Whether each target is that of the map at its place; objects come and go.
+    """
+
+    targets: list[Target]
+    predicted: list[NDArray[np.bool_]]
+    paired: bool
 
 
 @dataclass(eq=False)
@@ -47,6 +63,7 @@ class Explanation:
         recipe: How the maps were made.
         timings: Milliseconds by stage.
         warnings: What a reader of the map has to know; empty if all is well.
+        held: The frame's own targets where the maps are those of an earlier one; None: they are of this one.
     """
 
     prediction: Prediction
@@ -54,6 +71,7 @@ class Explanation:
     recipe: Recipe
     timings: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    held: Held | None = None
     _regions: dict[tuple[RegionRule, bool], list[list[Region]]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -78,8 +96,8 @@ class Explanation:
 
     @property
     def targets(self) -> list[Target]:
-        """Return what was explained, one entry per map."""
-        return self.maps.targets
+        """Return what was explained, one entry per map; none where `Objects` found none and `guess` is False."""
+        return self.maps.targets if self.held is None else self.held.targets
 
     @property
     def raws(self) -> LayerMaps:
@@ -106,7 +124,7 @@ class Explanation:
 
         A segmenter predicts a class, a detector with masks an object.
         """
-        return self.maps.predicted
+        return self.maps.predicted if self.held is None else self.held.predicted
 
     @property
     def method(self) -> str:
@@ -166,6 +184,8 @@ class Explanation:
         Raises:
             UsageError: The model gives the map over the frame only.
         """
+        if not self.raws:
+            return np.zeros((0, *self.placement.tensor_size), np.float32)
         if self.form == "raw":
             size, rules = self.placement.tensor_size, (self.normalisation, self.fusion, self.gaussian)
             maps = [saliency.combine(raws, size, *rules) for raws in (self.raws, *self.augmented)]
@@ -183,9 +203,18 @@ class Explanation:
     @functools.cached_property
     def map(self) -> NDArray[np.float32]:
         """Return the map over the frame, float32 (targets, H, W) in [0, 1]; 0 outside what the model sees."""
+        if not self.raws:
+            return np.zeros((0, *self.placement.frame_size), np.float32)
         if self.form == "frame":
             return saliency.finite(self.raws[0])
         return np.stack([self.placement.place(map_) for map_ in self.tensor_map])
+
+    def extents(self) -> list[Extent | None]:
+        """Return where each map is: peak, centre and spread in px of the frame; None for one that is zero."""
+        top, left, bottom, right = region = self.placement.region
+        if self.form == "frame":
+            return [extent(map_[top:bottom, left:right], region) for map_ in self.map]
+        return [extent(self.placement.cut(map_), region) for map_ in self.tensor_map]
 
     def _seen_map(self, shown: Sequence[int]) -> NDArray[np.float32]:
         """Return the strongest of these maps over what the model sees, (h, w) at the tensor's size or the frame's.
@@ -262,15 +291,24 @@ class Explanation:
             UsageError: An unknown colour map or rule, or a weight outside 0 to 1.
         """
         shown = range(len(self.targets)) if target is None else [target]
-        if self.drawn is not None and (alpha, colormap.lower()) == DRAWN and len(shown) == len(self.targets):
+        maps = shown if self._paired else range(len(self.maps.targets))
+        if not shown or not maps:
+            picture = self.picture.copy()
+        elif self.drawn is not None and (alpha, colormap.lower()) == DRAWN and len(shown) == len(self.targets):
             picture = self.drawn.copy()
         else:
-            seen, region = self._seen_map(shown), self.placement.region
+            seen, region = self._seen_map(maps), self.placement.region
             picture = overlay_map(self.picture, seen, alpha=alpha, colormap=colormap, region=region)
         boxes = caption if boxes is None else boxes
         if caption or boxes or regions is not None:
-            draw_targets(picture, [self._annotation(i, boxes, regions) for i in shown], caption)
+            rule = regions if self._paired else None
+            draw_targets(picture, [self._annotation(i, boxes, rule) for i in shown], caption)
         return picture
+
+    @property
+    def _paired(self) -> bool:
+        """Say whether each target has the map at its place."""
+        return self.held is None or self.held.paired
 
     def _annotation(self, target: int, boxes: bool, rule: RegionRule | None) -> Annotation:
         """Return what the overlay shows of a target."""
@@ -298,7 +336,8 @@ class Explanation:
         Where the model gives masks they have `mask`; `regions` are there if a rule is given: box, area, polygons.
         """
         masks = self._mask_parts if self.predicted else []
-        return records.target_records(self.maps, masks, None if regions is None else self.regions(regions))
+        parts = None if regions is None or not self._paired else self.regions(regions)
+        return records.target_records(self.targets, masks, parts)
 
     def save(
         self,

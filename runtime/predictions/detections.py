@@ -71,6 +71,7 @@ class Objects:
         confidence: See `detections`.
         iou: See `detections`.
         classes: See `detections`.
+        guess: Whether the model's own top choice stands for them where there are none; else nothing is explained.
     """
 
     most: int = 5
@@ -78,6 +79,7 @@ class Objects:
     confidence: float = 0.25
     iou: float = 0.7
     classes: tuple[Class, ...] | None = None
+    guess: bool = True
 
     def check(self, manifest: Manifest) -> None:
         """Make sure that a model has what is asked for.

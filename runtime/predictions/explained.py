@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +12,11 @@ from numpy.typing import NDArray
 from aerocam import manifest as contract
 from aerocam.errors import ModelError
 from aerocam.manifest import Manifest, Score
+from aerocam.methods import EPSILON
 from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.frames.preprocess import Placement
 from aerocam.runtime.predictions import scores
+from aerocam.runtime.predictions.detections import Detection
 from aerocam.runtime.predictions.objects import masks_at, places_at
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.targets import Target
@@ -43,7 +46,44 @@ def explained_targets(outputs: Mapping[str, NDArray[Any]], prediction: Predictio
     return [_target(row, float(logit), prediction, manifest) for row, logit in pairs]
 
 
-def _target(chosen: list[int], logit: float, prediction: Prediction, manifest: Manifest) -> Target:
+def seen_targets(
+    prediction: Prediction,
+    manifest: Manifest,
+    rows: NDArray[np.int32],
+    reference: NDArray[np.float32] | None = None,
+) -> list[Target]:
+    """Return what a prediction says of targets that were not explained; `logit` is NaN, unless it is the score itself.
+
+    Args:
+        prediction: What the model says of the frame, its outputs with it.
+        manifest: The model's.
+        rows: int32 (n, 1) with classes, or (n, 2) with classes and anchors; -1: the best one.
+        reference: What an embedding is compared with, float32 (numbers,).
+    """
+    values, targets = prediction.probabilities, []
+    for row in rows.tolist():
+        logit = math.nan
+        if reference is not None:
+            logit = float(values @ reference / max(np.linalg.norm(values) * np.linalg.norm(reference), EPSILON))
+        elif manifest.task in scores.NUMBERS:
+            logit = float(values[max(row[0], 0)])
+        elif manifest.has_anchors:
+            row = scores.choice(prediction.outputs[manifest.score.output], manifest.score, *row)
+        elif row[0] < 0:
+            row = [int(values.argmax())]
+        targets.append(_target(row, logit, prediction, manifest))
+    return targets
+
+
+def found_targets(objects: Sequence[Detection]) -> list[Target]:
+    """Return a detector's objects as targets that were not explained: their `logit` is NaN."""
+    return [
+        Target(one.index, one.label, one.score, math.nan, one.anchor, one.box, one.polygon, one.keypoints)
+        for one in objects
+    ]
+
+
+def _target(chosen: Sequence[int], logit: float, prediction: Prediction, manifest: Manifest) -> Target:
     if manifest.task in scores.NUMBERS:
         index = max(chosen[0], 0)
         return Target(index, scores.number_label(index, manifest), logit, logit)

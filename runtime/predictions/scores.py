@@ -104,6 +104,32 @@ def at_anchor(output: NDArray[Any], score: Score, index: int, anchor: int) -> fl
     return float(_class_shares(output, score, slice(anchor, anchor + 1))[0, index])
 
 
+def choice(output: NDArray[Any], score: Score, index: int, anchor: int) -> tuple[int, int]:
+    """Return the class and the anchor of a detector's greatest probability.
+
+    Args:
+        output: The model's output that `score` describes.
+        score: The manifest's.
+        index: The class, if that is fixed; else -1.
+        anchor: The anchor, if that is fixed; else -1.
+    """
+    if anchor >= 0 and index >= 0:
+        return index, anchor
+    if score.label_at is not None:
+        shares = np.array(_columns(output, score, score.class_offset, 1)[:, 0], np.float32)
+        labels = _labels(output, score)
+        if index >= 0:
+            shares[labels != index] = -1
+        best = int(shares.argmax()) if anchor < 0 else anchor
+        return (int(labels[best]) if index < 0 else index), best
+    of_all = _class_shares(output, score, slice(None) if anchor < 0 else slice(anchor, anchor + 1))
+    if score.background is not None and score.background < score.classes:
+        of_all[:, score.background] = -1
+    columns = of_all if index < 0 else of_all[:, index : index + 1]
+    row, column = divmod(int(columns.argmax()), columns.shape[1])
+    return (column if index < 0 else index), (row if anchor < 0 else anchor)
+
+
 def anchor_scores(
     output: NDArray[Any], score: Score, above: float
 ) -> tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.float32]]:

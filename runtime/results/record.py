@@ -20,6 +20,7 @@ from aerocam.runtime.frames.opencv import cv2
 from aerocam.runtime.maps.mapping import Maps, Recipe
 from aerocam.runtime.predictions.prediction import Prediction
 from aerocam.runtime.predictions.region import RegionOfInterest
+from aerocam.runtime.predictions.targets import Target
 
 Record = dict[str, Any]
 Parts = Sequence[Sequence[Region]]
@@ -62,17 +63,17 @@ def _region_record(region: RegionOfInterest) -> Record:
     return {"mask": [part.record() for part in parts]}
 
 
-def target_records(maps: Maps, masks: Parts, regions: Parts | None) -> list[Record]:
+def target_records(targets: Sequence[Target], masks: Parts, regions: Parts | None) -> list[Record]:
     """Return the targets as dictionaries, with `mask` where the model has masks, and `regions` where there are any.
 
     `polygon` and `keypoints` are there for models that have them.
 
     Args:
-        maps: What was made of the frame.
+        targets: Those of the frame.
         masks: The parts of the masks, of a segmenter or of objects; empty for other models.
         regions: The regions of the maps: box, area, polygons; None: not asked for.
     """
-    records = [asdict(target) for target in maps.targets]
+    records = [asdict(target) for target in targets]
     for record in records:
         for key in ("polygon", "keypoints"):
             if record[key] is None:

@@ -141,6 +141,13 @@ def test_objectness_is_a_factor(link: Any) -> None:
     shares = scores.probabilities(y, manifest.score)
     np.testing.assert_allclose(shares, [max(row[4] * row[5 + c] for row in rows) for c in range(3)], rtol=1e-5)
     assert scores.at_anchor(y, manifest.score, 1, 7) == pytest.approx(rows[7][4] * rows[7][6], rel=1e-5)
+    assert scores.choice(y, manifest.score, -1, -1) == max(expected)[1:3]
+    assert scores.choice(y, manifest.score, 1, -1) == (
+        1,
+        max(range(40), key=lambda anchor: rows[anchor][4] * rows[anchor][6]),
+    )
+    assert scores.choice(y, manifest.score, -1, 7) == (max(range(3), key=lambda c: rows[7][5 + c]), 7)
+    assert scores.choice(y, manifest.score, 2, 7) == (2, 7)
 
 
 def test_boxes_relative_to_cells() -> None:
@@ -174,6 +181,8 @@ def test_a_list_of_finished_boxes(form: Any, unit: Any) -> None:
     assert found[0].label == "class 2"
     np.testing.assert_array_equal(scores.probabilities(y, manifest.score), np.float32([0.8, 0.25, 0.9, 0]))
     assert scores.at_anchor(y, manifest.score, 1, 4) == pytest.approx(0.3)
+    asked = [(-1, -1), (1, -1), (-1, 1)]
+    assert [scores.choice(y, manifest.score, *pair) for pair in asked] == [(2, 0), (1, 3), (0, 1)]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +216,7 @@ def test_scores_beside_boxes(activation: Any, background: int | None, columns: i
     shares = scores.probabilities(y, manifest.score)
     assert shares.shape == (classes,)
     assert shares.max() == pytest.approx(max(item[0] for item in expected), rel=1e-5)
+    assert scores.choice(y, manifest.score, -1, -1) == max(expected)[1:3]
     first = expected[0]
     assert scores.at_anchor(y, manifest.score, first[1], first[2]) == pytest.approx(first[0], rel=1e-5)
 
