@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aerocam.runtime.predictions.targets import Target as Target
     from aerocam.runtime.sessions.opening import open_session as open_session
     from aerocam.runtime.sessions.session import Session as Session
-    from aerocam.runtime.video.sink import VideoSink as VideoSink
+    from aerocam.runtime.video.recording.sink import VideoSink as VideoSink
     from aerocam.runtime.video.source import VideoSource as VideoSource
     from aerocam.runtime.video.stream import process as process
 
@@ -42,7 +42,7 @@ _HOMES = {
     "Region": "drawing.regions",
     "Session": "sessions.session",
     "Target": "predictions.targets",
-    "VideoSink": "video.sink",
+    "VideoSink": "video.recording.sink",
     "VideoSource": "video.source",
     "find_regions": "drawing.regions",
     "open_session": "sessions.opening",

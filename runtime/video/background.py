@@ -21,8 +21,8 @@ class _End:
 class WriteBehind(contextlib.AbstractContextManager["WriteBehind[Item]"], Generic[Item]):
     """Hands items to a function in a thread of its own, in order, at most `depth` of them waiting.
 
-    At the end of the `with` block everything handed over is done, unless the block ends with an error other than
-    Ctrl-C. An error of the function is raised by the next `put` or at the end of the block.
+    At the end of the `with` block everything handed over is done, however it ends. An error of the function is raised
+    by the next `put` or at the end of the block; nothing more is done then.
     """
 
     def __init__(self, function: Callable[[Item], None], depth: int = 2) -> None:
@@ -30,7 +30,6 @@ class WriteBehind(contextlib.AbstractContextManager["WriteBehind[Item]"], Generi
         self._function = function
         self._waiting: queue.Queue[Item | _End] = queue.Queue(depth)
         self._error: BaseException | None = None
-        self._dropping = False
         self._thread = threading.Thread(target=self._work, name="aerocam-write", daemon=True)
         self._thread.start()
 
@@ -41,8 +40,7 @@ class WriteBehind(contextlib.AbstractContextManager["WriteBehind[Item]"], Generi
         self._waiting.put(item)
 
     def __exit__(self, kind: type[BaseException] | None, error: object, at: object) -> None:
-        """Wait until all is done, or drop what waits after an error."""
-        self._dropping = kind is not None and not issubclass(kind, KeyboardInterrupt)
+        """Wait until all is done."""
         self._waiting.put(_End())
         self._thread.join()
         if self._error is not None and kind is None:
@@ -51,7 +49,7 @@ class WriteBehind(contextlib.AbstractContextManager["WriteBehind[Item]"], Generi
     def _work(self) -> None:
         """Do the items until the end; after an error only take them, so that nobody waits for ever."""
         while not isinstance(item := self._waiting.get(), _End):
-            if self._error is None and not self._dropping:
+            if self._error is None:
                 try:
                     self._function(item)
                 except BaseException as error:  # it is raised again in the main thread

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from aerocam.cli.stream import stop_on_signal
-from runtime_fixtures import RUN, moving_square, read_video, run_cli, write_video
+from aerocam.cli.stream import size_of, stop_on_signal
+from aerocam.files import sha256
+from runtime_fixtures import RUN, most_in_a_file, moving_square, noise, read_video, run_cli, write_video
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
@@ -31,7 +32,10 @@ def names() -> list[str]:
 
 
 def lines(path: str) -> list[dict[str, object]]:
-    return [json.loads(line) for line in Path(path).read_text().splitlines()]
+    """The records of the frames; in front of them is the header."""
+    header, *frames = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    assert (header["type"], header["schema"]) == ("header", 1)
+    return frames
 
 
 def test_video_and_records(capfd: pytest.CaptureFixture[str]) -> None:
@@ -50,7 +54,7 @@ def test_video_and_records(capfd: pytest.CaptureFixture[str]) -> None:
 def test_without_a_sink_records_go_to_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     assert run_cli("stream", model("stretch"), "in.avi", "--max-frames", "3", "-q") == 0
     out, err = capfd.readouterr()
-    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2]
+    assert [json.loads(line).get("frame") for line in out.splitlines()] == [None, 0, 1, 2]
     assert err == ""
     assert names() == ["in.avi"]
 
@@ -78,7 +82,7 @@ def test_warnings_are_summed_up(capfd: pytest.CaptureFixture[str]) -> None:
         ("stretch", ["77", "out.webm"], 1, "camera 77: there is none"),
         ("stretch", ["in.avi", "out.webm", "--codec", "XXXX"], 1, "codec 'XXXX' in a .webm file"),
         ("stretch", ["in.avi", "out.mp4", "--codec", "avc1"], 1, "codec 'avc1' in a .mp4 file"),
-        ("stretch", ["in.avi", "out.mkv"], 2, "no codec is set for '.mkv'"),
+        ("stretch", ["in.avi", "out.mpg"], 2, "no codec is set for '.mpg'"),
         ("stretch", ["in.avi", "--codec", "MJPG"], 2, "there is no SINK"),
         ("stretch", ["in.avi", "in.avi"], 2, "this is the source itself"),
         ("stretch", ["in.avi", "--records", "./in.avi"], 2, "this is the source itself"),
@@ -123,7 +127,7 @@ def interrupt(number: int, *arguments: str) -> tuple[int, str]:
         return process.returncode, err
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_finishes_the_video_and_the_records(number: int) -> None:
     code, err = interrupt(number, "out.webm", "--records", "r.jsonl")
     assert code == 130
@@ -173,3 +177,64 @@ def test_a_full_standard_output_is_one_line() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.stderr == "aerocam stream: error: standard output: No space left on device\n"
     assert done.returncode == 1
+
+
+def test_the_header_says_what_was_run() -> None:
+    options = ["--method", "layercam", "--every", "3", "--target", "red,blue"]
+    assert (
+        run_cli("stream", model("stretch"), "in.avi", "--records", "r.jsonl", "-q", "--max-frames", "1", *options) == 0
+    )
+    header = json.loads(Path("r.jsonl").read_text().splitlines()[0])
+    assert (header["method"], header["every"], header["target"]) == ("layercam", 3, ["red", "blue"])
+    assert header["model"] == {"path": str(model("stretch")), "sha256": sha256(model("stretch"))}
+    assert header["source"] == {"name": "in.avi", "live": False, "fps": 20, "frames": 30}
+    assert time.time() - 60 < header["started"] < time.time()
+
+
+def test_the_video_of_a_full_disk_ends_and_the_records_go_on(capfd: pytest.CaptureFixture[str]) -> None:
+    write_video(Path("noise.avi"), [noise((64, 96), number) for number in range(60)])
+    with most_in_a_file(100_000):
+        code = run_cli("stream", model("stretch"), "noise.avi", "out.avi", "--records", "r.jsonl", "--alpha", "0", "-q")
+    assert code == 1
+    frames = [line for line in lines("r.jsonl") if line["type"] == "frame"]
+    written = len(read_video(Path("out.avi")))
+    assert len(frames) == 60
+    assert 5 < written < 40
+    event = next(line for line in lines("r.jsonl") if line["type"] == "event")
+    assert (event["kind"], event["frame"]) == ("disk", written - 1)
+    err = capfd.readouterr().err.splitlines()
+    assert err[0] == "video or records cannot be written: out.avi: cannot write any further: File too large"
+    assert err[-1] == f"aerocam stream: error: {60 - written} of 60 frames could not be written"
+
+
+def test_where_a_detector_finds_nothing_nothing_is_drawn_unless_a_guess_is_asked_for() -> None:
+    write_video(Path("dark.avi"), [noise((64, 96)) // 16] * 2)
+    for options, count in (([], 0), (["--guess"], 1), (["--conf", "0.3"], 0), (["--conf", "0.3", "--guess"], 1)):
+        assert run_cli("stream", model("detect"), "dark.avi", "--records", "r.jsonl", "-q", *options) == 0
+        assert [len(line["targets"]) for line in lines("r.jsonl")] == [count, count]  # type: ignore[arg-type]
+        Path("r.jsonl").unlink()
+
+
+@pytest.mark.parametrize(("text", "size"), [("2G", 2e9), ("1.5 MB", 1.5e6), ("64k", 64e3), ("17", 17)])
+def test_sizes(text: str, size: float) -> None:
+    assert size_of(text) == size
+
+
+def test_what_is_no_size_and_outputs_that_are_in_use(capfd: pytest.CaptureFixture[str]) -> None:
+    os.link("in.avi", "also.avi")
+    os.symlink(model("stretch"), "m.onnx")
+    before = Path("m.onnx").read_bytes()
+    for arguments, message in (
+        (["m.onnx", "in.avi", "--records", "m.onnx"], "m.onnx: this is the model; name another file"),
+        (["m.onnx", "in.avi", "also.avi"], "also.avi: this is the source itself; name another file"),
+        (["m.onnx", "in.avi", "o.avi", "--records", "./o.avi"], "./o.avi: this is SINK; name another file"),
+        (["m.onnx", "in.avi", "o.avi", "--keep", "1G", "--segment", "0"], "--keep: got --segment 0 as well"),
+        (["m.onnx", "in.avi", "--keep", "1G"], "--keep: there is no SINK"),
+        (["m.onnx", "in.avi", "o.avi", "--segment", "0.1"], "--segment: got 0.1, expected 1 s or more"),
+    ):
+        assert run_cli("stream", *arguments) == 2
+        assert message in capfd.readouterr().err
+    assert run_cli("stream", "m.onnx", "in.avi", "o.avi", "--keep", "much") == 2
+    assert "argument --keep: 'much' is no size; expected one such as 2G or 500M" in capfd.readouterr().err
+    assert Path("m.onnx").read_bytes() == before
+    assert names() == ["also.avi", "in.avi", "m.onnx"]

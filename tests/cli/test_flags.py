@@ -30,7 +30,8 @@ from aerocam.runtime.frames.pictures import read_picture
 from aerocam.runtime.maps.smoothing import MapSmoothing
 from aerocam.runtime.trt.building import build_engines
 from aerocam.runtime.trt.engine_file import BuildSettings
-from aerocam.runtime.video.sink import VideoSink
+from aerocam.runtime.video.recording.sink import VideoSink
+from aerocam.runtime.video.recording.space import Space
 from aerocam.runtime.video.source import VideoSource
 from aerocam.runtime.video.stream import Look, process
 from onnx_graphs import saved
@@ -43,7 +44,7 @@ IN_THE_EXPORT = (export_model, list_layers, default_preprocess, Preprocess)
 IN_THE_RUNTIME = (
     Explainer, Explainer.__call__, Explainer.compare_with, Explainer.look_at, Explanation.overlay, Explanation.save,
     Look, Objects, MapSmoothing, VideoSink, VideoSource, BuildSettings, build_engines, find_pictures, process,
-    read_picture,
+    read_picture, Space,
 )  # fmt: skip
 """What has those that messages of the runtime name besides."""
 

@@ -21,3 +21,6 @@ MODULES = {
 
 INSTALLED = {name for name in MODULES if not name.startswith("aerocam/benchmarks/studies/")}
 """Those of the wheel: all but the studies."""
+
+DATA = {"aerocam/py.typed", "aerocam/runtime/video/recording/records.schema.json"}
+"""Its further files."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -84,3 +86,14 @@ def renamed(explanation: Explanation, label: str) -> Explanation:
     prediction = dataclasses.replace(explanation.prediction, classes=classes)
     maps = dataclasses.replace(explanation.maps, targets=targets)
     return dataclasses.replace(explanation, prediction=prediction, maps=maps, warnings=[f"beware of {label}"])
+
+
+@contextmanager
+def most_in_a_file(size: int) -> Iterator[None]:
+    """Let no file grow over a size, as a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -27,7 +27,7 @@ from aerocam.errors import ManifestError, ModelError, PipError, UsageError
 from aerocam.manifest import Manifest
 from aerocam.runtime import Explainer, read_picture
 from bundles import HERE, without_index
-from checkout import GOLDEN, INSTALLED
+from checkout import DATA, GOLDEN, INSTALLED
 from runtime_fixtures import noise, run_cli
 from tiny_models import model
 
@@ -183,7 +183,7 @@ def test_its_own_wheel_has_every_module_and_is_what_pip_expects() -> None:
     info = f"aerocam-{aerocam.__version__}.dist-info"
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         names = wheel.namelist()
-        assert {name for name in names if not name.startswith(info)} == INSTALLED | {"aerocam/py.typed"}
+        assert {name for name in names if not name.startswith(info)} == INSTALLED | DATA
         assert f"Version: {aerocam.__version__}" in wheel.read(f"{info}/METADATA").decode()
         assert "aerocam = aerocam.cli:main" in wheel.read(f"{info}/entry_points.txt").decode()
         rows = list(csv.reader(wheel.read(f"{info}/RECORD").decode().splitlines()))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import aerocam
-from checkout import HALVES, INSTALLED, MODULES, ROOT
+from checkout import DATA, HALVES, INSTALLED, MODULES, ROOT
 
 SHARED = ("__init__", "cfcam_config", "decoding", "errors", "files", "geometry", "manifest", "methods",
           "onnx_metadata", "options", "progress", "providers")  # fmt: skip
@@ -97,7 +97,7 @@ def test_the_wheel_has_every_module_but_the_studies_and_nothing_else(built):
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         entries = {entry.filename: entry for entry in wheel.infolist()}
         code = {name for name in entries if not name.startswith(f"aerocam-{aerocam.__version__}.dist-info/")}
-        assert code == INSTALLED | {"aerocam/py.typed"}
+        assert code == INSTALLED | DATA
         assert not [name for name, entry in entries.items() if entry.external_attr >> 28 == 0o12]  # symbolic links
         assert wheel.read("aerocam/export/__init__.py") == (ROOT / "export/__init__.py").read_bytes()
         assert f"aerocam-{aerocam.__version__}.dist-info/licenses/LICENSE" in entries

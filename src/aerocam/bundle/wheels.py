@@ -80,7 +80,7 @@ def _pip(arguments: list[str], target: Target) -> None:
         )
 
 
-SUFFIXES = (".py", ".typed")
+SUFFIXES = (".py", ".typed", ".json")
 """Suffixes of the package's files."""
 
 NOT_INSTALLED = "benchmarks/studies/"

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 from aerocam.errors import UsageError
@@ -154,6 +154,28 @@ def joined(argv: Sequence[str], options: Sequence[str] = ("--target", "--region"
         else:
             words.append(word)
     return words
+
+
+def refuse_used(path: str | os.PathLike[str] | None, used: Mapping[str, str | None]) -> None:
+    """Make sure that a file to write is none that is in use, by whatever name.
+
+    Args:
+        path: The file; None: there is none.
+        used: Files by what they are.
+
+    Raises:
+        UsageError: It is one of them.
+    """
+    for what, other in used.items():
+        if path is not None and other is not None and _same(path, other):
+            raise UsageError(f"{os.fspath(path)}: this is {what}; name another file to write to")
+
+
+def _same(path: str | os.PathLike[str], other: str) -> bool:
+    """Say whether two names are one file, which need not be there."""
+    if os.path.exists(path) and os.path.exists(other):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def one_blas_thread() -> None:

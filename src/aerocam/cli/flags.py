@@ -14,11 +14,12 @@ from collections.abc import Container, Mapping
 
 ALIKE = (
     "activation", "alpha", "batch", "codec", "color", "colormap", "compute_capability", "contrast", "counterfactual",
-    "eigen_smooth", "every", "fix", "fps", "frame", "frames", "fusion", "gaussian", "guided", "hardware", "head",
-    "interpolation", "iou", "labels", "layout", "max_frames", "max_pixels", "mean", "method", "optimization_level",
-    "overlay", "packaging", "precision", "preprocess", "providers", "reconnect", "recursive", "reference", "region",
-    "regions", "relevance", "resize", "short_side", "shown", "std", "target", "targets", "task", "tensors", "tf32",
-    "threads", "timeout", "top", "units", "version_compatible", "workspace",
+    "eigen_smooth", "every", "fix", "floor", "fps", "frame", "frames", "fusion", "gaussian", "guess", "guided",
+    "hardware", "head", "interpolation", "iou", "keep", "labels", "layout", "max_frames", "max_pixels", "mean",
+    "method", "optimization_level", "overlay", "packaging", "precision", "preprocess", "providers", "reconnect",
+    "recursive", "reference", "region", "regions", "relevance", "resize", "segment", "short_side", "shown", "std",
+    "target", "targets", "task", "tensors", "tf32", "threads", "timeout", "top", "units", "version_compatible",
+    "workspace",
 )  # fmt: skip
 """Parameters whose flag has their name."""
 

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from aerocam.cli.arguments import refuse_used
 from aerocam.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def open_results(
 
 
 def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
-    """Make sure that neither page nor sheet is one of the pictures, or the other.
+    """Make sure that neither page nor sheet is the model, one of the pictures, or the other.
 
     Raises:
-        UsageError: A page or a sheet would overwrite a picture or the other, or is a folder.
+        UsageError: A page or a sheet would overwrite one of these, or is a folder.
     """
     from aerocam.runtime.results.sheet import sheet_paths
 
@@ -62,6 +63,7 @@ def refuse_overwriting(args: argparse.Namespace, images: Sequence[str]) -> None:
     pages = [Path(args.html)] if args.html else []
     pictures = {os.path.realpath(image) for image in images}
     for path in [*pages, *sheets]:
+        refuse_used(path, {"the model": args.model})
         if os.path.realpath(path) in pictures or path.is_dir():
             what = "a folder" if path.is_dir() else "one of the pictures"
             raise UsageError(f"{path}: this is {what}; name another file to write to")

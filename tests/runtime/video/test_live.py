@@ -180,7 +180,9 @@ def test_ctrl_c_while_a_source_is_away(library: str) -> None:
             out, err = process.communicate(timeout=30)
         assert process.returncode == 0
         assert "stopped after" in err
-        assert all(json.loads(line)["damaged"] == 0 for line in out.splitlines())
+        records = [json.loads(line) for line in out.splitlines()]
+        assert {record["damaged"] for record in records if record["type"] == "frame"} == {0}
+        assert "lost" in {record["kind"] for record in records if record["type"] == "event"}
     with camera([pictures(1, 2), [threading.Event()]]) as address:
         with program(library, address, "--timeout", "2", "--reconnect", "0") as process:
             err = process.communicate(timeout=30)[1]
@@ -192,4 +194,6 @@ def test_motion_jpeg_on_standard_input() -> None:
     content = b"".join(cv2.imencode(".jpg", numbered(number))[1].tobytes() for number in range(6))
     command = [sys.executable, "-c", RUN, "stream", str(model("stretch")), "-", "--frames", "every"]
     done = subprocess.run(command, input=content, capture_output=True, check=True)
-    assert [json.loads(line)["frame"] for line in done.stdout.splitlines()] == list(range(6))
+    header, *frames = (json.loads(line) for line in done.stdout.splitlines())
+    assert header["source"]["live"]
+    assert [frame["frame"] for frame in frames] == list(range(6))

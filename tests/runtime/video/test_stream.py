@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from aerocam.errors import AerocamError, MediaError
-from aerocam.runtime import Explainer, VideoSink, VideoSource, process
+from aerocam.runtime import Explainer, Objects, VideoSink, VideoSource, process
 from aerocam.runtime.drawing.overlay import Look
 from aerocam.runtime.video.background import WriteBehind
-from runtime_fixtures import moving_square, read_video, write_video
+from runtime_fixtures import moving_square, noise, picture, read_video, write_video
 from tiny_models import model
 
 pytestmark = pytest.mark.runtime
@@ -41,7 +41,7 @@ class Kept:
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
 
-    def write(self, frame: np.ndarray) -> None:
+    def write(self, frame: np.ndarray, time: float) -> None:
         self.frames.append(frame)
 
 
@@ -61,16 +61,18 @@ def test_every_frame_in_order(explainer: Explainer) -> None:
     assert done == list(range(1, 31))
     assert [record["frame"] for record in records] == list(range(30))
     assert [record["time"] for record in records] == pytest.approx(np.arange(30) / 10)
-    for frame, picture in zip(frames, sink.frames, strict=True):
-        np.testing.assert_array_equal(picture, explainer(frame).overlay(0.7, "turbo", False))
+    for frame, drawn in zip(frames, sink.frames, strict=True):
+        np.testing.assert_array_equal(drawn, explainer(frame).overlay(0.7, "turbo", False))
 
 
 def test_a_record(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     process(Frames(moving_square(2)), explainer, Kept(), records.append, target="red")
     record = json.loads(json.dumps(records[1], allow_nan=False))
-    about_the_frame = ["frame", "time", "captured", "age", "skipped", "damaged", "explained"]
-    assert list(record) == [*about_the_frame, "targets", "classes", "timings_ms", "warnings"]
+    assert list(record)[:8] == ["type", "frame", "time", "captured", "age", "skipped", "damaged", "explained"]
+    assert list(record)[8:] == ["map_of", "targets", "classes", "timings_ms", "warnings"]
+    assert (record["skipped"], record["damaged"], record["explained"], record["map_of"]) == (0, 0, True, 1)
+    assert record["captured"] + record["age"] == pytest.approx(time.time(), abs=5)
     (target,) = record["targets"]
     assert target["label"] == "red"
     assert target["logit"] == pytest.approx(4 / 96)
@@ -187,20 +189,20 @@ def test_an_error_anywhere_comes_out_and_no_thread_is_left(where: str, explainer
     frames = moving_square(20)
     sink = Kept()
     if where == "sink":
-        sink.write = fail  # type: ignore[method-assign]
+        sink.write = fail  # type: ignore[assignment]
     if where == "explainer":
         frames[5] = frames[5][:, :, 0]
     source = Broken(frames) if where == "source" else Frames(frames)
     with pytest.raises(AerocamError, match=r"it broke|expected uint8"):
-        process(source, explainer, sink, fail if where == "record" else None)  # type: ignore[arg-type]
+        process(source, explainer, None if where == "record" else sink, fail if where == "record" else None)
     time.sleep(0.05)
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("aerocam")]
 
 
 def test_an_error_with_the_last_frame_is_not_lost(explainer: Explainer) -> None:
     class Full(Kept):
-        def write(self, frame: np.ndarray) -> None:
-            super().write(frame)
+        def write(self, frame: np.ndarray, at: float) -> None:
+            super().write(frame, at)
             time.sleep(0.2)  # the reading end is through by now
             raise MediaError("disk full")
 
@@ -208,7 +210,7 @@ def test_an_error_with_the_last_frame_is_not_lost(explainer: Explainer) -> None:
         process(Frames(moving_square(1)), explainer, Full())
 
 
-def test_write_behind_finishes_on_ctrl_c_and_drops_on_an_error() -> None:
+def test_write_behind_finishes_however_the_block_ends() -> None:
     def run(error: BaseException | None) -> list[int]:
         written: list[int] = []
 
@@ -228,7 +230,7 @@ def test_write_behind_finishes_on_ctrl_c_and_drops_on_an_error() -> None:
 
     assert run(None) == list(range(8))
     assert run(KeyboardInterrupt()) == list(range(8))
-    assert len(run(ValueError())) < 4
+    assert run(ValueError()) == list(range(8))
 
 
 def test_memory_does_not_grow(explainer: Explainer) -> None:
@@ -256,16 +258,90 @@ def test_memory_does_not_grow(explainer: Explainer) -> None:
     assert most <= 10
 
 
-def test_frames_between_keep_the_last_map(explainer: Explainer) -> None:
+def test_frames_between_keep_the_last_map_and_have_targets_of_their_own(explainer: Explainer) -> None:
     records: list[dict[str, Any]] = []
     sink = Kept()
     frames = moving_square(5)
     process(Frames(frames), explainer, sink, records.append, every=2)
     assert [record["explained"] for record in records] == [True, False, True, False, True]
+    assert [record["map_of"] for record in records] == [0, 0, 2, 2, 4]
     explained = [explainer(frame) for frame in frames]
     np.testing.assert_array_equal(sink.frames[2], explained[2].overlay())
-    assert records[3]["targets"] == records[2]["targets"]
+    (target,) = records[3]["targets"]
+    assert target["score"] == pytest.approx(explained[3].target.score)
+    assert target["logit"] is None
+    assert "extent" not in target
     assert records[3]["classes"][0]["score"] == pytest.approx(explained[3].classes[0].score)
     assert "explain" not in records[3]["timings_ms"]
     shown = replace(explained[2], prediction=explained[3].prediction)
     np.testing.assert_array_equal(sink.frames[3], shown.overlay())
+
+
+ASKED = [None, "red", ("red", None), ["green", ("red", 3)], Objects(most=3, confidence=0.1), Objects(confidence=0.999)]
+
+
+@pytest.mark.parametrize("target", ASKED)
+def test_held_targets_are_those_that_an_explanation_would_have(target: Any) -> None:
+    frames = [left | moving_square(9)[6] for left in (picture((64, 96), (40, 8, 56, 24), 1), noise((64, 96)) // 4)]
+    with Explainer(model("detect"), threads=1) as explainer:
+        last = explainer(frames[0], target)
+        for frame in frames:
+            wanted = explainer(frame, target)
+            held = explainer.hold(explainer.predict(frame), last, target)
+            assert [replace(one, logit=0) for one in held.targets] == [replace(one, logit=0) for one in wanted.targets]
+            assert all(np.isnan(one.logit) for one in held.targets)
+            np.testing.assert_array_equal(held.map, last.map)
+
+
+@pytest.mark.parametrize("name", ["stretch", "softmax", "sigmoid", "crop"])
+def test_held_classes_are_those_that_an_explanation_would_have(name: str) -> None:
+    frames, target = [noise((64, 96)), noise((64, 96), 1) | moving_square(9)[8]], [-1, -2, "blue"]
+    with Explainer(model(name), threads=1) as explainer:
+        last = explainer(frames[0], target)
+        wanted = [explainer(frames[1], one).target for one in target]
+        held = explainer.hold(explainer.predict(frames[1]), last, target)
+    assert [(one.index, one.label) for one in held.targets] == [(one.index, one.label) for one in wanted]
+    assert [one.score for one in held.targets] == pytest.approx([one.score for one in wanted])
+
+
+def test_nothing_is_drawn_where_a_detector_finds_nothing() -> None:
+    records: list[dict[str, Any]] = []
+    sink, frames = Kept(), [noise((64, 96)) // 16, *moving_square(2)]
+    with Explainer(model("detect"), threads=1) as explainer:
+        surest = [explainer(frame).target.score for frame in frames]
+        assert surest[0] < 0.3 < surest[1]
+        for target in (None, Objects(confidence=0.3, guess=False)):
+            process(Frames(frames), explainer, sink, records.append, target=target, least=0.3)
+            np.testing.assert_array_equal(sink.frames[-3], frames[0])
+            assert (sink.frames[-2] != frames[1]).any()
+            assert [bool(record["targets"]) for record in records[-3:]] == [False, True, True]
+            assert [record["map_of"] for record in records[-3:]] == [None, 1, 2]
+        process(Frames(frames), explainer, sink, target=Objects(confidence=0.3))
+        assert (sink.frames[-3] != frames[0]).any()
+
+
+@pytest.mark.parametrize("broken", ["sink", "record"])
+def test_the_other_output_goes_on_alone(broken: str, explainer: Explainer) -> None:
+    records: list[dict[str, Any]] = []
+
+    class Full(Kept):
+        def write(self, frame: np.ndarray, time: float) -> None:
+            if broken == "sink" and 0.25 < time < 0.65:
+                raise MediaError("the disk is full")
+            super().write(frame, time)
+
+    def record(line: dict[str, Any]) -> None:
+        if broken == "record" and 0.25 < line.get("time", 0) < 0.65:
+            raise OSError("the disk is full")
+        records.append(line)
+
+    sink = Full()
+    summary = process(Frames(moving_square(9)), explainer, sink, record)
+    lines = [line for line in records if line["type"] == "frame"]
+    assert (summary.frames, summary.missed) == (9, 4)
+    assert (len(sink.frames), len(lines)) == ((5, 9) if broken == "sink" else (9, 5))
+    begun, ended = (line for line in records if line["type"] == "event")
+    assert (begun["kind"], begun["frame"], begun["text"], begun["end"]) == ("disk", 2, "the disk is full", None)
+    assert ended == begun | {"end": ended["end"]}
+    assert ended["end"] >= ended["begin"]
+    assert summary.events["disk"][0] == 1

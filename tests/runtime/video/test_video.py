@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,137 +11,12 @@ import cv2
 import numpy as np
 import pytest
 
-from aerocam.errors import MediaError, MissingDependencyError, UsageError, WriteError
+from aerocam.errors import MediaError
 from aerocam.runtime.frames.opencv import quiet
 from aerocam.runtime.frames.pictures import read_picture
-from aerocam.runtime.video.sink import VideoSink
-from aerocam.runtime.video.writers import AvWriter
-from runtime_fixtures import moving_square, noise, picture, read_video
+from runtime_fixtures import noise
 
 pytestmark = pytest.mark.runtime
-
-
-SINKS = [("v.webm", None), ("v.avi", None), ("v.mp4", "mp4v"), ("v.avi", "VP80"), ("v1.webm", "VP90")]
-
-
-@pytest.mark.parametrize(("name", "codec"), SINKS)
-def test_written_frames_can_be_read_again(
-    name: str, codec: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    frames = moving_square(15)
-    with VideoSink(tmp_path / name, (64, 96), 20, codec) as sink:
-        for frame in frames:
-            sink.write(frame)
-        assert not (tmp_path / name).exists()
-    assert capfd.readouterr() == ("", "")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    read = read_video(tmp_path / name)
-    assert len(read) == 15
-    for got, want in zip(read, frames, strict=True):
-        assert np.abs(got.astype(int) - want).mean() < 8
-    assert cv2.VideoCapture(str(tmp_path / name)).get(cv2.CAP_PROP_FPS) == pytest.approx(20, abs=0.1)
-
-
-@pytest.mark.parametrize(("size", "coded"), [((64, 96), (64, 96)), ((63, 95), (64, 96)), ((64, 95), (64, 96))])
-@pytest.mark.parametrize("fps", [20.0, 29.97])
-def test_h264(size: tuple[int, int], coded: tuple[int, int], fps: float, tmp_path: Path) -> None:
-    av = pytest.importorskip("av")
-    frames = [frame[: size[0], : size[1]] for frame in moving_square(15)]
-    with VideoSink(tmp_path / "v.mp4", size, fps) as sink:
-        for frame in frames:
-            sink.write(frame)
-    read = read_video(tmp_path / "v.mp4")
-    assert len(read) == 15
-    assert read[0].shape == (*coded, 3)
-    for got, want in zip(read, frames, strict=True):
-        assert np.abs(got[: size[0], : size[1]].astype(int) - want).mean() < 8
-    with av.open(str(tmp_path / "v.mp4")) as container:
-        stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        assert float(stream.average_rate) == pytest.approx(fps, abs=0.01)
-
-
-def test_mp4_without_pyav_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(MissingDependencyError, match=r"\.webm needs nothing more.*pip install 'aerocam\[video\]'"):
-        VideoSink(tmp_path / "v.mp4", (64, 96), 20)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "codec", "kind", "message"),
-    [
-        (
-            "v1.webm",
-            "XXXX",
-            MediaError,
-            r"codec 'XXXX' in a \.webm file of 96x64 px: OpenCV .* cannot write it; .*webm",
-        ),
-        ("v.mp4", "VP80", MediaError, r"codec 'VP80' in a \.mp4 file"),
-        ("v.mp4", "avc1", MediaError, r"codec 'avc1' in a \.mp4 file"),
-        ("v.xyz", None, UsageError, r"no codec is set for '\.xyz'; take \.webm, \.mp4 or \.avi"),
-        ("v", None, UsageError, "no codec is set for ''"),
-        ("v.avi", "MJPEG", UsageError, "codec 'MJPEG': expected four letters"),
-        ("text/v.avi", None, WriteError, "cannot make this folder"),
-        ("folder.avi", None, MediaError, "this is a folder"),
-    ],
-)
-def test_a_video_that_cannot_be_written_leaves_nothing(
-    name: str,
-    codec: str | None,
-    kind: type[Exception],
-    message: str,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    (tmp_path / "text").write_text("")
-    (tmp_path / "folder.avi").mkdir()
-    with pytest.raises(kind, match=message) as caught:
-        VideoSink(tmp_path / name, (64, 96), 20, codec)
-    assert "\n" not in str(caught.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.avi", "text"]
-    assert capfd.readouterr() == ("", "")
-
-
-def write_and_fail(sink: VideoSink, error: BaseException) -> None:
-    with sink:
-        sink.write(picture((64, 96), (0, 0, 9, 9)))
-        raise error
-
-
-def test_after_an_error_nothing_is_left(tmp_path: Path) -> None:
-    (tmp_path / "v.webm").write_text("from before")
-    with pytest.raises(MediaError, match="unrelated"):
-        write_and_fail(VideoSink(tmp_path / "v.webm", (64, 96), 20), MediaError("unrelated"))
-    assert [path.name for path in tmp_path.iterdir()] == ["v.webm"]
-    assert (tmp_path / "v.webm").read_text() == "from before"
-
-
-def test_after_ctrl_c_the_file_is_finished(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        write_and_fail(VideoSink(tmp_path / "v.webm", (64, 96), 20), KeyboardInterrupt())
-    assert len(read_video(tmp_path / "v.webm")) == 1
-
-
-def test_a_video_without_frames_is_not_kept(tmp_path: Path) -> None:
-    VideoSink(tmp_path / "v.webm", (64, 96), 20).close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_frame_of_another_size_is_refused(tmp_path: Path) -> None:
-    with VideoSink(tmp_path / "v.webm", (64, 96), 20) as sink:
-        with pytest.raises(MediaError, match=r"got a frame \(96, 64, 3\), expected \(64, 96, 3\)"):
-            sink.write(np.zeros((96, 64, 3), np.uint8))
-        with pytest.raises(MediaError, match="got a frame"):
-            sink.write(np.zeros((64, 96), np.uint8))
-    with pytest.raises(MediaError, match="the video is closed"):
-        sink.write(np.zeros((64, 96, 3), np.uint8))
-
-
-def test_pyav_errors_become_ours(tmp_path: Path) -> None:
-    pytest.importorskip("av")
-    with pytest.raises(MediaError, match=r"H\.264 in \.nope: PyAV .* cannot write it"):
-        AvWriter(tmp_path / "v.nope", (64, 96), 20)
 
 
 def test_pictures_are_read_in_colour(tmp_path: Path) -> None:

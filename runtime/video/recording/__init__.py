@@ -1,0 +1,1 @@
+"""Recording: videos in segments that outlive the run, and records beside them."""
