@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from time import time as clock
 from typing import Any
-
-logger = logging.getLogger(__name__)
 
 KINDS = {
     "lost": "the source is gone",
@@ -50,7 +47,7 @@ class Event:
 
 
 class Events:
-    """Keeps the events of a run. Any thread may report.
+    """Keeps the events of a run. Any thread may report; what is to be logged, whoever reports it logs.
 
     An event begins at once. It ends when it has been over for `QUIET` seconds, so that what flickers is one event.
 
@@ -96,7 +93,6 @@ class Events:
                 event = Event(len(self.all) + 1, kind, self._now(), None, self._frame, text)
                 self.all.append(event)
                 self._open[kind] = event
-                logger.warning("%s%s", KINDS[kind], f": {text}" if text else "")
                 self._tell(event)
 
     def frame(self, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,8 @@ from aerocam.runtime.video.events import Events
 from aerocam.runtime.video.frame import Frame
 from aerocam.runtime.video.reading import Reading
 from aerocam.runtime.video.sources.given import FrameSource
+
+logger = logging.getLogger(__name__)
 
 
 class FrameSink(Protocol):
@@ -217,6 +220,7 @@ class _Output:
         self._events, self._lock = events, threading.Lock()
         events.record = None if record is None else self._record_event
         self.frames = self.warned = self.missed = 0
+        self._failing = False
 
     def write(self, done: tuple[Frame, Explanation, NDArray[np.uint8] | None, int | None]) -> None:
         """Write one frame: its explanation, and the overlay if one is wanted."""
@@ -232,7 +236,10 @@ class _Output:
                 self._record(frame_record(frame, explanation, self._regions, map_of))
         if len(problems) == (self._sink is not None) + (self._record is not None) > 0:
             raise problems[0]
-        self._events("disk", bool(problems), str(problems[0]) if problems else "")
+        if problems and not self._failing:
+            logger.warning("%s", problems[0])
+        self._failing = bool(problems)
+        self._events("disk", self._failing, str(problems[0]) if problems else "")
         self._events.frame(frame.number)
         self.missed += bool(problems)
         self.frames += 1

@@ -203,7 +203,7 @@ def test_the_video_of_a_full_disk_ends_and_the_records_go_on(capfd: pytest.Captu
     event = next(line for line in lines("r.jsonl") if line["type"] == "event")
     assert (event["kind"], event["frame"]) == ("disk", written - 1)
     err = capfd.readouterr().err.splitlines()
-    assert err[0] == "video or records cannot be written: out.avi: cannot write any further: File too large"
+    assert err[0] == "out.avi: cannot write any further: File too large"
     assert err[-1] == f"aerocam stream: error: {60 - written} of 60 frames could not be written"
 
 
