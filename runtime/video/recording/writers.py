@@ -155,7 +155,10 @@ class AvWriter:
         except self._errors as error:
             raise MediaError(f"PyAV cannot write any further: {error}") from error
         self._check()
-        self._file.good = self._file.size
+        if (
+            not self._format.options
+        ):  # frames are written one by one; of a fragment cut short, those in front can be read
+            self._file.good = self._file.size
 
     def _check(self) -> None:
         """Make sure that every byte was written."""
