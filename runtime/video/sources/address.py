@@ -64,7 +64,7 @@ def _kind(text: str) -> Kind:
         return "pictures"
     if text == "-" or RAW.fullmatch(text):
         return "stdin"
-    if "://" in text:
+    if re.match(r"[A-Za-z][\w+.-]*://", text):
         return "url"
     if re.fullmatch(r"[0-9]+", text):
         return "camera"

@@ -218,9 +218,9 @@ class Playback(Closing):
         if self._attempts:
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** (self._attempts - 1)) * (0.5 + 0.5 * self._jitter())
         self._attempts += 1
-        self._retry = now + pause
         since = next((self._open[name] for name in AWAY if name in self._open), now)
-        final = not again or self._retry - since > again or len(self._hung) > MOST_HUNG
+        self._retry = min(now + pause, since + again)
+        final = now - since >= again or len(self._hung) > MOST_HUNG
         if since == now:
             self._begin(kind, reason if final else f"{reason}; connecting again, for {again:g} s at most", not final)
         if final:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import av
@@ -62,9 +62,11 @@ class AvReader:
 
     def close(self) -> None:
         """Let the source go."""
+        self._pictures.close()
         self._container.close()
+        del self._container, self._stream, self._pictures  # they hold each other, and megabytes
 
-    def _decode(self) -> Iterator[Picture]:
+    def _decode(self) -> Generator[Picture, None, None]:
         """Yield the pictures in the order in which they are shown."""
         packets = self._container.demux(self._stream)
         while (packet := self._next(packets)) is not None:

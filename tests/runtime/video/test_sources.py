@@ -51,7 +51,7 @@ def test_what_exists_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         "2024": "file", "wow! flight.mp4": "file", str(tmp_path / "wow! flight.mp4"): "file", "-": "file",
         "[a].png": "file", "folder!": "pictures", "fifo": "device", "/dev/null": "device", "[!a]*.png": "pictures",
         "%d": "pictures", "b%d.png": "pictures", "b%02d.png": "absent", "2025": "camera", "²": "absent",
-        "videotestsrc ! appsink": "pipeline", "rtsp://a:b!c@d/e": "url", "http://a/%20b.mp4": "url",
+        "rtspsrc location=rtsp://a/b ! appsink": "pipeline", "rtsp://a:b!c@d/e": "url", "http://a/%20b.mp4": "url",
         "raw:640x480": "stdin", "raw:0x480": "absent", "no*.png": "absent", "absent.mp4": "absent",
     }  # fmt: skip
     assert {text: address_of(text).kind for text in kinds} == kinds
