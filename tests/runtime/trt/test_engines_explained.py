@@ -103,7 +103,7 @@ def test_a_stream_shows_the_same_with_runs_under_way(
     def shown(explainer: Explainer) -> tuple[list[Any], list[np.ndarray]]:
         records: list[Any] = []
         pictures: list[np.ndarray] = []
-        sink = SimpleNamespace(write=lambda picture: pictures.append(picture.copy()))
+        sink = SimpleNamespace(write=lambda picture, time: pictures.append(picture.copy()))
         process(Frames(), explainer, sink, records.append, target=target, every=every)
         for record in records:
             for own in ("captured", "age", "timings_ms"):
@@ -250,7 +250,7 @@ def test_the_command_line_takes_engines(
     for path, name in ((engine, "found.jsonl"), (model("stretch"), "expected.jsonl")):
         assert run_cli("stream", path, tmp_path / "flight.avi", "--records", tmp_path / name) == 0
     found, expected = (
-        [json.loads(line)["targets"] for line in (tmp_path / name).read_text().splitlines()]
+        [json.loads(line)["targets"] for line in (tmp_path / name).read_text().splitlines()[1:]]  # behind the header
         for name in ("found.jsonl", "expected.jsonl")
     )
     assert found == expected
