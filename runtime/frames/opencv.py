@@ -27,6 +27,9 @@ INTERPOLATIONS = {
 }
 """The manifest's names for ways to resize."""
 
+SILENT = 0
+"""OpenCV's level of logging that says nothing."""
+
 MOST_CHANNELS = 4
 """Channels up to which all of OpenCV's functions take a picture."""
 
@@ -34,6 +37,7 @@ COLORMAPS = {name[9:].lower(): getattr(cv2, name) for name in sorted(dir(cv2)) i
 """OpenCV's colour maps by name: `jet`, `turbo`, `viridis`, ..."""
 
 
+_logging = cv2 if hasattr(cv2, "setLogLevel") else cv2.utils.logging  # OpenCV 4, OpenCV 5
 _quiet_lock = threading.Lock()
 _quiet_blocks: list[int] = []
 """OpenCV's level before the first of the blocks that are quiet now, once for each of them."""
@@ -46,14 +50,13 @@ def quiet() -> Iterator[None]:
     It is OpenCV's own level that changes, never a file descriptor, which other threads and child processes share. What
     libpng and libjpeg write to standard error by themselves stays there.
     """
-    log = cv2.utils.logging
     with _quiet_lock:
-        _quiet_blocks.append(_quiet_blocks[0] if _quiet_blocks else log.getLogLevel())
-        log.setLogLevel(log.LOG_LEVEL_SILENT)
+        _quiet_blocks.append(_quiet_blocks[0] if _quiet_blocks else _logging.getLogLevel())
+        _logging.setLogLevel(SILENT)
     try:
         yield
     finally:
         with _quiet_lock:
             before = _quiet_blocks.pop()
             if not _quiet_blocks:
-                log.setLogLevel(before)
+                _logging.setLogLevel(before)

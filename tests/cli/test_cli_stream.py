@@ -192,6 +192,7 @@ def test_the_header_says_what_was_run() -> None:
 
 
 def test_the_video_of_a_full_disk_ends_and_the_records_go_on(capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("av")
     write_video(Path("noise.avi"), [noise((64, 96), number) for number in range(60)])
     with most_in_a_file(100_000):
         code = run_cli("stream", model("stretch"), "noise.avi", "out.avi", "--records", "r.jsonl", "--alpha", "0", "-q")

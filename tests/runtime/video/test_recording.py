@@ -35,6 +35,8 @@ SINKS = [
 def test_written_frames_can_be_read_again(
     name: str, codec: str | None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    if codec is None and name.endswith((".mp4", ".mkv", ".ts")):
+        pytest.importorskip("av")
     frames = moving_square(15)
     with VideoSink(tmp_path / name, (64, 96), 20, codec) as sink:
         for frame in frames:
@@ -164,6 +166,8 @@ UNEVEN = [100 + number / 25 for number in range(10)] + [100.4 + number / 5 for n
 
 @pytest.mark.parametrize("suffix", STAMPED)
 def test_frames_keep_their_times(suffix: str, tmp_path: Path) -> None:
+    if suffix in (".mp4", ".mkv", ".ts"):
+        pytest.importorskip("av")
     with VideoSink(tmp_path / f"v{suffix}", (64, 96), 12.5) as sink:
         for frame, time in zip(moving_square(20), UNEVEN, strict=True):
             sink.write(frame, time)
@@ -199,6 +203,7 @@ def test_at_one_rate_frames_that_come_too_fast_are_left_out_and_it_is_said(
 
 def test_times_that_go_back_go_on(tmp_path: Path) -> None:
     """A source that was opened again counts from 0."""
+    pytest.importorskip("av")
     with VideoSink(tmp_path / "v.mkv", (64, 96), 10) as sink:
         for frame, time in zip(moving_square(6), (5.0, 5.1, 5.2, 0.0, 0.1, 0.2), strict=True):
             sink.write(frame, time)
@@ -206,6 +211,7 @@ def test_times_that_go_back_go_on(tmp_path: Path) -> None:
 
 
 def test_segments_are_finished_one_by_one_and_replace_none(tmp_path: Path) -> None:
+    pytest.importorskip("av")
     for run in range(2):
         with VideoSink(tmp_path / "v.mkv", (64, 96), 10, segment=1) as sink:
             for number, frame in enumerate(moving_square(25)):
@@ -220,6 +226,7 @@ def test_segments_are_finished_one_by_one_and_replace_none(tmp_path: Path) -> No
 
 
 def test_the_oldest_segments_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
     monkeypatch.setattr(sinks, "LOOK", 0.0)
     (tmp_path / "other.mkv").write_bytes(b"x" * 50_000)
     space = Space(keep=60_000)
@@ -251,6 +258,7 @@ def fill(sink: VideoSink, most: int) -> int:
 def test_a_full_disk_is_noticed_and_what_was_written_plays(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("av")
     monkeypatch.setattr(sinks, "RETRY", 0.0)
     path = tmp_path / f"v{suffix}"
     with VideoSink(path, (64, 96), 20) as sink:
@@ -263,6 +271,7 @@ def test_a_full_disk_is_noticed_and_what_was_written_plays(
 
 
 def test_until_it_is_tried_again_a_full_disk_costs_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("av")
     with VideoSink(tmp_path / "v.mkv", (64, 96), 20) as sink:
         fill(sink, 100_000)
         with pytest.raises(MediaError, match="File too large"):
@@ -281,6 +290,7 @@ def test_opencv_says_nothing_of_a_full_disk_so_it_is_looked_after_at_the_end(tmp
 
 
 def test_the_floor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
     with pytest.raises(MediaError, match=r"MB are free in .*, expected at least 1000000000 MB; .* set `floor`$"):
         VideoSink(tmp_path / "v.mkv", (64, 96), 20, space=Space(floor=10**15))
     assert list(tmp_path.iterdir()) == []
