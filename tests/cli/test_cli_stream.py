@@ -239,3 +239,15 @@ def test_what_is_no_size_and_outputs_that_are_in_use(capfd: pytest.CaptureFixtur
     assert "argument --keep: 'much' is no size; expected one such as 2G or 500M" in capfd.readouterr().err
     assert Path("m.onnx").read_bytes() == before
     assert names() == ["also.avi", "in.avi", "m.onnx"]
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored() -> None:
+    """As under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.wait(0.05)
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -24,7 +24,7 @@ FOURCCS = {".webm": "VP80", ".avi": "MJPG"}
 """What OpenCV writes where PyAV is not installed."""
 
 LOOK = 1.0
-"""How often room on the disk is looked after, s."""
+"""How often room on the disk is looked after, s; also whenever a quarter of the floor was written."""
 
 RETRY = 10.0
 """How long after a failure the next file is begun, s."""
@@ -93,6 +93,7 @@ class VideoSink(Closing):
         self._file: PartFile | None = None
         self._closed, self._failed, self._why = False, -RETRY, ""
         self._looked = self._began = self._last = 0.0
+        self._size_seen = 0
         self._open(size)
         name_leftovers(self.path.parent)
 
@@ -141,7 +142,7 @@ class VideoSink(Closing):
             self._began = time
         elif time <= self._last:  # the source began anew: its frames follow at once
             self._began += time - self._last - 1 / self._fps
-        if monotonic() >= self._looked + LOOK:
+        if monotonic() >= self._looked + LOOK or self._size_now - self._size_seen > self._space.floor / 4:
             self._look()
 
     def _open(self, size: tuple[int, int]) -> None:
@@ -157,8 +158,13 @@ class VideoSink(Closing):
 
     def _look(self) -> None:
         """Look after the disk."""
-        self._looked = monotonic()
-        self._space.make(self.path, 0 if self._file is None else self._file.size)
+        self._looked, self._size_seen = monotonic(), self._size_now
+        self._space.make(self.path, self._size_seen)
+
+    @property
+    def _size_now(self) -> int:
+        """Return how long the open file is, bytes."""
+        return 0 if self._file is None else self._file.size
 
     def _abandon(self) -> None:
         """Leave nothing of the file that is open."""

@@ -48,6 +48,6 @@ class Space:
         free = disk.f_bavail * disk.f_frsize
         if free < self.floor:
             raise MediaError(
-                f"{path}: {free / 1e6:.0f} MB are free in {path.parent}, expected at least"
-                f" {self.floor / 1e6:.0f} MB; make room, or set `floor`"
+                f"{path}: {free / 1e6:.3g} MB are free in {path.parent}, expected at least"
+                f" {self.floor / 1e6:.3g} MB; make room, or set `floor`"
             )
