@@ -88,8 +88,8 @@ EVERY_HEAD = (
 )
 """Networks and layers at which each head is fused."""
 
-OFTEN = (None, "gradcam", "cfcam", "cfcam-published", *TAIL_HEADS)
-"""What is built at every scale on every run: the tensors, a weighted sum, what clusters, what runs the tail again."""
+OFTEN = (None, "gradcam", "cfcam")
+"""What is built at every scale on every run: the tensors, a weighted sum, and what clusters."""
 
 REFUSED = {
     "cam": ("the gradient varies over the map", {"ssdlite", "yolov8n", "vit"}),
